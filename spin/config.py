@@ -1,0 +1,265 @@
+"""The configuration: one frozen dataclass per concern, read from YAML, overridden by section.key=value, saved resolved.
+
+Unknown keys, wrong types and values out of range are errors that name the key and where it came from. The readers are in
+spin/runtime/settings.py; this file is the list of what can be set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spin.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class GeneratedPart:
+    """One part of the generated corpus: speakers [first_speaker, first_speaker + speakers), each with `utterances` sentences."""
+
+    first_speaker: int
+    speakers: int
+    utterances: int
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    name: str = "mini"  # manifests go to <data_dir>/<name>
+    kind: str = "generated"  # generated | librispeech
+    data_dir: str = "data"
+    corpus_dir: str | None = None  # LibriSpeech: the folder that holds train-clean-100/ and its like
+    download: bool = False  # LibriSpeech: fetch missing parts through lhotse into corpus_dir
+    spin_train: tuple[str, ...] = ("spin_train",)  # roles: each names parts
+    asr_train: tuple[str, ...] = ("asr_train",)
+    valid: tuple[str, ...] = ("valid",)
+    test: tuple[str, ...] = ("test",)
+    allow_shared_speakers: bool = False  # train, valid and test speakers must be disjoint unless this is true
+    alignment: str = "auto"  # auto (generated: exact, LibriSpeech: pocketsphinx) | pocketsphinx | tsv | none
+    alignment_tsv: str | None = None  # utterance, tab, comma-separated phones every 10 ms
+    lm_text: str | None = None  # text for the n-gram LM, one sentence a line; default: the transcripts of asr_train
+    min_duration_in_s: float = 0.5
+    max_duration_in_s: float = 40.0
+    max_bad_share: float = 0.1  # a stage fails when more than this share of its utterances is bad
+    generated_seed: int = 0
+    lm_sentences: int = 0  # generated corpus: further sentences of the grammar for the LM, none of them in valid or test
+    parts: dict[str, GeneratedPart] = field(default_factory=dict)  # generated corpus only
+
+
+@dataclass(frozen=True)
+class PerturbationConfig:
+    formant_ratio_max: float = 1.4
+    pitch_median_ratio_max: float = 2.0
+    pitch_range_ratio_max: float = 1.5
+    equaliser_gain_in_db: float = 12.0
+    equaliser: bool = True
+    pitch_floor_in_hz: float = 75.0  # of the wide first pass
+    pitch_ceiling_in_hz: float = 600.0
+    tensorboard_pairs: int = 4
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    source: str = "mini"  # "mini" (shipped), a torchaudio bundle name, or a path
+    layer: int = 4  # the layer that Spin, units and ASR read
+    official_padding: bool = False  # the official, padding-dependent GroupNorm; for comparison with published figures only
+
+
+@dataclass(frozen=True)
+class SpinConfig:
+    codebook_size: int = 128
+    codebook_dim: int = 256
+    trainable_layers: int = 2  # the top layers below and including encoder.layer
+    temperature: float = 0.1
+    sinkhorn_epsilon: float = 0.02
+    sinkhorn_iterations: int = 3
+    learning_rate: float = 1e-4
+    min_learning_rate: float = 1e-6
+    weight_decay: float = 1e-6
+    gradient_clip: float = 10.0
+    warmup_steps: int = 2500
+    max_steps: int = 5000
+    batch_seconds: float = 256.0  # audio of view 1 in one update, over all ranks
+    accumulation: int = 1
+    min_samples: int = 40_000
+    max_samples: int = 272_000
+    valid_every_steps: int = 500
+    valid_utterances: int = 200
+    checkpoint_every_steps: int = 500
+    log_every_steps: int = 10
+    min_perplexity_share: float = 0.05  # code perplexity below this share of K for `patience` validations: collapsed
+    collapse_patience: int = 2
+    precision: str = "auto"  # auto (bf16 on CUDA, float32 on CPU) | float32 | bf16
+    workers: int = 2  # loader workers
+    speed_up: str = "none"  # none | compile
+
+
+@dataclass(frozen=True)
+class UnitsConfig:
+    layer: int | None = None  # default: encoder.layer
+    batch_seconds: float = 120.0
+    kmeans_hours: float = 2.0  # at most this much of spin_train teaches k-means
+    kmeans_starts: int = 3
+    kmeans_epochs: int = 5
+    abx_max_per_context: int = 10  # items per (phone, context, speaker)
+    abx_max_utterances: int = 300
+    metrics_first_seconds: float = 0.0  # 0: whole utterances; 10: the official validation
+    pictures: int = 3
+
+
+@dataclass(frozen=True)
+class AsrConfig:
+    tokens: str = "auto"  # auto (characters below 2,000 distinct training words, else bpe) | characters | bpe
+    vocabulary_size: int = 500  # of the BPE
+    model: str = "blstm"  # blstm | conv
+    hidden: int = 192  # a direction
+    layers: int = 2
+    dropout: float = 0.2
+    subsampling: int = 1
+    learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    max_steps: int = 700
+    batch_seconds: float = 120.0
+    gradient_clip: float = 5.0
+    weight_decay: float = 1e-6
+    spec_augment: bool = True
+    valid_every_steps: int = 100
+    checkpoint_every_steps: int = 100
+    log_every_steps: int = 10
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    methods: tuple[str, ...] = ("ctc_1best", "hlg")
+    lm_order: int = 3
+    search_beam: float = 20.0
+    output_beam: float = 8.0
+    min_active_states: int = 30
+    max_active_states: int = 10_000
+    lm_scales: tuple[float, ...] = (0.3, 0.6, 0.9, 1.2)  # the best on valid is used on test
+    batch_seconds: float = 120.0
+    bootstrap_samples: int = 1000
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Masked prediction of k-means units, for the shipped tiny encoder; egs/librispeech/conf/pretrain_mini.yaml."""
+
+    parts: tuple[str, ...] = ("pretrain",)
+    valid_parts: tuple[str, ...] = ("pretrain_valid",)
+    clusters: tuple[int, ...] = (100, 200)  # one number an iteration
+    steps: tuple[int, ...] = (1000, 4000)
+    label_layer: int = 3  # of the encoder of the iteration before
+    speaker_normalised_labels: bool = True
+    kmeans_hours: float = 1.0
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    batch_seconds: float = 32.0
+    max_samples: int = 96_000
+    mask_probability: float = 0.08
+    mask_length: int = 10
+    gradient_clip: float = 5.0
+    weight_decay: float = 1e-2
+    checkpoint_every_steps: int = 250
+    log_every_steps: int = 25
+    precision: str = "bf16"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how the work runs. Never part of what a stage's done mark was made from."""
+
+    nj: int = 2
+    gpus: int = 1
+    device: str = "auto"  # auto | cpu | cuda
+    threads: int = 2  # of torch on the CPU; fixed, because sums over threads round differently
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = "mini"
+    seed: int = 0
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    spin: SpinConfig = field(default_factory=SpinConfig)
+    units: UnitsConfig = field(default_factory=UnitsConfig)
+    asr: AsrConfig = field(default_factory=AsrConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+def check(config: Config) -> Config:
+    """Range checks beyond types; returns the configuration.
+
+    Raises:
+        ConfigError: names the first key whose value is out of range.
+    """
+    for key, allowed in CHOICES.items():
+        value = _get(config, key)
+        if value not in allowed:
+            raise ConfigError(key, found=repr(value), expected=" | ".join(allowed), remedy=f"--set {key}={allowed[0]}")
+    for key, (low, high) in RANGES.items():
+        value = _get(config, key)
+        if not low <= value <= high:
+            raise ConfigError(key, found=str(value), expected=f"a number from {low:g} to {high:g}")
+    if not config.name or "/" in config.name or config.name.startswith("."):
+        raise ConfigError("name", found=repr(config.name), expected="a plain folder name")
+    return config
+
+
+CHOICES = {
+    "corpus.kind": ("generated", "librispeech"),
+    "corpus.alignment": ("auto", "pocketsphinx", "tsv", "none"),
+    "spin.precision": ("auto", "float32", "bf16"),
+    "spin.speed_up": ("none", "compile"),
+    "asr.tokens": ("auto", "characters", "bpe"),
+    "asr.model": ("blstm", "conv"),
+    "pretrain.precision": ("float32", "bf16"),
+    "runtime.device": ("auto", "cpu", "cuda"),
+}
+RANGES = {
+    "seed": (0, 2**31 - 1),
+    "corpus.min_duration_in_s": (0.0, 3600.0),
+    "corpus.max_duration_in_s": (0.1, 36_000.0),
+    "corpus.max_bad_share": (0.0, 1.0),
+    "perturbation.formant_ratio_max": (1.0, 3.0),
+    "perturbation.pitch_median_ratio_max": (1.0, 4.0),
+    "perturbation.pitch_range_ratio_max": (1.0, 4.0),
+    "perturbation.equaliser_gain_in_db": (0.0, 60.0),
+    "perturbation.pitch_floor_in_hz": (20.0, 1000.0),
+    "perturbation.pitch_ceiling_in_hz": (40.0, 4000.0),
+    "encoder.layer": (1, 200),
+    "spin.codebook_size": (2, 65_536),
+    "spin.codebook_dim": (1, 65_536),
+    "spin.trainable_layers": (0, 200),
+    "spin.temperature": (1e-4, 100.0),
+    "spin.sinkhorn_epsilon": (1e-4, 100.0),
+    "spin.sinkhorn_iterations": (1, 100),
+    "spin.learning_rate": (0.0, 10.0),
+    "spin.warmup_steps": (0, 10_000_000),
+    "spin.max_steps": (1, 10_000_000),
+    "spin.batch_seconds": (1.0, 1e6),
+    "spin.accumulation": (1, 10_000),
+    "spin.min_samples": (400, 10**9),
+    "spin.max_samples": (400, 10**9),
+    "spin.workers": (0, 512),
+    "units.batch_seconds": (1.0, 1e6),
+    "asr.learning_rate": (0.0, 10.0),
+    "asr.max_steps": (1, 10_000_000),
+    "asr.batch_seconds": (1.0, 1e6),
+    "asr.vocabulary_size": (10, 100_000),
+    "decoding.lm_order": (1, 6),
+    "decoding.search_beam": (0.1, 1000.0),
+    "decoding.output_beam": (0.1, 1000.0),
+    "runtime.nj": (1, 1024),
+    "runtime.gpus": (0, 1024),
+    "runtime.threads": (1, 1024),
+}
+
+
+def _get(config: Config, key: str):
+    value = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

@@ -1,0 +1,56 @@
+"""Errors that a user can act on.
+
+Every error says five things, in this order: the subject, what was found, what was expected, the likely cause and the remedy. The
+stage scripts print the message of a SpinError without a traceback and end with status 1; any other exception is a defect and shows
+its traceback.
+"""
+
+from __future__ import annotations
+
+
+class SpinError(Exception):
+    """A failure with a remedy.
+
+    Args:
+        subject: what the message is about (a file, a configuration key, an utterance).
+        found: what was there.
+        expected: what should have been there.
+        cause: the most likely reason.
+        remedy: what to do next.
+    """
+
+    def __init__(self, subject: str, *, found: str, expected: str = "", cause: str = "", remedy: str = ""):
+        self.subject = str(subject)
+        self.found, self.expected, self.cause, self.remedy = found, expected, cause, remedy
+        labelled = (("found", found), ("expected", expected), ("likely cause", cause), ("remedy", remedy))
+        lines = [f"  {label}: {text}" for label, text in labelled if text]
+        super().__init__("\n".join([self.subject, *lines]))
+
+    def __reduce__(self):
+        # Exceptions cross process borders (worker pools); the default would call __init__ with the message alone.
+        keywords = {"found": self.found, "expected": self.expected, "cause": self.cause, "remedy": self.remedy}
+        return _rebuild, (type(self), self.subject, keywords)
+
+
+def _rebuild(kind: type, subject: str, keywords: dict) -> SpinError:
+    return kind(subject, **keywords)
+
+
+class ConfigError(SpinError):
+    """A configuration file or an override that cannot be used."""
+
+
+class DataError(SpinError):
+    """A corpus, a manifest or an utterance that cannot be used."""
+
+
+class CheckpointError(SpinError):
+    """A checkpoint that cannot be read, or does not fit the model."""
+
+
+class TrainingError(SpinError):
+    """A training that went wrong: not a number, a collapsed codebook, no data."""
+
+
+class LockedError(SpinError):
+    """Another live process works in the same folder."""
