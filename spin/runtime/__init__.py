@@ -1,0 +1,1 @@
+"""What every stage and training shares: files, settings, seeds, devices, logs, checkpoints, done marks, workers."""

@@ -1,0 +1,39 @@
+"""Where torch computes, and the settings that make the CPU give the same bits every time."""
+
+from __future__ import annotations
+
+import torch
+
+from spin.errors import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """'auto' takes CUDA where a GPU answers, else the CPU; 'cuda' without one is an error.
+
+    Under torchrun the local rank picks the GPU.
+    """
+    import os
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ConfigError(
+            "runtime.device",
+            found="cuda, but torch sees no GPU",
+            expected="a CUDA GPU and its driver",
+            cause="no GPU in this machine, or a driver older than the CUDA version of torch",
+            remedy="--device cpu, or install the driver",
+        )
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def device_name(device: torch.device) -> str:
+    """'cpu', or the GPU's product name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def prepare_cpu(threads: int) -> None:
+    """Fixes the number of threads (sums over threads round differently) and asks for deterministic kernels."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)

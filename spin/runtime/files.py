@@ -1,0 +1,114 @@
+"""Files that appear whole or not at all: write beside, flush to the disk, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from spin.errors import DataError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` with the same suffixes; on success it is synced and renamed to `path`, else removed.
+
+    A killed process leaves at most a file named `.tmp-*`, which sweep() removes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sweep(folder: str | Path) -> int:
+    """Removes what killed writers left directly in `folder`; call it only under the folder's lock. Returns the number removed."""
+    left = list(Path(folder).glob(".tmp-*")) if Path(folder).is_dir() else []
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, content) -> None:
+    """Sorted only by insertion, indented, with a final line feed; NaN is an error, because JSON has none."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path):
+    """Raises DataError that names the file when it is missing or no JSON."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(str(path), found="no such file", expected="JSON of an earlier stage", remedy="run that stage") from error
+    except (ValueError, OSError) as error:
+        raise DataError(str(path), found=str(error), expected="a readable JSON file", remedy="run its stage with --force") from error
+
+
+def write_jsonl(path: str | Path, records: Iterable[dict]) -> int:
+    """A line of JSON a record; names ending in .gz are compressed without a time stamp. Returns the number of records."""
+    count = 0
+    with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
+        raw = stack.enter_context(open(temporary, "wb"))
+        if str(path).endswith(".gz"):
+            raw = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
+        stream = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
+        for record in records:
+            stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            count += 1
+    return count
+
+
+def append_jsonl(path: str | Path, record: dict) -> None:
+    """Adds one line; a torn line of a killed writer is closed first, so that it cannot swallow the new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+") as stream:
+        if stream.tell() > 0:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write((json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict]:
+    """The records of a .jsonl or .jsonl.gz file; lines torn by a kill are passed over, a missing file has none."""
+    path = Path(path)
+    if not path.exists():
+        return
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
