@@ -95,6 +95,11 @@ def done_mark(folder: Path, stage: int) -> Path:
     return folder / ".done" / f"stage{stage}.json"
 
 
+def started_mark(folder: Path, stage: int) -> Path:
+    """There while a stage is at work: what it is made from, so that a killed run is gone on with only for the same work."""
+    return folder / ".done" / f"stage{stage}.started.json"
+
+
 def spin_folder(exp: Path) -> Path:
     return exp / "spin"
 
@@ -176,3 +181,20 @@ def scores(exp: Path) -> Path:
 def report(exp: Path, kind: str) -> Path:
     """kind: json, md or html."""
     return exp / f"report.{kind}"
+
+
+def log_folder(folder: Path) -> Path:
+    """Text logs of every run of every stage."""
+    return folder / "log"
+
+
+# What a stage makes, as patterns below its folder (data/<corpus> for 0 and 1, exp/<name> for the rest). A stage that starts afresh,
+# because its input changed or --force asked for it, removes these first, so that nothing of an older run is taken for the new one's.
+PRODUCTS = {
+    0: ("cuts_*.jsonl.gz", "audio", "alignment", "lexicon.txt", "lm_text.txt", "rejects_stage0.jsonl"),
+    1: ("cuts_*_pitch.jsonl.gz", "pitch", "speaker_pitch.json", "rejects_stage1.jsonl"),
+    2: ("spin", "rejects_stage2.jsonl"),
+    3: ("units", "rejects_stage3.jsonl"),
+    4: ("asr_*", "lang", "rejects_stage4.jsonl"),
+    5: ("asr_*/seed*/decode", "lang/*.fst.txt", "lang/*.arpa", "lang/G*", "lang/HLG*", "scores.json", "report.*", "rejects_stage5.jsonl"),
+}

@@ -1,0 +1,94 @@
+"""Checkpoints of a training: whole or not there, the last few and the best kept, a damaged one passed over with a warning."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+
+from spin.errors import CheckpointError
+from spin.runtime.files import atomic_path, read_json, sweep, write_json
+from spin.runtime.logs import get_logger
+
+NAME = re.compile(r"step-(\d{9})\.pt$")
+BEST_NAME, BEST_NOTE = "best.pt", "best.json"
+
+
+class CheckpointStore:
+    """The checkpoints of one training in one folder.
+
+    Args:
+        folder: made when missing.
+        keep: how many of the latest checkpoints stay; an older one is the way back when the last is damaged.
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 2):
+        self.folder, self.keep = Path(folder), keep
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
+
+    def save(self, step: int, state: dict, score: float | None = None) -> None:
+        """Writes `state` (tensors, numbers, strings, lists, dicts) for `step`; a score above the best so far also makes it the best."""
+        path = self.folder / f"step-{step:09d}.pt"
+        with atomic_path(path) as temporary:
+            torch.save({"step": step, "state": state}, temporary)
+        if score is not None and (self.best_score() is None or score > self.best_score()):
+            # A second name for the same bytes: the file is never changed in place, only replaced.
+            with atomic_path(self.folder / BEST_NAME) as temporary:
+                os.link(path, temporary)
+            write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
+        for old in self.paths()[: -self.keep]:
+            old.unlink(missing_ok=True)
+
+    def paths(self) -> list[Path]:
+        """The step checkpoints, oldest first."""
+        return sorted(path for path in self.folder.glob("step-*.pt") if NAME.search(path.name))
+
+    def best_score(self) -> float | None:
+        """Score of the best checkpoint, None before the first."""
+        note = self.folder / BEST_NOTE
+        return read_json(note)["score"] if note.exists() and (self.folder / BEST_NAME).exists() else None
+
+    def load_latest(self) -> tuple[int, dict] | None:
+        """(step, state) of the latest readable checkpoint; None when there is none at all.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none can be read.
+        """
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                return read_checkpoint(path)
+            except CheckpointError as error:
+                get_logger("checkpoints").warning("%s is damaged, falling back to the one before: %s", path, error.found)
+        if paths:
+            raise CheckpointError(
+                str(self.folder),
+                found=f"{len(paths)} checkpoint(s), none readable",
+                cause="a full or failing disk",
+                remedy="remove them, or run the stage with --force",
+            )
+        return None
+
+
+def read_checkpoint(path: str | Path) -> tuple[int, dict]:
+    """(step, state) of one file written by CheckpointStore, on the CPU, without running code from it.
+
+    Raises:
+        CheckpointError: missing, truncated or not a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return int(content["step"]), content["state"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            str(path),
+            found=" ".join(str(error).split())[:300] or type(error).__name__,
+            expected="a checkpoint of this project",
+            cause="the file is missing or was cut off",
+            remedy="take another checkpoint, or train again with --force",
+        ) from error

@@ -1,0 +1,261 @@
+"""How every stage starts and ends: options, configuration, lock, the done mark, the reason for doing it again, the summary line.
+
+A stage's done mark says what it was made from: the configuration keys that matter to it and the run of the stage before it. When
+either differs, the stage is done again and the log says why. Nothing here imports torch, so that skipping takes a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import logging
+import os
+import secrets
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from spin import artifacts
+from spin.config import Config
+from spin.errors import DataError, SpinError
+from spin.runtime.files import read_json, sweep, write_json, write_text
+from spin.runtime.locks import folder_lock
+from spin.runtime.logs import FORMAT, get_logger
+from spin.runtime.provenance import commit
+from spin.runtime.settings import config_dict, dump_config, load_config
+
+# The configuration that a stage's product depends on: sections or single keys, less those that change no result.
+DEPENDS = {
+    0: ("corpus",),
+    1: ("perturbation",),
+    2: ("seed", "encoder", "spin"),
+    3: ("units",),
+    4: ("asr",),
+    5: ("decoding", "name"),
+}
+NO_EFFECT = (
+    "corpus.data_dir",
+    "corpus.download",
+    "perturbation.tensorboard_pairs",
+    "spin.workers",
+    "spin.log_every_steps",
+    "spin.checkpoint_every_steps",
+    "asr.log_every_steps",
+    "asr.checkpoint_every_steps",
+)
+FIRST_EXPERIMENT_STAGE = 2
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage's work is given."""
+
+    config: Config
+    exp: Path
+    corpus: Path
+    tensorboard: Path
+    force: bool
+    log: logging.Logger
+    command: str  # makes the whole report again; the same whatever the folder, the number of jobs and the stages asked for
+
+
+def parse_arguments(argv: list[str], description: str) -> argparse.Namespace:
+    """The options that all stage scripts share."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--conf", required=True, help="YAML file, see egs/librispeech/conf")
+    parser.add_argument("--exp-dir", help="default: exp/<name of the configuration>")
+    parser.add_argument("--corpus-dir", help="the folder that holds LibriSpeech's parts")
+    parser.add_argument("--nj", type=int, help="number of processes")
+    parser.add_argument("--gpus", type=int, help="number of GPUs")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
+    parser.add_argument("--force", action="store_true", help="do the stage again although it is done")
+    return parser.parse_args(argv)
+
+
+def configure(arguments: argparse.Namespace) -> tuple[Config, Path, Path]:
+    """(configuration, experiment folder, corpus folder) from parsed options; the options win over the file."""
+    overrides = list(arguments.overrides)
+    options = (("corpus.corpus_dir", "corpus_dir"), ("runtime.nj", "nj"), ("runtime.gpus", "gpus"), ("runtime.device", "device"))
+    for key, option in options:
+        value = getattr(arguments, option)
+        if value is not None:
+            overrides.append(f"{key}={_quoted(value)}")
+    config = load_config(arguments.conf, overrides)
+    exp = Path(arguments.exp_dir) if arguments.exp_dir else Path("exp") / config.name
+    return config, exp, artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
+
+
+def _quoted(value) -> str:
+    # A path may hold characters that mean something in YAML; a single-quoted scalar takes them as they are.
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
+    """Runs, resumes or skips a stage; ends the process with status 1 and a message on a SpinError.
+
+    Args:
+        stage: its number.
+        argv: the command line without the program's name.
+        work: 'module:function', imported only when there is something to do; it is given a Context.
+        description: for --help.
+    """
+    arguments = parse_arguments(argv, description)
+    log = get_logger(f"stage{stage}")
+    try:
+        config, exp, corpus = configure(arguments)
+        command = canonical_command(arguments)
+        if int(os.environ.get("RANK", "0")) > 0:  # torchrun: rank 0 alone keeps the books
+            context = Context(config, exp, corpus, artifacts.tensorboard(exp, stage), arguments.force, log, command)
+            if arguments.force or why_again(stage, config, exp, corpus) is not None:
+                _load(work)(context)
+            return
+        _run_alone(stage, Context(config, exp, corpus, artifacts.tensorboard(exp, stage), arguments.force, log, command), work)
+    except SpinError as error:
+        log.error("stage %d (%s) failed\n%s", stage, artifacts.STAGES[stage], error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("stage %d (%s) interrupted; the same command goes on from here", stage, artifacts.STAGES[stage])
+        sys.exit(130)
+
+
+def _run_alone(stage: int, context: Context, work: str) -> None:
+    folder = _folder(stage, context.exp, context.corpus)
+    check_before(stage, context.config, context.exp, context.corpus)
+    reason = "--force" if context.force else why_again(stage, context.config, context.exp, context.corpus)
+    name = f"stage {stage} ({artifacts.STAGES[stage]})"
+    if reason is None:
+        mark = read_json(artifacts.done_mark(folder, stage))
+        context.log.info("%s is done (%s, %.1f s): skipped; --force does it again", name, mark["finished"], mark["seconds"])
+        return
+    with folder_lock(folder):
+        begun = time.monotonic()
+        _keep_log(stage, context)
+        write_text(artifacts.config_file(context.exp), dump_config(context.config))
+        context.log.info("%s starts: %s", name, reason)
+        _prepare(stage, context, folder)
+        _load(work)(context)
+        seconds = round(time.monotonic() - begun, 1)
+        _finish(stage, context, folder, seconds)
+    context.log.info("%s done in %.1f s; TensorBoard log: %s", name, seconds, context.tensorboard)
+
+
+def why_again(stage: int, config: Config, exp: Path, corpus: Path) -> str | None:
+    """None when the stage is done and up to date, else the reason to do it."""
+    path = artifacts.done_mark(_folder(stage, exp, corpus), stage)
+    if not path.exists():
+        return "not done yet"
+    mark = read_json(path)
+    return _difference(mark["made_from"], made_from(stage, config, exp, corpus))
+
+
+def made_from(stage: int, config: Config, exp: Path, corpus: Path) -> dict:
+    """What a stage's product depends on: flat configuration keys and the run of the stage before."""
+    flat = _flatten(config_dict(config))
+    wanted = DEPENDS[stage]
+    keys = {key: value for key, value in flat.items() if key.split(".")[0] in wanted and key not in NO_EFFECT}
+    before = None
+    if stage > 0:
+        path = artifacts.done_mark(_folder(stage - 1, exp, corpus), stage - 1)
+        before = read_json(path)["run"] if path.exists() else None
+    return {"config": keys, "before": before}
+
+
+def check_before(stage: int, config: Config, exp: Path, corpus: Path) -> None:
+    """Raises DataError when a stage before this one is missing or was made from something else."""
+    for earlier in range(stage):
+        reason = why_again(earlier, config, exp, corpus)
+        if reason is not None:
+            raise DataError(
+                f"stage {stage} ({artifacts.STAGES[stage]})",
+                found=f"stage {earlier} ({artifacts.STAGES[earlier]}): {reason}",
+                expected="every stage before it done with this configuration",
+                remedy=f"./run.sh --stage {earlier} --stop-stage {stage} with the same --conf, --set and --exp-dir",
+            )
+
+
+def canonical_command(arguments: argparse.Namespace) -> str:
+    """The command that makes the whole report; what changes no result (folders of products, jobs, devices) is left out."""
+    words = ["./run.sh", "--conf", arguments.conf]
+    if arguments.corpus_dir:
+        words += ["--corpus-dir", arguments.corpus_dir]
+    hidden = ("corpus.data_dir=", "runtime.")
+    for override in arguments.overrides:
+        words += [] if override.startswith(hidden) else ["--set", override]
+    return " ".join(shlex.quote(word) for word in [*words, "--stage", "0", "--stop-stage", str(artifacts.LAST_STAGE)])
+
+
+def _folder(stage: int, exp: Path, corpus: Path) -> Path:
+    return exp if stage >= FIRST_EXPERIMENT_STAGE else corpus
+
+
+def _load(work: str):
+    module, function = work.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _difference(old: dict, new: dict) -> str | None:
+    missing = object()
+    for key in sorted(set(old["config"]) | set(new["config"])):
+        before, now = old["config"].get(key, missing), new["config"].get(key, missing)
+        if before is missing or now is missing or before != now:
+            shown = ["not set" if value is missing else repr(value) for value in (before, now)]
+            return f"{key} changed from {shown[0]} to {shown[1]}"
+    return None if old["before"] == new["before"] else "the stage before it was done again"
+
+
+def _prepare(stage: int, context: Context, folder: Path) -> None:
+    """Clears what another run left, or keeps what a killed run of the same work left."""
+    mark, started = artifacts.done_mark(folder, stage), artifacts.started_mark(folder, stage)
+    now = made_from(stage, context.config, context.exp, context.corpus)
+    sweep(folder)
+    if started.exists() and not context.force:
+        note = read_json(started)
+        if _difference(note["made_from"], now) is None:
+            context.log.info("an earlier run of this stage was cut off: going on from what it left")
+            return
+    mark.unlink(missing_ok=True)
+    for pattern in artifacts.PRODUCTS[stage]:
+        for path in sorted(folder.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    shutil.rmtree(context.tensorboard, ignore_errors=True)
+    write_json(started, {"stage": stage, "made_from": now})
+
+
+def _finish(stage: int, context: Context, folder: Path, seconds: float) -> None:
+    write_json(
+        artifacts.done_mark(folder, stage),
+        {
+            "stage": stage,
+            "run": secrets.token_hex(8),
+            "made_from": made_from(stage, context.config, context.exp, context.corpus),
+            "seconds": seconds,
+            "finished": datetime.datetime.now().isoformat(timespec="seconds"),
+            "commit": commit(),
+            "tensorboard": str(context.tensorboard),
+        },
+    )
+    artifacts.started_mark(folder, stage).unlink(missing_ok=True)
+
+
+def _keep_log(stage: int, context: Context) -> None:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = artifacts.log_folder(context.exp) / f"stage{stage}.{stamp}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
+    logging.getLogger("spin").addHandler(handler)
