@@ -1,0 +1,119 @@
+"""eSpeak NG through ctypes: text to samples with the position of every phoneme.
+
+The engine keeps state between calls that no reset reaches, is not thread-safe, and cannot be initialised twice. So a process speaks
+for one speaker only, from a fresh start, and ends; then the same sentences give the same bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import numpy as np
+
+from spin.errors import DataError
+
+RETRIEVAL, SYNCHRONOUS = 1, 2
+PHONEME_EVENTS, DONT_EXIT = 1, 0x8000
+CHARS_UTF8 = 1
+RATE_PARAMETER = 1
+EVENT_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
+LONGEST_DATA_PATH = 140  # the engine's buffer holds 160 characters and appends names of its own
+
+
+class _EventName(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventName),
+    ]
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+def link_data(folder: Path, variants: dict[str, str]) -> Path:
+    """A private copy of the engine's data (links, but for the variants): the folder to hand to Engine.
+
+    Args:
+        folder: an empty folder with a short path.
+        variants: name -> text of the variant file.
+    """
+    import espeakng_loader
+
+    source, data = Path(espeakng_loader.get_data_path()), folder / "espeak-ng-data"
+    if len(str(data)) > LONGEST_DATA_PATH:
+        raise DataError(
+            f"temporary folder {folder}",
+            found=f"a path of {len(str(data))} characters",
+            expected=f"at most {LONGEST_DATA_PATH}",
+            cause="eSpeak NG keeps its data path in a short buffer",
+            remedy="set TMPDIR to a shorter path",
+        )
+    (data / "voices" / "!v").mkdir(parents=True)
+    for entry in source.iterdir():
+        if entry.name != "voices":
+            os.symlink(entry, data / entry.name)
+    for name, text in variants.items():
+        (data / "voices" / "!v" / name).write_text(text, encoding="utf-8")
+    return data
+
+
+class Engine:
+    """One voice in this process.
+
+    Args:
+        data: from link_data.
+        accent: an English accent, as in voices.ACCENTS.
+        variant: name of a variant in `data`.
+        rate: words a minute.
+    """
+
+    def __init__(self, data: Path, accent: str, variant: str, rate: int):
+        import espeakng_loader
+
+        if not (data / "voices" / "!v" / variant).exists():  # the engine itself would take its plain voice, in silence
+            raise DataError(f"voice variant {variant}", found="no such file in the engine's data", expected=str(data / "voices" / "!v"))
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self._library.espeak_Initialize.restype = ctypes.c_int
+        self.sample_rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, str(data).encode(), PHONEME_EVENTS | DONT_EXIT)
+        if self.sample_rate <= 0:
+            raise DataError("eSpeak NG", found=f"status {self.sample_rate}", expected="a sample rate", cause=f"its data at {data} cannot be read")
+        self._samples: list[np.ndarray] = []
+        self._phonemes: list[tuple[str, int]] = []
+        self._keep = _Callback(self._receive)  # a callback that Python frees would be called all the same
+        self._library.espeak_SetSynthCallback(self._keep)
+        status = self._library.espeak_SetVoiceByName(f"{accent}+{variant}".encode())
+        if status != 0:
+            raise DataError(f"voice {accent}+{variant}", found=f"status {status} of eSpeak NG", expected="an accent and a variant it knows")
+        self._library.espeak_SetParameter(RATE_PARAMETER, rate, 0)
+
+    def _receive(self, wave, count, events) -> int:
+        if count > 0 and wave:
+            self._samples.append(np.ctypeslib.as_array(wave, shape=(count,)).copy())
+        index = 0
+        while events[index].type != EVENT_END:
+            event = events[index]
+            if event.type == EVENT_PHONEME:
+                self._phonemes.append((event.id.string.decode("utf-8"), event.sample))
+            index += 1
+        return 0
+
+    def speak(self, text: str) -> tuple[np.ndarray, list[tuple[str, int]]]:
+        """Samples (S,) int16 at self.sample_rate, and (mnemonic, start in samples) of each phoneme in order."""
+        self._samples, self._phonemes = [], []
+        content = text.encode("utf-8")
+        status = self._library.espeak_Synth(content, len(content) + 1, 0, 1, 0, CHARS_UTF8, None, None)
+        if status != 0 or not self._samples:
+            raise DataError(f"sentence {text!r}", found=f"status {status} of eSpeak NG, {len(self._samples)} blocks of audio", expected="audio")
+        return np.concatenate(self._samples), self._phonemes

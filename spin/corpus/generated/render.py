@@ -1,0 +1,135 @@
+"""One generated speaker: sentences spoken, sent through the speaker's channel, written as FLAC with text and phones beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+import soundfile
+
+from spin import artifacts
+from spin.corpus.generated import grammar
+from spin.corpus.generated.engine import Engine, link_data
+from spin.corpus.generated.phones import segments
+from spin.corpus.generated.voices import CHANNEL_BANDS_IN_HZ, Voice, draw_voice
+from spin.runtime.files import atomic_path, read_json, write_json
+from spin.runtime.seeding import generator
+
+# Sentences are dealt to three pools by their own hash, so that no sentence of one pool can ever be drawn for another.
+POOLS = {"test": (0, 2), "valid": (2, 4), "train": (4, 16)}
+PAD_IN_S = (0.10, 0.30)
+NOISE_TAPS = 128
+
+
+@dataclass(frozen=True)
+class SpeakerJob:
+    """What one process speaks: a speaker's first `utterances` sentences from a pool."""
+
+    folder: str
+    seed: int
+    index: int
+    utterances: int
+    pool: str
+
+
+def draw_sentence(seed: int, speaker: int, number: int, pool: str) -> str:
+    """The sentence of a (seed, speaker, number), normalised; of the pool asked for."""
+    low, high = POOLS[pool]
+    random = generator("generated text", seed, pool, speaker, number)
+    while True:
+        text = grammar.sentence(random).upper()
+        if low <= hashlib.blake2b(text.encode(), digest_size=1).digest()[0] % 16 < high:
+            return text
+
+
+def render_speaker(job: SpeakerJob) -> str:
+    """Writes <folder>/<speaker>/*.flac and, last, <folder>/<speaker>.json; returns the path of the latter.
+
+    A speaker whose JSON is there already, from the same job, is left alone. Must run in a process that has not used the engine before.
+    """
+    voice = draw_voice(job.seed, job.index)
+    record_path = Path(job.folder) / f"{voice.speaker}.json"
+    wanted = {"seed": job.seed, "pool": job.pool, "utterances": job.utterances}
+    if record_path.exists() and read_json(record_path)["made_from"] == wanted:
+        return str(record_path)
+    folder = Path(job.folder) / voice.speaker
+    with tempfile.TemporaryDirectory(prefix="spin-") as private:
+        data = link_data(Path(private), {voice.speaker: voice.variant})
+        engine = Engine(data, voice.accent, voice.speaker, voice.rate_in_words_per_minute)
+        records = [_render_utterance(engine, voice, job, number, folder) for number in range(job.utterances)]
+    write_json(record_path, {"made_from": wanted, "speaker": voice.speaker, "gender": voice.gender, "accent": voice.accent, "utterances": records})
+    return str(record_path)
+
+
+def _render_utterance(engine: Engine, voice: Voice, job: SpeakerJob, number: int, folder: Path) -> dict:
+    text = draw_sentence(job.seed, job.index, number, job.pool)
+    spoken, events = engine.speak(text.lower())
+    random = generator("generated channel", job.seed, job.pool, job.index, number)
+    before, after = (int(random.uniform(*PAD_IN_S) * artifacts.SAMPLE_RATE) for _ in range(2))
+    samples = transmit(spoken, engine.sample_rate, voice, random, before, after)
+    utterance = f"{voice.speaker}-{job.pool}-{number:04d}"
+    path = folder / f"{utterance}.flac"
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, samples, artifacts.SAMPLE_RATE, subtype="PCM_16")
+    lead, duration = before / artifacts.SAMPLE_RATE, len(samples) / artifacts.SAMPLE_RATE
+    phones = [
+        [phone, round(lead + start / engine.sample_rate, 5), round(lead + stop / engine.sample_rate, 5)]
+        for phone, start, stop in segments(events, len(spoken))
+    ]
+    return {"id": utterance, "text": text, "samples": len(samples), "phones": _with_silence(phones, duration)}
+
+
+def _with_silence(phones: list[list], duration: float) -> list[list]:
+    """Lets the silence at both ends reach the ends of the recording."""
+    silence = artifacts.SILENCE
+    if phones[0][0] == silence:
+        phones[0][1] = 0.0
+    else:
+        phones.insert(0, [silence, 0.0, phones[0][1]])
+    phones[-1][2] = min(phones[-1][2], duration)
+    if phones[-1][0] == silence:
+        phones[-1][2] = duration
+    elif phones[-1][2] < duration:
+        phones.append([silence, phones[-1][2], duration])
+    return phones
+
+
+def transmit(spoken: np.ndarray, sample_rate: int, voice: Voice, random: np.random.Generator, before: int, after: int) -> np.ndarray:
+    """Speech (S,) int16 at the engine's rate -> (S',) int16 at 16 kHz: padded, equalised, levelled, with the speaker's noise.
+
+    before, after: samples of silence at 16 kHz put at the two ends.
+    """
+    speech = scipy.signal.resample_poly(spoken.astype(np.float64) / 32768.0, artifacts.SAMPLE_RATE, sample_rate)
+    speech = np.pad(speech, (before, after))
+    for centre, gain in zip(CHANNEL_BANDS_IN_HZ, voice.channel_gains_in_db):
+        speech = scipy.signal.sosfilt(_peaking(centre, gain), speech)
+    speech *= voice.level / max(float(np.sqrt(np.mean(speech**2))), 1e-9)
+    noise = _noise(len(speech), voice.noise_tilt, random)
+    mixed = speech + noise * voice.level * 10.0 ** (-voice.snr_in_db / 20.0)
+    peak = float(np.max(np.abs(mixed)))
+    if peak > 0.95:
+        mixed *= 0.95 / peak
+    return np.round(mixed * 32767.0).astype(np.int16)
+
+
+def _peaking(centre_in_hz: float, gain_in_db: float, quality: float = 0.9) -> np.ndarray:
+    """A peaking biquad (Bristow-Johnson, Audio EQ Cookbook) as one second-order section."""
+    amplitude = 10.0 ** (gain_in_db / 40.0)
+    angle = 2.0 * np.pi * centre_in_hz / artifacts.SAMPLE_RATE
+    alpha, cosine = np.sin(angle) / (2.0 * quality), np.cos(angle)
+    b = np.array([1.0 + alpha * amplitude, -2.0 * cosine, 1.0 - alpha * amplitude])
+    a = np.array([1.0 + alpha / amplitude, -2.0 * cosine, 1.0 - alpha / amplitude])
+    return np.concatenate([b / a[0], a / a[0]])[None]
+
+
+def _noise(length: int, tilt: float, random: np.random.Generator) -> np.ndarray:
+    """Unit-power noise with a power spectrum of 1/f**tilt, through a short linear-phase filter."""
+    frequency = np.linspace(0.0, 1.0, NOISE_TAPS // 2 + 1)
+    gain = np.maximum(frequency, 1.0 / NOISE_TAPS) ** (-tilt / 2.0)
+    taps = scipy.signal.firwin2(NOISE_TAPS + 1, frequency, gain / gain.max())
+    noise = np.convolve(random.standard_normal(length + NOISE_TAPS), taps, mode="valid")
+    return noise / np.sqrt(np.mean(noise**2))
