@@ -1,0 +1,1 @@
+"""Encoders, importers of public checkpoints, the Spin head and codebook."""

@@ -1,0 +1,192 @@
+"""HuBERT and WavLM encoders whose output for an utterance does not depend on the batch it is in.
+
+Legend: B utterances, S samples at 16 kHz, T frames at 50 Hz, D features, L layers, H heads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spin.errors import DataError
+from spin.models.extractor import FeatureExtractor
+from spin.models.shape import TINY_SHAPE, EncoderShape
+from spin.models.transformer import PositionalConv, RelativePositionBias, SelfAttention, TransformerLayer
+
+__all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "initialise"]
+
+
+class FeatureProjection(nn.Module):
+    """LayerNorm over channels, then a linear map to the Transformer's width."""
+
+    def __init__(self, channels: int, dim: int, eps: float, dropout: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=eps)
+        self.linear = nn.Linear(channels, dim)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, D)."""
+        x = self.linear(self.norm(x))
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Encoder(nn.Module):
+    """Waveforms -> hidden states of every layer.
+
+    Args:
+        shape: what to build.
+        dropout: after the projection, on attention weights, and in the feed-forward parts; training mode only.
+        layerdrop: probability that a layer is skipped for a batch; training mode only.
+    """
+
+    def __init__(self, shape: EncoderShape, dropout: float = 0.0, layerdrop: float = 0.0):
+        super().__init__()
+        self.shape, self.dropout, self.layerdrop = shape, dropout, layerdrop
+        self.feature_extractor = FeatureExtractor(shape)
+        self.feature_projection = FeatureProjection(shape.conv_channels[-1], shape.dim, shape.norm_eps, dropout)
+        self.pos_conv = PositionalConv(shape.dim, shape.pos_conv_taps, shape.pos_conv_groups)
+        self.layer_norm = nn.LayerNorm(shape.dim, eps=shape.norm_eps)
+        if shape.arch == "wavlm":
+            self.position_bias = RelativePositionBias(shape.position_buckets, shape.position_max_distance, shape.heads)
+        self.layers = nn.ModuleList(TransformerLayer(shape, dropout) for _ in range(shape.layers))
+        initialise(self)
+
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, last_layer: int | None = None, official_padding: bool = False
+    ) -> tuple[list[Tensor], Tensor]:
+        """Hidden states of a padded batch.
+
+        Args:
+            waveforms: (B, S) float32 at 16 kHz; what lies beyond an utterance's length has no influence on its frames.
+            lengths: (B,) int64, samples; at least one frame (400 samples).
+            last_layer: run only the layers up to this one (1 to L); None: all.
+            official_padding: as the original implementations do it, where padding enters the first GroupNorm and units depend
+                on the batch; only for comparison with published figures.
+
+        Returns:
+            hidden: last_layer + 1 tensors (B, T, D): the input of the first layer, then the output of each layer (for norm_first
+                shapes before the final LayerNorm); frames beyond frame_lengths mean nothing.
+            frame_lengths: (B,) int64.
+
+        Raises:
+            DataError: wrong shapes or an utterance too short for one frame.
+        """
+        features, frame_lengths = self.local_features(waveforms, lengths, official_padding)
+        return self.contextualise(features, frame_lengths, last_layer), frame_lengths
+
+    def local_features(self, waveforms: Tensor, lengths: Tensor, official_padding: bool = False) -> tuple[Tensor, Tensor]:
+        """Projected CNN features (B, T, D), before the positional convolution, and frame lengths (B,). See forward."""
+        lengths = self._check(waveforms, lengths)
+        samples = waveforms.shape[1]
+        padded = bool((lengths < samples).any())
+        device_lengths = lengths.to(waveforms.device)
+        if self.shape.waveform_norm_eps is not None:
+            waveforms = _normalise_waveforms(waveforms, device_lengths, self.shape.waveform_norm_eps)
+        masked = padded and not official_padding
+        features = self.feature_extractor(waveforms, device_lengths if masked else None).transpose(1, 2)
+        features = self.feature_projection(features)
+        if official_padding and self.shape.official_frames == "chunks":
+            frame_lengths = _chunk_frames(lengths, samples, features.shape[1])
+        else:
+            frame_lengths = self.feature_extractor.frame_lengths(lengths)
+        return features, frame_lengths
+
+    def contextualise(self, features: Tensor, frame_lengths: Tensor, last_layer: int | None = None) -> list[Tensor]:
+        """Positional convolution and Transformer.
+
+        Args:
+            features: (B, T, D) of local_features, possibly with masked frames replaced.
+            frame_lengths: (B,) valid frames; on the CPU no synchronisation is needed.
+            last_layer: as in forward.
+
+        Returns:
+            last_layer + 1 tensors (B, T, D).
+        """
+        key_mask = self._key_mask(features, frame_lengths)
+        x = self.embed_positions(features, key_mask)
+        bias = self.position_bias(features.shape[1]) if self.shape.arch == "wavlm" else None
+        hidden = [x]
+        for layer in self.layers[: self._last(last_layer)]:
+            skip = self.training and self.layerdrop > 0 and float(torch.rand(())) < self.layerdrop
+            x = x if skip else layer(x, key_mask, bias)
+            hidden.append(x)
+        return hidden
+
+    def embed_positions(self, features: Tensor, key_mask: Tensor | None) -> Tensor:
+        """(B, T, D) features -> input of the first layer; padded frames are set to 0 before the positional convolution."""
+        if key_mask is not None:
+            features = features.masked_fill(~key_mask[:, 0, 0, :, None], 0)
+        x = features + self.pos_conv(features)
+        return x if self.shape.norm_first else self.layer_norm(x)
+
+    def _last(self, last_layer: int | None) -> int:
+        last = self.shape.layers if last_layer is None else last_layer
+        if not 0 <= last <= self.shape.layers:
+            raise DataError("last_layer", found=str(last), expected=f"0 to {self.shape.layers}", remedy="set encoder.layer")
+        return last
+
+    @staticmethod
+    def _key_mask(features: Tensor, frame_lengths: Tensor) -> Tensor | None:
+        """(B, 1, 1, T) bool, True = valid; None without padding, so that the fastest attention kernels can be used."""
+        frames = features.shape[1]
+        if not bool((frame_lengths < frames).any()):
+            return None
+        mask = torch.arange(frames)[None, :] < frame_lengths.cpu()[:, None]
+        return mask[:, None, None].to(features.device)
+
+    def _check(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        if waveforms.ndim != 2 or not waveforms.is_floating_point():
+            found = f"{waveforms.dtype} of shape {tuple(waveforms.shape)}"
+            raise DataError("waveforms", found=found, expected="float32 of shape (batch, samples) at 16 kHz")
+        lengths = torch.as_tensor(lengths, dtype=torch.int64).cpu()
+        if lengths.shape != (waveforms.shape[0],):
+            raise DataError(
+                "lengths", found=f"shape {tuple(lengths.shape)}", expected=f"({waveforms.shape[0]},) numbers of samples"
+            )
+        low, high = self.shape.receptive_field, waveforms.shape[1]
+        if waveforms.shape[0] == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
+            found = f"{lengths.tolist()[:8]} samples in a batch of {high}"
+            raise DataError(
+                "lengths", found=found, expected=f"{low} (one frame) to {high} samples", cause="an empty or cut-off file"
+            )
+        return lengths
+
+
+def _normalise_waveforms(waveforms: Tensor, lengths: Tensor, eps: float) -> Tensor:
+    """(B, S): each utterance to zero mean and unit variance over its own samples, padding to 0."""
+    mask = torch.arange(waveforms.shape[1], device=waveforms.device)[None, :] < lengths[:, None]
+    count = lengths[:, None].to(waveforms.dtype)
+    mean = waveforms.masked_fill(~mask, 0).sum(1, keepdim=True) / count
+    centred = (waveforms - mean).masked_fill(~mask, 0)
+    return centred * (centred.square().sum(1, keepdim=True) / count + eps).rsqrt()
+
+
+def _chunk_frames(lengths: Tensor, samples: int, frames: int) -> Tensor:
+    """Frames the official way: the padding mask is cut into `frames` equal chunks; a chunk of nothing but padding is padding."""
+    chunk = samples // frames
+    return torch.div(lengths + chunk - 1, chunk, rounding_mode="floor").clamp(max=frames)
+
+
+@torch.no_grad()
+def initialise(encoder: nn.Module) -> None:
+    """Weights for training from scratch: Kaiming convolutions, normal(0, 0.02) linear maps as in BERT, zero biases.
+
+    Draws from torch's global generator; seed it first (spin.runtime.seeding.seed_torch).
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv1d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, PositionalConv):
+            nn.init.normal_(module.weight_v, 0.0, math.sqrt(4.0 / (module.taps * module.weight_v.shape[0])))
+            module.weight_g.copy_(module.weight_v.norm(dim=(0, 1), keepdim=True))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, SelfAttention) and hasattr(module, "gate_scale"):
+            nn.init.ones_(module.gate_scale)
+        if isinstance(module, (nn.Conv1d, nn.Linear)) and module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,91 @@
+"""The convolutional feature extractor: waveform -> 50 frames a second, with a first GroupNorm that does not see padding."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spin.models.shape import EncoderShape
+
+
+def conv_length(length, kernel: int, stride: int):
+    """Frames of a convolution without padding; `length` is an int or an int64 tensor. Never below 0."""
+    if isinstance(length, Tensor):
+        return torch.div(length - kernel, stride, rounding_mode="floor").add(1).clamp(min=0)
+    return max((length - kernel) // stride + 1, 0)
+
+
+def masked_group_norm(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """GroupNorm with one group a channel, whose mean and variance are taken over the valid frames only.
+
+    Args:
+        features: (B, C, T); frames from valid[b] on come from padding.
+        valid: (B,) int64 number of valid frames, at least 1.
+        norm: gives weight, bias (C,) and eps.
+
+    Returns:
+        (B, C, T) in the dtype of `features`; padded frames are finite but mean nothing.
+    """
+    frames = torch.arange(features.shape[-1], device=features.device)
+    mask = (frames[None, :] < valid[:, None])[:, None]  # (B, 1, T)
+    count = valid.to(torch.float32).clamp(min=1)[:, None, None]
+    wide = features.float()
+    mean = wide.masked_fill(~mask, 0).sum(-1, keepdim=True) / count
+    centred = (wide - mean).masked_fill(~mask, 0)
+    variance = centred.square().sum(-1, keepdim=True) / count
+    scale = norm.weight.float()[:, None] * (variance + norm.eps).rsqrt()
+    return (centred * scale + norm.bias.float()[:, None]).to(features.dtype)
+
+
+class ConvLayer(nn.Module):
+    """Convolution, normalisation if any ("group" over time, "layer" over channels), GELU."""
+
+    def __init__(self, inputs: int, channels: int, kernel: int, stride: int, bias: bool, norm: str | None, eps: float):
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, channels, kernel, stride, bias=bias)
+        if norm == "group":
+            self.norm = nn.GroupNorm(channels, channels, eps=eps)
+        elif norm == "layer":
+            self.norm = nn.LayerNorm(channels, eps=eps)
+        else:
+            self.norm = None
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """(B, C, T) -> (B, C', T'); `valid` (B,) are the valid frames of the output, None: all of them."""
+        x = self.conv(x)
+        if isinstance(self.norm, nn.LayerNorm):
+            x = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        elif self.norm is not None:
+            x = self.norm(x) if valid is None else masked_group_norm(x, valid, self.norm)
+        return F.gelu(x)
+
+
+class FeatureExtractor(nn.Module):
+    """The stack of convolutions, none of them padded, so that only the GroupNorm can mix padding into valid frames."""
+
+    def __init__(self, shape: EncoderShape):
+        super().__init__()
+        self.kernels, self.strides = shape.conv_kernels, shape.conv_strides
+        inputs = (1, *shape.conv_channels[:-1])
+        norms = [shape.extractor_norm if shape.extractor_norm == "layer" or i == 0 else None for i in range(len(inputs))]
+        # The first GroupNorm keeps PyTorch's eps in every public model; only the LayerNorms follow the configuration.
+        self.layers = nn.ModuleList(
+            ConvLayer(i, c, k, s, shape.conv_bias, norm, 1e-5 if norm == "group" else shape.norm_eps)
+            for i, c, k, s, norm in zip(inputs, shape.conv_channels, self.kernels, self.strides, norms, strict=True)
+        )
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
+        """(B, S) float -> (B, C, T). `lengths` (B,) in samples; None: no padding, or padding that counts as signal."""
+        x = waveforms[:, None]
+        valid = lengths
+        for layer, kernel, stride in zip(self.layers, self.kernels, self.strides, strict=True):
+            valid = None if valid is None else conv_length(valid, kernel, stride)
+            x = layer(x, valid)
+        return x
+
+    def frame_lengths(self, lengths):
+        """Frames of waveforms of that many samples (int or int64 tensor)."""
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            lengths = conv_length(lengths, kernel, stride)
+        return lengths
