@@ -1,0 +1,1 @@
+"""Pairs of views for Spin: which utterances, in which batches, cropped and perturbed how."""
