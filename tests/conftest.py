@@ -1,0 +1,39 @@
+"""What all tests share: real data that may lie beside the repository, and quiet threads on small machines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve everything else on two cores; set before torch loads
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _beside_the_repository(relative: str, what: str) -> Path:
+    path = REPOSITORY.parent / "shared" / relative
+    if not path.is_dir():
+        pytest.skip(f"no {what} at ../shared/{relative}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def librispeech_dir() -> Path:
+    """The folder that holds parts of LibriSpeech (train-clean-5/, test-other/, ...); skips where there is none."""
+    return _beside_the_repository("data/LibriSpeech", "LibriSpeech")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The folder of figures made with the official code; skips where there is none."""
+    return _beside_the_repository("golden", "golden figures")

@@ -1,0 +1,27 @@
+# Sourced. Log lines that look like those of the Python side, and errors that name subject, what was found and expected, and the remedy.
+
+log() { # MESSAGE...: one line with date, time and the script's name
+  printf '%(%Y-%m-%d %H:%M:%S)T INFO [%s] %s\n' -1 "${0##*/}" "$*"
+}
+
+log_error() { # MESSAGE...: the same on standard error; a message may have several lines
+  printf '%(%Y-%m-%d %H:%M:%S)T ERROR [%s] %s\n' -1 "${0##*/}" "$*" >&2
+}
+
+fail() { # SUBJECT FOUND EXPECTED REMEDY: the error in the form of spin.errors.SpinError; ends the script with status 1
+  log_error "$1"$'\n'"  found: $2"$'\n'"  expected: $3"$'\n'"  remedy: $4"
+  exit 1
+}
+
+run_stage() { # NUMBER COMMAND SCRIPT [ARGUMENT...]: runs a stage's script; ends the caller with its status when it fails
+  local number=$1 status=0
+  shift
+  "$@" || status=$?
+  ((status == 0)) && return
+  if ((status == 130)); then
+    log_error "stage $number interrupted; the same command goes on from here"
+  else
+    log_error "stage $number failed with status $status: $2"
+  fi
+  exit "$status"
+}
