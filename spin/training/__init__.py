@@ -1,1 +1,1 @@
-"""Spin training by swapped prediction, and masked-prediction pre-training of the tiny encoder."""
+"""Training loops: Spin's swapped prediction, and masked prediction for the shipped encoder."""
