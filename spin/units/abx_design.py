@@ -1,0 +1,184 @@
+"""Which items the triphone ABX compares: triphones from alignments, groups, cells, and sampling that is the same for every system.
+
+Legend: an item is one triphone in one utterance; a group is the items of one (context, speaker, phone); a cell is (A, B, X): three groups
+of one context, A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or by another (across).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spin import artifacts
+from spin.runtime.seeding import generator, integer
+
+GRID_NOISE = 1e-6  # frames; item borders that fall on the middle of a frame count as inside whatever float noise says
+
+
+@dataclass(frozen=True)
+class Triphone:
+    """One item: `frames` frames of an utterance from frame `first` on, a phone between its neighbours."""
+
+    utterance: str
+    speaker: str
+    first: int
+    frames: int
+    before: str
+    phone: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Design:
+    """The comparisons to make. Groups are numbered in order of (context, speaker, phone)."""
+
+    items: list[Triphone]  # in the order of groups
+    bounds: np.ndarray  # (G, 2) int64, first and one past the last item of each group
+    within: np.ndarray  # (C, 3) int64 groups A, B, X with X = A
+    across: np.ndarray  # (C', 3) int64 groups A, B, X
+    labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
+    items_a_group: int  # the cap that was used
+
+    @property
+    def utterances(self) -> list[str]:
+        """Every utterance that is needed, sorted."""
+        return sorted({item.utterance for item in self.items})
+
+
+def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
+    """The triphones of an utterance, from the start of the first to the end of the third phone.
+
+    A frame belongs to an item when its middle, (i + 1/2) * 20 ms, lies in it (fastabx's rule; libri-light lost the last frame). Triphones with
+    silence, with a gap between phones, or without a frame are left out.
+
+    Args:
+        alignment: items with symbol, start and duration in seconds.
+        frames: T of the utterance's features; items are cut there.
+    """
+    phones = sorted(alignment, key=lambda item: item.start)
+    for before, phone, after in zip(phones, phones[1:], phones[2:]):
+        if artifacts.SILENCE in (before.symbol, phone.symbol, after.symbol):
+            continue
+        if phone.start - before.start - before.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
+            continue
+        if after.start - phone.start - phone.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
+            continue
+        first = max(0, math.ceil(before.start / artifacts.FRAME_SHIFT_IN_S - 0.5 - GRID_NOISE))
+        last = min(frames - 1, math.floor((after.start + after.duration) / artifacts.FRAME_SHIFT_IN_S - 0.5 + GRID_NOISE))
+        if last >= first:
+            yield Triphone(utterance, speaker, first, last - first + 1, before.symbol, phone.symbol, after.symbol)
+
+
+def sample_utterances(speaker_of: dict[str, str], count: int, seed: int) -> list[str]:
+    """At most `count` utterances, taken from all speakers in turn, each speaker's own in a random order fixed by the seed."""
+    by_speaker = defaultdict(list)
+    for utterance in sorted(speaker_of, key=lambda name: (integer(seed, "abx utterance", name), name)):
+        by_speaker[speaker_of[utterance]].append(utterance)
+    rounds = [(rank, speaker, name) for speaker, names in by_speaker.items() for rank, name in enumerate(names)]
+    return sorted(name for _, _, name in sorted(rounds)[:count])
+
+
+def design(items: Sequence[Triphone], max_items: int = 10, max_x_speakers: int = 5, max_distances: int = 1_500_000, seed: int = 0) -> Design:
+    """Groups items and lays out the cells, as the ZeroSpeech challenges sample them.
+
+    Args:
+        items: in any order; the result does not depend on it.
+        max_items: items a group (10 in ZeroSpeech), drawn at random by the seed; lowered, down to 2, while more than max_distances
+            alignments would be needed; if that is not enough, contexts are left out at random.
+        max_x_speakers: across speakers, speakers X for each (A, B) (5 in ZeroSpeech).
+        max_distances: budget of dynamic time warpings.
+        seed: of the sampling.
+    """
+    groups = defaultdict(list)
+    for item in items:
+        groups[(item.before, item.after, item.speaker, item.phone)].append(item)
+    contexts = defaultdict(lambda: defaultdict(list))  # context -> speaker -> phones
+    for before, after, speaker, phone in sorted(groups):
+        contexts[(before, after)][speaker].append(phone)
+    kept = _shuffled([context for context, speakers in contexts.items() if _contrasts(speakers)], seed, "abx contexts")
+    while True:
+        cells = _lay_out(kept, contexts, groups, max_x_speakers, seed)
+        sizes = np.array([len(groups[key]) for key in cells.keys], dtype=np.int64)
+        for cap in range(max_items, 1, -1):
+            if _distances(cells, np.minimum(sizes, cap)) <= max_distances:
+                return _finish(cells, groups, cap, seed)
+        if len(kept) <= 1:
+            return _finish(cells, groups, 2, seed)
+        kept = kept[: max(1, int(len(kept) * 0.8))]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    keys: list[tuple]  # of groups
+    within: list[tuple[int, int, int]]
+    across: list[tuple[int, int, int]]
+
+
+def _contrasts(speakers: dict) -> bool:
+    return any(len(phones) > 1 for phones in speakers.values())
+
+
+def _shuffled(values: list, seed: int, name: str, *more: str) -> list:
+    order = generator(seed, name, *more).permutation(len(values))
+    return [values[index] for index in order]
+
+
+def _lay_out(kept: list, contexts: dict, groups: dict, max_x_speakers: int, seed: int) -> _Cells:
+    cells, index = _Cells([], [], []), {}
+
+    def number(key: tuple) -> int:
+        if key not in index:
+            index[key] = len(cells.keys)
+            cells.keys.append(key)
+        return index[key]
+
+    for context in sorted(kept):
+        speakers = contexts[context]
+        for speaker, phones in speakers.items():
+            if len(phones) < 2:
+                continue
+            for phone in phones:
+                a = number((*context, speaker, phone))
+                others = [number((*context, speaker, other)) for other in phones if other != phone]
+                if len(groups[cells.keys[a]]) > 1:
+                    cells.within.extend((a, b, a) for b in others)
+                candidates = [other for other in speakers if other != speaker and phone in speakers[other]]
+                for other in _shuffled(candidates, seed, "abx x", *context, speaker, phone)[:max_x_speakers]:
+                    x = number((*context, other, phone))
+                    cells.across.extend((a, b, x) for b in others)
+    return cells
+
+
+def group_pairs(cells: np.ndarray, count: int) -> np.ndarray:
+    """(P, 2) pairs of groups g <= h, sorted, whose distances the cells (C, 3) compare: X with A and X with B."""
+    if not len(cells):
+        return np.zeros((0, 2), np.int64)
+    both = np.concatenate([cells[:, [2, 0]], cells[:, [2, 1]]])
+    codes = np.unique(both.min(1) * count + both.max(1))
+    return np.stack([codes // count, codes % count], axis=1)
+
+
+def _array(cells: list) -> np.ndarray:
+    return np.array(cells, dtype=np.int64).reshape(-1, 3)
+
+
+def _distances(cells: _Cells, sizes: np.ndarray) -> int:
+    pairs = group_pairs(_array(cells.within + cells.across), len(sizes))
+    return int((sizes[pairs[:, 0]] * sizes[pairs[:, 1]]).sum()) if len(pairs) else 0
+
+
+def _finish(cells: _Cells, groups: dict, cap: int, seed: int) -> Design:
+    items, bounds = [], []
+    for key in cells.keys:
+        members = sorted(groups[key], key=lambda item: (item.utterance, item.first))
+        members = members if len(members) <= cap else _shuffled(members, seed, "abx items", *key)[:cap]
+        bounds.append((len(items), len(items) + len(members)))
+        items.extend(members)
+    phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in cells.keys}))}
+    speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in cells.keys}))}
+    labels = np.array([(phones[key[3]], speakers[key[2]]) for key in cells.keys], dtype=np.int64).reshape(-1, 2)
+    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), _array(cells.within), _array(cells.across), labels, cap)

@@ -1,0 +1,202 @@
+"""The triphone ABX against a slow oracle, by hand, and at its limits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lhotse.supervision import AlignmentItem
+
+from spin.units.abx import abx
+from spin.units.abx_design import Triphone, design, sample_utterances, triphones
+from spin.units.dtw import group_distances, unit_length
+
+
+def slow_dtw(x: np.ndarray, y: np.ndarray, distance) -> float:
+    """Recursive best cost, then the path walked back: diagonal first, then the step in y."""
+    best = {}
+    for i, j in itertools.product(range(len(x)), range(len(y))):
+        before = [best[p] for p in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if p in best]
+        best[i, j] = distance(x[i], y[j]) + (min(before) if before else 0.0)
+    i, j, points = len(x) - 1, len(y) - 1, 1
+    while (i, j) != (0, 0):
+        steps = [p for p in ((i - 1, j - 1), (i, j - 1), (i - 1, j)) if p in best]
+        i, j = min(steps, key=lambda p: best[p])
+        points += 1
+    return best[len(x) - 1, len(y) - 1] / points
+
+
+def angle(a: np.ndarray, b: np.ndarray) -> float:
+    cosine = float(np.dot(a, b)) / math.sqrt(float(np.dot(a, a)) * float(np.dot(b, b)))
+    return math.acos(min(1.0, max(-1.0, cosine))) / math.pi
+
+
+def one_hot(a: int, b: int) -> float:
+    return 0.0 if a == b else 0.5
+
+
+def slow_abx(items: list[Triphone], load, distance, across: bool) -> float:
+    """Every triple by itself, straight from the definition; no sampling."""
+    by_cell = defaultdict(list)
+    cut = {item: load(item.utterance)[item.first : item.first + item.frames] for item in items}
+    for a, b, x in itertools.product(items, items, items):
+        same_context = (a.before, a.after) == (b.before, b.after) == (x.before, x.after)
+        if a is x or a.phone != x.phone or a.phone == b.phone or a.speaker != b.speaker or not same_context:
+            continue
+        if (a.speaker != x.speaker) != across:
+            continue
+        to_a, to_b = slow_dtw(cut[x], cut[a], distance), slow_dtw(cut[x], cut[b], distance)
+        error = 0.5 if abs(to_a - to_b) < 1e-9 else float(to_a > to_b)
+        by_cell[(a.phone, b.phone, a.speaker, x.speaker, a.before, a.after)].append(error)
+    values = {key: np.mean(errors) for key, errors in by_cell.items()}
+    for width in (3, 2):
+        collected = defaultdict(list)
+        for key, value in values.items():
+            collected[key[:width]].append(value)
+        values = {key: np.mean(errors) for key, errors in collected.items()}
+    return 100 * float(np.mean(list(values.values())))
+
+
+def make_items(seed: int, count: int, speakers: int = 3, frames: int = 6) -> tuple[list[Triphone], dict[str, int]]:
+    random = np.random.default_rng(seed)
+    items, lengths = [], {}
+    for number in range(count):
+        speaker, phone = f"s{random.integers(speakers)}", "ABC"[random.integers(3)]
+        length = int(random.integers(1, frames))
+        first = int(random.integers(0, 3))
+        utterance = f"{speaker}-{number}"
+        lengths[utterance] = first + length
+        items.append(Triphone(utterance, speaker, first, length, "xy"[random.integers(2)], phone, "z"))
+    return items, lengths
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_slow_oracle_on_features(seed):
+    items, lengths = make_items(seed, 24)
+    random = np.random.default_rng(seed)
+    features = {name: random.normal(size=(length, 5)).astype(np.float32) for name, length in lengths.items()}
+    result = abx(design(items, 100, 100), features.__getitem__)
+    assert result.within == pytest.approx(slow_abx(items, features.__getitem__, angle, False), abs=1e-6)
+    assert result.across == pytest.approx(slow_abx(items, features.__getitem__, angle, True), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_slow_oracle_on_units(seed):
+    # Units tie all the time, so this also tests the choice among equally cheap paths, in both directions.
+    items, lengths = make_items(10 + seed, 24)
+    random = np.random.default_rng(seed)
+    units = {name: random.integers(0, 3, size=length) for name, length in lengths.items()}
+    result = abx(design(items, 100, 100), units.__getitem__)
+    assert result.within == pytest.approx(slow_abx(items, units.__getitem__, one_hot, False), abs=1e-6)
+    assert result.across == pytest.approx(slow_abx(items, units.__getitem__, one_hot, True), abs=1e-6)
+
+
+def test_by_hand():
+    """One context, one speaker: two A, one B. X = a1: d(a2) = 0 < d(b): no error; X = a2 the same; B has no second item."""
+    items = [Triphone(f"u{i}", "s", 0, 1, "x", phone, "y") for i, phone in enumerate("AAB")]
+    features = {"u0": np.array([[1.0, 0.0]]), "u1": np.array([[2.0, 0.0]]), "u2": np.array([[0.0, 1.0]])}
+    result = abx(design(items), features.__getitem__)
+    assert (result.within, result.within_cells, result.across_cells) == (0.0, 1, 0)
+    assert math.isnan(result.across)
+    # Units that are all equal tell nothing: every triple is a tie, half an error.
+    assert abx(design(items), lambda name: np.zeros(1, np.int64)).within == 50.0
+    # The wrong way round: the two A differ, B equals the second.
+    features["u1"], features["u2"] = features["u2"], features["u2"]
+    assert abx(design(items), features.__getitem__).within == 75.0  # X = u0: tie; X = u1: error
+
+
+def test_dtw_by_hand():
+    """(0, 0, 1) against (0, 1): a free path of 3 points; against (1,): one 1 matches, two mismatches of .5 over 3 points."""
+    frames = np.array([[0], [0], [1], [0], [1], [1]], np.int64)
+    starts, lengths = np.array([0, 3, 5]), np.array([3, 2, 1])
+    bounds, pairs = np.array([[0, 1], [1, 2], [2, 3]]), np.array([[0, 1], [0, 2]])
+    there, back, offsets = group_distances(frames, starts, lengths, bounds, pairs)
+    assert there.tolist() == pytest.approx([0.0, 1 / 3]) and back.tolist() == pytest.approx([0.0, 1 / 3])
+    assert offsets.tolist() == [0, 1, 2]
+
+
+def test_random_features_are_at_chance():
+    items, lengths = make_items(5, 600, speakers=4)
+    random = np.random.default_rng(7)
+    features = {name: random.normal(size=(length, 16)) for name, length in lengths.items()}
+    result = abx(design(items), features.__getitem__)
+    assert abs(result.within - 50) < 4 and abs(result.across - 50) < 4
+
+
+def test_oracle_phones_are_near_zero_and_in_percent():
+    items, lengths = make_items(6, 300, speakers=4)
+    phone = {item.utterance: "ABC".index(item.phone) for item in items}
+    result = abx(design(items), lambda name: np.full(lengths[name], phone[name]))
+    assert result.within == 0.0 and result.across == 0.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.1, 10), st.integers(1, 3))
+def test_scale_order_and_threads_do_not_matter(seed, scale, threads):
+    items, lengths = make_items(seed, 20)
+    random = np.random.default_rng(seed)
+    features = {name: random.normal(size=(length, 4)) for name, length in lengths.items()}
+    one = abx(design(items, 4, 2), features.__getitem__)
+    order = random.permutation(len(items))
+    two = abx(design([items[i] for i in order], 4, 2), lambda name: features[name] * scale, threads)
+    assert one == pytest.approx(two, nan_ok=True) or repr(one) == repr(two)
+    for value in (one.within, one.across):
+        assert math.isnan(value) or 0 <= value <= 100
+
+
+def test_no_items_and_no_contrasts():
+    nothing = abx(design([]), dict().__getitem__)
+    assert math.isnan(nothing.within) and math.isnan(nothing.across)
+    alone = [Triphone("u", "s", 0, 2, "x", "A", "y"), Triphone("v", "s", 0, 2, "x", "A", "y")]
+    assert math.isnan(abx(design(alone), lambda name: np.zeros(2, np.int64)).within)
+
+
+def test_design_respects_its_budgets():
+    items, _ = make_items(8, 500, speakers=6)
+    full = design(items, 10, 5)
+    sizes = full.bounds[:, 1] - full.bounds[:, 0]
+    assert sizes.max() <= 10 and full.items_a_group == 10
+    small = design(items, 10, 5, max_distances=4000)
+    assert small.items_a_group < 10 and (small.bounds[:, 1] - small.bounds[:, 0]).max() <= small.items_a_group
+    tiny = design(items, 10, 5, max_distances=10)
+    assert tiny.items_a_group == 2 and len(tiny.items) < len(small.items)
+    speakers = {item.speaker for item in items}
+    pairs = {}
+    for a, b, x in full.across.tolist():
+        pairs.setdefault((a, b), set()).add(x)
+    assert max(len(xs) for xs in pairs.values()) <= min(5, len(speakers) - 1)
+    assert design(items, 10, 5).items == full.items
+    assert design(items, 10, 5, seed=1).items != full.items
+
+
+def test_utterances_are_spread_over_speakers():
+    speaker_of = {f"{speaker}-{n}": speaker for speaker, count in (("a", 50), ("b", 3), ("c", 50)) for n in range(count)}
+    chosen = sample_utterances(speaker_of, 13, seed=0)
+    counts = [sum(speaker_of[name] == speaker for name in chosen) for speaker in "abc"]
+    assert len(chosen) == 13 and counts == [5, 3, 5]
+    assert sample_utterances(speaker_of, 13, seed=0) == chosen == sorted(chosen)
+    assert sample_utterances(speaker_of, 1000, seed=0) == sorted(speaker_of)
+
+
+def test_triphones_take_the_frames_whose_middle_is_inside():
+    """Phones of 30 ms from 0.01 s on; the middles of frames lie at 10, 30, 50 ms ..."""
+    symbols = ["K", "AE", "T", "SIL", "S", "AH", "N"]
+    alignment = [AlignmentItem(symbol, round(0.01 + 0.03 * i, 2), 0.03) for i, symbol in enumerate(symbols)]
+    found = list(triphones("u", "s", alignment, 100))
+    assert [(item.before, item.phone, item.after) for item in found] == [("K", "AE", "T"), ("S", "AH", "N")]
+    assert (found[0].first, found[0].frames) == (0, 5)  # 10 to 100 ms: middles 10, 30, 50, 70, 90
+    assert (found[1].first, found[1].frames) == (6, 5)  # 130 to 220 ms: 130, 150, 170, 190, 210
+    assert list(triphones("u", "s", alignment, 3))[0].frames == 3
+    assert list(triphones("u", "s", alignment[:2], 100)) == []
+    gap = [AlignmentItem("K", 0, 0.1), AlignmentItem("AE", 0.2, 0.1), AlignmentItem("T", 0.3, 0.1)]
+    assert list(triphones("u", "s", gap, 100)) == []
+
+
+def test_unit_length_keeps_zero_rows():
+    rows = unit_length(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
