@@ -160,6 +160,7 @@ def asr_model(exp: Path, system: str, seed: int) -> Path:
 
 
 def asr_history(exp: Path, system: str, seed: int) -> Path:
+    """A line of JSON a validation: step, loss of training, valid_loss, valid_wer, valid_cer (per cent); what was not measured is not there."""
     return asr_seed_folder(exp, system, seed) / "history.jsonl"
 
 
@@ -168,9 +169,24 @@ def lang_folder(exp: Path) -> Path:
     return exp / "lang"
 
 
+def arpa(lang: Path, order: int) -> Path:
+    """Stage 5: the n-gram LM."""
+    return lang / f"{order}gram.arpa"
+
+
+def decoding_graph(lang: Path, order: int) -> Path:
+    """Stage 5: H o L o G, safetensors with the key of what it was made from."""
+    return lang / f"HLG_{order}gram.safetensors"
+
+
 def decode_folder(exp: Path, system: str, seed: int, part: str, method: str) -> Path:
     """Stage 5: hypotheses.txt, errors.txt (per word), per utterance counts."""
     return asr_seed_folder(exp, system, seed) / "decode" / part / method
+
+
+def hypotheses(exp: Path, system: str, seed: int, part: str, method: str) -> Path:
+    """Stage 5: a line an utterance, sorted: id, tab, reference, tab, hypothesis (normalised text, either may be empty)."""
+    return decode_folder(exp, system, seed, part, method) / "hypotheses.txt"
 
 
 def scores(exp: Path) -> Path:
@@ -179,7 +195,7 @@ def scores(exp: Path) -> Path:
 
 
 def report(exp: Path, kind: str) -> Path:
-    """kind: json, md or html."""
+    """kind: json, md or html; figures: the folder of the pictures that report.md links."""
     return exp / f"report.{kind}"
 
 
