@@ -5,7 +5,9 @@ Legend: B utterances, S samples at 16 kHz, T frames at 50 Hz, D features, L laye
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,19 @@ from spin.models.extractor import FeatureExtractor
 from spin.models.shape import TINY_SHAPE, EncoderShape
 from spin.models.transformer import PositionalConv, RelativePositionBias, SelfAttention, TransformerLayer
 
-__all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "initialise"]
+__all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "evaluating", "initialise"]
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards every sub-module has the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 class FeatureProjection(nn.Module):
@@ -70,7 +84,7 @@ class Encoder(nn.Module):
         Returns:
             hidden: last_layer + 1 tensors (B, T, D): the input of the first layer, then the output of each layer (for norm_first
                 shapes before the final LayerNorm); frames beyond frame_lengths mean nothing.
-            frame_lengths: (B,) int64.
+            frame_lengths: (B,) int64 on the device of `lengths`. Lengths on the CPU cost a GPU no synchronisation.
 
         Raises:
             DataError: wrong shapes or an utterance too short for one frame.
@@ -79,7 +93,8 @@ class Encoder(nn.Module):
         return self.contextualise(features, frame_lengths, last_layer), frame_lengths
 
     def local_features(self, waveforms: Tensor, lengths: Tensor, official_padding: bool = False) -> tuple[Tensor, Tensor]:
-        """Projected CNN features (B, T, D), before the positional convolution, and frame lengths (B,). See forward."""
+        """Projected CNN features (B, T, D), before the positional convolution, 0 in padding; frame lengths (B,). See forward."""
+        given = lengths
         lengths = self._check(waveforms, lengths)
         samples = waveforms.shape[1]
         padded = bool((lengths < samples).any())
@@ -93,14 +108,16 @@ class Encoder(nn.Module):
             frame_lengths = _chunk_frames(lengths, samples, features.shape[1])
         else:
             frame_lengths = self.feature_extractor.frame_lengths(lengths)
-        return features, frame_lengths
+        if padded:
+            features = _zero_padding(features, self._key_mask(features, frame_lengths))
+        return features, frame_lengths.to(given.device)
 
     def contextualise(self, features: Tensor, frame_lengths: Tensor, last_layer: int | None = None) -> list[Tensor]:
         """Positional convolution and Transformer.
 
         Args:
             features: (B, T, D) of local_features, possibly with masked frames replaced.
-            frame_lengths: (B,) valid frames; on the CPU no synchronisation is needed.
+            frame_lengths: (B,) valid frames.
             last_layer: as in forward.
 
         Returns:
@@ -111,15 +128,39 @@ class Encoder(nn.Module):
         bias = self.position_bias(features.shape[1]) if self.shape.arch == "wavlm" else None
         hidden = [x]
         for layer in self.layers[: self._last(last_layer)]:
-            skip = self.training and self.layerdrop > 0 and float(torch.rand(())) < self.layerdrop
+            # A frozen layer is in eval mode although the encoder trains, and is never skipped.
+            skip = layer.training and self.layerdrop > 0 and float(torch.rand(())) < self.layerdrop
             x = x if skip else layer(x, key_mask, bias)
             hidden.append(x)
         return hidden
 
+    @torch.no_grad()
+    def layer_output(
+        self, waveforms: Tensor, lengths: Tensor, layer: int | None = None, official_padding: bool = False
+    ) -> list[Tensor]:
+        """The output of one layer for each utterance, without padding.
+
+        On the CPU every utterance runs by itself: nothing is computed for padding, and the result is the same to the last bit
+        whatever batch it came in (matrix products of other shapes round differently). On other devices the batch runs as one.
+
+        Args:
+            waveforms, lengths, official_padding: see forward; official padding always runs the batch as one.
+            layer: 0 to L; None: L.
+
+        Returns:
+            B tensors (T_i, D).
+        """
+        with evaluating(self):
+            if waveforms.device.type == "cpu" and not official_padding:
+                lengths = self._check(waveforms, lengths)
+                alone = [(row[None, :n], lengths[i : i + 1]) for i, (row, n) in enumerate(zip(waveforms, lengths, strict=True))]
+                return [self.forward(waveform, length, layer)[0][-1][0] for waveform, length in alone]
+            hidden, frames = self.forward(waveforms, lengths, layer, official_padding)
+            return [row[:n] for row, n in zip(hidden[-1], frames.tolist(), strict=True)]
+
     def embed_positions(self, features: Tensor, key_mask: Tensor | None) -> Tensor:
         """(B, T, D) features -> input of the first layer; padded frames are set to 0 before the positional convolution."""
-        if key_mask is not None:
-            features = features.masked_fill(~key_mask[:, 0, 0, :, None], 0)
+        features = _zero_padding(features, key_mask)
         x = features + self.pos_conv(features)
         return x if self.shape.norm_first else self.layer_norm(x)
 
@@ -154,6 +195,10 @@ class Encoder(nn.Module):
                 "lengths", found=found, expected=f"{low} (one frame) to {high} samples", cause="an empty or cut-off file"
             )
         return lengths
+
+
+def _zero_padding(features: Tensor, key_mask: Tensor | None) -> Tensor:
+    return features if key_mask is None else features.masked_fill(~key_mask[:, 0, 0, :, None], 0)
 
 
 def _normalise_waveforms(waveforms: Tensor, lengths: Tensor, eps: float) -> Tensor:

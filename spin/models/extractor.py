@@ -41,13 +41,13 @@ def masked_group_norm(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Te
 class ConvLayer(nn.Module):
     """Convolution, normalisation if any ("group" over time, "layer" over channels), GELU."""
 
-    def __init__(self, inputs: int, channels: int, kernel: int, stride: int, bias: bool, norm: str | None, eps: float):
+    def __init__(self, inputs: int, channels: int, kernel: int, stride: int, bias: bool, norm: str | None):
         super().__init__()
         self.conv = nn.Conv1d(inputs, channels, kernel, stride, bias=bias)
         if norm == "group":
-            self.norm = nn.GroupNorm(channels, channels, eps=eps)
+            self.norm = nn.GroupNorm(channels, channels)
         elif norm == "layer":
-            self.norm = nn.LayerNorm(channels, eps=eps)
+            self.norm = nn.LayerNorm(channels)
         else:
             self.norm = None
 
@@ -69,9 +69,9 @@ class FeatureExtractor(nn.Module):
         self.kernels, self.strides = shape.conv_kernels, shape.conv_strides
         inputs = (1, *shape.conv_channels[:-1])
         norms = [shape.extractor_norm if shape.extractor_norm == "layer" or i == 0 else None for i in range(len(inputs))]
-        # The first GroupNorm keeps PyTorch's eps in every public model; only the LayerNorms follow the configuration.
+        # These norms keep PyTorch's eps (1e-5) in every public model, whatever the configuration says of the Transformer's.
         self.layers = nn.ModuleList(
-            ConvLayer(i, c, k, s, shape.conv_bias, norm, 1e-5 if norm == "group" else shape.norm_eps)
+            ConvLayer(i, c, k, s, shape.conv_bias, norm)
             for i, c, k, s, norm in zip(inputs, shape.conv_channels, self.kernels, self.strides, norms, strict=True)
         )
 

@@ -1,0 +1,143 @@
+"""Files of weights, read without running code from them.
+
+torch.load(weights_only=True) builds tensors and plain containers only. Some public files also hold bookkeeping objects of
+fairseq, omegaconf and the like (a token dictionary beside the weights). Those are not imported and not built: a bare record that
+can do nothing stands in for them. Any other object in a file is an error that names it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from spin.errors import CheckpointError
+from spin.models.names import FORMATS
+
+# Bookkeeping in files of the known formats; nothing of these packages is imported.
+STAND_INS = (
+    "fairseq.",
+    "omegaconf.",
+    "argparse.Namespace",
+    "pytorch_lightning.",
+    "lightning.",
+    "lightning_fabric.",
+    "s3prl.",
+    "typing.",
+)
+DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
+
+
+class Record:
+    """Stands in for an object whose class must not be run: keeps what it was made from, does nothing."""
+
+    def __init__(self, *values, **named):
+        self.values, self.state = values, named
+
+    def __setstate__(self, state):
+        self.values, self.state = (), state
+
+
+def plain(value):
+    """Containers with Records replaced by what they hold: attributes as a dict, an enum by its value, omegaconf's content."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(item) for item in value)
+    if not isinstance(value, Record):
+        return value
+    state = getattr(value, "state", {})
+    if isinstance(state, dict) and "_content" in state:
+        return plain(state["_content"])
+    if isinstance(state, dict) and "_val" in state:
+        return plain(state["_val"])
+    values = getattr(value, "values", ())
+    return plain(values[0]) if len(values) == 1 and not state else plain(state)
+
+
+def read_pickled(path: Path) -> dict:
+    """A file of torch.save, as plain containers and tensors on the CPU.
+
+    Raises:
+        CheckpointError: damaged, no such file format, or objects that would need code to be run.
+    """
+    objects = _objects_in(path)
+    foreign = [name for name in objects if not name.startswith(STAND_INS)]
+    if foreign:
+        raise _needs_code(path, foreign[0])
+    stand_ins = [(type("Record", (Record,), {}), name) for name in objects]
+    try:
+        with torch.serialization.safe_globals(stand_ins):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _needs_code_or_damaged(path, str(error)) from error
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(str(path), found=f"a {type(content).__name__}", expected=f"a dictionary; formats known: {FORMATS}")
+    return content
+
+
+def _objects_in(path: Path) -> list[str]:
+    """Names of the classes and functions that the file's pickle refers to and torch does not know as harmless; nothing is run."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    except ValueError:
+        return []  # a file of torch before 1.6, or none of torch at all: torch.load decides
+    except (pickle.UnpicklingError, *DAMAGED) as error:
+        raise damaged(path, error) from error
+
+
+def _needs_code(path: Path, name: str) -> CheckpointError:
+    return CheckpointError(
+        str(path),
+        found=f"an object of {name!r} beside the weights",
+        expected=f"tensors and plain containers; formats known: {FORMATS}",
+        cause="the whole model or trainer was pickled: reading it would run code from the file, which is never done",
+        remedy="where you trust the file, save its state dict alone with the program that made it",
+    )
+
+
+def _needs_code_or_damaged(path: Path, message: str) -> CheckpointError:
+    for words in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
+        if words in message:
+            return _needs_code(path, message.split(words, 1)[1].split()[0])
+    return damaged(path, message)
+
+
+def damaged(path: Path, error: object) -> CheckpointError:
+    """The error for a file that ends early or is no file of weights."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return CheckpointError(
+        str(path),
+        found=f"{path.stat().st_size if path.exists() else 0} bytes that cannot be read as weights ({first_line})",
+        expected=f"a complete file; formats known: {FORMATS}",
+        cause="the download or copy was cut off, or this is another kind of file",
+        remedy="fetch the file again and compare its size or checksum",
+    )
+
+
+def is_safetensors(path: Path) -> bool:
+    """True for files that begin with the length of a JSON header, as safetensors files do, or are called so."""
+    with open(path, "rb") as stream:
+        start = stream.read(9)
+    return path.suffix == ".safetensors" or (
+        len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 10**8
+    )
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(parameter name -> CPU tensor, metadata).
+
+    Raises:
+        CheckpointError: damaged or no safetensors file.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+    except (SafetensorError, *DAMAGED) as error:
+        raise damaged(path, error) from error
