@@ -160,7 +160,7 @@ def asr_model(exp: Path, system: str, seed: int) -> Path:
 
 
 def asr_history(exp: Path, system: str, seed: int) -> Path:
-    """A line of JSON a validation: step, loss of training, valid_loss, valid_wer, valid_cer (per cent); what was not measured is not there."""
+    """A line of JSON a validation: step, loss of training, valid_loss, valid_wer, valid_cer (per cent), where measured."""
     return asr_seed_folder(exp, system, seed) / "history.jsonl"
 
 
@@ -204,13 +204,27 @@ def log_folder(folder: Path) -> Path:
     return folder / "log"
 
 
-# What a stage makes, as patterns below its folder (data/<corpus> for 0 and 1, exp/<name> for the rest). A stage that starts afresh,
-# because its input changed or --force asked for it, removes these first, so that nothing of an older run is taken for the new one's.
+def alignment_folder(corpus: Path) -> Path:
+    """Stage 0's work in progress: what a killed run has finished, so that the next one goes on from there."""
+    return corpus / "alignment"
+
+
+# What a stage makes, as patterns below its folder (data/<corpus> for 0 and 1, exp/<name> for the rest). A stage that starts
+# afresh, because its input changed or --force asked for it, removes these first, so that nothing old is taken for new.
 PRODUCTS = {
     0: ("cuts_*.jsonl.gz", "audio", "alignment", "lexicon.txt", "lm_text.txt", "rejects_stage0.jsonl"),
     1: ("cuts_*_pitch.jsonl.gz", "pitch", "speaker_pitch.json", "rejects_stage1.jsonl"),
     2: ("spin", "rejects_stage2.jsonl"),
     3: ("units", "rejects_stage3.jsonl"),
     4: ("asr_*", "lang", "rejects_stage4.jsonl"),
-    5: ("asr_*/seed*/decode", "lang/*.fst.txt", "lang/*.arpa", "lang/G*", "lang/HLG*", "scores.json", "report.*", "rejects_stage5.jsonl"),
+    5: (
+        "asr_*/seed*/decode",
+        "lang/*.fst.txt",
+        "lang/*.arpa",
+        "lang/G*",
+        "lang/HLG*",
+        "scores.json",
+        "report.*",
+        "rejects_stage5.jsonl",
+    ),
 }

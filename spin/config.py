@@ -34,6 +34,7 @@ class CorpusConfig:
     allow_shared_speakers: bool = False  # train, valid and test speakers must be disjoint unless this is true
     alignment: str = "auto"  # auto (generated: exact, LibriSpeech: pocketsphinx) | pocketsphinx | tsv | none
     alignment_tsv: str | None = None  # utterance, tab, comma-separated phones every 10 ms
+    alignment_max_utterances: int = 0  # of a part, spread over its speakers; 0: all. Bounds pocketsphinx's time on large parts
     lm_text: str | None = None  # text for the n-gram LM, one sentence a line; default: the transcripts of asr_train
     min_duration_in_s: float = 0.5
     max_duration_in_s: float = 40.0
@@ -223,6 +224,7 @@ RANGES = {
     "corpus.min_duration_in_s": (0.0, 3600.0),
     "corpus.max_duration_in_s": (0.1, 36_000.0),
     "corpus.max_bad_share": (0.0, 1.0),
+    "corpus.alignment_max_utterances": (0, 10**9),
     "perturbation.formant_ratio_max": (1.0, 3.0),
     "perturbation.pitch_median_ratio_max": (1.0, 4.0),
     "perturbation.pitch_range_ratio_max": (1.0, 4.0),

@@ -1,8 +1,8 @@
 """Errors that a user can act on.
 
-Every error says five things, in this order: the subject, what was found, what was expected, the likely cause and the remedy. The
-stage scripts print the message of a SpinError without a traceback and end with status 1; any other exception is a defect and shows
-its traceback.
+Every error says five things, in this order: the subject, what was found, what was expected, the likely cause and the remedy.
+The stage scripts print the message of a SpinError without a traceback and end with status 1; any other exception is a defect
+and shows its traceback.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class CheckpointStore:
         sweep(self.folder)
 
     def save(self, step: int, state: dict, score: float | None = None) -> None:
-        """Writes `state` (tensors, numbers, strings, lists, dicts) for `step`; a score above the best so far also makes it the best."""
+        """Writes `state` (tensors, numbers, strings, lists, dicts); a score above the best so far also makes it the best."""
         path = self.folder / f"step-{step:09d}.pt"
         with atomic_path(path) as temporary:
             torch.save({"step": step, "state": state}, temporary)
@@ -84,7 +84,16 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return int(content["step"]), content["state"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
         raise CheckpointError(
             str(path),
             found=" ".join(str(error).split())[:300] or type(error).__name__,

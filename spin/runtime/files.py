@@ -67,7 +67,9 @@ def read_json(path: str | Path):
     except FileNotFoundError as error:
         raise DataError(str(path), found="no such file", expected="JSON of an earlier stage", remedy="run that stage") from error
     except (ValueError, OSError) as error:
-        raise DataError(str(path), found=str(error), expected="a readable JSON file", remedy="run its stage with --force") from error
+        raise DataError(
+            str(path), found=str(error), expected="a readable JSON file", remedy="run its stage with --force"
+        ) from error
 
 
 def write_jsonl(path: str | Path, records: Iterable[dict]) -> int:

@@ -33,7 +33,9 @@ class Rejects:
         if total > 0 and bad <= max_share * total and bad < total:
             return
         if total == 0:
-            raise DataError("corpus", found="no utterance at all", expected="at least one", remedy="check the corpus folder and parts")
+            raise DataError(
+                "corpus", found="no utterance at all", expected="at least one", remedy="check the corpus folder and parts"
+            )
         self.close()
         reasons = "; ".join(f"{count} x {reason}" for reason, count in self.reasons()[:5])
         names = ", ".join(record[artifacts.REJECT_ID] for record in self.records[:5])

@@ -78,7 +78,10 @@ def _read_yaml(path: Path) -> dict:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
-            f"configuration file {path}", found=reason, expected="a readable YAML file", remedy="see egs/librispeech/conf/ for examples"
+            f"configuration file {path}",
+            found=reason,
+            expected="a readable YAML file",
+            remedy="see egs/librispeech/conf/ for examples",
         ) from error
     if tree is None:
         return {}

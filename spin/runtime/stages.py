@@ -1,7 +1,8 @@
 """How every stage starts and ends: options, configuration, lock, the done mark, the reason for doing it again, the summary line.
 
-A stage's done mark says what it was made from: the configuration keys that matter to it and the run of the stage before it. When
-either differs, the stage is done again and the log says why. Nothing here imports torch, so that skipping takes a fraction of a second.
+A stage's done mark says what it was made from: the configuration keys that matter to it and the run of the stage before it.
+When either differs, the stage is done again and the log says why. Nothing here imports torch, so that skipping takes a fraction
+of a second.
 """
 
 from __future__ import annotations

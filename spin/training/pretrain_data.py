@@ -49,7 +49,9 @@ class MaskedBatches(Dataset):
     A batch depends on (seed, iteration, step) alone, so any number of loader workers and any resume give the same ones.
     """
 
-    def __init__(self, utterances, labels: np.ndarray, offsets: np.ndarray, settings, seed: int, iteration: int, start: int, stop: int):
+    def __init__(
+        self, utterances, labels: np.ndarray, offsets: np.ndarray, settings, seed: int, iteration: int, start: int, stop: int
+    ):
         self.utterances: list[Utterance] = utterances
         self.labels, self.offsets, self.settings = labels, offsets, settings
         self.keys = (seed, iteration)

@@ -108,7 +108,9 @@ def make_labels(
         store.normalise_speakers()
     total = len(store.frames)
     chosen = np.random.default_rng(integer("pretrain frames", seed)).permutation(total)[: int(hours * FRAMES_PER_HOUR)]
-    model = MiniBatchKMeans(clusters, batch_size=10_000, n_init=3, max_no_improvement=50, random_state=integer("pretrain", seed) % 2**32)
+    model = MiniBatchKMeans(
+        clusters, batch_size=10_000, n_init=3, max_no_improvement=50, random_state=integer("pretrain", seed) % 2**32
+    )
     model.fit(store.frames[np.sort(chosen)].astype(np.float32))
     labels = np.concatenate([model.predict(store.frames[i : i + 100_000].astype(np.float32)) for i in range(0, total, 100_000)])
     with atomic_path(path) as temporary:

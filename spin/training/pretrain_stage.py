@@ -1,4 +1,4 @@
-"""Pre-training of a HuBERT-shaped encoder from nothing: labels from MFCCs, masked prediction, labels from a hidden layer, and again.
+"""Pre-training of a HuBERT-shaped encoder: labels from MFCCs, masked prediction, labels from a hidden layer, and again.
 
 Resumable: every iteration keeps its labels and checkpoints under exp/<name>/pretrain/iteration<n>.
 """
@@ -105,7 +105,9 @@ def _train(context, folder: Path, utterances, labels: Path, encoder: Encoder, it
     content = np.load(labels)
     seed_torch("pretrain head", config.seed, iteration)
     model = MaskedPredictor(encoder, settings.clusters[iteration]).to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+    )
     store = CheckpointStore(folder)
     start = _resume(store, model, optimiser, device)
     batches = MaskedBatches(utterances, content["labels"], content["offsets"], settings, config.seed, iteration, start, steps)
@@ -152,9 +154,15 @@ def _update(model, optimiser, batch, rate: float, settings, device):
 def _log(log, writer, iteration: int, step: int, losses, shares, begun: float, settings) -> None:
     loss, share = float(torch.stack(losses).mean()), float(torch.stack(shares).mean())
     if not np.isfinite(loss):
-        raise TrainingError(f"pre-training, iteration {iteration + 1}, step {step + 1}", found=f"loss {loss}", remedy="lower pretrain.learning_rate")
+        raise TrainingError(
+            f"pre-training, iteration {iteration + 1}, step {step + 1}",
+            found=f"loss {loss}",
+            remedy="lower pretrain.learning_rate",
+        )
     seconds = (time.monotonic() - begun) / len(losses)
     writer.add_scalar("loss", loss, step + 1)
     writer.add_scalar("masked_accuracy", share, step + 1)
     writer.add_scalar("seconds_per_step", seconds, step + 1)
-    log.info("iteration %d step %d: loss %.3f, masked accuracy %.3f, %.2f s a step", iteration + 1, step + 1, loss, share, seconds)
+    log.info(
+        "iteration %d step %d: loss %.3f, masked accuracy %.3f, %.2f s a step", iteration + 1, step + 1, loss, share, seconds
+    )

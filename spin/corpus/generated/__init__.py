@@ -1,4 +1,4 @@
-"""The embedded corpus: English sentences of a small grammar, spoken by generated eSpeak NG voices, with exact transcripts and phones."""
+"""The embedded corpus: sentences of a small grammar in generated eSpeak NG voices, with exact transcripts and phones."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ def prepare_parts(config: Config, corpus: Path, part_names: Iterable[str], nj: i
     for name in part_names:
         part = config.corpus.parts.get(name)
         if part is None:
-            raise ConfigError(f"corpus.parts.{name}", found="not defined", expected=f"one of {', '.join(config.corpus.parts) or 'none defined'}")
+            raise ConfigError(
+                f"corpus.parts.{name}", found="not defined", expected=f"one of {', '.join(config.corpus.parts) or 'none defined'}"
+            )
         records = _render(part, pool_of(config, name), config.corpus.generated_seed, artifacts.generated_audio(corpus) / name, nj)
         count = write_jsonl(artifacts.cuts(corpus, name), (cut.to_dict() for cut in _cuts(records)))
         log.info("part %s: %d speakers, %d utterances generated", name, part.speakers, count)
@@ -55,7 +57,7 @@ def lm_sentences(config: Config, corpus: Path) -> Iterator[str]:
 def _render(part: GeneratedPart, pool: str, seed: int, folder: Path, nj: int) -> list[Path]:
     indices = range(part.first_speaker, part.first_speaker + part.speakers)
     jobs = [SpeakerJob(str(folder), seed, index, part.utterances, pool) for index in indices]
-    # A server process that has never touched the engine forks one fresh child a speaker: clean state without a start of Python each.
+    # A server process that never touched the engine forks a fresh child for each speaker: clean, and no start of Python each.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["spin.corpus.generated.render"])
     with context.Pool(max(1, min(nj, len(jobs))), maxtasksperchild=1) as pool_of_processes:

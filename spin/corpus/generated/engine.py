@@ -1,7 +1,7 @@
 """eSpeak NG through ctypes: text to samples with the position of every phoneme.
 
-The engine keeps state between calls that no reset reaches, is not thread-safe, and cannot be initialised twice. So a process speaks
-for one speaker only, from a fresh start, and ends; then the same sentences give the same bytes.
+The engine keeps state between calls that no reset reaches, is not thread-safe, and cannot be initialised twice. So a process
+speaks for one speaker only, from a fresh start, and ends; then the same sentences give the same bytes.
 """
 
 from __future__ import annotations
@@ -83,19 +83,28 @@ class Engine:
         import espeakng_loader
 
         if not (data / "voices" / "!v" / variant).exists():  # the engine itself would take its plain voice, in silence
-            raise DataError(f"voice variant {variant}", found="no such file in the engine's data", expected=str(data / "voices" / "!v"))
+            raise DataError(
+                f"voice variant {variant}", found="no such file in the engine's data", expected=str(data / "voices" / "!v")
+            )
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._library.espeak_Initialize.restype = ctypes.c_int
         self.sample_rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, str(data).encode(), PHONEME_EVENTS | DONT_EXIT)
         if self.sample_rate <= 0:
-            raise DataError("eSpeak NG", found=f"status {self.sample_rate}", expected="a sample rate", cause=f"its data at {data} cannot be read")
+            raise DataError(
+                "eSpeak NG",
+                found=f"status {self.sample_rate}",
+                expected="a sample rate",
+                cause=f"its data at {data} cannot be read",
+            )
         self._samples: list[np.ndarray] = []
         self._phonemes: list[tuple[str, int]] = []
         self._keep = _Callback(self._receive)  # a callback that Python frees would be called all the same
         self._library.espeak_SetSynthCallback(self._keep)
         status = self._library.espeak_SetVoiceByName(f"{accent}+{variant}".encode())
         if status != 0:
-            raise DataError(f"voice {accent}+{variant}", found=f"status {status} of eSpeak NG", expected="an accent and a variant it knows")
+            raise DataError(
+                f"voice {accent}+{variant}", found=f"status {status} of eSpeak NG", expected="an accent and a variant it knows"
+            )
         self._library.espeak_SetParameter(RATE_PARAMETER, rate, 0)
 
     def _receive(self, wave, count, events) -> int:
@@ -115,5 +124,9 @@ class Engine:
         content = text.encode("utf-8")
         status = self._library.espeak_Synth(content, len(content) + 1, 0, 1, 0, CHARS_UTF8, None, None)
         if status != 0 or not self._samples:
-            raise DataError(f"sentence {text!r}", found=f"status {status} of eSpeak NG, {len(self._samples)} blocks of audio", expected="audio")
+            raise DataError(
+                f"sentence {text!r}",
+                found=f"status {status} of eSpeak NG, {len(self._samples)} blocks of audio",
+                expected="audio",
+            )
         return np.concatenate(self._samples), self._phonemes

@@ -61,12 +61,17 @@ def fold(mnemonic: str) -> str | None:
     if plain in MARKS:
         return None
     if plain not in FOLD:
-        raise DataError(f"phoneme mnemonic {mnemonic!r}", found="not in the table", expected="a mnemonic of eSpeak NG's English voices")
+        raise DataError(
+            f"phoneme mnemonic {mnemonic!r}", found="not in the table", expected="a mnemonic of eSpeak NG's English voices"
+        )
     return FOLD[plain]
 
 
 def segments(events: list[tuple[str, int]], end: int) -> list[tuple[str, int, int]]:
-    """(phone, start, stop) in samples, without gaps from the first event to `end`; equal silences in a row are joined, empty segments left out."""
+    """(phone, start, stop) in samples, without gaps from the first event to `end`.
+
+    Silences in a row are joined, empty segments left out.
+    """
     bounds = [(fold(mnemonic), start) for mnemonic, start in events]
     bounds = [(phone, start) for phone, start in bounds if phone is not None]
     joined: list[tuple[str, int, int]] = []

@@ -49,7 +49,7 @@ def draw_sentence(seed: int, speaker: int, number: int, pool: str) -> str:
 def render_speaker(job: SpeakerJob) -> str:
     """Writes <folder>/<speaker>/*.flac and, last, <folder>/<speaker>.json; returns the path of the latter.
 
-    A speaker whose JSON is there already, from the same job, is left alone. Must run in a process that has not used the engine before.
+    A speaker whose JSON is there already, from the same job, is left alone. Must run in a process that has not used the engine.
     """
     voice = draw_voice(job.seed, job.index)
     record_path = Path(job.folder) / f"{voice.speaker}.json"
@@ -61,7 +61,10 @@ def render_speaker(job: SpeakerJob) -> str:
         data = link_data(Path(private), {voice.speaker: voice.variant})
         engine = Engine(data, voice.accent, voice.speaker, voice.rate_in_words_per_minute)
         records = [_render_utterance(engine, voice, job, number, folder) for number in range(job.utterances)]
-    write_json(record_path, {"made_from": wanted, "speaker": voice.speaker, "gender": voice.gender, "accent": voice.accent, "utterances": records})
+    write_json(
+        record_path,
+        {"made_from": wanted, "speaker": voice.speaker, "gender": voice.gender, "accent": voice.accent, "utterances": records},
+    )
     return str(record_path)
 
 
@@ -98,7 +101,9 @@ def _with_silence(phones: list[list], duration: float) -> list[list]:
     return phones
 
 
-def transmit(spoken: np.ndarray, sample_rate: int, voice: Voice, random: np.random.Generator, before: int, after: int) -> np.ndarray:
+def transmit(
+    spoken: np.ndarray, sample_rate: int, voice: Voice, random: np.random.Generator, before: int, after: int
+) -> np.ndarray:
     """Speech (S,) int16 at the engine's rate -> (S',) int16 at 16 kHz: padded, equalised, levelled, with the speaker's noise.
 
     before, after: samples of silence at 16 kHz put at the two ends.

@@ -1,0 +1,108 @@
+"""Configuration: YAML and overrides into dataclasses, errors that name the key and where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spin.config import Config
+from spin.errors import ConfigError
+from spin.runtime.settings import dump_config, load_config
+
+CONFS = sorted((Path(__file__).parents[2] / "egs" / "librispeech" / "conf").glob("*.yaml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "conf.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", CONFS, ids=lambda path: path.stem)
+def test_shipped_configurations_survive_a_round_trip(path, tmp_path):
+    config = load_config(path)
+    assert load_config(write(tmp_path, dump_config(config))) == config
+
+
+def test_overrides_win_in_their_order(tmp_path):
+    path = write(tmp_path, "spin: {max_steps: 10, learning_rate: 1e-3}\n")
+    config = load_config(path, ["spin.max_steps=20", "spin.max_steps=30", "corpus.test=[a, b]", "corpus.corpus_dir='a: b'"])
+    assert config.spin.max_steps == 30
+    assert config.spin.learning_rate == 1e-3  # YAML 1.1 reads 1e-3 as a word
+    assert config.corpus.test == ("a", "b")
+    assert config.corpus.corpus_dir == "a: b"
+
+
+def test_configuration_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("spin: {max_step: 1}", "spin.max_step"),
+        ("spin: {max_steps: ten}", "spin.max_steps"),
+        ("spin: {max_steps: 1.5}", "spin.max_steps"),
+        ("spin: {max_steps: true}", "spin.max_steps"),
+        ("spin: {max_steps: -1}", "spin.max_steps"),
+        ("spin: {max_steps: 99999999999999}", "spin.max_steps"),
+        ("spin: {temperature: .nan}", "spin.temperature"),
+        ("spin: {temperature: .inf}", "spin.temperature"),
+        ("spin: 3", "spin"),
+        ("corpus: {test: a}", "corpus.test"),
+        ("corpus: {kind: klingon}", "corpus.kind"),
+        ("corpus: {parts: {a: {speakers: 1}}}", "corpus.parts.a"),
+        ("seed: 1\nseed: 2", "seed"),
+        ("- 1", "list"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("name: !!python/object/apply:os.system ['true']", "conf.yaml"),
+        ("name: ../up", "name"),
+        ("spin: {", "conf.yaml"),
+    ],
+)
+def test_bad_configuration_names_the_key(tmp_path, text, named):
+    with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
+        load_config(write(tmp_path, text))
+
+
+def test_error_names_file_and_override(tmp_path):
+    path = write(tmp_path, "spin: {max_step: 1}")
+    with pytest.raises(ConfigError, match=r"conf\.yaml[\s\S]*did you mean 'max_steps'"):
+        load_config(path)
+    with pytest.raises(ConfigError, match="--set spin.max_steps=x"):
+        load_config(None, ["spin.max_steps=x"])
+
+
+@pytest.mark.parametrize("override", ["spin", "=1", "spin.=1", "name.x=1", "spin.max_steps=[1"])
+def test_bad_overrides_fail(override, tmp_path):
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, "name: x"), [override])
+
+
+def test_missing_binary_and_huge_files_fail(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError):
+        load_config(tmp_path / "binary.yaml")
+    with pytest.raises(ConfigError, match="bytes"):
+        load_config(write(tmp_path, "#" * 1_000_001))
+
+
+@given(
+    st.floats(min_value=1e-4, max_value=100.0),
+    st.integers(1, 10_000_000),
+    st.lists(st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True)),
+)
+def test_round_trip_of_any_values(temperature, steps, parts):
+    config = load_config(None, [f"spin.temperature={temperature!r}", f"spin.max_steps={steps}"])
+    config = dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, test=tuple(parts)))
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        assert load_config(write(Path(folder), dump_config(config))) == config
