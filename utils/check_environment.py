@@ -1,7 +1,7 @@
-"""Says whether the environment of the interpreter that runs this is whole: `python check_environment.py FILE... --imports NAME...`.
+"""Says whether the environment of the interpreter that runs this is whole.
 
-Checks each pin of the requirement files, every file that each installed package lists (present, of the recorded size), and that the
-modules can be imported. Prints one problem a line and ends with status 1 when there is any. Needs nothing but pip's own copy of `packaging`.
+Checks each pin of the requirement files, every file that each installed package lists (present, of the recorded size), and that
+the modules can be imported. Prints one problem a line and ends with status 1 when there is any. Needs nothing beyond pip.
 """
 
 from __future__ import annotations
