@@ -1,8 +1,8 @@
 """Pronunciations: the CMU dictionary in pocketsphinx's wheel, and for regular forms of its words a few rules.
 
-The dictionary has 126,000 words, but 38 % of the utterances of train-clean-5 hold one that it lacks, half of them a regular form of
-one that it has: a possessive, an inflection, a British spelling or a compound. The rules derive those by English phonology and
-refuse the rest (names, mostly), so that a pronunciation is either known, derived from a known one, or not there. Of the
+The dictionary has 126,000 words, but 38 % of the utterances of train-clean-5 hold one that it lacks, half of them a regular
+form of one that it has: a possessive, an inflection, a British spelling or a compound. The rules derive those by English
+phonology and refuse the rest (names, mostly), so that a pronunciation is known, derived from a known one, or not there. Of the
 dictionary's own words, taken out one at a time, the rules give 77 % of those they derive exactly as the dictionary has them.
 """
 

@@ -39,8 +39,8 @@ class TextError(DataError):
 def normalise(text: str) -> str:
     """Upper case A-Z and apostrophe, single spaces; '' where nothing is spoken. normalise(normalise(x)) == normalise(x).
 
-    Accents are folded (e with acute: E, sharp s: SS), punctuation, hyphens, tabs, line ends and byte order marks separate or vanish,
-    a word of apostrophes only is dropped.
+    Accents are folded (e with acute: E, sharp s: SS), punctuation, hyphens, tabs, line ends and byte order marks separate or
+    vanish, a word of apostrophes only is dropped.
 
     Raises:
         TextError: a digit, a symbol that is read aloud, or a letter of another alphabet; names the first one.

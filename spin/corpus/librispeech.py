@@ -1,0 +1,190 @@
+"""LibriSpeech on disk: any part in the original layout, <part>/<speaker>/<chapter>/{<id>.flac, <speaker>-<chapter>.trans.txt}.
+
+lhotse's own recipe makes the recordings and supervisions, one utterance at a time, so that a bad file is named and left out where
+the recipe as a whole would end with an exception.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from lhotse import MonoCut
+from lhotse.audio.utils import AudioLoadingError
+from lhotse.recipes.librispeech import parse_utterance
+
+from spin import artifacts
+from spin.corpus.text import TextError, normalise
+from spin.errors import ConfigError, DataError
+
+_ROOT = "LibriSpeech"
+_TRANSCRIPTS = "*.trans.txt"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Durations outside are rejected, in seconds."""
+
+    shortest: float
+    longest: float
+
+
+def corpus_root(corpus_dir: str | Path) -> Path:
+    """The absolute folder that holds the parts: `corpus_dir` itself, or the folder LibriSpeech in it."""
+    folder = Path(corpus_dir).absolute()
+    below = folder / _ROOT
+    return below if below.is_dir() and not parts_in(folder) else folder
+
+
+def parts_in(root: Path) -> list[str]:
+    """Names of the folders in `root` that have the layout of a part, sorted; any name will do (train-clean-5, my-own)."""
+    if not root.is_dir():
+        return []
+    candidates = (folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    return sorted(folder.name for folder in candidates if next(folder.glob(f"*/*/{_TRANSCRIPTS}"), None) is not None)
+
+
+def require_parts(root: Path, wanted: tuple[str, ...]) -> None:
+    """Raises DataError that lists the parts found when one of `wanted` is missing."""
+    found = parts_in(root)
+    missing = [part for part in wanted if part not in found]
+    if missing:
+        raise DataError(
+            f"LibriSpeech in {root}",
+            found=f"no {', '.join(missing)}; there are: {', '.join(found) or 'no parts at all'}",
+            expected="a folder <part>/<speaker>/<chapter> with .flac and .trans.txt files for each part of corpus.spin_train, "
+            "asr_train, valid and test",
+            remedy="name the folder with --corpus-dir, choose parts that are there, for example --set corpus.test=[test-clean], "
+            "or fetch them with --set corpus.download=true",
+        )
+
+
+def require_folder(corpus_dir: str | None) -> Path:
+    """Raises ConfigError when no folder was named, DataError when it is not there."""
+    remedy = "--corpus-dir PATH/TO/LibriSpeech, or --set corpus.download=true"
+    if not corpus_dir:
+        raise ConfigError(
+            "corpus.corpus_dir", found="not set", expected="the folder that holds LibriSpeech's parts", remedy=remedy
+        )
+    if not Path(corpus_dir).is_dir():
+        raise DataError(
+            f"corpus folder {corpus_dir}", found="no such folder", expected="the folder of LibriSpeech's parts", remedy=remedy
+        )
+    return corpus_root(corpus_dir)
+
+
+def chapters(part: Path) -> list[Path]:
+    """The chapter folders of a part in the order of their utterances' ids ('103-1240-' < '1034-')."""
+    folders = (chapter for speaker in part.iterdir() if speaker.is_dir() for chapter in speaker.iterdir() if chapter.is_dir())
+    return sorted(folders, key=_prefix)
+
+
+def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut | str]]:
+    """Yields (utterance id, cut or the reason of its rejection) in the order of ids.
+
+    Args:
+        chapter: <part>/<speaker>/<chapter>.
+        limits: of the duration.
+    """
+    transcripts, rejected = _read_transcripts(chapter)
+    audio = {path.stem for path in chapter.glob("*.flac")}
+    for identity in sorted(audio | transcripts.keys() | rejected.keys()):
+        reason = rejected.get(identity)
+        if reason is None and identity not in transcripts:
+            reason = "no transcript"
+        if reason is None and identity not in audio:
+            reason = "no audio file"
+        yield identity, reason or _read_utterance(chapter, identity, transcripts[identity], limits)
+
+
+def _prefix(chapter: Path) -> str:
+    return f"{chapter.parent.name}-{chapter.name}-"
+
+
+def _read_transcripts(chapter: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """(id -> text as written, id -> reason) of a chapter's transcript files."""
+    texts: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    for path in sorted(chapter.glob(_TRANSCRIPTS)):
+        for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+            identity, reason, text = _parse_line(chapter, raw, f"{path.name}:{number}")
+            if identity in texts or (identity in rejected and reason is None):
+                texts.pop(identity, None)
+                reason = "transcript: stands there twice"
+            if reason is not None:
+                rejected[identity] = reason
+            elif identity:
+                texts[identity] = text
+    return texts, rejected
+
+
+def _parse_line(chapter: Path, raw: bytes, where: str) -> tuple[str, str | None, str]:
+    """(id, reason or None, text) of a line; ('', None, '') for a blank one."""
+    try:
+        words = raw.decode("utf-8").split(maxsplit=1)
+    except UnicodeDecodeError:
+        identity = raw.split(maxsplit=1)[0].decode("ascii", errors="replace")
+        return identity, "transcript: not UTF-8", ""
+    if not words:
+        return "", None, ""
+    if not re.fullmatch(re.escape(_prefix(chapter)) + r"\w+", words[0]):
+        return f"{chapter.name}/{where}", f"transcript: the id {words[0][:40]!r} does not belong to the folder", ""
+    return words[0], None if len(words) == 2 else "no transcript", words[1] if len(words) == 2 else ""
+
+
+def _read_utterance(chapter: Path, identity: str, text: str, limits: Limits) -> MonoCut | str:
+    try:
+        normal = normalise(text)
+    except TextError as error:
+        return error.reason
+    if not normal:
+        return "no transcript"
+    reason = check_audio(chapter / f"{identity}.flac", limits)
+    if reason is not None:
+        return reason
+    try:
+        pair = parse_utterance(chapter.parent.parent, f"{identity} {normal}", {})
+    except (AudioLoadingError, OSError, RuntimeError, ValueError, AssertionError) as error:
+        return f"unreadable audio: {' '.join(str(error).split())[:120]}"
+    if pair is None:
+        return "no audio file"
+    recording, supervision = pair
+    return MonoCut(identity, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
+
+
+def check_audio(path: Path, limits: Limits) -> str | None:
+    """The reason why a file cannot be used, or None; all of it is decoded, as damage is seldom in the header.
+
+    Files of another rate or with several channels are rejected rather than converted: LibriSpeech has none, so such a file is not
+    what its name says.
+    """
+    try:
+        header = soundfile.info(str(path))
+        reason = _check_header(header, limits)
+        if reason is not None:
+            return reason
+        samples = soundfile.read(str(path), dtype="int16")[0]
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        return f"unreadable audio: {' '.join(str(error).split())[-120:]}"
+    if len(samples) != header.frames:
+        return f"unreadable audio: {len(samples)} of {header.frames} samples, cut short"
+    if np.ptp(samples) == 0:
+        return "empty audio: every sample is the same"
+    return None
+
+
+def _check_header(header, limits: Limits) -> str | None:
+    if header.frames == 0:
+        return "empty audio: no sample"
+    if header.samplerate != artifacts.SAMPLE_RATE:
+        return f"wrong rate: {header.samplerate} Hz instead of {artifacts.SAMPLE_RATE} Hz"
+    if header.channels != 1:
+        return f"wrong channels: {header.channels} instead of 1"
+    seconds = header.frames / header.samplerate
+    if seconds < limits.shortest:
+        return f"too short: {seconds:.3f} s, less than {limits.shortest:g} s"
+    return f"too long: {seconds:.1f} s, more than {limits.longest:g} s" if seconds > limits.longest else None
