@@ -20,7 +20,6 @@ def main() -> None:
     log = get_logger("pretrain")
     try:
         config, exp, corpus = configure(arguments)
-        exp.mkdir(parents=True, exist_ok=True)
         context = Context(config, exp, corpus, exp / "tensorboard", arguments.force, log, canonical_command(arguments))
         from spin.training.pretrain_stage import pretrain  # torch only when the options are right
 

@@ -19,7 +19,7 @@ run_stage() { # NUMBER COMMAND SCRIPT [ARGUMENT...]: runs a stage's script; ends
   "$@" || status=$?
   ((status == 0)) && return
   if ((status == 130)); then
-    log_error "stage $number interrupted; the same command goes on from here"
+    log_error "stage $number interrupted; the same command goes on from there"
   else
     log_error "stage $number failed with status $status: $2"
   fi
