@@ -1,8 +1,9 @@
 """Triphone ABX error, within and across speakers (ZeroSpeech 2021, arXiv 2011.11588, section 4; Schatz 2016).
 
-For items A and X of one phone and B of another, all in the same context of neighbouring phones, an error is d(A, X) > d(B, X), half an error a
-tie. Errors are averaged over the triples of a cell, then over the cells of an ordered pair of phones and a speaker (that is over contexts, and
-across speakers over the speakers of X), then over speakers, then over pairs of phones. 50 % is chance.
+For items A and X of one phone and B of another, all in the same context of neighbouring phones, an error is d(A, X) > d(B, X),
+half an error a tie. Errors are averaged over the triples of a cell, then over the cells of an ordered pair of phones and a
+speaker (that is over contexts, and across speakers over the speakers of X), then over speakers, then over pairs of phones. 50 %
+is chance.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def abx(design: Design, load: Callable[[str], np.ndarray], threads: int = 1) -> 
     cells = np.concatenate([design.within, design.across])
     pairs = group_pairs(cells, len(design.bounds))
     there, back, offsets = group_distances(frames, starts, lengths, design.bounds, pairs, threads)
-    xa, xb = _find(pairs, cells[:, 2], cells[:, 0], len(design.bounds)), _find(pairs, cells[:, 2], cells[:, 1], len(design.bounds))
+    xa, xb = (
+        _find(pairs, cells[:, 2], cells[:, 0], len(design.bounds)),
+        _find(pairs, cells[:, 2], cells[:, 1], len(design.bounds)),
+    )
     sizes = design.bounds[:, 1] - design.bounds[:, 0]
     errors = _cell_errors(cells, sizes, there, back, offsets, *xa, *xb)
     split = len(design.within)

@@ -1,6 +1,7 @@
-"""Which items the triphone ABX compares: triphones from alignments, groups, cells, and sampling that is the same for every system.
+"""Which items the triphone ABX compares: triphones from alignments, groups, cells, and sampling that every system shares.
 
-Legend: an item is one triphone in one utterance; a group is the items of one (context, speaker, phone); a cell is (A, B, X): three groups
+Legend: an item is one triphone in one utterance; a group is the items of one (context, speaker, phone); a cell is (A, B, X):
+    three groups
 of one context, A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or by another (across).
 """
 
@@ -52,8 +53,8 @@ class Design:
 def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
     """The triphones of an utterance, from the start of the first to the end of the third phone.
 
-    A frame belongs to an item when its middle, (i + 1/2) * 20 ms, lies in it (fastabx's rule; libri-light lost the last frame). Triphones with
-    silence, with a gap between phones, or without a frame are left out.
+    A frame belongs to an item when its middle, (i + 1/2) * 20 ms, lies in it (fastabx's rule; libri-light lost the last frame).
+    Triphones with silence, with a gap between phones, or without a frame are left out.
 
     Args:
         alignment: items with symbol, start and duration in seconds.
@@ -82,13 +83,15 @@ def sample_utterances(speaker_of: dict[str, str], count: int, seed: int) -> list
     return sorted(name for _, _, name in sorted(rounds)[:count])
 
 
-def design(items: Sequence[Triphone], max_items: int = 10, max_x_speakers: int = 5, max_distances: int = 1_500_000, seed: int = 0) -> Design:
+def design(
+    items: Sequence[Triphone], max_items: int = 10, max_x_speakers: int = 5, max_distances: int = 1_500_000, seed: int = 0
+) -> Design:
     """Groups items and lays out the cells, as the ZeroSpeech challenges sample them.
 
     Args:
         items: in any order; the result does not depend on it.
-        max_items: items a group (10 in ZeroSpeech), drawn at random by the seed; lowered, down to 2, while more than max_distances
-            alignments would be needed; if that is not enough, contexts are left out at random.
+        max_items: items a group (10 in ZeroSpeech), drawn at random by the seed; lowered, down to 2, while more than
+            max_distances alignments would be needed; if that is not enough, contexts are left out at random.
         max_x_speakers: across speakers, speakers X for each (A, B) (5 in ZeroSpeech).
         max_distances: budget of dynamic time warpings.
         seed: of the sampling.

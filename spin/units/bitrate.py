@@ -80,8 +80,8 @@ def entropy(counts: np.ndarray) -> float:
 def bitrate(symbol_counts: np.ndarray, seconds: float) -> float:
     """N / D * H(s): symbols a second times the entropy of one symbol, in bits a second.
 
-    The definition of the ZeroSpeech challenge 2019 (arXiv 1904.11469, section 3.2), where a symbol is what the encoder sends: here a
-    run of equal units is one symbol, its length is not coded.
+    The definition of the ZeroSpeech challenge 2019 (arXiv 1904.11469, section 3.2), where a symbol is what the encoder sends:
+    here a run of equal units is one symbol, its length is not coded.
 
     Args:
         symbol_counts: (K,) occurrences of each symbol, N in all.

@@ -1,10 +1,11 @@
 """Dynamic time warping between items, compiled; the distances that ABX compares.
 
 Distance of two items (ZeroSpeech; Schatz et al. 2013, Interspeech): the cheapest monotonic alignment of their frames with steps
-(1, 0), (0, 1) and (1, 1), summed over the path and divided by the number of its points. Where several paths are equally cheap, the path
-walked back prefers the diagonal, then the step in the second item, as in the challenge's code.
+(1, 0), (0, 1) and (1, 1), summed over the path and divided by the number of its points. Where several paths are equally cheap,
+the path walked back prefers the diagonal, then the step in the second item, as in the challenge's code.
 
-Frames are compared by the angle between them over pi (0 to 1), or, for units, as if they were one-hot vectors: 0 when equal, else 0.5.
+Frames are compared by the angle between them over pi (0 to 1), or, for units, as if they were one-hot vectors: 0 when equal,
+else 0.5.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def group_distances(
         threads: the result does not depend on it.
 
     Returns:
-        there, back: flat float32, block after block; there holds (|g|, |h|) values d(x in g, y in h), back (|h|, |g|) values d(x in h, y in g).
+        there, back: flat float32, block after block; there holds (|g|, |h|) values d(x in g, y in h), back (|h|, |g|) values
+            d(x in h, y in g).
         offsets: (P + 1,) where each block begins.
     """
     sizes = (bounds[:, 1] - bounds[:, 0])[pairs].prod(1) if len(pairs) else np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""How well units and phones tell each other: joint counts, cluster purity, phone purity, PNMI (HuBERT, arXiv 2106.07447, section IV-A).
+"""How well units and phones tell each other: cluster purity, phone purity, PNMI (HuBERT, arXiv 2106.07447, section IV-A).
 
 Phones are labels every 10 ms, units every 20 ms and therefore repeated twice; the longer of the two is cut to the shorter.
 """
@@ -104,14 +104,14 @@ def phone_purity(counts: np.ndarray) -> float:
 
 
 def pnmi(counts: np.ndarray) -> float:
-    """Phone-normalised mutual information I(phone; unit) / H(phone): the share of the phone's uncertainty that the unit takes away.
+    """Phone-normalised mutual information I(phone; unit) / H(phone): the share of the phone that the unit tells.
 
     Args:
         counts: (P, K) frames.
 
     Returns:
-        A ratio in [0, 1], up to the 1e-8 that the published formula adds inside its logarithms. 0 when a single unit is used, and by
-        definition 0 when there is a single phone (nothing is uncertain). NaN for no frames at all.
+        A ratio in [0, 1], up to the 1e-8 that the published formula adds inside its logarithms. 0 when a single unit is used,
+        and by definition 0 when there is a single phone (nothing is uncertain). NaN for no frames at all.
     """
     total = counts.sum()
     if not total:

@@ -1,0 +1,111 @@
+"""k-means: finds what is there, the same bits every time, bounded memory, clear errors."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spin.errors import CheckpointError, DataError
+from spin.units import kmeans
+from spin.units.kmeans import KMeans, Utterances, load_kmeans, save_kmeans, train_kmeans
+
+
+def blobs(count: int = 4, utterances: int = 12, frames: int = 60, dim: int = 5, seed: int = 0):
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(count, dim)) * 10
+    labels = [random.integers(0, count, frames) for _ in range(utterances)]
+    features = {f"u{i:02d}": centres[own] + random.normal(size=(frames, dim)) for i, own in enumerate(labels)}
+    return centres, labels, Utterances(list(features), [frames] * utterances, features.__getitem__)
+
+
+def test_finds_well_separated_clusters():
+    centres, labels, data = blobs()
+    model = train_kmeans(data, 4, starts=3, epochs=3)
+    match = [int(np.argmin(((model.centres.numpy() - centre) ** 2).sum(1))) for centre in centres]
+    assert sorted(match) == [0, 1, 2, 3]
+    for name, own in zip(data.names, labels):
+        assert (model.assign(data.load(name)) == np.array(match)[own]).all()
+    assert 4 < model.inertia < 6  # five dimensions of unit variance
+
+
+def test_same_seed_same_bits_whatever_the_cores():
+    _, _, data = blobs(count=9)
+    first = train_kmeans(data, 6, seed=3)
+    torch.set_num_threads(2)
+    again = train_kmeans(data, 6, seed=3)
+    torch.set_num_threads(1)
+    assert torch.equal(first.centres, again.centres) and first.inertia == again.inertia
+    assert not torch.equal(first.centres, train_kmeans(data, 6, seed=4).centres)
+
+
+def test_is_streamed(monkeypatch):
+    """No batch holds more than the frames of one batch and the utterances around its end, and every frame comes once an epoch."""
+    monkeypatch.setattr(kmeans, "BATCH_FRAMES", 100)
+    monkeypatch.setattr(kmeans, "MIN_SAMPLE_FRAMES", 50)
+    _, _, data = blobs(utterances=40)
+    batches = list(kmeans._batches(data, 0, 0, 4))
+    assert sum(map(len, batches)) == sum(data.frames)
+    assert all(100 <= len(batch) < 320 for batch in batches)
+    other = list(kmeans._batches(data, 0, 1, 4))
+    assert not np.array_equal(batches[0], other[0])
+    assert 20 < len(kmeans._sample(data, 50, 0)) < 100
+    model = train_kmeans(data, 4, epochs=2)
+    assert 4 < model.inertia < 7
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 8))
+def test_assign_equals_slow_oracle_and_does_not_depend_on_company(seed, frames, clusters):
+    random = np.random.default_rng(seed)
+    model = KMeans(torch.from_numpy(random.normal(size=(clusters, 3)).astype(np.float32)), 0.0)
+    x = random.normal(size=(frames, 3)).astype(np.float32)
+    found = model.assign(x)
+    distances = ((x[:, None].astype(np.float64) - model.centres.numpy().astype(np.float64)) ** 2).sum(-1)
+    picked = distances[np.arange(frames), found]
+    assert np.all(picked <= distances.min(1) + 1e-4) and found.dtype == np.int32
+
+
+def test_ties_go_to_the_lowest_number():
+    model = KMeans(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]), 0.0)
+    assert model.assign(np.array([[0.0, 5.0], [2.0, 0.0], [-2.0, 0.0]])).tolist() == [0, 0, 1]
+    assert model.assign(np.zeros((0, 2))).tolist() == []
+
+
+def test_more_starts_are_not_worse_on_a_hard_case():
+    _, _, data = blobs(count=12, seed=5)
+    errors = [train_kmeans(data, 12, starts=starts, epochs=1, seed=1).inertia for starts in (1, 6)]
+    assert errors[1] <= errors[0]
+
+
+def test_bad_input():
+    _, _, data = blobs(utterances=1, frames=3)
+    with pytest.raises(DataError, match="3 frames"):
+        train_kmeans(data, 4)
+    broken = Utterances(["u"], [4], lambda name: np.array([[1.0], [np.nan], [2.0], [3.0]]))
+    with pytest.raises(DataError, match="features of u"):
+        train_kmeans(broken, 2)
+
+
+def test_as_many_clusters_as_frames():
+    points = np.arange(6, dtype=np.float64)[:, None] * 10
+    data = Utterances(["u"], [6], lambda name: points)
+    model = train_kmeans(data, 6)
+    assert sorted(model.assign(points).tolist()) == list(range(6)) and model.inertia == pytest.approx(0)
+
+
+def test_file_comes_back(tmp_path):
+    model = KMeans(torch.randn(5, 3), 1.25)
+    save_kmeans(tmp_path / "kmeans.safetensors", model, 4)
+    back = load_kmeans(tmp_path / "kmeans.safetensors")
+    assert torch.equal(back.centres, model.centres) and back.inertia == 1.25
+    for bad, content in itertools.product(["bad.safetensors"], [b"", b"x" * 100]):
+        (tmp_path / bad).write_bytes(content)
+        with pytest.raises(CheckpointError, match="bad.safetensors"):
+            load_kmeans(tmp_path / bad)
+    with pytest.raises(CheckpointError, match="none.safetensors"):
+        load_kmeans(tmp_path / "none.safetensors")

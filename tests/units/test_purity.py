@@ -1,0 +1,127 @@
+"""Purities and PNMI: golden figures, by hand, an oracle, properties, degenerate input."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spin.errors import DataError
+from spin.units.phones import PHONE_CLASSES, by_class, phone_class
+from spin.units.purity import JointCounts, cluster_purity, phone_purity, pnmi
+
+MATRICES = st.integers(1, 6).flatmap(
+    lambda k: st.lists(st.lists(st.integers(0, 20), min_size=k, max_size=k), min_size=1, max_size=6).map(np.array)
+)
+
+
+def test_golden(golden_dir):
+    golden = json.loads((golden_dir / "pnmi.json").read_text())
+    counts = JointCounts(1 + max(max(codes) for codes in golden["codes_20ms"].values()))
+    for name, phones in golden["phones_10ms"].items():
+        counts.add(phones, np.array(golden["codes_20ms"][name]))
+    matrix = counts.matrix()
+    assert cluster_purity(matrix) == golden["cls_pur"]
+    assert phone_purity(matrix) == golden["phn_pur"]
+    assert pnmi(matrix) == pytest.approx(golden["pnmi"], rel=0, abs=1e-15)
+
+
+def test_by_hand():
+    """Two phones: A is unit 0 in 3 of 4 frames, B always unit 1."""
+    counts = JointCounts(2)
+    counts.add(["A", "A", "A", "A", "B", "B", "B", "B"], np.array([0, 1, 1, 1]))
+    counts = np.array([[3, 1], [0, 4]])
+    assert phone_purity(counts) == 7 / 8 and cluster_purity(counts) == 7 / 8
+    information = 3 / 8 * math.log2(2) + 1 / 8 * math.log2(1 / 8 / (1 / 2 * 5 / 8)) + 1 / 2 * math.log2(1 / 2 / (1 / 2 * 5 / 8))
+    information += 3 / 8 * math.log2((3 / 8) / (1 / 2 * 3 / 8)) - 3 / 8
+    assert pnmi(counts) == pytest.approx(information, abs=1e-7)  # H(phone) is 1 bit
+
+
+def slow_pnmi(pairs: list[tuple[str, int]]) -> float:
+    """H(phone) - H(phone | unit) over H(phone), with counters only."""
+
+    def bits(counter: Counter) -> float:
+        total = sum(counter.values())
+        return -sum(n / total * math.log(n / total) for n in counter.values())
+
+    whole = bits(Counter(phone for phone, _ in pairs))
+    rest = 0.0
+    for unit in {unit for _, unit in pairs}:
+        own = Counter(phone for phone, other in pairs if other == unit)
+        rest += sum(own.values()) / len(pairs) * bits(own)
+    return (whole - rest) / whole if whole else 0.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 4)), min_size=1, max_size=60))
+def test_equals_slow_oracle(pairs):
+    counts = JointCounts(5)
+    for phone, unit in pairs:
+        counts.add([phone, phone], np.array([unit]))
+    assert pnmi(counts.matrix()) == pytest.approx(slow_pnmi(pairs), abs=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(MATRICES)
+def test_ranges_and_what_does_not_matter(counts):
+    if not counts.sum():
+        assert all(math.isnan(metric(counts)) for metric in (pnmi, cluster_purity, phone_purity))
+        return
+    assert -1e-6 <= pnmi(counts) <= 1 + 1e-6
+    assert 0 < cluster_purity(counts) <= 1 and 0 < phone_purity(counts) <= 1
+    shuffled = counts[::-1][:, np.random.default_rng(0).permutation(counts.shape[1])]
+    assert pnmi(shuffled) == pytest.approx(pnmi(counts), abs=1e-9)
+    assert pnmi(counts * 7) == pytest.approx(pnmi(counts), abs=1e-9)
+    assert phone_purity(shuffled) == phone_purity(counts) == cluster_purity(counts.T)
+    # Splitting units cannot lower phone purity or PNMI.
+    halves = np.concatenate([counts // 2, counts - counts // 2], axis=1)
+    assert phone_purity(halves) >= phone_purity(counts) - 1e-12 and pnmi(halves) >= pnmi(counts) - 1e-6
+
+
+def test_degenerate():
+    assert pnmi(np.array([[5, 0], [7, 0]])) == pytest.approx(0, abs=1e-7)  # one unit
+    assert pnmi(np.array([[5, 3]])) == 0.0  # one phone
+    assert pnmi(np.diag([5, 5, 5])) == pytest.approx(1, abs=1e-6)
+    assert math.isnan(pnmi(np.zeros((0, 4), int)))
+
+
+def test_counts_are_cut_to_the_shorter_and_to_the_first_frames():
+    counts = JointCounts(3)
+    counts.add(["A"] * 5, np.array([0, 1, 2, 2]))
+    assert counts.matrix().tolist() == [[2, 2, 1]]
+    counts.add(["B"] * 100, np.array([1]))
+    assert counts.phones == ["B", "A"] and counts.matrix(["A", "B", "C"]).tolist() == [[2, 2, 1], [0, 2, 0], [0, 0, 0]]
+    first = JointCounts(3)
+    first.add(["A"] * 8, np.array([0, 1, 2, 2]), first_frames=3)
+    assert first.matrix().tolist() == [[2, 1, 0]] and first.utterances == 1
+    first.add([], np.zeros(0, int))
+    assert first.matrix().sum() == 3
+
+
+def test_merge_equals_one_stream():
+    random = np.random.default_rng(0)
+    whole, parts = JointCounts(4), [JointCounts(4), JointCounts(4)]
+    for index in range(10):
+        phones, units = list(random.choice(list("ABCD"[: 2 + index // 5]), 20)), random.integers(0, 4, 10)
+        whole.add(phones, units)
+        parts[index % 2].add(phones, units)
+    parts[0].merge(parts[1])
+    assert (parts[0].matrix(whole.phones) == whole.matrix()).all() and parts[0].utterances == whole.utterances
+
+
+@pytest.mark.parametrize("units", [[3], [-1]])
+def test_unknown_units_are_an_error(units):
+    with pytest.raises(DataError, match="integers from 0 to 2"):
+        JointCounts(3).add(["A", "A"], np.array(units))
+
+
+def test_phone_order():
+    assert by_class(["T", "ZZ", "AH", "SIL", "M", "AA0"]) == ["SIL", "AH", "M", "T", "AA0", "ZZ"]
+    assert phone_class("NG") == "nasals" and phone_class("?") == "other"
+    phones = [phone for own in PHONE_CLASSES.values() for phone in own]
+    assert len(phones) == len(set(phones)) == 40  # 39 of ARPAbet and silence

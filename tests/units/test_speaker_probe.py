@@ -1,0 +1,55 @@
+"""The speaker probe: finds a speaker that is there, chance where there is none, a fixed split."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from spin.units.speaker_probe import probe_speakers, split
+
+
+def make(speakers: int, utterances: int, strength: float, seed: int = 0, dim: int = 12):
+    random = np.random.default_rng(seed)
+    voices = random.normal(size=(speakers, dim)) * strength
+    names = [f"{s:02d}-{u:03d}" for s in range(speakers) for u in range(utterances)]
+    labels = [name.split("-")[0] for name in names]
+    return voices[[int(label) for label in labels]] + random.normal(size=(len(names), dim)), names, labels
+
+
+def test_finds_speakers_that_are_there():
+    result = probe_speakers(*make(6, 20, 5.0))
+    assert result.accuracy > 99 and result.speakers == 6
+    assert (result.train_utterances, result.test_utterances) == (90, 30)
+    assert result.chance == pytest.approx(100 / 6)
+
+
+def test_is_at_chance_without_any():
+    result = probe_speakers(*make(4, 200, 0.0))
+    assert abs(result.accuracy - 25) < 8
+
+
+def test_split_is_fixed_disjoint_and_does_not_depend_on_order():
+    names = [f"{s}-{u}" for s in "abc" for u in range(10)] + ["lonely-1"]
+    speakers = [name.split("-")[0] for name in names]
+    train, test = split(names, speakers)
+    assert not set(train) & set(test) and len(train) == 24 and len(test) == 6
+    assert {speakers[i] for i in train} == {speakers[i] for i in test} == set("abc")
+    order = np.random.default_rng(0).permutation(len(names))
+    again, _ = split([names[i] for i in order], [speakers[i] for i in order])
+    assert [names[order[i]] for i in again] == [names[i] for i in train]
+    assert split(names, speakers, seed=1)[0] != train
+
+
+def test_same_result_twice_and_in_any_scale():
+    features, names, labels = make(5, 12, 0.5)
+    one = probe_speakers(features, names, labels)
+    assert one == probe_speakers(features, names, labels)
+    assert probe_speakers(features * 1000 + 5, names, labels).accuracy == pytest.approx(one.accuracy, abs=10)
+
+
+@pytest.mark.parametrize(("speakers", "utterances"), [(1, 10), (5, 1), (0, 0)])
+def test_nothing_to_tell_apart(speakers, utterances):
+    result = probe_speakers(*make(speakers, utterances, 1.0))
+    assert math.isnan(result.accuracy) and math.isnan(result.chance)
