@@ -1,0 +1,55 @@
+"""Loader processes that keep ahead of the training, and the clock that says whether they do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader
+
+from spin.data.pair_sampler import PairSampler
+from spin.data.pairs import PairBatch, PairDataset
+from spin.errors import SpinError
+
+PREFETCHED_BATCHES = 4  # of each worker
+
+
+class PairLoader:
+    """Batches in the sampler's order, read and perturbed by `workers` processes (0: in this one).
+
+    Attributes:
+        waited: seconds that the training has waited for data so far.
+    """
+
+    def __init__(self, dataset: PairDataset, sampler: PairSampler, workers: int, device: torch.device):
+        self.waited = 0.0
+        self._loader = DataLoader(
+            dataset,
+            sampler=sampler,
+            batch_size=None,
+            num_workers=workers,
+            # fork: compiled code and imports are shared, and a worker starts at once; it uses neither CUDA nor threads.
+            multiprocessing_context="fork" if workers else None,
+            prefetch_factor=PREFETCHED_BATCHES if workers else None,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_start_worker,
+        )
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        """Raises the SpinError that a worker met."""
+        batches = iter(self._loader)
+        while True:
+            begun = time.monotonic()
+            batch = next(batches)
+            self.waited += time.monotonic() - begun
+            if isinstance(batch, SpinError):
+                raise batch
+            yield batch
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    # A process group of its own: Ctrl-C, or a stop sent to the group of the training, must not end its workers first.
+    os.setpgrp()

@@ -1,0 +1,60 @@
+"""A corpus of buzzing tones, small enough for tests of sampling, loading and training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.supervision import AlignmentItem
+
+from spin import artifacts
+
+RATE = artifacts.SAMPLE_RATE
+
+
+def tone(index: int, samples: int) -> np.ndarray:
+    """(samples,) float32: pulses at a pitch of its own through two resonances that change every quarter second."""
+    random = np.random.default_rng(index)
+    period = int(RATE / random.uniform(90, 250))
+    wave = 0.01 * random.normal(size=samples)
+    wave[::period] += 1.0
+    time = np.arange(400) / RATE
+    for start in range(0, samples, RATE // 4):
+        low, high = random.uniform(250, 900), random.uniform(1000, 3000)
+        ring = np.exp(-time * 300) * (np.sin(2 * np.pi * low * time) + 0.5 * np.sin(2 * np.pi * high * time))
+        piece = wave[start : start + RATE // 4]
+        wave[start : start + len(piece)] = np.convolve(piece, ring)[: len(piece)]
+    return (0.3 * wave / np.abs(wave).max()).astype(np.float32)
+
+
+def write_corpus(folder: Path, part: str, seconds: list[float], pitch_name: bool = True, phones: bool = True) -> Path:
+    """Writes WAV files and a manifest of one part; returns the manifest. Phones change every quarter second."""
+    cuts = []
+    for index, duration in enumerate(seconds):
+        name = f"{part}-{index:04d}"
+        path = folder / "audio" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, tone(index, round(duration * RATE)), RATE, subtype="PCM_16")
+        cuts.append(_cut(name, path, index, phones))
+    manifest = artifacts.pitch_cuts(folder, part) if pitch_name else artifacts.cuts(folder, part)
+    CutSet.from_cuts(cuts).to_file(manifest)
+    return manifest
+
+
+def _cut(name: str, path: Path, index: int, phones: bool) -> MonoCut:
+    recording = Recording.from_file(path, recording_id=name)
+    random = np.random.default_rng(index)
+    count = int(recording.duration // 0.25)
+    items = [AlignmentItem(str(random.choice(["AA", "S", "IY", "SIL"])), 0.25 * k, 0.25) for k in range(count)]
+    supervision = SupervisionSegment(
+        id=name,
+        recording_id=name,
+        start=0.0,
+        duration=recording.duration,
+        text="A WORD",
+        speaker=f"speaker{index % 3}",
+        alignment={artifacts.PHONE_TIER: items} if phones else None,
+    )
+    return MonoCut(id=name, start=0.0, duration=recording.duration, channel=0, recording=recording, supervisions=[supervision])
