@@ -22,16 +22,16 @@ export OMP_NUM_THREADS=1 MPLBACKEND=Agg
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-check() { # NAME COMMAND...: one check; its output is shown when it fails
+check() { # NAME COMMAND...: one check
   local name=$1 begun=$SECONDS
   shift
-  if "$@" >"$scratch/output" 2>&1; then
+  log "$name"
+  if "$@"; then
     passed=$((passed + 1))
-    log "passed: $name ($((SECONDS - begun)) s)"
+    log "$name: passed in $((SECONDS - begun)) s"
   else
     failed=$((failed + 1))
-    tail -n 60 "$scratch/output"
-    log "FAILED: $name ($((SECONDS - begun)) s)"
+    log "$name: FAILED after $((SECONDS - begun)) s"
   fi
 }
 
@@ -41,10 +41,10 @@ count() { # WORD FILE: the number before this word in pytest's last line
   echo "${number:-0}"
 }
 
-tests() { # NAME PYTHON PATH...: pytest; adds its counts
-  local name=$1 python=$2 status=0 bad
-  shift 2
-  log "pytest in $name"
+tests() { # PYTHON PATH...: pytest; adds its counts
+  local python=$1 status=0 bad
+  shift
+  log "pytest under $python: $*"
   "$python" -m pytest -q --no-header -p no:cacheprovider -m "not slow" --durations 5 "$@" 2>&1 | tee "$scratch/pytest"
   status=${PIPESTATUS[0]}
   passed=$((passed + $(count passed "$scratch/pytest")))
@@ -61,15 +61,14 @@ recipe() { # the whole road on the very small configuration, into a scratch fold
   "$SPIN_K2_PYTHON" -m spin.report.validate "$scratch/exp/report.json"
 }
 
-mapfile -t scripts < <(git ls-files -co --exclude-standard -- '*.sh' .ci/run)
+mapfile -t scripts < <(find . -path './.venv*' -prune -o -type f -name '*.sh' -print)
 check "ruff check" ruff check .
 check "ruff format" ruff format --check .
-check "shellcheck" shellcheck -x -s bash "${scripts[@]}"
-tests "$SPIN_PYTHON" "$SPIN_PYTHON" tests --ignore tests/asr
-tests "$SPIN_K2_PYTHON" "$SPIN_K2_PYTHON" tests/asr tests/report tests/runtime
+check "shellcheck" shellcheck -x -s bash .ci/run "${scripts[@]}"
+tests "$SPIN_PYTHON" tests --ignore tests/asr
+tests "$SPIN_K2_PYTHON" tests/asr tests/report tests/runtime
 if ! $quick; then
-  log "the recipe in a very small setting"
-  check "stages 0 to 5" recipe
+  check "stages 0 to 5 in a very small setting" recipe
 fi
 
 log "all checks took $SECONDS s"
