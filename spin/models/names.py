@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from spin.errors import CheckpointError
 from spin.models.encoder import Encoder
@@ -72,6 +73,28 @@ PRETRAINING_ONLY = re.compile(
 )
 
 
+_DRAWS = (
+    nn.init.kaiming_uniform_,
+    nn.init.kaiming_normal_,
+    nn.init.uniform_,
+    nn.init.normal_,
+    Tensor.normal_,
+    Tensor.uniform_,
+)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Modules made in this context keep what their memory held: no time and no random draws for weights about to be replaced.
+
+    (The meta device would do, but its first random operation imports a compiler, which takes seconds.)
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def names_in_file(name: str, rules: tuple) -> list[str]:
     """Our parameter name -> the names that a file with these rules may use."""
     for pattern, templates in rules:
@@ -93,7 +116,7 @@ def fit(subject: str, state: dict[str, Tensor], shape: EncoderShape, rules: tupl
     Raises:
         CheckpointError: names the first missing, unexpected, or misshapen parameter.
     """
-    with torch.device("meta"):  # no memory and no random draws for weights that are replaced at once
+    with _Undrawn():
         encoder = Encoder(shape)
     wanted = {name: names_in_file(name, rules) if rules else [name] for name in encoder.state_dict()}
     found = {name: next((key for key in keys if key in state), None) for name, keys in wanted.items()}
@@ -132,4 +155,4 @@ def _fit_one(subject: str, key: str, tensor: Tensor, like: Tensor) -> Tensor:
         raise CheckpointError(
             subject, found=found, expected=f"shape {tuple(like.shape)}", cause="the configuration belongs to other weights"
         )
-    return torch.nn.Parameter(tensor.detach().to(torch.float32).reshape(like.shape).clone())
+    return nn.Parameter(tensor.detach().to(torch.float32).reshape(like.shape).clone())

@@ -1,0 +1,61 @@
+"""Small encoders of both architectures and both layer orders, and the comparison that the golden figures ask for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from spin.models.encoder import Encoder, EncoderShape
+
+torch.set_num_threads(1)
+
+SMALL = EncoderShape(conv_channels=(16,) * 7, dim=24, layers=3, heads=2, ffn_dim=40, pos_conv_taps=8, pos_conv_groups=4)
+SHAPES = {
+    "hubert": SMALL,
+    "wavlm": replace(SMALL, arch="wavlm"),
+    "hubert_large": replace(SMALL, extractor_norm="layer", norm_first=True, waveform_norm_eps=1e-5, conv_bias=True),
+    "wavlm_large": replace(SMALL, arch="wavlm", extractor_norm="layer", norm_first=True, waveform_norm_eps=1e-5),
+}
+
+
+def make_encoder(shape: EncoderShape, seed: int = 0, **options) -> Encoder:
+    """Random weights, biases too, large enough that every part of the model shows in the output."""
+    torch.manual_seed(seed)
+    encoder = Encoder(shape, **options)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return encoder.eval()
+
+
+@pytest.fixture(params=sorted(SHAPES))
+def encoder(request) -> Encoder:
+    return make_encoder(SHAPES[request.param])
+
+
+@pytest.fixture
+def small_encoder() -> Encoder:
+    return make_encoder(SMALL)
+
+
+@pytest.fixture
+def make():
+    return make_encoder
+
+
+@pytest.fixture
+def assert_close():
+    """Largest difference relative to the largest expected magnitude, 1e-4 as the golden figures ask for unless told."""
+
+    def check(found, expected, tolerance: float = 1e-4) -> None:
+        found, expected = torch.as_tensor(found).detach().double(), torch.as_tensor(np.asarray(expected)).double()
+        assert found.shape == expected.shape
+        assert float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)) <= tolerance
+
+    return check

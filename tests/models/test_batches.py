@@ -1,0 +1,108 @@
+"""The same utterance gives the same hidden states and units alone and in any batch."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spin.models.encoder import Encoder
+from spin.models.extractor import masked_group_norm
+from spin.models.spin_model import SpinModel
+from tests.models.conftest import SHAPES, make_encoder
+
+UTTERANCES = [torch.randn(n, generator=torch.Generator().manual_seed(n)) * 0.1 for n in (400, 719, 720, 3000, 5555, 9000)]
+MODELS = {name: SpinModel.create(make_encoder(shape), 3, 32, 8, seed=1).eval() for name, shape in SHAPES.items()}
+ALONE = {name: [model.units(wave[None], torch.tensor([len(wave)]))[0] for wave in UTTERANCES] for name, model in MODELS.items()}
+
+
+def collate(indices: list[int], extra: int, fill: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Padded with `fill`, `extra` samples longer than the longest."""
+    lengths = torch.tensor([len(UTTERANCES[i]) for i in indices])
+    waveforms = torch.full((len(indices), int(lengths.max()) + extra), fill)
+    for row, i in zip(waveforms, indices, strict=True):
+        row[: len(UTTERANCES[i])] = UTTERANCES[i]
+    return waveforms, lengths
+
+
+@given(
+    name=st.sampled_from(sorted(SHAPES)),
+    indices=st.lists(st.integers(0, len(UTTERANCES) - 1), min_size=1, max_size=5),
+    extra=st.integers(0, 2000),
+    fill=st.sampled_from([0.0, 1.0, -100.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_units_do_not_depend_on_the_batch(name, indices, extra, fill):
+    model = MODELS[name]
+    waveforms, lengths = collate(indices, extra, fill)
+    with torch.no_grad():
+        logits, frames = model(waveforms, lengths)[1:]
+    for row, n, units, i in zip(logits, frames, model.units(waveforms, lengths), indices, strict=True):
+        assert torch.equal(units, ALONE[name][i])
+        assert torch.equal(row[:n].argmax(-1), ALONE[name][i])  # computed as one padded batch, as on a GPU
+
+
+@torch.no_grad()
+def test_hidden_states_alone_and_padded(encoder: Encoder, assert_close):
+    waveforms, lengths = collate([5, 0, 3, 2], extra=1234, fill=0.5)
+    hidden, frames = encoder(waveforms, lengths)
+    assert frames.tolist() == [(n - 400) // 320 + 1 for n in lengths.tolist()]
+    for i in range(4):
+        alone, count = encoder(waveforms[i : i + 1, : lengths[i]], lengths[i : i + 1])
+        assert count == frames[i]
+        for layer in range(4):
+            assert_close(hidden[layer][i : i + 1, : frames[i]], alone[layer], 1e-5)
+
+
+@torch.no_grad()
+def test_layer_output_is_the_same_to_the_last_bit(encoder: Encoder):
+    waveforms, lengths = collate([5, 0, 3, 2], extra=77, fill=0.0)
+    outputs = encoder.layer_output(waveforms, lengths, 2)
+    for i in range(4):
+        assert torch.equal(outputs[i], encoder(waveforms[i : i + 1, : lengths[i]], lengths[i : i + 1], 2)[0][-1][0])
+
+
+@torch.no_grad()
+def test_official_padding_does_depend_on_the_batch(small_encoder):
+    waveforms, lengths = collate([3], extra=3000, fill=0.0)
+    ours, frames = small_encoder(waveforms, lengths)
+    official, official_frames = small_encoder(waveforms, lengths, official_padding=True)
+    assert official_frames.item() == 10 and frames.item() == 9  # 3000 of 6000 samples in 18 chunks of 333: ceil(3000 / 333)
+    assert (ours[0][0, :9] - official[0][0, :9]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_padding_that_is_no_number_does_not_spread(small_encoder):
+    waveforms, lengths = collate([4, 3], extra=500, fill=float("nan"))
+    hidden, frames = small_encoder(waveforms, lengths)
+    assert all(bool(row[:n].isfinite().all()) for row, n in zip(hidden[-1], frames, strict=True))
+
+
+def test_masked_group_norm_by_hand():
+    norm = torch.nn.GroupNorm(1, 1, eps=0.0)
+    with torch.no_grad():
+        norm.weight.fill_(2.0)
+        norm.bias.fill_(1.0)
+        # Valid frames 1, 3: mean 2, deviation 1, so -1, 1; times 2 plus 1.
+        found = masked_group_norm(torch.tensor([[[1.0, 3.0, 50.0]]]), torch.tensor([2]), norm)
+    assert found[0, 0, :2].tolist() == [-1.0, 3.0]
+    assert found.isfinite().all()
+
+
+@given(lengths=st.lists(st.integers(2, 30), min_size=1, max_size=4), channels=st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_masked_group_norm_equals_pytorch_on_each_row_alone(lengths, channels):
+    torch.manual_seed(sum(lengths))
+    norm = torch.nn.GroupNorm(channels, channels)
+    features = torch.randn(len(lengths), channels, max(lengths) + 3) + 5
+    with torch.no_grad():
+        found = masked_group_norm(features, torch.tensor(lengths), norm)
+        for i, n in enumerate(lengths):
+            torch.testing.assert_close(found[i : i + 1, :, :n], norm(features[i : i + 1, :, :n]), rtol=1e-4, atol=1e-4)
+
+
+def test_masked_group_norm_survives_bfloat16():
+    norm = torch.nn.GroupNorm(2, 2)
+    features = (torch.randn(2, 2, 50) + 100).bfloat16()
+    found = masked_group_norm(features, torch.tensor([50, 20]), norm)
+    assert found.dtype == torch.bfloat16 and found.isfinite().all()

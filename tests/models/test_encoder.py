@@ -1,0 +1,185 @@
+"""The parts of the encoder, against PyTorch's own and by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from spin.errors import CheckpointError, DataError
+from spin.models.encoder import TINY_SHAPE, Encoder, EncoderShape
+from spin.models.transformer import PositionalConv, RelativePositionBias, TransformerLayer
+from tests.models.conftest import SHAPES, SMALL, make_encoder
+
+BASE_FRAMES = {400: 1, 719: 1, 720: 2, 16_000: 49, 32_000: 99}
+
+
+def test_tiny_shape_has_the_published_size():
+    assert sum(parameter.numel() for parameter in Encoder(TINY_SHAPE).parameters()) == 3_732_608
+
+
+def test_base_shape_geometry():
+    encoder = Encoder(EncoderShape(layers=1))
+    assert (encoder.shape.hop, encoder.shape.receptive_field) == (320, 400)
+    assert {n: encoder.feature_extractor.frame_lengths(n) for n in BASE_FRAMES} == BASE_FRAMES
+    assert encoder.feature_extractor.frame_lengths(torch.tensor(list(BASE_FRAMES))).tolist() == list(BASE_FRAMES.values())
+    assert encoder.feature_extractor.frame_lengths(3) == 0
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    layer = sum(parameter.numel() for parameter in encoder.layers[0].parameters())
+    assert parameters + 11 * layer == 94_370_944  # HuBERT Base without its mask embedding
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@torch.no_grad()
+def test_layer_equals_pytorch(norm_first):
+    shape = replace(SMALL, norm_first=norm_first)
+    torch.manual_seed(0)
+    layer = TransformerLayer(shape).eval()
+    oracle = torch.nn.TransformerEncoderLayer(24, 2, 40, 0.0, F.gelu, batch_first=True, norm_first=norm_first).eval()
+    attention = layer.attention
+    oracle.self_attn.in_proj_weight.copy_(torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]))
+    oracle.self_attn.in_proj_bias.copy_(torch.cat([attention.q.bias, attention.k.bias, attention.v.bias]))
+    pairs = (
+        (oracle.self_attn.out_proj, attention.out),
+        (oracle.linear1, layer.ffn_in),
+        (oracle.linear2, layer.ffn_out),
+        (oracle.norm1, layer.attention_norm),
+        (oracle.norm2, layer.final_norm),
+    )
+    for theirs, ours in pairs:
+        theirs.load_state_dict(ours.state_dict())
+    x, valid = torch.randn(2, 7, 24), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    expected = oracle(x, src_key_padding_mask=~valid)
+    found = layer(x, valid[:, None, None], None)
+    torch.testing.assert_close(found[valid], expected[valid])
+    torch.testing.assert_close(layer(x, None, None), oracle(x))
+
+
+@pytest.mark.parametrize("taps", [1, 4, 5])
+@torch.no_grad()
+def test_positional_convolution_equals_pytorch(taps):
+    torch.manual_seed(taps)
+    ours = PositionalConv(6, taps, 2)
+    ours.weight_v.normal_()
+    ours.weight_g.uniform_(0.5, 2.0)
+    ours.bias.normal_()
+    convolution = torch.nn.Conv1d(6, 6, taps, padding=taps // 2, groups=2)
+    oracle = torch.nn.utils.parametrizations.weight_norm(convolution, dim=2)
+    oracle.parametrizations.weight.original0.copy_(ours.weight_g)
+    oracle.parametrizations.weight.original1.copy_(ours.weight_v)
+    oracle.bias.copy_(ours.bias)
+    x = torch.randn(3, 11, 6)
+    torch.testing.assert_close(ours(x), F.gelu(oracle(x.transpose(1, 2))[..., :11]).transpose(1, 2))
+
+
+def test_position_buckets_by_hand():
+    bias = RelativePositionBias(buckets=32, max_distance=128, heads=2)
+    # Half of 32 for each sign; of those 16, distances below 8 have their own, then 8 steps on a logarithmic scale up to 128.
+    cases = {0: 0, -1: 1, -7: 7, 1: 17, 7: 23, -8: 8, -127: 15, -128: 15, -5000: 15, 5000: 31}
+    far = -40
+    cases[far] = 8 + int(math.log(40 / 8) / math.log(128 / 8) * 8)
+    assert bias.bucket(torch.tensor(list(cases))).tolist() == list(cases.values())
+
+
+def test_position_bias_is_indexed_by_key_minus_query():
+    bias = RelativePositionBias(buckets=32, max_distance=128, heads=2)
+    found = bias(5)
+    for query in range(5):
+        for key in range(5):
+            expected = bias.table(bias.bucket(torch.tensor(key - query)))
+            torch.testing.assert_close(found[:, query, key], expected)
+
+
+@torch.no_grad()
+def test_only_the_layers_asked_for_are_run(encoder):
+    waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 3000])
+    whole, _ = encoder(waveforms, lengths)
+    for layer in encoder.layers[2:]:
+        layer.register_forward_hook(lambda *_: pytest.fail("a layer above last_layer was run"))
+    part, _ = encoder(waveforms, lengths, last_layer=2)
+    assert len(whole) == 4 and len(part) == 3
+    assert all(torch.equal(a, b) for a, b in zip(whole, part, strict=False))
+
+
+def test_masked_pretraining_can_replace_frames(small_encoder):
+    waveforms, lengths = torch.randn(1, 4000), torch.tensor([4000])
+    features, frames = small_encoder.local_features(waveforms, lengths)
+    masked = features.clone()
+    masked[0, 3] = 0.0
+    plain, changed = (small_encoder.contextualise(x, frames)[-1] for x in (features, masked))
+    assert torch.equal(small_encoder(waveforms, lengths)[0][-1], plain)
+    assert not torch.allclose(plain, changed)
+
+
+def test_dropout_and_layerdrop_only_in_training():
+    encoder = make_encoder(SMALL, dropout=0.3, layerdrop=0.5)
+    waveforms, lengths = torch.randn(1, 4000), torch.tensor([4000])
+    assert torch.equal(encoder(waveforms, lengths)[0][-1], encoder(waveforms, lengths)[0][-1])
+    encoder.train()
+    assert not torch.equal(encoder(waveforms, lengths)[0][-1], encoder(waveforms, lengths)[0][-1])
+    encoder = make_encoder(SMALL, layerdrop=1.0).train()
+    hidden, _ = encoder(waveforms, lengths)
+    assert torch.equal(hidden[0], hidden[-1])
+    encoder.layers.eval()
+    assert not torch.equal(encoder(waveforms, lengths)[0][0], encoder(waveforms, lengths)[0][-1])
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_bfloat16_autocast_trains(name):
+    encoder = make_encoder(SHAPES[name]).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden, _ = encoder(torch.randn(2, 4000), torch.tensor([4000, 3000]))
+    hidden[-1].float().square().mean().backward()
+    used = [p for key, p in encoder.named_parameters() if not (SHAPES[name].norm_first and key.startswith("layer_norm"))]
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in used)
+
+
+def test_fresh_weights_keep_the_scale_and_come_from_the_seed():
+    torch.manual_seed(3)
+    encoder = Encoder(TINY_SHAPE)
+    torch.manual_seed(3)
+    again = Encoder(TINY_SHAPE)
+    assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), again.parameters(), strict=True))
+    with torch.no_grad():
+        hidden, _ = encoder(torch.randn(1, 16_000) * 0.1, torch.tensor([16_000]))
+    assert all(0.3 < float(x.std()) < 3 for x in hidden)
+    assert float(encoder.layers[0].ffn_in.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("waveforms", "lengths", "subject"),
+    [
+        (torch.zeros(4000), torch.tensor([4000]), "waveforms"),
+        (torch.zeros(1, 4000, dtype=torch.int16), torch.tensor([4000]), "waveforms"),
+        (torch.zeros(2, 4000), torch.tensor([4000]), "lengths"),
+        (torch.zeros(1, 4000), torch.tensor([399]), "lengths"),
+        (torch.zeros(1, 4000), torch.tensor([4001]), "lengths"),
+        (torch.zeros(0, 4000), torch.zeros(0, dtype=torch.int64), "lengths"),
+    ],
+)
+def test_bad_input_is_named(small_encoder, waveforms, lengths, subject):
+    with pytest.raises(DataError, match=subject):
+        small_encoder(waveforms, lengths)
+
+
+def test_bad_layer_is_named(small_encoder):
+    with pytest.raises(DataError, match="last_layer"):
+        small_encoder(torch.zeros(1, 4000), torch.tensor([4000]), last_layer=4)
+
+
+def test_silence_is_finite(encoder):
+    hidden, _ = encoder(torch.zeros(2, 4000), torch.tensor([4000, 500]))
+    assert all(bool(x.isfinite().all()) for x in hidden)
+
+
+def test_shape_round_trip_and_its_errors():
+    for shape in (*SHAPES.values(), TINY_SHAPE):
+        assert EncoderShape.from_dict(shape.as_dict()) == shape
+    bad = {"arch": "bert", "heads": 5, "layers": 0, "dim": "wide", "conv_strides": [1], "colour": "red", "conv_kernels": [0] * 7}
+    named = {"conv_strides": "7/7/1 convolution", "conv_kernels": "convolution with a size below 1"}
+    for key, value in bad.items():
+        with pytest.raises(CheckpointError, match=named.get(key, key)):
+            EncoderShape.from_dict(SMALL.as_dict() | {key: value})
