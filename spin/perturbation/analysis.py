@@ -1,0 +1,161 @@
+"""What the perturbation has to know of a recording: its pitch contour and its glottal pulses, analysed once, cut as often as wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from spin.perturbation.pitch import Contour, track_pitch
+from spin.perturbation.pitch_range import PitchRange, estimate_pitch_range
+from spin.perturbation.pulses import find_pulses
+
+# Notes: why a recording gets no formant and pitch change, only the equaliser. "" where it gets both.
+EMPTY = "empty"
+NOT_FINITE = "not finite"
+SILENT = "silent or constant"
+TOO_SHORT = "shorter than three periods of the pitch floor"
+UNVOICED = "no voiced frame"
+
+MAX_AMPLITUDE = 1e6  # louder samples are clipped first, so that no sum overflows
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """The analysis of a recording or of a stretch of it.
+
+    Attributes:
+        sample_rate: Hz, of the waveform that was analysed.
+        num_samples: its length.
+        pitch: (frames,) float32, Hz, 0 where unvoiced.
+        start: seconds from the first sample to the first frame's centre.
+        step: seconds between frames.
+        floor, ceiling: Hz, the pitch range that was searched.
+        pulses: (pulses,) float64, ascending, in samples, 0 at the left edge of the first sample.
+        contour_start: seconds, where the synthesis puts the first frame. Praat's "Change gender" puts it at half a step, 11 to 20 ms
+            early, and so do we (perturbation.md, item 4).
+        note: why only the equaliser applies; "" otherwise.
+    """
+
+    sample_rate: int
+    num_samples: int
+    pitch: np.ndarray
+    start: float
+    step: float
+    floor: float
+    ceiling: float
+    pulses: np.ndarray
+    contour_start: float
+    note: str = ""
+
+    def crop(self, start_sample: int, num_samples: int) -> Analysis:
+        """The analysis of samples [start_sample, start_sample + num_samples), by slicing; nothing is analysed again.
+
+        Raises:
+            ValueError: the stretch is not inside the recording.
+        """
+        stop = start_sample + num_samples
+        if start_sample < 0 or num_samples < 0 or stop > self.num_samples:
+            raise ValueError(f"crop: found samples {start_sample} to {stop}, expected a stretch of 0 to {self.num_samples}")
+        left, right = np.searchsorted(self.pulses, (start_sample, stop))
+        offset = start_sample / self.sample_rate
+        times = self.contour_start + np.arange(len(self.pitch)) * self.step
+        first, last = np.searchsorted(times, (offset, stop / self.sample_rate))
+        pitch, pulses = self.pitch[first:last], self.pulses[left:right] - start_sample
+        note = self.note
+        if not note and (len(pulses) == 0 or not (pitch > 0).any()):
+            note = UNVOICED if num_samples else EMPTY
+        return dataclasses.replace(
+            self,
+            num_samples=num_samples,
+            pitch=pitch,
+            start=self.start + first * self.step - offset,
+            contour_start=self.contour_start + first * self.step - offset,
+            pulses=pulses,
+            note=note,
+        )
+
+    def median(self) -> float:
+        """Median F0 of the voiced frames in Hz, 0 without any."""
+        voiced = self.pitch[self.pitch > 0]
+        return float(np.median(voiced.astype(np.float64))) if len(voiced) else 0.0
+
+
+def prepare(waveform) -> tuple[np.ndarray, bool]:
+    """(samples,) float32 without NaN and infinity, and whether it had any; integers are scaled to [-1, 1).
+
+    Raises:
+        ValueError: more than one channel.
+    """
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1:
+        if waveform.size != waveform.shape[-1]:
+            raise ValueError(f"waveform: found shape {waveform.shape}, expected one channel, (samples,) or (1, samples)")
+        waveform = waveform.reshape(-1)
+    if np.issubdtype(waveform.dtype, np.integer):
+        waveform = waveform / np.float64(np.iinfo(waveform.dtype).max + 1)
+    bad = not np.isfinite(waveform).all()
+    if bad:
+        waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(waveform, -MAX_AMPLITUDE, MAX_AMPLITUDE).astype(np.float32), bad
+
+
+def analyse(waveform, sample_rate: int, pitch_range: PitchRange | tuple[float, float] | None = None) -> Analysis:
+    """Pitch contour and pulses of one recording.
+
+    Args:
+        waveform: (samples,) or (1, samples), float in [-1, 1] or integers.
+        sample_rate: Hz.
+        pitch_range: lowest and highest F0 in Hz; None: estimated from this recording.
+
+    Returns:
+        Analysis; its note names the degenerate case, if it is one.
+    """
+    waveform, bad = prepare(waveform)
+    note = EMPTY if len(waveform) == 0 else NOT_FINITE if bad else ""
+    centred = np.zeros(0)
+    if not note:
+        centred = waveform - waveform.mean(dtype=np.float64)
+        peak = float(np.abs(centred).max())
+        if peak <= 1e-6 * float(np.abs(waveform).max()):
+            note = SILENT
+        else:
+            centred = centred / peak  # F0 and pulses do not depend on loudness, sums of squares of tiny numbers do
+    if pitch_range is None:
+        pitch_range = estimate_pitch_range([centred] if not note else [], sample_rate)
+    floor, ceiling = (pitch_range.floor, pitch_range.ceiling) if isinstance(pitch_range, PitchRange) else map(float, pitch_range)
+    if not 0.0 < floor < ceiling:
+        raise ValueError(f"pitch_range: found {floor:g} to {ceiling:g} Hz, expected 0 < floor < ceiling")
+    contour = Contour(np.zeros(0, dtype=np.float32), 0.0, 0.8 / floor)
+    if not note:
+        contour = track_pitch(centred, sample_rate, floor, ceiling)
+        note = TOO_SHORT if len(contour.pitch) == 0 else "" if (contour.pitch > 0).any() else UNVOICED
+    return from_contour(centred, sample_rate, contour, (floor, ceiling), len(waveform), note)
+
+
+def from_contour(
+    centred: np.ndarray,
+    sample_rate: int,
+    contour: Contour,
+    pitch_range: tuple[float, float],
+    num_samples: int,
+    note: str = "",
+    formant_ratio: float | None = None,
+) -> Analysis:
+    """Adds the pulses to a contour.
+
+    Args:
+        centred: (samples,) with its mean removed.
+        contour: of that waveform.
+        pitch_range: floor and ceiling in Hz.
+        num_samples: length of the recording.
+        note: as in Analysis.
+        formant_ratio: to equal Praat also where it errs: frames whose F0 times this ratio reaches the ceiling become unvoiced.
+    """
+    pitch, contour_start, pulses = contour.pitch, 0.5 * contour.step, np.zeros(0)
+    if formant_ratio is not None:
+        pitch = np.where(pitch * formant_ratio >= pitch_range[1], 0, pitch).astype(np.float32)
+    if not note:
+        pulses = find_pulses(centred, pitch, contour_start, contour.step, sample_rate)
+        note = "" if len(pulses) else UNVOICED
+    return Analysis(int(sample_rate), num_samples, pitch, contour.start, contour.step, *pitch_range, pulses, contour_start, note)

@@ -1,0 +1,186 @@
+"""Pitch by autocorrelation (Boersma 1993, "Accurate short-term analysis of the fundamental frequency"), many frames at a time.
+
+Frames are transformed in batches; peaks of the autocorrelation are refined on its sinc interpolation by Newton steps instead of a
+line search; a Viterbi path chooses among the candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+import scipy.fft
+from numba import njit
+
+from spin.perturbation.peaks import KERNEL, MAX_CANDIDATES, find_candidates
+
+SILENCE_THRESHOLD = 0.03  # of a frame's peak, relative to the recording's
+VOICING_THRESHOLD = 0.45
+OCTAVE_COST = 0.01  # an octave lower must correlate better by this much
+OCTAVE_JUMP_COST = 0.35
+VOICED_UNVOICED_COST = 0.14
+PERIODS_IN_WINDOW = 3.0
+STEP_IN_PERIODS = 0.8  # of the floor
+BATCH = 64  # frames transformed at once: 64 x 1024 float32 stay in the cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Contour:
+    """F0 frame by frame: `pitch` (frames,) float32 in Hz, 0 where unvoiced; frame i stands at start + i * step seconds."""
+
+    pitch: np.ndarray
+    start: float
+    step: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frames:
+    """Where the frames of one recording lie, in samples."""
+
+    count: int
+    start: float  # time of the first frame, in seconds
+    step: float
+    half_window: int
+    half_period: int
+    longest_period: int
+    max_lag: int
+    size: int  # of the transform
+
+
+def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling: float, step: float | None = None) -> Contour:
+    """The pitch contour of a recording (perturbation.md, item 1).
+
+    Args:
+        waveform: (samples,) finite.
+        sample_rate: Hz.
+        floor: lowest F0 in Hz; the window holds three of its periods.
+        ceiling: highest F0 in Hz.
+        step: seconds between frames; default 0.8 / floor.
+
+    Returns:
+        Contour; without frames when the recording is shorter than 3 / floor or the rate is too low for the ceiling.
+    """
+    step = STEP_IN_PERIODS / floor if step is None else step
+    frames = _lay_frames(len(waveform), sample_rate, floor, step)
+    if frames is None:
+        return Contour(np.zeros(0, dtype=np.float32), 0.0, step)
+    waveform = np.asarray(waveform, dtype=np.float32)
+    peak = float(np.abs(waveform - waveform.mean(dtype=np.float64)).max())
+    if not peak > 0.0:
+        return Contour(np.zeros(frames.count, dtype=np.float32), frames.start, step)
+    ceiling = min(ceiling, 0.5 * sample_rate)
+    count = min(MAX_CANDIDATES, max(15, math.ceil(ceiling / floor)))
+    frequencies = np.zeros((frames.count, count), dtype=np.float64)
+    strengths = np.zeros((frames.count, count), dtype=np.float64)
+    counts = np.ones(frames.count, dtype=np.int64)
+    intensities = np.empty(frames.count, dtype=np.float64)
+    centres = frames.start * sample_rate + np.arange(frames.count) * (step * sample_rate)
+    middles = np.ceil(centres - 0.5).astype(np.int64)  # the first sample to the right of the frame's centre
+    for first in range(0, frames.count, BATCH):
+        part = slice(first, first + BATCH)
+        correlations = _autocorrelations(waveform, middles[part], frames, intensities[part])
+        limits = (float(sample_rate), float(floor), frames.max_lag, 0.5 * VOICING_THRESHOLD, OCTAVE_COST)
+        find_candidates(correlations, KERNEL, *limits, frequencies[part], strengths[part], counts[part])
+    intensities = np.minimum(intensities / peak, 1.0)
+    pitch = _best_path(frequencies, strengths, counts, intensities, float(ceiling), step)
+    return Contour(pitch.astype(np.float32), frames.start, step)
+
+
+def _lay_frames(samples: int, sample_rate: float, floor: float, step: float) -> _Frames | None:
+    duration, window = samples / sample_rate, PERIODS_IN_WINDOW / floor
+    half_window = int(window * sample_rate) // 2 - 1
+    if duration < window or half_window < 8:
+        return None
+    count = int((duration - window) / step + 1e-9) + 1
+    start = 0.5 * duration - 0.5 * (count - 1) * step
+    length = 2 * half_window
+    max_lag = min(int(length / PERIODS_IN_WINDOW) + 2, length)
+    period = int(sample_rate / floor)
+    size = scipy.fft.next_fast_len(length + length // 2, real=True)
+    return _Frames(count, start, step, half_window, period // 2 + 1, period, max_lag, size)
+
+
+@functools.lru_cache(maxsize=16)
+def _window(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A Hanning window, and its normalised autocorrelation for lags 0 to length // 2."""
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(1, length + 1) / (length + 1))
+    correlation = scipy.fft.irfft(np.abs(scipy.fft.rfft(window, size)) ** 2, size)[: length // 2]
+    return window.astype(np.float32), (correlation / correlation[0]).astype(np.float32)
+
+
+def _autocorrelations(waveform: np.ndarray, middles: np.ndarray, frames: _Frames, intensities: np.ndarray) -> np.ndarray:
+    """(frames, lags) float32 normalised autocorrelations of the windowed frames; fills their peak values into `intensities`."""
+    length = 2 * frames.half_window
+    window, window_correlation = _window(length, frames.size)
+    gathered = np.zeros((len(middles), frames.size), dtype=np.float32)
+    _gather(waveform, middles, frames.half_window, frames.half_period, frames.longest_period, window, gathered, intensities)
+    spectrum = scipy.fft.rfft(gathered, axis=1, overwrite_x=True)
+    power = spectrum.real**2
+    power += spectrum.imag**2
+    correlations = scipy.fft.irfft(power, frames.size, axis=1)[:, : length // 2]
+    energy = correlations[:, :1]
+    return correlations / (np.where(energy > 0, energy, 1) * window_correlation)
+
+
+@njit(nogil=True, cache=True)
+def _gather(waveform, middles, half_window, half_period, longest_period, window, gathered, intensities):
+    samples = len(waveform)
+    for row in range(len(middles)):
+        middle = middles[row]
+        low, high = max(0, middle - longest_period), min(samples, middle + longest_period)
+        total = 0.0
+        for i in range(low, high):
+            total += waveform[i]
+        mean = np.float32(total / max(1, high - low))
+        for k in range(2 * half_window):
+            i = middle - half_window + k
+            if 0 <= i < samples:
+                gathered[row, k] = (waveform[i] - mean) * window[k]
+        peak = np.float32(0.0)
+        for k in range(half_window - half_period, half_window + half_period):
+            peak = max(peak, abs(gathered[row, k]))
+        intensities[row] = peak
+
+
+@njit(nogil=True, cache=True)
+def _best_path(frequencies, strengths, counts, intensities, ceiling, step):
+    """Viterbi over the candidates of all frames; returns (frames,) Hz, 0 where unvoiced. Column 0 is the unvoiced candidate."""
+    frames, width = frequencies.shape
+    jump_cost, voicing_cost = 0.01 / step * OCTAVE_JUMP_COST, 0.01 / step * VOICED_UNVOICED_COST  # costs are per 10 ms
+    scores, before = np.zeros((2, width)), np.full((2, width), -1.0)  # of this frame and the last, by turns; -1: unvoiced
+    back = np.zeros((frames, width), dtype=np.int16)
+    for t in range(frames):
+        now, then = t % 2, (t + 1) % 2
+        unvoiced = VOICING_THRESHOLD + max(0.0, 2.0 - intensities[t] * (1.0 + VOICING_THRESHOLD) / SILENCE_THRESHOLD)
+        for c in range(counts[t]):
+            frequency = frequencies[t, c]
+            octave, local = -1.0, unvoiced
+            if 0.0 < frequency < ceiling:
+                octave = math.log2(frequency)
+                local = strengths[t, c] - OCTAVE_COST * (math.log2(ceiling) - octave)
+            best, best_from = -1e300, 0
+            for d in range(counts[t - 1] if t > 0 else 1):
+                cost = 0.0
+                if t > 0:
+                    if (octave < 0.0) != (before[then, d] < 0.0):
+                        cost = voicing_cost
+                    elif octave >= 0.0:
+                        cost = jump_cost * abs(octave - before[then, d])
+                if scores[then, d] - cost > best:
+                    best, best_from = scores[then, d] - cost, d
+            scores[now, c], before[now, c], back[t, c] = best + local, octave, best_from
+    return _trace(frequencies, scores[(frames + 1) % 2, : counts[frames - 1]], back, ceiling)
+
+
+@njit(nogil=True, cache=True)
+def _trace(frequencies, scores, back, ceiling):
+    """Follows the best path from the last frame to the first."""
+    pitch = np.zeros(len(frequencies))
+    place = np.argmax(scores)
+    for t in range(len(frequencies) - 1, -1, -1):
+        frequency = frequencies[t, place]
+        pitch[t] = frequency if 0.0 < frequency < ceiling else 0.0
+        place = back[t, place]
+    return pitch
