@@ -8,6 +8,7 @@ can do nothing stands in for them. Any other object in a file is an error that n
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from pathlib import Path
 
@@ -28,6 +29,7 @@ STAND_INS = (
     "lightning_fabric.",
     "s3prl.",
     "typing.",
+    "numpy.",
 )
 DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
 
@@ -69,17 +71,23 @@ def read_pickled(path: Path) -> dict:
     foreign = [name for name in objects if not name.startswith(STAND_INS)]
     if foreign:
         raise _needs_code(path, foreign[0])
-    stand_ins = [(type("Record", (Record,), {}), name) for name in objects]
+    stand_ins = [(_stand_in(name), name) for name in objects]
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _needs_code_or_damaged(path, str(error)) from error
+        raise _needs_code_or_damaged(path, str(error)) from None  # its text advises reading the file unsafely
     except DAMAGED as error:
         raise damaged(path, error) from error
     if not isinstance(content, dict):
         raise CheckpointError(str(path), found=f"a {type(content).__name__}", expected=f"a dictionary; formats known: {FORMATS}")
     return content
+
+
+def _stand_in(full_name: str) -> type:
+    """A Record that error messages call by the name of the class that it stands for."""
+    module, _, name = full_name.rpartition(".")
+    return type(name, (Record,), {"__module__": module})
 
 
 def _objects_in(path: Path) -> list[str]:
@@ -103,10 +111,12 @@ def _needs_code(path: Path, name: str) -> CheckpointError:
 
 
 def _needs_code_or_damaged(path: Path, message: str) -> CheckpointError:
-    for words in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
-        if words in message:
-            return _needs_code(path, message.split(words, 1)[1].split()[0])
-    return damaged(path, message)
+    """Sorts torch's refusals; of its message only the reason is kept, because it goes on to advise reading the file unsafely."""
+    refused = re.search(r"(?:GLOBAL |unrecognized function |but got <class ')([\w.]+)", message)
+    if refused:
+        return _needs_code(path, refused[1])
+    reasons = [line.split("WeightsUnpickler error:", 1)[1] for line in message.splitlines() if "WeightsUnpickler error:" in line]
+    return damaged(path, reasons[0].strip() if reasons else "no pickle of tensors")
 
 
 def damaged(path: Path, error: object) -> CheckpointError:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import types
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from spin.errors import CheckpointError
+from spin.models.encoder import Encoder, EncoderShape
 from spin.models.importers import load_encoder
-from spin.models.shapes import parse_convolutions
+from spin.models.reading import Record, plain
+from spin.models.shapes import from_weights, parse_convolutions
 from tests.models.conftest import SHAPES, SMALL, make_encoder
 from tests.models.writers import error_of, fairseq_content, hidden, transformers_folder
 
@@ -63,33 +67,68 @@ def test_fairseq_without_a_projection(tmp_path, assert_close):
     assert_close(hidden(load_encoder(tmp_path / "e.pt")), hidden(encoder))
 
 
-@pytest.fixture
-def fairseq_classes():
-    """A package `fairseq` while a file is written, whose class would leave a trace if it were ever built; gone afterwards."""
-    module, parent = types.ModuleType("fairseq.data.dictionary"), types.ModuleType("fairseq")
+@contextlib.contextmanager
+def foreign_class(full_name: str, bases: tuple = ()):
+    """A class of a package that exists only while a file is written; building it would fail."""
 
-    class Dictionary:
-        def __init__(self):
-            self.symbols = ["a", "b"]
+    def refuse(*_):
+        raise AssertionError("the class of the file was run")
 
-        def __setstate__(self, state):
-            raise AssertionError("the class of the file was run")
+    module_name, name = full_name.rsplit(".", 1)
+    parts = module_name.split(".")
+    modules = {".".join(parts[: i + 1]): types.ModuleType(parts[i]) for i in range(len(parts))}
+    foreign = type(name, bases, {"__module__": module_name, "__setstate__": refuse})
+    setattr(modules[module_name], name, foreign)
+    sys.modules |= modules
+    try:
+        yield foreign
+    finally:
+        for module in modules:
+            sys.modules.pop(module)
 
-    Dictionary.__module__, Dictionary.__qualname__ = "fairseq.data.dictionary", "Dictionary"
-    module.Dictionary = Dictionary
-    sys.modules |= {"fairseq": parent, "fairseq.data": types.ModuleType("fairseq.data"), "fairseq.data.dictionary": module}
-    yield Dictionary
-    for name in ("fairseq", "fairseq.data", "fairseq.data.dictionary"):
-        sys.modules.pop(name, None)
 
-
-def test_bookkeeping_objects_of_fairseq_are_left_unbuilt(tmp_path, small_encoder, fairseq_classes):
+def test_bookkeeping_objects_are_left_unbuilt(tmp_path, small_encoder):
     content = fairseq_content(small_encoder)
-    content["task_state"] = {"dictionaries": [fairseq_classes()]}
-    torch.save(content, tmp_path / "real_fairseq.pt")
-    for name in ("fairseq", "fairseq.data", "fairseq.data.dictionary"):
-        sys.modules.pop(name)
+    with foreign_class("fairseq.data.dictionary.Dictionary") as dictionary:
+        symbols = dictionary()
+        symbols.symbols = ["a", "b"]
+        content["task_state"] = {"dictionaries": [symbols], "score": np.float64(3.5), "array": np.arange(3)}
+        torch.save(content, tmp_path / "real_fairseq.pt")
+    assert "fairseq" not in sys.modules
     assert torch.equal(hidden(load_encoder(tmp_path / "real_fairseq.pt")), hidden(small_encoder))
+
+
+def test_a_class_that_is_a_dictionary_is_refused_with_its_name(tmp_path, small_encoder):
+    content = fairseq_content(small_encoder)
+    with foreign_class("omegaconf.box.Box", (dict,)) as box:
+        content["cfg"]["model"] = box(content["cfg"]["model"])
+        torch.save(content, tmp_path / "boxed.pt")
+    assert "omegaconf.box.Box" in error_of(tmp_path / "boxed.pt")
+
+
+def test_records_give_what_they_hold():
+    node, container, enumeration = Record(), Record(), Record("gelu")
+    node.__setstate__({"_val": 7})
+    container.__setstate__({"_content": {"layers": node, "act": enumeration}})
+    assert plain({"cfg": [container]}) == {"cfg": [{"layers": 7, "act": "gelu"}]}
+
+
+def test_shape_from_weights_alone_as_in_official_spin_checkpoints():
+    for shape in (
+        EncoderShape(layers=2),
+        EncoderShape(arch="wavlm", layers=1, dim=48, heads=3, ffn_dim=8, pos_conv_taps=6),
+        EncoderShape(
+            layers=1,
+            dim=1024,
+            heads=16,
+            ffn_dim=8,
+            extractor_norm="layer",
+            norm_first=True,
+            waveform_norm_eps=1e-5,
+            pos_conv_taps=2,
+        ),
+    ):
+        assert from_weights("file", fairseq_content(Encoder(shape))["model"]) == shape
 
 
 def test_configuration_in_a_namespace(tmp_path, small_encoder):
