@@ -81,6 +81,7 @@ class SpinConfig:
     accumulation: int = 1
     min_samples: int = 40_000
     max_samples: int = 272_000
+    equal_lengths: bool = False  # crop further, to the lower end of the duration bucket: no padding, faster attention
     valid_every_steps: int = 500
     valid_utterances: int = 200
     checkpoint_every_steps: int = 500
@@ -101,6 +102,8 @@ class UnitsConfig:
     kmeans_epochs: int = 5
     abx_max_per_context: int = 10  # items per (phone, context, speaker)
     abx_max_utterances: int = 300
+    abx_max_x_across: int = 5  # speakers of X for each (A, B) of another speaker
+    abx_max_distances: int = 2_000_000  # alignments by dynamic time warping; about 5 microseconds each
     metrics_first_seconds: float = 0.0  # 0: whole utterances; 10: the official validation
     pictures: int = 3
 
@@ -124,6 +127,8 @@ class AsrConfig:
     valid_every_steps: int = 100
     checkpoint_every_steps: int = 100
     log_every_steps: int = 10
+    feature_cache_in_mib: int = 1024  # of each training: features kept in memory
+    threads: int = 1  # of torch in each training and decoding; --nj of them run side by side, with the same bits for any --nj
     seeds: tuple[int, ...] = (0,)
 
 
@@ -245,12 +250,37 @@ RANGES = {
     "spin.accumulation": (1, 10_000),
     "spin.min_samples": (400, 10**9),
     "spin.max_samples": (400, 10**9),
+    "spin.gradient_clip": (1e-9, 1e9),
+    "spin.valid_every_steps": (1, 10_000_000),
+    "spin.valid_utterances": (0, 10_000_000),
+    "spin.checkpoint_every_steps": (1, 10_000_000),
+    "spin.log_every_steps": (1, 10_000_000),
+    "spin.min_perplexity_share": (0.0, 1.0),
+    "spin.collapse_patience": (1, 10_000),
     "spin.workers": (0, 512),
     "units.batch_seconds": (1.0, 1e6),
+    "units.kmeans_hours": (0.001, 1e6),
+    "units.kmeans_starts": (1, 1000),
+    "units.kmeans_epochs": (1, 1000),
+    "units.abx_max_per_context": (2, 10_000),
+    "units.abx_max_utterances": (0, 10**9),
+    "units.abx_max_x_across": (1, 10_000),
+    "units.abx_max_distances": (1, 10**12),
+    "units.metrics_first_seconds": (0.0, 1e6),
+    "units.pictures": (0, 1000),
     "asr.learning_rate": (0.0, 10.0),
     "asr.max_steps": (1, 10_000_000),
     "asr.batch_seconds": (1.0, 1e6),
     "asr.vocabulary_size": (10, 100_000),
+    "asr.hidden": (1, 65_536),
+    "asr.layers": (1, 100),
+    "asr.subsampling": (1, 8),
+    "asr.dropout": (0.0, 0.99),
+    "asr.valid_every_steps": (1, 10_000_000),
+    "asr.checkpoint_every_steps": (1, 10_000_000),
+    "asr.log_every_steps": (1, 10_000_000),
+    "asr.feature_cache_in_mib": (0, 10_000_000),
+    "asr.threads": (1, 1024),
     "decoding.lm_order": (1, 6),
     "decoding.search_beam": (0.1, 1000.0),
     "decoding.output_beam": (0.1, 1000.0),

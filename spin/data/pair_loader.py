@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -50,6 +52,17 @@ class PairLoader:
 
 
 def _start_worker(worker: int) -> None:
+    """One thread, and deaf to stops that are meant for the training.
+
+    Ctrl-C and a scheduler's SIGTERM reach every process of a job; the training finishes its step, then ends its workers itself.
+    """
     torch.set_num_threads(1)
-    # A process group of its own: Ctrl-C, or a stop sent to the group of the training, must not end its workers first.
-    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -1,0 +1,126 @@
+"""One update of the Spin model: forward, loss, backward, gradient sum over ranks, clip, Adam, codebook rows back to length 1."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spin.config import SpinConfig
+from spin.data.pairs import PairPart
+from spin.models.spin_model import SpinModel
+from spin.training import ranks
+from spin.training.schedule import learning_rate
+from spin.training.swapped_prediction import SwappedPrediction, swapped_prediction
+
+
+@dataclass(frozen=True)
+class Update:
+    """Tensors on the device; reading them waits for it.
+
+    Attributes:
+        loss: scalar, this rank's part of the batch's loss.
+        gradient_norm: scalar, before clipping, over all ranks.
+        statistics: see SwappedPrediction; None unless asked for.
+        rate: learning rate.
+    """
+
+    loss: Tensor
+    gradient_norm: Tensor
+    statistics: Tensor | None
+    rate: float
+
+
+class Updater:
+    """Model and optimiser.
+
+    Args:
+        model: on its device, with set_trainable done.
+        settings: config.spin.
+        official_padding: see Encoder.forward.
+    """
+
+    def __init__(self, model: SpinModel, settings: SpinConfig, official_padding: bool = False):
+        self.model, self.settings, self.official_padding = model, settings, official_padding
+        self.device = model.codebook.weight.device
+        self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self.parameters = model.trainable_parameters()
+        on_gpu = self.device.type == "cuda"
+        self.optimiser = torch.optim.Adam(self.parameters, lr=0.0, weight_decay=settings.weight_decay, fused=on_gpu)
+        self.encode = torch.compile(model.encoder) if settings.speed_up == "compile" else model.encoder
+        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and on_gpu)
+        self._dtype = torch.bfloat16 if bf16 else None
+
+    def update(self, parts: list[PairPart | None], step: int, with_statistics: bool = False) -> Update:
+        """Makes update number `step` (from 0) from this rank's share of a batch; nothing in it waits for the GPU."""
+        settings = self.settings
+        rate = learning_rate(
+            step,
+            warmup_steps=settings.warmup_steps,
+            max_steps=settings.max_steps,
+            peak=settings.learning_rate,
+            lowest=settings.min_learning_rate,
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        result = self._gradients(parts, with_statistics)
+        ranks.sum_gradients(self.parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, settings.gradient_clip)
+        self.optimiser.step()
+        self.model.normalise_codebook()
+        return Update(result.loss.detach(), norm.detach(), result.statistics, rate)
+
+    def _gradients(self, parts: list[PairPart | None], with_statistics: bool) -> SwappedPrediction:
+        if len(parts) == 1:
+            result = self._loss(self.projections(parts[0]), with_statistics)
+            result.loss.backward()
+            return result
+        # Several parts make one batch, not several: the targets need all frames. So first the projections of all parts without
+        # graph, then their gradients, then each part again with graph. Exact, for the price of a second forward pass.
+        with torch.no_grad():
+            projected = [self.projections(part) for part in parts]
+        whole = torch.cat(projected, dim=1).requires_grad_()
+        result = self._loss(whole, with_statistics)
+        result.loss.backward()
+        gradients = whole.grad.split([part.shape[1] for part in projected], dim=1)
+        for part, gradient in zip(parts, gradients, strict=True):
+            if part is not None:
+                self.projections(part).backward(gradient)
+        return result
+
+    def _loss(self, projections: Tensor, with_statistics: bool) -> SwappedPrediction:
+        settings = self.settings
+        return swapped_prediction(
+            projections[0],
+            projections[1],
+            self.model.codebook.weight,
+            temperature=settings.temperature,
+            epsilon=settings.sinkhorn_epsilon,
+            iterations=settings.sinkhorn_iterations,
+            with_statistics=with_statistics,
+        )
+
+    def projections(self, part: PairPart | None) -> Tensor:
+        """(2, N, codebook_dim) float32: the head's output for the N valid frames of either view; N = 0 without a part."""
+        if part is None:
+            return self.model.codebook.weight.new_zeros(2, 0, self.model.codebook.in_features)
+        waveforms = part.waveforms.to(self.device, non_blocking=True)
+        cast = torch.autocast(self.device.type, self._dtype) if self._dtype else contextlib.nullcontext()
+        with cast:
+            hidden, frame_lengths = self.encode(waveforms, part.lengths, self.model.layer, self.official_padding)
+        return self.model.head(valid_frames(hidden[-1], frame_lengths).float())
+
+
+def valid_frames(hidden: Tensor, frame_lengths: Tensor) -> Tensor:
+    """(2B, T, D) with the two views side by side, and (2B,) frames on the CPU -> (2, N, D) without padding."""
+    frames = hidden.shape[1]
+    flat = hidden.flatten(0, 1)
+    if bool((frame_lengths < frames).any()):
+        index = (torch.arange(frames) < frame_lengths[:, None]).flatten().nonzero().squeeze(1)
+        if hidden.is_cuda:
+            index = index.pin_memory().to(hidden.device, non_blocking=True)
+        flat = flat.index_select(0, index)
+    return flat.view(2, -1, hidden.shape[-1])
