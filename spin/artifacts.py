@@ -28,6 +28,8 @@ WORD_TIER = "word"
 PITCH_FIELD = "pitch"  # TemporalArray (frames,) float32, Hz, 0 where unvoiced; custom keys below give its time axis
 PULSES_FIELD = "pulses"  # Array (pulses,) float64, positions in samples of the recording
 PITCH_START_FIELD = "pitch_start"  # seconds, time of the first frame
+PITCH_SHIFTED_START_FIELD = "pitch_shifted_start"  # seconds, where the synthesis puts the first frame (perturbation.md, item 4)
+PITCH_NOTE_FIELD = "pitch_note"  # "" or why the perturbation is an equaliser only
 PITCH_STEP_FIELD = "pitch_step"  # seconds between frames
 PITCH_FLOOR_FIELD = "pitch_floor"  # Hz, of the speaker
 PITCH_CEILING_FIELD = "pitch_ceiling"  # Hz
@@ -131,6 +133,11 @@ def units_arrays(exp: Path, system: str, part: str) -> Path:
     return units_folder(exp, system) / "arrays" / part
 
 
+def units_shards(exp: Path, part: str) -> Path:
+    """Stage 3's own records of finished work on a part, from which its manifests are put together."""
+    return exp / "units" / "shards" / part
+
+
 def kmeans(exp: Path) -> Path:
     """The baseline's cluster centres, safetensors key `centres` (K, dim) float32."""
     return units_folder(exp, "baseline") / "kmeans.safetensors"
@@ -187,6 +194,31 @@ def decode_folder(exp: Path, system: str, seed: int, part: str, method: str) -> 
 def hypotheses(exp: Path, system: str, seed: int, part: str, method: str) -> Path:
     """Stage 5: a line an utterance, sorted: id, tab, reference, tab, hypothesis (normalised text, either may be empty)."""
     return decode_folder(exp, system, seed, part, method) / "hypotheses.txt"
+
+
+def word_alignments(decoding: Path) -> Path:
+    """Stage 5: reference, hypothesis and operations of each utterance, word under word; `decoding` is a decode_folder."""
+    return decoding / "alignments.txt"
+
+
+def word_errors(decoding: Path) -> Path:
+    """Stage 5: totals, substitutions, deletions and insertions by frequency, and the errors of each word."""
+    return decoding / "errors.txt"
+
+
+def utterance_counts(decoding: Path) -> Path:
+    """Stage 5: a line of JSON an utterance: id, speaker, and counts of edits in words and characters."""
+    return decoding / "counts.jsonl"
+
+
+def decode_summary(decoding: Path) -> Path:
+    """Stage 5: totals of one decoding; written last, so that a folder that has it is whole."""
+    return decoding / "summary.json"
+
+
+def lm_tuning(exp: Path, system: str, seed: int) -> Path:
+    """Stage 5: JSON {"lm_scale": the best on valid, "wer": {scale: per cent}}."""
+    return asr_seed_folder(exp, system, seed) / "decode" / "lm_scale.json"
 
 
 def scores(exp: Path) -> Path:

@@ -53,6 +53,7 @@ class PerturbationConfig:
     equaliser: bool = True
     pitch_floor_in_hz: float = 75.0  # of the wide first pass
     pitch_ceiling_in_hz: float = 600.0
+    range_seconds: float = 600.0  # of each speaker's speech, evenly spread, from which the pitch range is estimated
     tensorboard_pairs: int = 4
 
 
@@ -236,6 +237,8 @@ RANGES = {
     "perturbation.equaliser_gain_in_db": (0.0, 60.0),
     "perturbation.pitch_floor_in_hz": (20.0, 1000.0),
     "perturbation.pitch_ceiling_in_hz": (40.0, 4000.0),
+    "perturbation.range_seconds": (1.0, 1e6),
+    "perturbation.tensorboard_pairs": (0, 100),
     "encoder.layer": (1, 200),
     "spin.codebook_size": (2, 65_536),
     "spin.codebook_dim": (1, 65_536),

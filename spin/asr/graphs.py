@@ -1,0 +1,168 @@
+"""From lexicon and LM to the decoding graph: L, L o G, H o L o G, by the conventions of k2 and icefall.
+
+The graph is stored with the key of what it was made from, as plain tensors: reading it runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import k2
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from spin import artifacts
+from spin.asr.lang import WORDS_FILE, Lang
+from spin.asr.lm import grammar, train_arpa
+from spin.errors import DataError
+from spin.runtime.files import atomic_path
+from spin.runtime.logs import get_logger
+
+
+def lexicon_fst(lang: Lang, disambiguated: bool) -> k2.Fsa:
+    """L, from tokens to words: one loop state, a path from and to it for each pronunciation.
+
+    Args:
+        lang: lexicon and tables.
+        disambiguated: with #1 and up after ambiguous pronunciations and a self-loop that lets #0 through, for composition with G.
+    """
+    lexicon, _ = lang.disambiguated if disambiguated else (lang.lexicon, 0)
+    word_ids = {word: number for number, word in enumerate(lang.word_table)}
+    arcs = []
+    if disambiguated:
+        arcs.append((0, 0, lang.vocabulary_size, word_ids["#0"]))
+    state = 1
+    for word, tokens in lexicon:
+        states = [0, *range(state, state + len(tokens) - 1), 0]
+        state += len(tokens) - 1
+        for position, token in enumerate(tokens):
+            arcs.append((states[position], states[position + 1], token, word_ids[word] if position == 0 else 0))
+    final = state
+    arcs.append((0, final, -1, -1))
+    lines = [f"{start} {stop} {label} {word} 0" for start, stop, label, word in sorted(arcs)]
+    return k2.Fsa.from_str("\n".join([*lines, str(final)]), acceptor=False)
+
+
+def compose_graph(lang: Lang, grammar_fst: k2.Fsa) -> k2.Fsa:
+    """H o L o G: an arc-sorted graph from CTC labels (0 is blank) to words, ready for pruned intersection.
+
+    Its `aux_labels` are ragged (word ids of each arc) and its scores are those of the LM.
+
+    Raises:
+        DataError: no word sequence is left, for example because lexicon and LM share no word.
+    """
+    lexicon = k2.arc_sort(lexicon_fst(lang, disambiguated=True))
+    graph = k2.connect(k2.compose(lexicon, k2.arc_sort(grammar_fst)))
+    if graph.num_arcs == 0:
+        raise DataError(
+            "L o G", found="an empty graph", expected="a word that lexicon and LM share", cause="LM text of another language"
+        )
+    graph = k2.connect(k2.determinize(graph))
+    graph = _without_disambiguation(graph, lang)
+    graph = k2.connect(k2.remove_epsilon(graph))
+    graph.aux_labels = _ragged(graph.aux_labels).remove_values_eq(0)
+    graph = k2.arc_sort(graph)
+    topology = k2.ctc_topo(lang.vocabulary_size - 1)
+    return k2.arc_sort(k2.connect(k2.compose(topology, graph, inner_labels="tokens")))
+
+
+def _without_disambiguation(graph: k2.Fsa, lang: Lang) -> k2.Fsa:
+    # The labels are replaced by a changed copy: in k2 1.23.4 a change in place is not seen by the underlying arcs and properties.
+    labels = graph.labels.clone()
+    labels[labels >= lang.vocabulary_size] = 0
+    graph.labels = labels
+    back_off = len(lang.word_table) - 3
+    if isinstance(graph.aux_labels, k2.RaggedTensor):
+        values = graph.aux_labels.values.clone()
+        values[values >= back_off] = 0
+        graph.aux_labels = k2.RaggedTensor(graph.aux_labels.shape, values)
+    else:
+        values = graph.aux_labels.clone()
+        values[values >= back_off] = 0
+        graph.aux_labels = values
+    return graph
+
+
+def _ragged(labels: torch.Tensor | k2.RaggedTensor) -> k2.RaggedTensor:
+    """One list an arc, whether an operation of k2 gave back a tensor or lists."""
+    if isinstance(labels, k2.RaggedTensor):
+        return labels
+    splits = torch.arange(labels.numel() + 1, dtype=torch.int32)
+    return k2.RaggedTensor(k2.ragged.create_ragged_shape2(splits, cached_tot_size=labels.numel()), labels)
+
+
+def save_graph(graph: k2.Fsa, path: str | Path, key: str) -> None:
+    """Writes arcs and word ids as a safetensors file whose metadata holds the key."""
+    words = _ragged(graph.aux_labels)
+    tensors = {"arcs": graph.arcs.values(), "word_splits": words.shape.row_splits(1), "words": words.values}
+    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"key": key})
+
+
+def load_graph(path: str | Path, device: torch.device | str = "cpu") -> k2.Fsa:
+    """The decoding graph with `lm_scores`, the scores of its arcs before any scaling."""
+    with safe_open(path, framework="pt") as file:
+        arcs, splits, values = (file.get_tensor(name) for name in ("arcs", "word_splits", "words"))
+    graph = k2.Fsa(arcs.contiguous())
+    shape = k2.ragged.create_ragged_shape2(splits.contiguous(), cached_tot_size=values.numel())
+    graph.aux_labels = k2.RaggedTensor(shape, values.contiguous())
+    graph = k2.arc_sort(graph).to(device)
+    graph.lm_scores = graph.scores.clone()
+    return graph
+
+
+def graph_key(lang: Lang, sentences: Iterable[str], order: int) -> str:
+    """A digest of everything the graph is made from: lexicon, tables, text, order, versions of the tools."""
+    digest = hashlib.blake2b(digest_size=16)
+    tools = " ".join(f"{name} {version(name)}" for name in ("k2", "kaldilm", "kaldingram"))
+    for part in (tools, str(order), repr(lang.token_table), repr(lang.word_table), repr(lang.lexicon)):
+        digest.update(part.encode("utf-8"))
+    for sentence in sentences:
+        digest.update(sentence.encode("utf-8") + b"\n")
+    return digest.hexdigest()
+
+
+def prepare_graph(lang: Lang, folder: Path, lm_text: Path, order: int) -> Path:
+    """Makes ARPA, G and HLG in the lang folder, or finds them there with the right key. Returns the path of HLG."""
+    log = get_logger("asr.graphs")
+    sentences = read_sentences(lm_text)
+    key = graph_key(lang, sentences, order)
+    path = artifacts.decoding_graph(folder, order)
+    if _key_of(path) == key:
+        log.info("%s is up to date", path)
+        return path
+    arpa = artifacts.arpa(folder, order)
+    number = train_arpa(sentences, order, lang.words, arpa)
+    spoken = {word for sentence in sentences for word in sentence.split()}
+    log.info(
+        "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them",
+        order,
+        number,
+        len(set(lang.words) - spoken),
+    )
+    graph = compose_graph(lang, grammar(arpa, folder / WORDS_FILE, order))
+    save_graph(graph, path, key)
+    log.info("HLG: %d states, %d arcs (%s)", graph.shape[0], graph.num_arcs, path)
+    return path
+
+
+def read_sentences(path: Path) -> list[str]:
+    """The lines of a text file that hold a word."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(str(path), found=str(error), expected="a sentence a line", remedy="run stage 0") from error
+    return [" ".join(line.split()) for line in lines if line.split()]
+
+
+def _key_of(path: Path) -> str | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata()["key"]
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None

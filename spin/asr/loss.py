@@ -1,0 +1,39 @@
+"""The CTC loss by k2, and what it needs an utterance to have."""
+
+from __future__ import annotations
+
+import k2
+import torch
+
+OUTPUT_BEAM = 20.0  # arcs this far below the best path carry less than float32 can add to the total
+
+
+def frames_needed(tokens: list[int]) -> int:
+    """The fewest frames in which CTC can say the tokens: one each, and a blank between equal neighbours."""
+    return len(tokens) + sum(first == second for first, second in zip(tokens, tokens[1:]))
+
+
+def ctc_loss(log_probs: torch.Tensor, lengths: torch.Tensor, tokens: list[list[int]]) -> torch.Tensor:
+    """Negative log-likelihood of each utterance's tokens, over all alignments.
+
+    Args:
+        log_probs: (B, T, V) float32, log-softmax over V, blank is 0.
+        lengths: (B,) int64 frames on any device, not increasing.
+        tokens: B lists of token ids, each possible within its length (frames_needed).
+
+    Returns:
+        (B,) float32 in nats. An utterance too short for its tokens gives infinity.
+    """
+    segments = dense_segments(lengths)
+    graphs = k2.ctc_graph(tokens, modified=False, device=log_probs.device)
+    return k2.ctc_loss(
+        graphs, k2.DenseFsaVec(log_probs, segments), output_beam=OUTPUT_BEAM, reduction="none", use_double_scores=True
+    )
+
+
+def dense_segments(lengths: torch.Tensor) -> torch.Tensor:
+    """(B, 3) int32 on the CPU for k2.DenseFsaVec: row, first frame, number of frames."""
+    lengths = lengths.cpu()
+    if (lengths[1:] > lengths[:-1]).any():
+        raise ValueError("lengths must not increase: k2 1.23.4 reads the longest utterance first")
+    return torch.stack([torch.arange(len(lengths)), torch.zeros_like(lengths), lengths], dim=1).to(torch.int32)

@@ -1,0 +1,94 @@
+"""The scores of both systems over all seeds, and the gain of Spin with its p-value: artifacts.scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spin import artifacts
+from spin.asr.scoring import ErrorCounts, bootstrap_interval, paired_p_value, relative_reduction, total
+from spin.asr.transcripts import read_counts
+from spin.config import Config
+from spin.errors import DataError
+from spin.runtime.files import write_json
+
+
+def write_scores(exp: Path, config: Config) -> dict:
+    """Reads the counts of every decoding and writes artifacts.scores; returns what it wrote.
+
+    "asr": system -> part -> method -> {wer, cer (percent, errors and symbols summed over seeds), ci95 (of the WER, by bootstrap
+    over utterances), words, errors, per_seed: [{seed, wer, cer}]}.
+    "gain": part -> method -> {relative_wer_reduction, relative_cer_reduction (percent of the baseline's), p_value (paired
+    bootstrap over utterances, errors summed over seeds), per_seed: [{seed, relative_wer_reduction, relative_cer_reduction}]}.
+    """
+    asr: dict = {system: {} for system in artifacts.SYSTEMS}
+    gain: dict = {}
+    for part in config.corpus.test:
+        for system in artifacts.SYSTEMS:
+            asr[system][part] = {}
+        gain[part] = {}
+        for method in config.decoding.methods:
+            words = {}
+            for system in artifacts.SYSTEMS:
+                counts = {
+                    seed: read_counts(artifacts.decode_folder(exp, system, seed, part, method)) for seed in config.asr.seeds
+                }
+                words[system] = _pooled(counts, 0)
+                asr[system][part][method] = _score(counts, words[system], config)
+            gain[part][method] = _gain(
+                {system: asr[system][part][method] for system in artifacts.SYSTEMS}, words, config, (part, method)
+            )
+    scores = {"asr": asr, "gain": gain}
+    write_json(artifacts.scores(exp), scores)
+    return scores
+
+
+def _pooled(counts: dict[int, dict[str, tuple[ErrorCounts, ErrorCounts]]], kind: int) -> dict[str, ErrorCounts]:
+    """Utterance -> counts summed over seeds; kind 0 for words, 1 for characters."""
+    names = sorted({name for of_seed in counts.values() for name in of_seed})
+    for seed, of_seed in counts.items():
+        if len(of_seed) != len(names):
+            raise DataError(
+                f"decodings of seed {seed}", found=f"{len(of_seed)} utterances", expected=f"{len(names)}, as with other seeds"
+            )
+    return {name: total(of_seed[name][kind] for of_seed in counts.values()) for name in names}
+
+
+def _score(counts: dict, words: dict[str, ErrorCounts], config: Config) -> dict:
+    errors, references = [item.errors for item in words.values()], [item.reference for item in words.values()]
+    all_words = total(words.values())
+    low, high = bootstrap_interval(errors, references, config.decoding.bootstrap_samples, config.seed)
+    per_seed = [
+        {
+            "seed": seed,
+            "wer": total(word for word, _ in of_seed.values()).rate,
+            "cer": total(character for _, character in of_seed.values()).rate,
+        }
+        for seed, of_seed in counts.items()
+    ]
+    return {
+        "wer": all_words.rate,
+        "cer": total(_pooled(counts, 1).values()).rate,
+        "ci95": [low, high],
+        "words": all_words.reference,
+        "errors": all_words.errors,
+        "per_seed": per_seed,
+    }
+
+
+def _gain(scores: dict, words: dict[str, dict[str, ErrorCounts]], config: Config, what: tuple[str, str]) -> dict:
+    before, after = (scores[system] for system in artifacts.SYSTEMS)
+    first, second = (words[system] for system in artifacts.SYSTEMS)
+    if first.keys() != second.keys():
+        raise DataError(
+            f"decodings {what}", found="other utterances in the two systems", expected="the same", remedy="stage 5 with --force"
+        )
+    errors = [[item.errors for item in counts.values()] for counts in (first, second)]
+    return {
+        **_reductions(before, after),
+        "p_value": paired_p_value(*errors, config.decoding.bootstrap_samples, config.seed),
+        "per_seed": [{"seed": old["seed"], **_reductions(old, new)} for old, new in zip(before["per_seed"], after["per_seed"])],
+    }
+
+
+def _reductions(before: dict, after: dict) -> dict:
+    return {f"relative_{name}_reduction": relative_reduction(before[name], after[name]) for name in ("wer", "cer")}

@@ -1,0 +1,112 @@
+"""The units that the CTC model emits: characters with a word boundary symbol, or sentencepiece BPE. Blank is 0.
+
+Both kinds share one convention, sentencepiece's: a piece that begins with the boundary symbol begins a word. So one function
+turns pieces back into text, whatever made them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from spin.errors import DataError
+from spin.runtime.files import atomic_path
+
+BLANK, UNKNOWN, BOUNDARY = "<blk>", "<unk>", "\u2581"
+BLANK_ID, UNKNOWN_ID = 0, 1
+SPECIAL = (BLANK, UNKNOWN)
+
+
+def pieces_to_text(pieces: Iterable[str]) -> str:
+    """Words separated by single spaces; blanks are passed over."""
+    return " ".join("".join(piece for piece in pieces if piece != BLANK).replace(BOUNDARY, " ").split())
+
+
+class CharacterTokens:
+    """Characters; each word is the boundary symbol and then its letters.
+
+    Args:
+        characters: the letters, in the order of their ids, which begin after those of blank, unknown and boundary.
+    """
+
+    def __init__(self, characters: Iterable[str]):
+        self.pieces = (*SPECIAL, BOUNDARY, *characters)
+        self._ids = {piece: number for number, piece in enumerate(self.pieces)}
+
+    @classmethod
+    def train(cls, sentences: Iterable[str]) -> CharacterTokens:
+        """The characters of the sentences, sorted; white space is no character."""
+        return cls(sorted({character for sentence in sentences for word in sentence.split() for character in word}))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; a character that training never saw becomes the unknown token."""
+        return [self._ids.get(piece, UNKNOWN_ID) for word in text.split() for piece in (BOUNDARY, *word)]
+
+
+class BpeTokens:
+    """A sentencepiece model.
+
+    Args:
+        model: the serialised model.
+    """
+
+    def __init__(self, model: bytes):
+        import sentencepiece
+
+        self.model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.pieces = tuple(self._processor.id_to_piece(number) for number in range(self._processor.get_piece_size()))
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], vocabulary_size: int) -> BpeTokens:
+        """Trains on the sentences, in one thread and without sampling, so that the same text gives the same model.
+
+        Raises:
+            DataError: the text is too small for the vocabulary.
+        """
+        import sentencepiece
+
+        stream = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=stream,
+                model_type="bpe",
+                vocab_size=vocabulary_size,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                pad_id=BLANK_ID,
+                pad_piece=BLANK,
+                unk_id=UNKNOWN_ID,
+                unk_piece=UNKNOWN,
+                bos_id=-1,
+                eos_id=-1,
+                num_threads=1,
+                input_sentence_size=0,
+                shuffle_input_sentence=False,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise DataError(
+                "sentencepiece training",
+                found=" ".join(str(error).split()),
+                expected=f"training transcripts for a vocabulary of {vocabulary_size} pieces",
+                cause="too little text for asr.vocabulary_size",
+                remedy="--set asr.vocabulary_size=<fewer>, or asr.tokens=characters",
+            ) from error
+        return cls(stream.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> BpeTokens:
+        """Reads a model file."""
+        return cls(Path(path).read_bytes())
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model file."""
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(self.model)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        return self._processor.encode(" ".join(text.split()), out_type=int)

@@ -1,0 +1,237 @@
+"""Training of one CTC model: steps, validation, the best checkpoint, and going on after any interruption with the same bits."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lhotse import CutSet
+
+from spin import artifacts
+from spin.asr.augment import spec_augment
+from spin.asr.features import Batch, FeatureReader, FeatureStatistics, collate, endless, open_cuts, sample_batches, text_of
+from spin.asr.lang import load_lang
+from spin.asr.loss import ctc_loss
+from spin.asr.model import CtcModel, load_weights
+from spin.asr.validation import evaluate
+from spin.config import AsrConfig, Config
+from spin.errors import TrainingError
+from spin.runtime import seeding
+from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
+from spin.runtime.devices import prepare_cpu, resolve_device
+from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
+from spin.runtime.logs import board, get_logger
+
+FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """All that one training needs, for a process of its own.
+
+    Attributes:
+        exp, tensorboard: folders.
+        system, seed: which encoder's features, which seed.
+        statistics: of the training features of this system.
+        left_out: ids of utterances that no training uses.
+        train_count, valid_count: utterances that remain.
+    """
+
+    config: Config
+    exp: Path
+    tensorboard: Path
+    system: str
+    seed: int
+    statistics: FeatureStatistics
+    left_out: frozenset[str]
+    train_count: int
+    valid_count: int
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.system}, seed {self.seed}"
+
+
+def learning_rate(step: int, config: AsrConfig) -> float:
+    """Linear warm-up, then a cosine down to FINAL_RATE of the peak at the last step; `step` counts from 1."""
+    if step <= config.warmup_steps:
+        return config.learning_rate * step / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+    return config.learning_rate * (FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
+
+
+def train_one(job: TrainJob) -> dict:
+    """Trains, or goes on with, one model.
+
+    Returns:
+        {"system", "seed", "step", "wer", "cer"} of the best checkpoint on the valid parts.
+
+    Raises:
+        TrainingError: loss or gradient is not a number.
+    """
+    threads = torch.get_num_threads()
+    prepare_cpu(job.config.asr.threads)
+    try:
+        return Training(job).run()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Training:
+    """One training: model, optimiser, position in the data, and where its products go."""
+
+    def __init__(self, job: TrainJob):
+        self.job, self.config = job, job.config.asr
+        self.log = get_logger("asr.training")
+        self.device = resolve_device(job.config.runtime.device)
+        self.lang = load_lang(artifacts.lang_folder(job.exp))
+        self.reader = FeatureReader(self.config.feature_cache_in_mib << 20)
+        self.store = CheckpointStore(artifacts.asr_seed_folder(job.exp, job.system, job.seed))
+        seeding.seed_torch("asr model", job.seed)
+        self.model = CtcModel(self.config, job.statistics, self.lang.vocabulary_size).to(self.device)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+        self.step, self.epoch, self.batch = 0, 0, 0  # done steps, and the position of the next batch
+        self.losses: list[float] = []  # since the last validation
+        self.history_path = artifacts.asr_history(job.exp, job.system, job.seed)
+
+    def run(self) -> dict:
+        """All steps that are left; the summary of the best checkpoint."""
+        self.resume()
+        if self.step < self.config.max_steps:
+            self.board = board(self.job.tensorboard / self.job.system / f"seed{self.job.seed}", self.step + 1)
+            self.train()
+            self.board.close()
+        best, state = read_checkpoint(artifacts.asr_model(self.job.exp, self.job.system, self.job.seed))
+        wer, cer = float(state["valid"]["wer"]), float(state["valid"]["cer"])
+        self.log.info("%s: best at step %d, valid CER %.2f %%, WER %.2f %%", self.job.name, best, cer, wer)
+        return {"system": self.job.system, "seed": self.job.seed, "step": best, "wer": wer, "cer": cer}
+
+    def train(self) -> None:
+        """The loop over steps."""
+        cuts = open_cuts(self.job.exp, self.job.system, self.job.config.corpus.asr_train).filter(self._usable)
+        sampler = sample_batches(cuts, self.job.train_count, self.config.batch_seconds, self.job.seed)
+        begun, seconds = time.monotonic(), 0.0
+        for epoch, number, batch_cuts in endless(sampler, self.epoch, self.batch):
+            batch = self.read(batch_cuts, epoch)
+            self.losses.append(self.update(batch))
+            seconds += batch.seconds
+            self.epoch, self.batch = epoch, number + 1
+            if self.step % self.config.log_every_steps == 0 or self.step == self.config.max_steps:
+                speed = seconds / max(1e-9, time.monotonic() - begun)
+                recent = self.losses[-self.config.log_every_steps :]
+                self.board.add_scalar("train/loss", sum(recent) / len(recent), self.step)
+                self.board.add_scalar("train/epoch", epoch, self.step)
+                self.board.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
+            self.keep()
+            if self.step >= self.config.max_steps:
+                return
+
+    def _usable(self, cut) -> bool:
+        return cut.id not in self.job.left_out
+
+    def read(self, cuts: CutSet, epoch: int) -> Batch:
+        """A batch, augmented if the configuration says so."""
+        if not self.config.spec_augment:
+            return collate(cuts, self.reader)
+        fill = self.job.statistics.mean
+        return collate(cuts, self.reader, lambda name, features: spec_augment(features, fill, self.job.seed, epoch, name))
+
+    def update(self, batch: Batch) -> float:
+        """One optimiser step; returns the loss in nats a token."""
+        step = self.step + 1
+        seeding.seed_torch("asr dropout", self.job.seed, step)
+        self.model.train()
+        loss, tokens = self.loss(batch)
+        loss = loss.sum() / tokens
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        self._check(step, batch, loss=float(loss), gradient=float(norm))
+        rate = learning_rate(step, self.config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.step = step
+        if step % self.config.log_every_steps == 0:
+            self.board.add_scalar("train/gradient_norm", float(norm), step)
+            self.board.add_scalar("train/learning_rate", rate, step)
+        return float(loss)
+
+    def loss(self, batch: Batch) -> tuple[torch.Tensor, int]:
+        """(B,) losses in nats, and the number of tokens."""
+        tokens = [self.lang.encode(text) for text in batch.texts]
+        log_probs, lengths = self.model(batch.features.to(self.device), batch.lengths)
+        return ctc_loss(log_probs, lengths, tokens), sum(map(len, tokens))
+
+    def _check(self, step: int, batch: Batch, **values: float) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"ASR training ({self.job.name}), step {step}",
+                    found=f"{name} {value}; utterances {', '.join(batch.ids[:3])}, ...",
+                    expected="a finite number",
+                    cause="too high a learning rate, or features that are not finite",
+                    remedy="--set asr.learning_rate=<lower>, or stage 3 with --force",
+                )
+
+    def keep(self) -> None:
+        """Validates and writes a checkpoint where it is time."""
+        last = self.step == self.config.max_steps
+        valid = None
+        if last or self.step % self.config.valid_every_steps == 0:
+            valid = self.validate(sum(self.losses) / len(self.losses))
+            self.losses.clear()
+        if valid is not None or self.step % self.config.checkpoint_every_steps == 0:
+            self.store.save(self.step, self.state(valid), None if valid is None else -valid["cer"])
+
+    def validate(self, train_loss: float) -> dict:
+        """Measures loss, WER and CER of the best path on the valid parts; adds a line to the history."""
+        cuts = open_cuts(self.job.exp, self.job.system, self.job.config.corpus.valid).filter(text_of)
+        sampler = sample_batches(cuts, self.job.valid_count, self.config.batch_seconds, None)
+        valid, texts = evaluate(self.model, self.lang, (collate(batch, self.reader) for batch in sampler), self.device)
+        record = {"step": self.step, "loss": train_loss, **{f"valid_{name}": value for name, value in valid.items()}}
+        append_jsonl(self.history_path, record)
+        for name, value in valid.items():
+            self.board.add_scalar(f"valid/{name}", value, self.step)
+        self.board.add_text("valid/texts", "\n\n".join(f"`{reference}`  \n`{text}`" for reference, text in texts), self.step)
+        progress = f"{self.job.name}: step {self.step} of {self.config.max_steps}"
+        rates = (train_loss, valid["loss"], valid["cer"], valid["wer"])
+        self.log.info("%s, loss %.3f, valid loss %.3f, CER %.2f %%, WER %.2f %%", progress, *rates)
+        return valid
+
+    def state(self, valid: dict | None) -> dict:
+        """All that going on needs.
+
+        Numbers with a point are tensors, because torch 1.13 reads no others without running code; so of the optimiser only its
+        state by parameter is kept, and its settings come from the configuration.
+        """
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict()["state"],
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "valid": None if valid is None else {name: torch.tensor(value, dtype=torch.float64) for name, value in valid.items()},
+        }
+
+    def resume(self) -> None:
+        """Takes up the latest checkpoint; lines of the history after it are dropped."""
+        latest = self.store.load_latest()
+        if latest is None:
+            self.history_path.unlink(missing_ok=True)
+            return
+        self.step, state = latest
+        load_weights(self.model, state["model"], str(self.store.folder))
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state["optimiser"]})
+        self.epoch, self.batch, self.losses = state["epoch"], state["batch"], state["losses"].tolist()
+        if state["valid"] is not None:
+            # A kill may have fallen between the checkpoint and the note that it is the best.
+            self.store.save(self.step, state, -float(state["valid"]["cer"]))
+        write_jsonl(self.history_path, [record for record in list(read_jsonl(self.history_path)) if record["step"] <= self.step])
+        self.log.info("%s: going on after step %d", self.job.name, self.step)
