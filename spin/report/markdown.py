@@ -9,6 +9,7 @@ from spin.report.collect import Material
 from spin.report.pictures import Picture
 from spin.report.story import headline
 
+CODE = ("command", "commit")  # rows of how it was made that are shown as typed
 EXAMPLES = "Wrong words stand in lower case, missing ones as dashes, added ones with a plus sign."
 
 
@@ -33,7 +34,7 @@ def page(material: Material, pictures: list[Picture], figures_folder: str) -> st
         *(_example(item) for item in material.examples),
         *([] if material.examples else ["No recognised text was kept."]),
         f"## {made.title}",
-        *(f"- {row[0].text}: {_code(row[1].text)}" for row in made.rows),
+        *(f"- {row[0].text}: {(_code if row[0].text in CODE else escape)(row[1].text)}" for row in made.rows),
         table(tables.times(report)),
     ]
     return "\n\n".join(blocks) + "\n"

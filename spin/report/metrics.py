@@ -40,7 +40,7 @@ UNIT_METRICS = (
     Metric("K", "units (K)", 0, "", NEITHER, "Size of the codebook, and of the k-means that stands against it."),
     Metric("pnmi", "PNMI", 3, "", HIGHER, "Share of the uncertainty about the phone that the unit takes away."),
     Metric("phone_purity", "phone purity", 3, "", HIGHER, "Accuracy when each unit is read as its commonest phone."),
-    Metric("cluster_purity", "cluster purity", 3, "", HIGHER, "Share of a phone's frames in its commonest unit; falls with K."),
+    Metric("cluster_purity", "cluster purity", 3, "", NEITHER, "Share of a phone's frames in its commonest unit; falls with K."),
     Metric(
         "abx_within", "ABX error, same speaker", 1, "%", LOWER, "How often a phone looks closer to another one than to itself."
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from dataclasses import dataclass
@@ -57,6 +58,15 @@ class Picture:
     caption: str
     figure: Figure
 
+    @functools.cached_property
+    def document(self) -> str:
+        """The drawing as an SVG document on nothing, without date or version: the same bytes every time."""
+        buffer = io.StringIO()
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        with style(), matplotlib.rc_context({"svg.hashsalt": self.name}):
+            self.figure.savefig(buffer, format="svg", metadata=metadata, facecolor="none", bbox_inches="tight")
+        return buffer.getvalue()
+
 
 def style():
     """The context in which every figure is made and written."""
@@ -67,25 +77,14 @@ def colour(system: str) -> str:
     return COLOURS.get(system, COLOURS["other"])
 
 
-def svg(picture: Picture, background: str = "none") -> str:
-    """The picture as a stand-alone SVG document, without date or version.
-
-    Args:
-        picture: what to write.
-        background: a colour, or 'none'.
-    """
-    buffer = io.StringIO()
-    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with style(), matplotlib.rc_context({"svg.hashsalt": picture.name}):
-        picture.figure.savefig(
-            buffer, format="svg", metadata=metadata, facecolor=background, bbox_inches="tight", pad_inches=0.06
-        )
-    return buffer.getvalue()
+def on_white(picture: Picture) -> str:
+    """The SVG document with a white ground, for readers that show it alone."""
+    return picture.document.replace("<svg ", '<svg style="background: white" ', 1)
 
 
 def inline_svg(picture: Picture) -> str:
-    """The picture as an <svg> element for a page: as wide as its column, in the page's colours, with identifiers of its own."""
-    text = svg(picture)
+    """The picture as an element of a page: as wide as its column, in the page's colours, with identifiers of its own."""
+    text = picture.document
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
@@ -97,7 +96,8 @@ def inline_svg(picture: Picture) -> str:
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", text)
     head, rest = text.split(">", 1)
     size = re.search(r'viewBox="[^"]+"', head)[0]
-    opening = f'<svg {size} role="img" aria-labelledby="{picture.name}-alt" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    opening = f'<svg {size} role="img" aria-labelledby="{picture.name}-alt" {spaces}'
     return re.sub(r"\n\s*", "\n", f"{opening}>{rest}").strip()
 
 

@@ -1,7 +1,7 @@
 """Markdown for RESULTS.md from reports: python -m spin.report.results REPORT.json... [--only results|targets|runs].
 
-Reports that differ in nothing but seeds, commit, device and time are rows of one setting: means over them, with the sample standard
-deviation. Every table says by what command, commit and device it was made.
+Reports that differ in nothing but seeds, commit, device and time are runs of one setting: means over their seeds, with the sample
+standard deviation. Every table says by what command, commit and device it was made.
 """
 
 from __future__ import annotations
@@ -45,17 +45,19 @@ def title(runs: list[dict]) -> str:
 
 def results_table(runs: list[dict]) -> Table:
     """Baseline against Spin: errors, then units."""
-    rows = [_row(pair, runs) for pair in (*recognition_pairs(runs), *quality_pairs(runs))]
-    header = ["measure", "baseline", "Spin", "relative change", *(["better in"] if len(runs) > 1 else [])]
-    note = "Mean \u00b1 sample standard deviation over the runs." if len(runs) > 1 else ""
+    pairs = [*recognition_pairs(runs), *quality_pairs(runs)]
+    several = any(len(pair.spin) > 1 for pair in pairs)
+    rows = [_row(pair, several) for pair in pairs]
+    header = ["measure", "baseline", "Spin", "relative change", *(["better"] if several else [])]
+    note = "Mean \u00b1 sample standard deviation over runs and their recognisers' seeds." if several else ""
     return Table("Results", tuple(header), tuple(rows), tuple(range(1, len(header))), note)
 
 
-def _row(pair: Pair, runs: list[dict]) -> tuple[Cell, ...]:
+def _row(pair: Pair, several: bool) -> tuple[Cell, ...]:
     arrow = {"lower": " \u2193", "higher": " \u2191"}.get(pair.metric.better, "")
     texts = [pair.name + arrow, spread(pair.metric, pair.baseline), spread(pair.metric, pair.spin), metrics.signed(pair.change)]
-    if len(runs) > 1:
-        texts.append(f"{pair.better} of {len(runs)}" if pair.metric.better else "")
+    if several:
+        texts.append(f"{pair.better} of {len(pair.spin)}" if pair.metric.better else "")
     return tuple(map(Cell, texts))
 
 

@@ -1,10 +1,11 @@
-"""Several reports of one setting (one a seed, say) taken together: means, spreads, and whether each run agrees."""
+"""Several reports of one setting, each with its seeds, taken together: means, spreads, and whether each seed agrees."""
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
 
+from spin import artifacts
 from spin.errors import DataError
 from spin.report import metrics
 from spin.report.metrics import CER, SPEAKER_METRIC, UNIT_METRICS, WER, Metric
@@ -21,7 +22,7 @@ class Pair:
     Args:
         name: row title, with part and decoding where there is one.
         metric: what is measured.
-        baseline: a value a run, in the order of the runs.
+        baseline: a value for each run, and for each seed of a run's recognisers, in their order.
         spin: the same for Spin.
     """
 
@@ -37,7 +38,7 @@ class Pair:
 
     @property
     def better(self) -> int:
-        """In how many runs Spin is better; 0 for a metric without direction."""
+        """For how many of the values Spin's is better; 0 for a metric without direction."""
         return sum(metrics.tone(self.metric, before, after) == "better" for before, after in zip(self.baseline, self.spin))
 
 
@@ -82,17 +83,21 @@ def recognition_pairs(runs: list[dict], metric: Metric | None = None) -> list[Pa
         for method in methods:
             for wanted in (WER, CER):
                 if metric in (None, wanted):
-                    values = (
-                        tuple(run["asr"][system][part][method][wanted.key] for run in runs) for system in ("baseline", "spin")
-                    )
+                    values = (_by_seed(runs, system, part, method, wanted.key) for system in artifacts.SYSTEMS)
                     made.append(Pair(f"{wanted.key.upper()}, {part}, {metrics.method_title(method)}", wanted, *values))
     return made
+
+
+def _by_seed(runs: list[dict], system: str, part: str, method: str, key: str) -> tuple[float, ...]:
+    """A rate for every recogniser: those of single seeds where a run says them, else the run's own."""
+    results = [run["asr"][system][part][method] for run in runs]
+    return tuple(entry[key] for result in results for entry in result.get("per_seed") or [result])
 
 
 def quality_pair(runs: list[dict], metric: Metric) -> Pair | None:
     """A figure of the units or of the speaker probe; None where a run did not measure it."""
     section = "speaker" if metric is SPEAKER_METRIC else "units"
-    values = [tuple((run[section].get(system) or {}).get(metric.key) for run in runs) for system in ("baseline", "spin")]
+    values = [tuple((run[section].get(system) or {}).get(metric.key) for run in runs) for system in artifacts.SYSTEMS]
     if any(value is None for system in values for value in system):
         return None
     return Pair(metric.title, metric, *values)

@@ -90,7 +90,7 @@ UNITS: dict[str, Rule] = {
 UNITS_MORE: dict[str, Rule] = {"perplexity": real(0.0, null=True)}  # may be there
 ACCURACY: dict[str, Rule] = {"accuracy": SHARE}
 RESULT: dict[str, Rule] = {"wer": real(0.0), "cer": real(0.0), "ci95": interval, "words": whole(1), "errors": real(0.0)}
-GAIN: dict[str, Rule] = {"relative_wer_reduction": real(high=1.0, null=True), "p_value": SHARE}
+GAIN: dict[str, Rule] = {"relative_wer_reduction": real(high=100.0, null=True), "p_value": SHARE}
 
 
 def problems(report) -> list[str]:
@@ -209,15 +209,11 @@ def _gain(gain: dict, asr: dict) -> list[str]:
 
 
 def _reduction(given: float | None, before: float, after: float, name: str) -> list[str]:
-    """The reduction must be 1 - after / before, null where before is 0."""
+    """The reduction must be (before - after) / before in per cent; where before is 0 it says nothing, and may be null or 0."""
     if before == 0:
-        return (
-            []
-            if given is None
-            else [f"{name}.relative_wer_reduction: found {given:g}, expected null, because the baseline makes no error"]
-        )
-    expected = (before - after) / before
-    slack = 2 * TOLERANCE / before
+        return [] if not given else [f"{name}.relative_wer_reduction: found {given:g}, expected 0: the baseline makes no error"]
+    expected = 100 * (before - after) / before
+    slack = 200 * TOLERANCE / before
     if given is None or abs(given - expected) > slack:
-        return [f"{name}.relative_wer_reduction: found {given}, expected {expected:.4f} (WER {before:g} -> {after:g})"]
+        return [f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"]
     return []

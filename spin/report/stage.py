@@ -10,7 +10,7 @@ from spin import artifacts
 from spin.errors import DataError
 from spin.report import curves, figures, html, markdown, story, tables, unit_map
 from spin.report.collect import Material, collect
-from spin.report.pictures import Picture, pixels, svg
+from spin.report.pictures import Picture, on_white, pixels
 from spin.report.schema import problems
 from spin.runtime.files import write_json, write_text
 from spin.runtime.logs import board
@@ -67,7 +67,7 @@ def write_report(material: Material, exp: Path) -> list[Picture]:
     folder = artifacts.report(exp, "figures")
     shutil.rmtree(folder, ignore_errors=True)  # pictures of an older report must not stay among the new ones
     for picture in pictures:
-        write_text(folder / f"{picture.name}.svg", svg(picture, background="white"))
+        write_text(folder / f"{picture.name}.svg", on_white(picture))
     write_text(artifacts.report(exp, "md"), markdown.page(material, pictures, folder.name))
     write_text(artifacts.report(exp, "html"), html.page(material, pictures))
     write_json(artifacts.report(exp, "json"), material.report)

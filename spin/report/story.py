@@ -81,13 +81,13 @@ def _detail(scores: dict, method: str, p: float | None, report: dict) -> str:
     for system in ("baseline", "spin"):
         low, high = scores[system]["ci95"]
         spans.append(f"{metrics.system_title(system)} {metrics.number(low, 1)} to {metrics.number(high, 1, '%')}")
-    words = scores["spin"]["words"]
     seeds = len(report["seeds"])
+    words = scores["spin"]["words"] // seeds  # errors and words are sums over the seeds
     test = f"paired test {metrics.p_value(p)}" if p is not None else "no test of significance was made"
     if p is not None and p >= SIGNIFICANT:
         test += f", not below {SIGNIFICANT:g}"
     trained = "one recogniser" if seeds == 1 else f"{seeds} recognisers"
     return (
         f"{metrics.method_title(method)}; 95{metrics.SPACE}% intervals: {', '.join(spans)}; {test}; "
-        f"{words:,} words scored, {trained} trained for each system."
+        f"{words:,} words, {trained} trained for each system."
     )

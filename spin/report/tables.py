@@ -56,7 +56,7 @@ def recognition(report: dict) -> Table:
             rows.extend(_recognition_rows(report, part, method, names, results))
     note = (
         "Brackets: 95\u00a0% interval by bootstrap over utterances. Change: Spin against the baseline, relative. "
-        "Test: paired, over the same utterances."
+        "Test: paired, over the same utterances. Words: over all seeds."
     )
     return Table("Recognition errors", tuple(header), tuple(rows), tuple(range(3, len(header))), note)
 

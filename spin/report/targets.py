@@ -9,7 +9,7 @@ from spin.report import metrics
 from spin.report.metrics import CER, UNIT_METRICS, WER
 from spin.report.runs import Pair, quality_pair, recognition_pairs
 
-ERRORS_LOWER = 5.0  # per cent, relative, mean of the runs; each run must be better too
+ERRORS_LOWER = 5.0  # per cent, relative, mean of the seeds; each seed must be better too
 ABX_LOWER = 20.0  # per cent, relative
 PNMI_HIGHER = 0.01
 PERPLEXITY_SHARE = 0.85  # of K
@@ -38,9 +38,9 @@ def _errors(runs: list[dict]) -> list[Verdict]:
         pairs += [pair for pair in recognition_pairs([_only(run, part, "hlg") for run in runs], WER)]
         enough = [pair for pair in pairs if _enough(pair)]
         best = min(enough or pairs, key=lambda pair: pair.change if pair.change is not None else float("inf"))
-        measured = f"{best.name}: {metrics.signed(best.change)}, better in {best.better} of {len(runs)}"
+        measured = f"{best.name}: {metrics.signed(best.change)}, better for {best.better} of {len(best.spin)} seeds"
         target = (
-            f"CER, or WER by HLG, on {part} at least {ERRORS_LOWER:g}{metrics.SPACE}% lower (relative), and lower in each run"
+            f"CER, or WER by HLG, on {part} at least {ERRORS_LOWER:g}{metrics.SPACE}% lower (relative), and lower for each seed"
         )
         made.append(Verdict(target, measured, MET if enough else MISSED))
     return made

@@ -13,6 +13,7 @@ import pytest
 from spin import artifacts
 from spin.config import Config, CorpusConfig
 from spin.report.collect import collect
+from spin.report.stage import draw
 from spin.runtime.files import append_jsonl, write_json, write_text
 
 PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R", "W", "HH"]
@@ -37,8 +38,8 @@ def scores(baseline: int = 412, spin: int = 361, p_value: float | None = 0.001) 
         "baseline": {"test": {"ctc_1best": result(780, 1000, 48.5), "hlg": result(baseline, 1000, 30.1)}},
         "spin": {"test": {"ctc_1best": result(702, 1000, 43.9), "hlg": result(spin, 1000, 26.2)}},
     }
-    reduction = None if baseline == 0 else (baseline - spin) / baseline
-    greedy = {"relative_wer_reduction": 0.1, "p_value": 0.0}
+    reduction = 100 * (baseline - spin) / baseline if baseline else 0.0
+    greedy = {"relative_wer_reduction": 10.0, "p_value": 0.002}
     return {"asr": asr, "gain": {"test": {"ctc_1best": greedy, "hlg": {"relative_wer_reduction": reduction, "p_value": p_value}}}}
 
 
@@ -109,10 +110,24 @@ def build(folder: Path, config: Config) -> SimpleNamespace:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> Config:
     base = Config()
     return dataclasses.replace(base, name="mini", runtime=dataclasses.replace(base.runtime, device="cpu"), corpus=CorpusConfig())
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory, config):
+    """(material, its pictures), drawn once for all tests that only look at them."""
+    made = build(tmp_path_factory.mktemp("drawn"), config)
+    content = collect(config, made.exp, made.corpus, made.command, "cpu", 3.21)
+    return content, draw(content)
+
+
+@pytest.fixture(scope="session")
+def build_experiment():
+    """build(folder, config), for tests that need more than one experiment."""
+    return build
 
 
 @pytest.fixture
