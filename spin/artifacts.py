@@ -59,6 +59,11 @@ def pitch_arrays(corpus: Path, part: str) -> Path:
     return corpus / "pitch" / part
 
 
+def speaker_pitch_lines(corpus: Path) -> Path:
+    """Stage 1's own record of the speakers whose range is estimated, from which a killed stage goes on."""
+    return corpus / "pitch" / "speakers.jsonl"
+
+
 def speaker_pitch(corpus: Path) -> Path:
     """Stage 1: JSON, speaker -> {floor, ceiling, median} in Hz."""
     return corpus / "speaker_pitch.json"

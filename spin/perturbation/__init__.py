@@ -1,1 +1,1 @@
-"""Speaker perturbation: another voice says the same. See perturb.py for the whole, the other files for its steps in their order."""
+"""Speaker perturbation: another voice says the same. perturb.py is the whole, stage.py analyses a corpus, the others are steps."""

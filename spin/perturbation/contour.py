@@ -9,7 +9,7 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def frequency_at(contour, origin, step, time):
-    """Linear between voiced neighbours; within half a step of a voiced frame with an unvoiced neighbour, that frame's value; else 0.
+    """Linear between voiced frames; the frame's value within half a step of one whose neighbour is unvoiced; else 0.
 
     `contour` is 0 where unvoiced; origin (time of the first frame), step and time share one unit.
     """

@@ -73,7 +73,7 @@ def equalise(waveform: np.ndarray, sections: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _cascade(wave, sections):
-    """In place, five sections at a time: their recursions interleave in the processor's pipeline, and their states stay in registers."""
+    """In place, five sections at a time: their recursions interleave in the pipeline, their states stay in registers."""
     for first in range(0, len(sections), 5):
         s = sections[first : first + 5]
         b00, b01, b02, a01, a02 = s[0, 0], s[0, 1], s[0, 2], s[0, 4], s[0, 5]

@@ -1,8 +1,8 @@
 """Pitch-synchronous overlap-add: grains of about one period around the source's pulses, laid at the target's distances.
 
 The source has the rate fs * R (its formants are shifted by being relabelled); the target is R times as long, so that it has the
-source's duration again before it is resampled to fs. All positions are in samples, 0 at the left edge; since the relabelled source and
-the target share one rate, a source position s stands at R * s in the target, and only periods in Hz need the rate.
+source's duration again before it is resampled to fs. All positions are in samples, 0 at the left edge; since the relabelled
+source and the target share one rate, a source position s stands at R * s in the target, and only periods in Hz need the rate.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ MAX_MOVES = 8
 
 
 def _kernel() -> np.ndarray:
-    """(GRID, 2 * DEPTH): the taps of a sinc under a raised cosine, for each fraction k / GRID, from sample -DEPTH + 1 to DEPTH."""
+    """(GRID, 2 * DEPTH): taps of a sinc under a raised cosine, for each fraction k / GRID, from sample -DEPTH + 1 to DEPTH."""
     distance = np.arange(GRID)[:, None] / GRID - np.arange(-DEPTH + 1, DEPTH + 1)[None, :]
     return np.sinc(distance) * (0.5 + 0.5 * np.cos(np.pi * distance / (DEPTH + 0.5)))
 

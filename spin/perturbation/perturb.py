@@ -29,8 +29,8 @@ def perturb(waveform, sample_rate: int, *, seed: int, pitch_range: PitchRange | 
         pitch_range: lowest and highest F0 of the speaker in Hz; None: estimated from this recording.
 
     Returns:
-        float32 of the same shape, finite, within [-1, 1]; a tensor where a tensor was given. Silence, noise without any voiced frame
-        and recordings shorter than three periods of the floor get the equaliser only.
+        float32 of the same shape, finite, within [-1, 1]; a tensor where a tensor was given. Silence, noise without any voiced
+        frame and recordings shorter than three periods of the floor get the equaliser only.
     """
     array = np.asarray(waveform)
     analysis = analyse(array, sample_rate, pitch_range)
@@ -71,7 +71,7 @@ def synthesise(waveform, sample_rate: int, analysis: Analysis, parameters: Pertu
 
 
 def degenerate_case(analysis: Analysis, parameters: PerturbationParameters | None = None) -> str:
-    """Why a copy is less than a full perturbation ("" where it is one): the analysis' note, or a target F0 that had to be clamped."""
+    """Why a copy is not a full perturbation: the analysis' note, or a target F0 that had to be clamped; "" where it is one."""
     if analysis.note or parameters is None:
         return analysis.note
     _, pitch = _target(analysis, parameters)

@@ -1,7 +1,7 @@
 """The pitch range of a speaker, estimated from the speaker's own speech: a wide first pass, then robust quantiles.
 
-De Looze and Hirst (2008, "Detecting changes in key and range for the automatic modelling and coding of intonation") take 0.75 times
-the first quartile as the floor and 1.5 times the third as the ceiling for the second pass. The factors here follow them.
+De Looze and Hirst (2008, "Detecting changes in key and range for the automatic modelling and coding of intonation") take 0.75
+times the first quartile as the floor and 1.5 times the third as the ceiling for the second pass. The factors here follow them.
 """
 
 from __future__ import annotations

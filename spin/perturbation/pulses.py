@@ -1,7 +1,7 @@
 """Glottal pulses on a given pitch contour: where the waveform repeats itself best, period after period.
 
-Positions are in samples of the recording, 0 at its left edge: sample i covers [i, i + 1) and its value stands at i + 0.5. Counted in
-samples, pulses do not change when the sampling rate is relabelled, which is how formants are shifted: they are found once.
+Positions are in samples of the recording, 0 at its left edge: sample i covers [i, i + 1) and its value stands at i + 0.5. Counted
+in samples, pulses do not change when the sampling rate is relabelled, which is how formants are shifted: they are found once.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _interval(wave, contour, origin, step, left, right, global_peak, added_right
 
 @njit(nogil=True, cache=True)
 def _extremum(wave, low, high):
-    """Position of the largest absolute value between two positions, refined by a parabola; their middle where there is no sample."""
+    """Position of the largest absolute value between two positions, refined by a parabola; their middle without any sample."""
     first = max(0, math.floor(low - 0.5))
     last = min(len(wave) - 1, math.ceil(high - 0.5))
     if last < first:
@@ -133,8 +133,9 @@ def _extremum(wave, low, high):
 def _next_pulse(wave, position, frequency, low_lag, high_lag):
     """Correlates the window of one period around `position` with windows shifted by low_lag to high_lag periods.
 
-    Returns (correlation, peak, new position): the largest normalised cross-correlation, refined by a parabola, the largest absolute
-    value in the window one sample beyond the one that gave it (as the reference has it), and where that puts the pulse. Without a maximum: (-1, 0, position moved by one period).
+    Returns (correlation, peak, new position): the largest normalised cross-correlation, refined by a parabola; the largest
+    absolute value in the window one sample beyond the one that gave it (Praat's way); where that puts the pulse. Without a
+    maximum: (-1, 0, position moved by one period).
     """
     samples = len(wave)
     period = 1.0 / frequency

@@ -1,0 +1,90 @@
+"""Each speaker's pitch range, from the speaker's own speech in all parts: one unit of work each, results kept as they come."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from lhotse import MonoCut, Recording
+from lhotse.audio import AudioLoadingError, DurationMismatchError
+
+from spin.config import PerturbationConfig
+from spin.perturbation.analysis import MAX_AMPLITUDE
+from spin.perturbation.pitch_range import PitchRange, range_of, wide_pitch
+from spin.runtime.files import append_jsonl, read_jsonl
+from spin.runtime.workers import map_parts
+
+UNREADABLE = (OSError, ValueError, soundfile.SoundFileError, AudioLoadingError, DurationMismatchError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """What a worker needs of a cut; small, because all of a corpus' are held at once."""
+
+    id: str
+    speaker: str
+    recording: dict
+    channel: int
+    start: float  # seconds into the recording
+    duration: float
+
+    @classmethod
+    def of(cls, cut: MonoCut) -> Utterance:
+        speaker = cut.supervisions[0].speaker if cut.supervisions else None
+        return cls(cut.id, speaker or cut.id, cut.recording.to_dict(), cut.channel, cut.start, cut.duration)
+
+    def load(self) -> tuple[np.ndarray, int]:
+        """(samples,) and the rate.
+
+        Raises:
+            one of UNREADABLE.
+        """
+        recording = Recording.from_dict(self.recording)
+        audio = recording.load_audio(channels=self.channel, offset=self.start, duration=self.duration)
+        return audio[0], recording.sampling_rate
+
+
+def speaker_ranges(
+    utterances: list[Utterance], config: PerturbationConfig, kept: Path, nj: int
+) -> tuple[dict[str, PitchRange], int]:
+    """The pitch range of every speaker, sorted by name, and how many were estimated now.
+
+    Args:
+        utterances: of all parts.
+        config: the wide first pass, and how much speech of a speaker it takes.
+        kept: JSON lines of speakers that are done; a killed stage goes on from them.
+        nj: processes.
+    """
+    by_speaker: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        by_speaker.setdefault(utterance.speaker, []).append(utterance)
+    ranges = {record["speaker"]: PitchRange(record["floor"], record["ceiling"], record["median"]) for record in read_jsonl(kept)}
+    todo = [name for name in sorted(by_speaker) if name not in ranges]
+    jobs = [(spread(by_speaker[name], config.range_seconds), config) for name in todo]
+    for name, found in zip(todo, map_parts(_estimate, jobs, nj)):
+        append_jsonl(kept, {"speaker": name, **dataclasses.asdict(found)})
+        ranges[name] = found
+    return {name: ranges[name] for name in sorted(by_speaker)}, len(todo)
+
+
+def spread(utterances: list[Utterance], seconds: float) -> list[Utterance]:
+    """At most about `seconds` of speech, taken at even distances."""
+    total = sum(utterance.duration for utterance in utterances)
+    count = max(1, min(len(utterances), int(len(utterances) * seconds / max(total, 1e-9))))
+    return [utterances[index * len(utterances) // count] for index in range(count)]
+
+
+def _estimate(job: tuple[list[Utterance], PerturbationConfig]) -> PitchRange:
+    utterances, config = job
+    values = [np.zeros(0, dtype=np.float32)]
+    for utterance in utterances:
+        try:
+            waveform, rate = utterance.load()
+        except UNREADABLE:
+            continue  # the second pass names it
+        if len(waveform) and np.isfinite(waveform).all():
+            waveform = np.clip(waveform, -MAX_AMPLITUDE, MAX_AMPLITUDE)
+            values.append(wide_pitch(waveform, rate, config.pitch_floor_in_hz, config.pitch_ceiling_in_hz))
+    return range_of(np.concatenate(values), config.pitch_floor_in_hz, config.pitch_ceiling_in_hz)
