@@ -83,10 +83,29 @@ def test_masked_group_norm_by_hand():
     with torch.no_grad():
         norm.weight.fill_(2.0)
         norm.bias.fill_(1.0)
-        # Valid frames 1, 3: mean 2, deviation 1, so -1, 1; times 2 plus 1.
-        found = masked_group_norm(torch.tensor([[[1.0, 3.0, 50.0]]]), torch.tensor([2]), norm)
-    assert found[0, 0, :2].tolist() == [-1.0, 3.0]
-    assert found.isfinite().all()
+    # Valid frames 1, 3: mean 2, deviation 1, so -1, 1; times 2 plus 1.
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            found = masked_group_norm(torch.tensor([[[1.0, 3.0, 50.0]]]), torch.tensor([2]), norm)
+        assert found[0, 0, :2].tolist() == [-1.0, 3.0]
+        assert found.isfinite().all()
+
+
+def test_masked_group_norm_has_pytorch_gradients():
+    norm = torch.nn.GroupNorm(3, 3)
+    features = torch.randn(2, 3, 9)
+    weights = torch.randn(2, 3, 9)
+    gradients = []
+    for masked in (True, False):
+        inputs = features.clone().requires_grad_()
+        norm.zero_grad()
+        if masked:
+            (masked_group_norm(inputs, torch.tensor([9, 5]), norm) * weights)[1, :, :5].sum().backward()
+        else:
+            (norm(inputs[1:, :, :5]) * weights[1:, :, :5]).sum().backward()
+        gradients.append((inputs.grad, norm.weight.grad.clone(), norm.bias.grad.clone()))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @given(lengths=st.lists(st.integers(2, 30), min_size=1, max_size=4), channels=st.integers(1, 5))
@@ -95,9 +114,11 @@ def test_masked_group_norm_equals_pytorch_on_each_row_alone(lengths, channels):
     torch.manual_seed(sum(lengths))
     norm = torch.nn.GroupNorm(channels, channels)
     features = torch.randn(len(lengths), channels, max(lengths) + 3) + 5
+    differentiable = masked_group_norm(features, torch.tensor(lengths), norm)
     with torch.no_grad():
-        found = masked_group_norm(features, torch.tensor(lengths), norm)
-        for i, n in enumerate(lengths):
+        row_by_row = masked_group_norm(features, torch.tensor(lengths), norm)
+    for i, n in enumerate(lengths):
+        for found in (differentiable, row_by_row):
             torch.testing.assert_close(found[i : i + 1, :, :n], norm(features[i : i + 1, :, :n]), rtol=1e-4, atol=1e-4)
 
 
