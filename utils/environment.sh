@@ -72,9 +72,10 @@ official_k2_listed() { # PYTHON: whether the official k2 wheel for our torch can
   grep -qF "$pin" <<<"$answer"
 }
 
-index_reached() { # PYTHON FOLDER: whether pip can fetch a small package; its last words go to FOLDER/answer
-  timeout 180 "$1" -I -m pip download --quiet --no-deps --retries 1 --dest "$2" "$(grep '^urllib3==' "$root/requirements/main.txt")" \
-    >"$2/answer" 2>&1
+index_reached() { # PYTHON FILE: whether pip finds the torch of main.txt; a small package might be in a cache or a partial mirror
+  local pin
+  pin=$(sed -n 's/^torch==//p' "$root/requirements/main.txt")
+  timeout 180 "$1" -I -m pip index versions torch --retries 1 >"$2" 2>&1 && grep -qE "[ (]${pin//./\\.}([,)+]|$)" "$2"
 }
 
 examine_python() { # PYTHON: sets base_python, base_version and official_k2 and succeeds, or sets `refusal` to what is wrong with it
@@ -89,10 +90,11 @@ examine_python() { # PYTHON: sets base_python, base_version and official_k2 and 
     refusal="$python ($version) cannot make an environment: its venv or ensurepip module is missing"
     rm -rf "$scratch" && return 1
   fi
-  if ! index_reached "$scratch/venv/bin/python" "$scratch"; then
-    log_error "$(tail -n 3 "$scratch/answer")"
+  if ! index_reached "$scratch/venv/bin/python" "$scratch/answer"; then
+    log_error "$(grep -v 'is neither a file nor a directory' "$scratch/answer" | tail -n 3 | cut -c1-300)"
     rm -rf "$scratch"
-    fail "package index" "pip cannot fetch a small package" "a network, or an index set in pip's own configuration" \
+    fail "package index" "pip does not find the torch of requirements/main.txt; its last words are above" \
+      "a network, or a complete mirror set in pip's own configuration" \
       "connect, or point pip to a mirror (pip config set global.index-url ...), and start again"
   fi
   official_k2=false

@@ -27,8 +27,11 @@ case "$*" in
     cp "$0" "$3/bin/python"
     cp "$0.version" "$3/bin/python.version"
     ;;
-  "-m pip download"*) [[ -z ${FAKE_NO_NETWORK-} ]] || { echo "ERROR: no route" && exit 1; } ;;
-  "-m pip index"*) echo "k2 (1.23.4)${FAKE_OFFICIAL:+, 1.24.4.dev20260423+cuda13.0.torch2.11.0}" ;;
+  "-m pip index versions torch"*)
+    [[ -z ${FAKE_NO_NETWORK-} ]] || { echo "ERROR: no route" && exit 1; }
+    echo "Available versions: ${FAKE_TORCHES:-2.12.0, 2.11.0, 2.10.0}"
+    ;;
+  "-m pip index versions k2"*) echo "k2 (1.23.4)${FAKE_OFFICIAL:+, 1.24.4.dev20260423+cuda13.0.torch2.11.0}" ;;
   "-m pip uninstall"*) rm -rf "$site/k2" ;;
   "-m pip install"*)
     [[ -z ${FAKE_PIP_FAILS-} ]] || { echo "ERROR: No space left on device" && exit 1; }

@@ -225,6 +225,10 @@ def test_no_network_is_said_before_anything_is_deleted(made):
     assert (made.site(".venv") / "torch").is_dir()
 
 
+def test_a_mirror_without_our_torch_is_said(sandbox):
+    assert_helpful(sandbox.setup(FAKE_TORCHES="2.14.1, 12.11.0, 2.11.01"), "does not find the torch", "2.14.1")
+
+
 def test_too_little_disk_is_said(sandbox):
     sandbox.add_command("df", "#!/bin/sh\necho header\necho disk 100 1 3145728 9% /\n")
     assert_helpful(sandbox.setup(), "disk space", "3 GiB free", "at least 10 GiB")
