@@ -95,12 +95,13 @@ def phone_figure(cut: MonoCut, samples: np.ndarray) -> Figure:
         vmax=0,
     )
     supervision = cut.supervisions[0]
-    for item in (supervision.alignment or {}).get(artifacts.PHONE_TIER, ()):
+    for number, item in enumerate((supervision.alignment or {}).get(artifacts.PHONE_TIER, ())):
         if item.start >= seconds:
             break
         axes.axvline(item.start, color="white", linewidth=0.5, alpha=0.7)
         centre = (item.start + min(item.end, seconds)) / 2
-        axes.text(centre, 1.01, item.symbol, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=7)
+        height = 1.01 + 0.05 * (number % 2)  # short phones are narrower than their names
+        axes.text(centre, height, item.symbol, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=7)
     axes.set_xlim(0, seconds)
     axes.set_xlabel("s")
     axes.set_ylabel("kHz")
@@ -126,5 +127,5 @@ def _show_numbers(writer, part: str, summary: PartSummary) -> None:
 
 def _some(path: Path, seed: int, count: int) -> list[MonoCut]:
     """Utterances drawn from the first thousand of a manifest, the same for the same seed."""
-    first = itertools.islice(CutSet.from_file(path), 1000)
+    first = itertools.islice(CutSet.from_jsonl_lazy(path), 1000)
     return sorted(first, key=lambda cut: integer(seed, "heard", cut.id))[:count]

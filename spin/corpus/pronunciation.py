@@ -2,8 +2,8 @@
 
 The dictionary has 126,000 words, but 38 % of the utterances of train-clean-5 hold one that it lacks, half of them a regular
 form of one that it has: a possessive, an inflection, a British spelling or a compound. The rules derive those by English
-phonology and refuse the rest (names, mostly), so that a pronunciation is known, derived from a known one, or not there. Of the
-dictionary's own words, taken out one at a time, the rules give 77 % of those they derive exactly as the dictionary has them.
+phonology and refuse the rest (names, mostly), so that a pronunciation is known, derived from a known one, or not there. Of
+20,000 of the dictionary's own words, taken out one at a time, the rules derive 8,400, and 78 % of these exactly as it has them.
 """
 
 from __future__ import annotations
@@ -127,6 +127,13 @@ class Dictionary:
         """A word that may itself be a regular form (JUSTINIAN'S has no stem, BARKEEPER'S has)."""
         return self._first(word) or next(iter(self.derived(word)), None) if len(word) >= _SHORTEST_STEM else None
 
+    def _inflected(self, rest: str, suffix: str) -> Phones | None:
+        """The stem before a suffix; a respelled one must be a word of the dictionary, or STAMMERED would be of STAM-MERE."""
+        if len(rest) < _SHORTEST_STEM - 1:
+            return None
+        stems = (self._stem(stem) if stem == rest else self._first(stem) for stem in _stems(rest, suffix))
+        return next(filter(None, stems), None)
+
     def _with_s(self, word: str) -> Phones | None:
         if word.endswith("'S"):
             return _add_s(self._stem(word[:-2]))
@@ -139,12 +146,12 @@ class Dictionary:
     def _with_d(self, word: str) -> Phones | None:
         if not word.endswith(("ED", "'D")):
             return None
-        return next((_add_d(phones) for phones in map(self._stem, _stems(word[:-2], "E")) if phones), None)
+        return _add_d(self._inflected(word[:-2], "E"))
 
     def _with_suffix(self, word: str) -> Phones | None:
         for suffix, phones in _SUFFIXES:
             if word.endswith(suffix):
-                stem = next(filter(None, map(self._stem, _stems(word[: -len(suffix)], suffix))), None)
+                stem = self._inflected(word[: -len(suffix)], suffix)
                 if stem:
                     return stem + tuple(phones.split())
         return None
@@ -222,7 +229,9 @@ def _add_s(stem: Phones | None) -> Phones | None:
     return (*stem, "S" if stem[-1] in _VOICELESS else "Z")
 
 
-def _add_d(stem: Phones) -> Phones:
+def _add_d(stem: Phones | None) -> Phones | None:
+    if not stem:
+        return None
     if stem[-1] in ("T", "D"):
         return (*stem, "IH", "D")
     return (*stem, "T" if stem[-1] in _VOICELESS else "D")

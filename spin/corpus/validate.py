@@ -49,7 +49,7 @@ def check_part(path: Path, name: str, known: dict[str, str]) -> PartSummary:
     """
     summary = PartSummary(name)
     before = ""
-    for cut in CutSet.from_file(path):
+    for cut in CutSet.from_jsonl_lazy(path):
         subject = f"part {name}, utterance {cut.id}"
         claim_id(known, cut.id, name)
         if cut.id <= before:

@@ -1,0 +1,101 @@
+"""Download through lhotse from a server on this machine: whole, cut off, damaged, unknown, unreachable."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import logging
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from spin.corpus.download import download_missing, download_root
+from spin.corpus.librispeech import parts_in
+from spin.errors import DataError
+from tests.corpus.layout import write_chapter
+
+LOG = logging.getLogger("spin.test")
+PART = "train-clean-5"
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    """(address, folder of the archive as OpenSLR has it)."""
+    folder = tmp_path / "server" / "31"
+    folder.mkdir(parents=True)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder.parent))) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", folder
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
+    write_chapter(tmp_path / "source" / PART, "103", "1240", ["HELLO WORLD", "GOOD MORNING"])
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        tar.add(tmp_path / "source" / PART, arcname=f"LibriSpeech/{PART}")
+    return stream.getvalue()
+
+
+def test_missing_part_is_fetched_and_others_are_left_alone(tmp_path: Path, server, archive: bytes):
+    address, folder = server
+    (folder / f"{PART}.tar.gz").write_bytes(archive)
+    root = tmp_path / "LibriSpeech"
+    write_chapter(root / "mine", "1", "1", ["A"])
+    download_missing(root, ("mine", PART), LOG, address)
+    assert parts_in(root) == ["mine", PART]
+    assert not any((root / ".download").iterdir())
+    (folder / f"{PART}.tar.gz").unlink()
+    download_missing(root, ("mine", PART), LOG, address)  # there already: the server is not asked
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_cut_off_archive_is_never_taken_for_the_part(tmp_path: Path, server, archive: bytes, kept: float):
+    address, folder = server
+    (folder / f"{PART}.tar.gz").write_bytes(archive[: int(len(archive) * kept)])
+    root = tmp_path / "LibriSpeech"
+    with pytest.raises(DataError, match="ends too early"):
+        download_missing(root, (PART,), LOG, address)
+    assert parts_in(root) == []
+
+
+def test_damaged_archive_is_fetched_anew(tmp_path: Path, server, archive: bytes):
+    address, folder = server
+    damaged = bytearray(archive)
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 50] = bytes(50)
+    (folder / f"{PART}.tar.gz").write_bytes(bytes(damaged))
+    root = tmp_path / "LibriSpeech"
+    with pytest.raises(DataError, match="damaged archive|ends too early"):
+        download_missing(root, (PART,), LOG, address)
+    assert parts_in(root) == []
+    (folder / f"{PART}.tar.gz").write_bytes(archive)
+    download_missing(root, (PART,), LOG, address)
+    assert parts_in(root) == [PART]
+
+
+def test_no_network_unknown_part_and_a_folder_in_the_way(tmp_path: Path):
+    root = tmp_path / "LibriSpeech"
+    with pytest.raises(DataError, match="no network"):
+        download_missing(root, (PART,), LOG, "http://127.0.0.1:9")
+    with pytest.raises(DataError, match="dev-clean-2"):
+        download_missing(root, ("train-clean-7",), LOG, "http://127.0.0.1:9")
+    (root / PART / "103").mkdir(parents=True)
+    with pytest.raises(DataError, match="without transcripts"):
+        download_missing(root, (PART,), LOG, "http://127.0.0.1:9")
+
+
+def test_where_downloads_go(tmp_path: Path, small_corpus: Path):
+    assert download_root(None, str(tmp_path)) == tmp_path / "LibriSpeech"
+    assert download_root(str(tmp_path / "x"), "data") == tmp_path / "x" / "LibriSpeech"
+    assert download_root(str(small_corpus), "data") == small_corpus

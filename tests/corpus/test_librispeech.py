@@ -1,0 +1,131 @@
+"""Reading LibriSpeech's layout: every kind of bad utterance is named with its reason, and nothing else is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import MonoCut
+
+from spin.corpus.librispeech import Limits, chapters, corpus_root, parts_in, read_chapter, require_folder, require_parts
+from spin.errors import ConfigError, DataError
+from tests.corpus.layout import write_chapter, write_flac
+
+LIMITS = Limits(0.5, 40.0)
+
+
+@pytest.fixture
+def chapter(tmp_path: Path) -> Path:
+    write_chapter(tmp_path / "part", "103", "1240", ["HELLO WORLD", "GOOD MORNING", "THE CAT SAT"])
+    return tmp_path / "part" / "103" / "1240"
+
+
+def reasons(chapter: Path, limits: Limits = LIMITS) -> dict[str, str]:
+    return {identity: result for identity, result in read_chapter(chapter, limits) if isinstance(result, str)}
+
+
+def test_good_chapter(chapter: Path):
+    results = dict(read_chapter(chapter, LIMITS))
+    assert list(results) == ["103-1240-0000", "103-1240-0001", "103-1240-0002"]
+    cut = results["103-1240-0001"]
+    assert isinstance(cut, MonoCut)
+    assert (cut.sampling_rate, cut.num_samples, cut.duration) == (16_000, 16_000, 1.0)
+    supervision = cut.supervisions[0]
+    assert (supervision.id, supervision.text, supervision.speaker) == ("103-1240-0001", "GOOD MORNING", "103")
+    source = Path(cut.recording.sources[0].source)
+    assert source.is_absolute() and source.is_file()
+
+
+def _cut_file(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _silence(path: Path) -> None:
+    soundfile.write(str(path), np.zeros(16_000), 16_000)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.write_bytes(b"this is no audio"), "unreadable audio"),
+        (lambda path: path.write_bytes(b""), "unreadable audio"),
+        (_cut_file, "unreadable audio"),
+        (lambda path: write_flac(path, rate=48_000), "wrong rate: 48000 Hz"),
+        (lambda path: write_flac(path, rate=8_000), "wrong rate: 8000 Hz"),
+        (lambda path: write_flac(path, channels=2), "wrong channels: 2"),
+        (lambda path: write_flac(path, seconds=0.4), "too short: 0.400 s"),
+        (lambda path: write_flac(path, seconds=41), "too long: 41.0 s"),
+        (_silence, "empty audio"),
+        (lambda path: path.unlink(), "no audio file"),
+        (lambda path: (path.unlink(), path.mkdir()), "unreadable audio"),
+    ],
+)
+def test_bad_audio_is_named_and_the_rest_is_kept(chapter: Path, spoil, reason: str):
+    spoil(chapter / "103-1240-0001.flac")
+    found = reasons(chapter)
+    assert list(found) == ["103-1240-0001"]
+    assert found["103-1240-0001"].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"103-1240-0001\n", "no transcript"),
+        (b"103-1240-0001  ... \n", "no transcript"),
+        (b"", "no transcript"),
+        (b"103-1240-0001 ROOM 12\n", "text: '1'"),
+        (b"103-1240-0001 \xff\xfe\n", "transcript: not UTF-8"),
+        (b"103-1240-0001 ONE\n103-1240-0001 TWO\n", "transcript: stands there twice"),
+    ],
+)
+def test_bad_transcript_is_named_and_the_rest_is_kept(chapter: Path, line: bytes, reason: str):
+    (chapter / "103-1240.trans.txt").write_bytes(b"103-1240-0000 HELLO\n" + line + b"103-1240-0002 THE CAT SAT\n")
+    found = reasons(chapter)
+    assert list(found) == ["103-1240-0001"]
+    assert found["103-1240-0001"].startswith(reason)
+
+
+@pytest.mark.parametrize("identity", ["104-1240-0001", "../../../secret", "103-1240-", "103-12400-0001"])
+def test_id_of_another_folder(chapter: Path, identity: str):
+    with open(chapter / "103-1240.trans.txt", "a") as stream:
+        stream.write(f"{identity} WORDS\n")
+    found = reasons(chapter)
+    assert list(found.values()) == [f"transcript: the id '{identity}' does not belong to the folder"]
+
+
+def test_tabs_byte_order_mark_and_carriage_returns(chapter: Path):
+    content = "\ufeff103-1240-0000\thello,  world\r\n\r\n103-1240-0001 caf\u00e9\r\n103-1240-0002 the cat\t sat"
+    (chapter / "103-1240.trans.txt").write_bytes(content.encode())
+    texts = [cut.supervisions[0].text for _, cut in read_chapter(chapter, LIMITS)]
+    assert texts == ["HELLO WORLD", "CAFE", "THE CAT SAT"]
+
+
+def test_chapters_come_in_the_order_of_ids(tmp_path: Path):
+    for speaker, number in (("1034", "7"), ("103", "1241"), ("103", "124"), ("9", "1")):
+        write_chapter(tmp_path / "part", speaker, number, ["A"])
+    (tmp_path / "part" / "notes.txt").write_text("not a speaker")
+    ids = [identity for folder in chapters(tmp_path / "part") for identity, _ in read_chapter(folder, LIMITS)]
+    assert len(ids) == 4 and ids == sorted(ids)
+
+
+def test_parts_are_found_below_the_folder_or_its_parent(small_corpus: Path):
+    (small_corpus / "empty").mkdir()
+    (small_corpus / "SPEAKERS.TXT").write_text("")
+    assert parts_in(small_corpus) == ["dev", "test", "train"]
+    assert corpus_root(small_corpus) == corpus_root(small_corpus.parent) == small_corpus
+    assert parts_in(small_corpus / "absent") == []
+
+
+def test_missing_part_and_folder_say_what_is_there_and_what_to_do(small_corpus: Path):
+    with pytest.raises(DataError) as caught:
+        require_parts(small_corpus, ("train", "test-other"))
+    message = str(caught.value)
+    assert "no test-other; there are: dev, test, train" in message
+    assert all(word in message for word in ("--corpus-dir", "corpus.download=true", "--set corpus.test="))
+    with pytest.raises(ConfigError, match="--corpus-dir"):
+        require_folder(None)
+    with pytest.raises(DataError, match="no such folder"):
+        require_folder(str(small_corpus / "absent"))

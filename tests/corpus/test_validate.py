@@ -1,0 +1,96 @@
+"""Manifest checks: each broken contract is found and named; speakers are kept apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lhotse import MonoCut
+from lhotse.supervision import AlignmentItem
+
+from spin.config import CorpusConfig
+from spin.corpus.librispeech import Limits, read_chapter
+from spin.corpus.validate import check_part, check_speakers, claim_id, cut_problem
+from spin.errors import DataError
+from spin.runtime.files import write_jsonl
+from tests.corpus.layout import write_chapter
+
+
+@pytest.fixture
+def cuts(tmp_path: Path) -> list[MonoCut]:
+    write_chapter(tmp_path / "part", "103", "1240", ["HELLO WORLD", "GOOD MORNING"])
+    return [cut for _, cut in read_chapter(tmp_path / "part" / "103" / "1240", Limits(0.5, 40.0))]
+
+
+def _write(path: Path, cuts: list[MonoCut]) -> Path:
+    write_jsonl(path, (cut.to_dict() for cut in cuts))
+    return path
+
+
+def test_summary_by_hand(tmp_path: Path, cuts: list[MonoCut]):
+    cuts[0].supervisions[0].alignment = {"phone": [AlignmentItem("SIL", 0.0, 0.5), AlignmentItem("HH", 0.5, 0.5)]}
+    known: dict[str, str] = {}
+    summary = check_part(_write(tmp_path / "cuts_a.jsonl.gz", cuts), "a", known)
+    assert summary.durations == [1.0, 1.0]
+    assert (dict(summary.seconds_of), dict(summary.utterances_of)) == ({"103": 2.0}, {"103": 2})
+    assert (summary.words, summary.aligned) == ({"HELLO", "WORLD", "GOOD", "MORNING"}, 1)
+    assert known == {"103-1240-0000": "a", "103-1240-0001": "a"}
+    with pytest.raises(DataError, match="the same id in part a"):
+        check_part(tmp_path / "cuts_a.jsonl.gz", "b", known)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"text": "hello"}, "not normalised"),
+        ({"text": ""}, "not normalised"),
+        ({"speaker": ""}, "speaker ''"),
+        ({"id": "other"}, "supervision 'other'"),
+        ({"alignment": {"phone": [AlignmentItem("A", 0.0, 0.5), AlignmentItem("B", 0.4, 0.1)]}}, "phone 'B' at 0.4"),
+        ({"alignment": {"phone": [AlignmentItem("A", 0.0, 0.0)]}}, "phone 'A'"),
+        ({"alignment": {"phone": [AlignmentItem("A", 0.0, 1.2)]}}, "phones end at 1.2"),
+        ({"duration": -1.0}, "lhotse"),
+    ],
+)
+def test_broken_supervision(cuts: list[MonoCut], change: dict, problem: str):
+    assert cut_problem(cuts[0]) is None
+    for key, value in change.items():
+        setattr(cuts[0].supervisions[0], key, value)
+    assert problem in cut_problem(cuts[0])
+
+
+def test_cut_without_supervision_of_another_rate(cuts: list[MonoCut]):
+    assert "8000 Hz" in cut_problem(cuts[1].resample(8000))
+    cuts[0].supervisions.clear()
+    assert "0 supervisions" in cut_problem(cuts[0])
+
+
+def test_order_and_emptiness(tmp_path: Path, cuts: list[MonoCut]):
+    with pytest.raises(DataError, match="ids in order"):
+        check_part(_write(tmp_path / "cuts_a.jsonl.gz", cuts[::-1]), "a", {})
+    with pytest.raises(DataError, match="ids in order"):
+        check_part(_write(tmp_path / "cuts_b.jsonl.gz", [cuts[0], cuts[0]]), "b", {})
+    with pytest.raises(DataError, match="no usable utterance"):
+        check_part(_write(tmp_path / "cuts_c.jsonl.gz", []), "c", {})
+
+
+def test_claim_id():
+    known: dict[str, str] = {}
+    claim_id(known, "1-1-0000", "a")
+    with pytest.raises(DataError, match="the same id in part a"):
+        claim_id(known, "1-1-0000", "b")
+
+
+def test_speakers_of_roles():
+    config = CorpusConfig(spin_train=("s",), asr_train=("a",), valid=("v",), test=("t1", "t2"))
+    apart = {"s": {"1", "2"}, "a": {"2", "3"}, "v": {"4"}, "t1": {"5"}, "t2": {"5", "6"}}
+    check_speakers(apart, config)  # the two training roles may share, and so may two test parts
+    for part, speaker, named in (
+        ("v", "3", "speaker 3 in a and v"),
+        ("t2", "1", "speaker 1 in s and t2"),
+        ("t1", "4", "in v and t1"),
+    ):
+        shared = {**apart, part: apart[part] | {speaker}}
+        with pytest.raises(DataError, match=named):
+            check_speakers(shared, config)
+        check_speakers(shared, CorpusConfig(**{**vars(config), "allow_shared_speakers": True}))
