@@ -1,7 +1,7 @@
-"""Features of both systems and Spin's units for every part, in shards over processes; then k-means units from the stored features.
+"""Features of both systems and Spin's units for every part, in shards over processes; then k-means units.
 
-On the CPU a process has one thread (sums over threads round differently) and --nj processes share the shards; on a GPU one process works
-through them in batches of like length while threads read ahead.
+On the CPU a process has one thread (sums over threads round differently) and --nj processes share the shards; on a GPU one
+process works through them in batches of like length while threads read ahead.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spin import artifacts
+from spin.errors import ConfigError
 from spin.models.encoder import Encoder
 from spin.models.spin_model import SpinModel
 
@@ -25,8 +26,8 @@ class UtteranceFeatures:
 class TwinEncoders:
     """The encoder before Spin and the Spin model, read at one layer.
 
-    On the CPU every utterance runs by itself, so that its features are the same to the last bit whatever batch it came in; on a GPU a batch
-    runs as one.
+    On the CPU every utterance runs by itself, so that its features are the same to the last bit whatever batch it came in; on a
+    GPU a batch runs as one.
 
     Args:
         baseline: the encoder before Spin.
@@ -35,6 +36,9 @@ class TwinEncoders:
     """
 
     def __init__(self, baseline: Encoder, model: SpinModel, layer: int, official_padding: bool = False):
+        layers = min(baseline.shape.layers, model.encoder.shape.layers)
+        if not 1 <= layer <= layers:
+            raise ConfigError("units.layer", found=str(layer), expected=f"1 to {layers}, the encoder's layers")
         self.baseline, self.model, self.layer, self.official_padding = baseline.eval(), model.eval(), layer, official_padding
         self.shared = shared_layers(baseline, model.encoder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from spin import artifacts
+from spin.corpus.alignment import labels_from_items
 
 LABELS_A_UNIT = round(artifacts.FRAME_SHIFT_IN_S / artifacts.PHONE_SHIFT_IN_S)
 
@@ -29,6 +30,15 @@ def phone_class(phone: str) -> str:
 def by_class(phones: Iterable[str]) -> list[str]:
     """Phones in the order of PHONE_CLASSES, other symbols after them in alphabetical order."""
     return sorted(phones, key=lambda phone: (_RANK.get(phone, len(_RANK)), phone))
+
+
+def frame_labels(items: Iterable, count: int) -> list[str]:
+    """The phone at the middle of each of `count` frames of 10 ms; silence where no item is.
+
+    Args:
+        items: alignment items in seconds, in any order, not overlapping.
+    """
+    return labels_from_items(sorted(items, key=lambda item: item.start), count)
 
 
 def alignment_of(cut) -> list | None:

@@ -1,7 +1,8 @@
 """A part's arrays in shards: runs of neighbouring utterances, each worked on by one process and finished or not there.
 
-A shard's record file names the arrays of each of its utterances, or why there are none. It is written last, so that a killed stage goes on
-with the shards that are missing, and it does not say who made it, so that the result does not depend on the number of processes.
+A shard's record file names the arrays of each of its utterances, or why there are none. It is written last, so that a killed
+stage goes on with the shards that are missing, and it does not say who made it, so that the result does not depend on the
+number of processes.
 """
 
 from __future__ import annotations

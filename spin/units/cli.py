@@ -1,0 +1,104 @@
+"""python -m spin units: discrete units of audio files in any rate, format and number of channels."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse import Recording
+from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
+
+from spin import artifacts
+from spin.errors import DataError, SpinError
+from spin.models.spin_model import SpinModel, load_model
+from spin.runtime.devices import prepare_cpu, resolve_device
+from spin.runtime.files import write_jsonl
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spin units", description="Discrete units of audio files, a line of JSON each.", allow_abbrev=False
+    )
+    parser.add_argument("--model", required=True, help="a Spin model: our .safetensors or an official .ckpt")
+    parser.add_argument("--audio", required=True, nargs="+", metavar="FILE", help="any rate, channels and format")
+    parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} a line, 50 units a second')
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Writes the units of every file, or, when one of them cannot be used, says why and writes nothing (status 1)."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        paths = [Path(name) for name in arguments.audio]
+        names = utterance_names(paths)
+        check_files(paths)
+        device = resolve_device(arguments.device)
+        prepare_cpu(torch.get_num_threads())
+        model = load_model(arguments.model).to(device)
+        count = write_jsonl(arguments.output, file_units(model, names, paths, device))
+    except SpinError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(f"{arguments.output}: units of {count} file(s)")
+
+
+def utterance_names(paths: list[Path]) -> list[str]:
+    """File names without suffix where they are all different, else the paths as they were given.
+
+    Raises:
+        DataError: the same path twice.
+    """
+    stems = [path.stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise DataError(name, found=f"given {count} times", expected="every file once", remedy="remove it from --audio")
+    return names
+
+
+def check_files(paths: list[Path]) -> None:
+    """DataError for the first path that is no file, before any work is done."""
+    for path in paths:
+        if not path.is_file():
+            found = "a folder" if path.is_dir() else "no such file"
+            raise DataError(str(path), found=found, expected="an audio file", remedy="name files, for example FOLDER/*.flac")
+
+
+def file_units(model: SpinModel, names: list[str], paths: list[Path], device: torch.device) -> Iterator[dict]:
+    """A record for each file, in their order."""
+    shortest = model.encoder.shape.receptive_field
+    for name, path in zip(names, paths, strict=True):
+        waveform = torch.from_numpy(read_audio(path, shortest)).to(device)
+        (units,) = model.units(waveform[None], torch.tensor([len(waveform)]))
+        yield {artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: units.tolist()}
+
+
+def read_audio(path: Path, shortest: int) -> np.ndarray:
+    """(S,) float32 at 16 kHz: the mean of the channels, resampled where need be.
+
+    Raises:
+        DataError: not readable, shorter than `shortest` samples at 16 kHz, or not finite.
+    """
+    try:
+        recording = Recording.from_file(path)
+        if recording.sampling_rate != artifacts.SAMPLE_RATE:
+            recording = recording.resample(artifacts.SAMPLE_RATE)
+        audio = np.asarray(recording.load_audio(), dtype=np.float32)
+    except (OSError, RuntimeError, ValueError, ZeroDivisionError, AudioLoadingError, DurationMismatchError) as error:
+        found = " ".join(str(error).split())[:300] or type(error).__name__
+        remedy = "play it, or convert it to WAV or FLAC"
+        raise DataError(str(path), found=found, expected="an audio file", cause="damaged, or no audio", remedy=remedy) from error
+    mono = audio.mean(0) if audio.ndim == 2 else audio
+    if len(mono) < shortest:
+        found = f"{len(mono)} samples at {artifacts.SAMPLE_RATE} Hz"
+        raise DataError(str(path), found=found, expected=f"at least {shortest}, which give one unit", remedy="leave it out")
+    if not np.isfinite(mono).all():
+        raise DataError(str(path), found="samples that are not finite", expected="numbers", cause="a damaged float file")
+    return np.ascontiguousarray(mono)

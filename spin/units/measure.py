@@ -1,0 +1,118 @@
+"""Stage 3's quality figures: one pass over a part's manifest for the cheap ones, then ABX."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from lhotse.array import TemporalArray
+
+from spin import artifacts
+from spin.config import UnitsConfig
+from spin.units.abx import AbxResult, abx
+from spin.units.abx_design import Design, design, sample_utterances, triphones
+from spin.units.bitrate import UnitUse
+from spin.units.phones import LABELS_A_UNIT, alignment_of, frame_labels
+from spin.units.purity import JointCounts, cluster_purity, phone_purity, pnmi
+from spin.units.shards import hidden_of, read_cuts, units_of
+
+
+@dataclass
+class PartMeasures:
+    """What one pass over a part (or several, merged) counts for one system."""
+
+    counts: JointCounts  # of utterances with an alignment
+    use: UnitUse
+    means: list[np.ndarray] = field(default_factory=list)  # (D,) a row an utterance
+    names: list[str] = field(default_factory=list)
+    speakers: list[str] = field(default_factory=list)
+    aligned: dict[str, str] = field(default_factory=dict)  # utterance -> speaker
+
+    def merge(self, other: PartMeasures) -> None:
+        """Adds another part (same K)."""
+        self.counts.merge(other.counts)
+        self.use.merge(other.use)
+        self.means += other.means
+        self.names += other.names
+        self.speakers += other.speakers
+        self.aligned |= other.aligned
+
+    def figures(self) -> dict:
+        """Figures by their names in report.json; NaN where there is nothing to measure them on."""
+        counts = self.counts.matrix()
+        return {
+            "K": self.use.units,
+            "pnmi": pnmi(counts),
+            "phone_purity": phone_purity(counts),
+            "cluster_purity": cluster_purity(counts),
+            "bitrate": self.use.bitrate(),
+            "unit_entropy": self.use.entropy(),
+            "perplexity": self.use.perplexity(),
+            "used_codes": self.use.used(),
+        }
+
+
+def measure_part(manifest: Path, clusters: int, first_seconds: float = 0.0) -> PartMeasures:
+    """One pass over a system's manifest of a part.
+
+    Args:
+        manifest: cuts with HIDDEN_FIELD and UNITS_FIELD.
+        clusters: K.
+        first_seconds: purities, PNMI and bitrate look only at the first seconds of each utterance (10: the official validation);
+            0: at all of it. The speaker probe's means are always over whole utterances.
+    """
+    measures = PartMeasures(JointCounts(clusters), UnitUse(clusters))
+    limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
+    for cut in read_cuts(manifest):
+        units = units_of(cut)[:limit]
+        measures.use.add(units, min(cut.duration, first_seconds) if first_seconds > 0 else cut.duration)
+        speaker = cut.supervisions[0].speaker if cut.supervisions else None
+        alignment = alignment_of(cut)
+        if alignment:
+            measures.counts.add(frame_labels(alignment, LABELS_A_UNIT * len(units)), units)
+            measures.aligned[cut.id] = speaker or ""
+        if speaker:
+            measures.means.append(hidden_of(cut).astype(np.float32).mean(0))
+            measures.names.append(cut.id)
+            measures.speakers.append(speaker)
+    return measures
+
+
+def abx_design(manifests: Iterable[Path], aligned: dict[str, str], config: UnitsConfig, seed: int, log: logging.Logger) -> Design:
+    """The comparisons of the triphone ABX, from alignments alone, so that every system is asked the same."""
+    chosen = set(sample_utterances(aligned, config.abx_max_utterances, seed))
+    items = []
+    for manifest in manifests:
+        for cut in read_cuts(manifest):
+            if cut.id in chosen:
+                frames = cut.custom[artifacts.UNITS_FIELD].shape[0]
+                items.extend(triphones(cut.id, aligned[cut.id], alignment_of(cut) or (), frames))
+    limits = (config.abx_max_per_context, config.abx_max_x_across, config.abx_max_distances)
+    made = design(items, *limits, seed=seed)
+    text = "ABX: %d utterances, %d triphones; %d compared, at most %d a group; %d cells within, %d across speakers"
+    log.info(text, len(chosen), len(items), len(made.items), made.items_a_group, len(made.within), len(made.across))
+    return made
+
+
+def measure_abx(made: Design, manifests: Iterable[Path], name: str, threads: int) -> AbxResult:
+    """ABX of one system's field (HIDDEN_FIELD: angular distance, UNITS_FIELD: one-hot units)."""
+    needed, arrays = set(made.utterances), {}
+    for manifest in manifests:
+        arrays |= {cut.id: cut.custom[name] for cut in read_cuts(manifest) if cut.id in needed}
+
+    def load(utterance: str) -> np.ndarray:
+        array: TemporalArray = arrays[utterance]
+        return array.load()
+
+    return abx(made, load, threads)
+
+
+def without_nan(tree):
+    """JSON has no NaN: what could not be measured is null."""
+    if isinstance(tree, dict):
+        return {key: without_nan(value) for key, value in tree.items()}
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
