@@ -89,7 +89,7 @@ class SpinConfig:
     log_every_steps: int = 10
     min_perplexity_share: float = 0.05  # code perplexity below this share of K for `patience` validations: collapsed
     collapse_patience: int = 2
-    precision: str = "auto"  # auto (bf16 on CUDA, float32 on CPU) | float32 | bf16
+    precision: str = "auto"  # auto (bf16 where the device multiplies it natively, else float32) | float32 | bf16
     workers: int = 2  # loader workers
     speed_up: str = "none"  # none | compile
 
@@ -161,6 +161,7 @@ class PretrainConfig:
     warmup_steps: int = 200
     batch_seconds: float = 32.0
     max_samples: int = 96_000
+    unmasked_weight: float = 0.5  # of the loss on frames that are not masked; it shortens the first plateau
     mask_probability: float = 0.08
     mask_length: int = 10
     gradient_clip: float = 5.0

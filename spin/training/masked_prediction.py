@@ -33,12 +33,13 @@ class MaskedPredictor(nn.Module):
     Args:
         encoder: spin.models.encoder.Encoder.
         clusters: K.
+        unmasked_weight: weight of the loss on frames that are not masked (HuBERT's alpha, section II-B: alpha = 1 is 0 here).
         dim: of the space in which frames and clusters are compared.
     """
 
-    def __init__(self, encoder: nn.Module, clusters: int, dim: int = 256):
+    def __init__(self, encoder: nn.Module, clusters: int, unmasked_weight: float = 0.0, dim: int = 256):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.unmasked_weight = encoder, unmasked_weight
         self.mask_embedding = nn.Parameter(torch.empty(encoder.shape.dim).uniform_())
         self.projection = nn.Linear(encoder.shape.dim, dim)
         self.clusters = nn.Parameter(torch.empty(clusters, dim).normal_(0.0, 1.0))
@@ -52,14 +53,20 @@ class MaskedPredictor(nn.Module):
             labels: (B, T) int64 cluster numbers.
 
         Returns:
-            loss: scalar, mean cross-entropy over masked frames.
+            loss: scalar, mean cross-entropy over masked frames, plus unmasked_weight times that over the others.
             correct: scalar, share of masked frames whose cluster is predicted right; no gradient.
         """
         lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], dtype=torch.int64)
         features, frame_lengths = self.encoder.local_features(waveforms, lengths)
         features = torch.where(mask[..., None], self.mask_embedding.to(features.dtype), features)
-        hidden = self.encoder.contextualise(features, frame_lengths)[-1][mask]
+        hidden = self.encoder.contextualise(features, frame_lengths)[-1]
+        logits = self.logits(hidden[mask])
+        loss = F.cross_entropy(logits, labels[mask])
+        if self.unmasked_weight > 0 and not bool(mask.all()):
+            loss = loss + self.unmasked_weight * F.cross_entropy(self.logits(hidden[~mask]), labels[~mask])
+        return loss, (logits.detach().argmax(-1) == labels[mask]).float().mean()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(N, D) frames -> (N, K) cosines over the temperature, in float32."""
         frames = F.normalize(self.projection(hidden).float(), dim=-1)
-        logits = frames @ F.normalize(self.clusters.float(), dim=-1).T / TEMPERATURE
-        targets = labels[mask]
-        return F.cross_entropy(logits, targets), (logits.detach().argmax(-1) == targets).float().mean()
+        return frames @ F.normalize(self.clusters.float(), dim=-1).T / TEMPERATURE

@@ -23,9 +23,8 @@ from spin.runtime.logs import board
 from spin.runtime.seeding import seed_torch
 from spin.training.masked_prediction import MaskedPredictor
 from spin.training.pretrain_data import MaskedBatches
-from spin.training.pretrain_labels import Utterance, make_labels, mfcc, read_utterances
+from spin.training.pretrain_labels import MFCC_DIM, Utterance, make_labels, mfcc, read_utterances
 
-MFCC_DIM = 39
 MIN_SAMPLES = 8_000
 
 
@@ -104,7 +103,7 @@ def _train(context, folder: Path, utterances, labels: Path, encoder: Encoder, it
     settings, steps = config.pretrain, config.pretrain.steps[iteration]
     content = np.load(labels)
     seed_torch("pretrain head", config.seed, iteration)
-    model = MaskedPredictor(encoder, settings.clusters[iteration]).to(device)
+    model = MaskedPredictor(encoder, settings.clusters[iteration], settings.unmasked_weight).to(device)
     optimiser = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
     )

@@ -18,6 +18,7 @@ RETRIEVAL, SYNCHRONOUS = 1, 2
 PHONEME_EVENTS, DONT_EXIT = 1, 0x8000
 CHARS_UTF8 = 1
 RATE_PARAMETER = 1
+NOISE_SEED = 1
 EVENT_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
 LONGEST_DATA_PATH = 140  # the engine's buffer holds 160 characters and appends names of its own
 
@@ -106,6 +107,8 @@ class Engine:
                 f"voice {accent}+{variant}", found=f"status {status} of eSpeak NG", expected="an accent and a variant it knows"
             )
         self._library.espeak_SetParameter(RATE_PARAMETER, rate, 0)
+        # Breath is noise, and the engine seeds its noise from the clock when it starts.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
 
     def _receive(self, wave, count, events) -> int:
         if count > 0 and wave:

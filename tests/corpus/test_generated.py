@@ -1,0 +1,153 @@
+"""The embedded corpus: the same bytes every time, sentences of one pool only, phones that cover the audio."""
+
+from __future__ import annotations
+
+import collections
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from lhotse import CutSet
+
+from spin import artifacts
+from spin.config import Config, CorpusConfig, GeneratedPart
+from spin.corpus.generated import grammar
+from spin.corpus.generated.corpus import pool_of, prepare_parts
+from spin.corpus.generated.phones import FOLD, PHONES_OF, fold, segments
+from spin.corpus.generated.render import POOLS, draw_sentence, transmit
+from spin.corpus.generated.voices import draw_voice
+from spin.errors import ConfigError, DataError
+
+PARTS = {"asr_train": GeneratedPart(500, 2, 3), "test": GeneratedPart(700, 2, 2)}  # the voice of 701 breathes: noise
+CONFIG = Config(corpus=CorpusConfig(parts=PARTS, lm_sentences=5))
+LOG = logging.getLogger("test")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    prepare_parts(CONFIG, folder, PARTS, 2, LOG)
+    return folder
+
+
+def audio(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.flac"))}
+
+
+def test_same_bytes_whatever_the_processes_and_the_other_speakers(corpus, tmp_path):
+    prepare_parts(CONFIG, tmp_path, ["test"], 1, LOG)
+    again = audio(tmp_path)
+    assert len(again) == 4
+    assert all(audio(corpus)[path] == content for path, content in again.items())
+
+
+def test_a_cut_off_generation_is_completed(corpus, tmp_path):
+    prepare_parts(CONFIG, tmp_path, ["test"], 1, LOG)
+    before = audio(tmp_path)
+    victim = artifacts.generated_audio(tmp_path) / "test" / "g0701.json"
+    victim.unlink()  # the speaker's record is written last: without it the speaker is spoken again
+    next(victim.parent.glob("g0701/*.flac")).write_bytes(b"half")
+    prepare_parts(CONFIG, tmp_path, ["test"], 1, LOG)
+    assert audio(tmp_path) == before
+
+
+def test_manifest_keeps_the_contract(corpus):
+    cuts = list(CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "test")))
+    assert [cut.id for cut in cuts] == ["g0700-test-0000", "g0700-test-0001", "g0701-test-0000", "g0701-test-0001"]
+    for cut in cuts:
+        (supervision,) = cut.supervisions
+        assert supervision.id == cut.id and supervision.speaker == cut.id.split("-")[0]
+        assert supervision.text == supervision.text.upper() and supervision.text.replace(" ", "").isalpha()
+        samples = cut.load_audio()
+        assert samples.shape == (1, cut.num_samples) and cut.sampling_rate == 16_000
+        assert 0.01 < np.sqrt(np.mean(samples**2)) < 0.3 and np.abs(samples).max() < 1.0
+        phones = supervision.alignment[artifacts.PHONE_TIER]
+        assert phones[0].start == 0.0 and phones[-1].end == pytest.approx(cut.duration, abs=1e-4)
+        for one, two in zip(phones, phones[1:]):
+            assert one.end == pytest.approx(two.start, abs=1e-4)
+        assert {phone.symbol for phone in phones} <= set(PHONES_OF)
+        assert phones[0].symbol == phones[-1].symbol == artifacts.SILENCE
+
+
+def test_speech_is_where_the_phones_say(corpus):
+    """Frames labelled silence are at least 10 dB quieter than the rest, in every recording."""
+    for cut in CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "asr_train")):
+        samples = cut.load_audio()[0]
+        speech = np.ones(len(samples), bool)
+        for phone in cut.supervisions[0].alignment[artifacts.PHONE_TIER]:
+            if phone.symbol == artifacts.SILENCE:
+                speech[int(phone.start * 16_000) : int(phone.end * 16_000)] = False
+        level = 10 * np.log10(np.mean(samples[speech] ** 2) / np.mean(samples[~speech] ** 2))
+        assert level > 10
+
+
+def test_lm_text_is_training_text(corpus):
+    lines = artifacts.lm_text(corpus).read_text().splitlines()
+    transcripts = [cut.supervisions[0].text for cut in CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "asr_train"))]
+    assert lines[:6] == transcripts and len(lines) == 11
+    assert not set(lines) & {cut.supervisions[0].text for cut in CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "test"))}
+
+
+@given(st.integers(0, 2**31), st.integers(0, 10_000), st.integers(0, 1000))
+def test_no_sentence_is_in_two_pools(seed, speaker, number):
+    drawn = {pool: draw_sentence(seed, speaker, number, pool) for pool in POOLS}
+    assert len(set(drawn.values())) == len(POOLS)
+    assert all(drawn[pool] == draw_sentence(seed, speaker, number, pool) for pool in POOLS)
+    assert all(set(text.lower().split()) <= set(grammar.words()) for text in drawn.values())
+
+
+def test_parts_get_the_pool_of_their_role():
+    assert [pool_of(CONFIG, part) for part in ("test", "valid", "asr_train", "spin_train", "pretrain")] == [
+        "test",
+        "valid",
+        *["train"] * 3,
+    ]
+
+
+def test_the_grammar_says_what_it_should():
+    random = np.random.default_rng(0)
+    lengths = [len(grammar.sentence(random).split()) for _ in range(2000)]
+    assert 8 < np.mean(lengths) < 11 and min(lengths) >= 4
+    assert 500 < len(grammar.words()) < 800
+    assert all(word.isalpha() and word.islower() for word in grammar.words())
+
+
+def test_voices_differ_and_depend_on_seed_and_number_alone():
+    voices = [draw_voice(0, index) for index in range(60)]
+    assert len({voice.variant for voice in voices}) == 60 and len({voice.accent for voice in voices}) == 8
+    assert draw_voice(0, 7) == voices[7] and draw_voice(1, 7) != voices[7]
+    assert collections.Counter(voice.gender for voice in voices).most_common()[-1][1] > 15
+
+
+def test_undefined_part_and_unknown_mnemonic_are_named():
+    with pytest.raises(ConfigError, match="corpus.parts.dev"):
+        prepare_parts(CONFIG, None, ["dev"], 1, LOG)
+    with pytest.raises(DataError, match="'Q5'"):
+        fold("Q5")
+
+
+def test_segments_by_hand():
+    events = [("_:", 0), ("'E", 10), (";", 15), ("t#", 20), ("n", 20), ("_", 30), ("_:", 35)]
+    assert segments(events, 40) == [("SIL", 0, 10), ("EH", 10, 20), ("N", 20, 30), ("SIL", 30, 40)]
+    assert segments([], 5) == []
+
+
+def test_every_phone_of_arpabet_can_be_said():
+    assert len(PHONES_OF) == 40 and len(FOLD) == sum(len(names.split()) for names in PHONES_OF.values())
+
+
+@given(st.integers(1, 400), st.integers(0, 50), st.integers(0, 50), st.floats(0.0, 1.0))
+def test_channel_keeps_length_and_range(samples, before, after, tilt):
+    voice = replace(draw_voice(0, 0), noise_tilt=tilt, level=0.9)
+    spoken = np.random.default_rng(0).integers(-32768, 32767, samples).astype(np.int16)
+    sent = transmit(spoken, 16_000, voice, np.random.default_rng(1), before, after)
+    assert sent.dtype == np.int16 and len(sent) == samples + before + after and np.abs(sent.astype(int)).max() < 32768
+
+
+def test_flac_is_16_bit_mono(corpus):
+    info = soundfile.info(next(corpus.rglob("*.flac")))
+    assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
