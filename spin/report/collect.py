@@ -91,6 +91,7 @@ def collect(
         "seed": config.seed,
         "versions": versions,
         "config": report_config(config),
+        "units_by_part": quality.get("parts", {}),
     }
     histories = {
         system: {seed: list(read_jsonl(artifacts.asr_history(exp, system, seed))) for seed in config.asr.seeds}
@@ -210,7 +211,8 @@ def _units(units: dict, counts: dict[str, np.ndarray], spin_history: list[dict])
         if made[system].get("perplexity") is None:
             last = [record["perplexity"] for record in spin_history if record.get("perplexity") is not None][-1:]
             of_training = last[0] if system == "spin" and last else None
-            made[system]["perplexity"] = unit_map.perplexity(counts[system]) if system in counts else of_training
+            counted = unit_map.perplexity(counts[system]) if system in counts else None
+            made[system]["perplexity"] = of_training if counted is None else counted
     return made
 
 

@@ -81,7 +81,8 @@ def _cards(report: dict) -> str:
         scores = [report["asr"][system][part][method] for system in ("baseline", "spin")]
         for metric in (WER, CER):
             name = f"{metric.title}, {part}"
-            items.append(_card(metric, name, *(score[metric.key] for score in scores)))
+            p = report["gain"].get(part, {}).get(method, {}).get("p_value") if metric is WER else None
+            items.append(_card(metric, name, *(score[metric.key] for score in scores), p))
     for metric in UNIT_METRICS:
         if metric.key in ("abx_across", "pnmi"):
             items.append(
@@ -90,11 +91,11 @@ def _cards(report: dict) -> str:
     return f'<ul class="cards">{"".join(items)}</ul>'
 
 
-def _card(metric: Metric, name: str, before: float | None, after: float | None) -> str:
+def _card(metric: Metric, name: str, before: float | None, after: float | None, p: float | None = None) -> str:
     label = f'<span class="name">{_text(name[:1].upper() + name[1:])}</span>'
     if before is None and after is None:
         return f'<li>{label}<span class="values from">{metrics.NOT_MEASURED}</span></li>'
-    cell = tables.change_cell(metric, before, after)
+    cell = tables.change_cell(metric, before, after, p)
     start = metrics.number(before, metric.decimals)
     values = f'<span class="values"><span class="from">{_text(start)} \u2192</span> {_text(metric.show(after))}</span>'
     return f"<li>{label}{values}{_toned(cell, 'change')}</li>"

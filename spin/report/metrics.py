@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+SIGNIFICANT = 0.05  # the usual level of a test; the page names it
 NOT_MEASURED = "not measured"
 SPACE = "\u00a0"  # keeps a figure and its unit on one line
 MINUS = "\u2212"
@@ -45,8 +46,11 @@ UNIT_METRICS = (
         "abx_within", "ABX error, same speaker", 1, "%", LOWER, "How often a phone looks closer to another one than to itself."
     ),
     Metric("abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, with the two examples from different speakers."),
+    Metric("abx_units_within", "ABX error of the units, same speaker", 1, "%", LOWER, "As above, of the units by themselves."),
+    Metric("abx_units_across", "ABX error of the units, across speakers", 1, "%", LOWER, "As above, of the units by themselves."),
     Metric("bitrate", "bit rate", 1, "bit/s", NEITHER, "Information in the stream of units each second."),
     Metric("perplexity", "perplexity", 1, "", HIGHER, "How many of the K units are in real use; K when all are used alike."),
+    Metric("used_codes", "units ever used", 0, "", NEITHER, "Units that at least one frame has."),
 )
 SPEAKER_METRIC = Metric(
     "accuracy",

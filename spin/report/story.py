@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spin.report import metrics
+from spin.report.metrics import SIGNIFICANT
 
-SIGNIFICANT = 0.05  # the usual level; the page names it
 BETTER, WORSE, UNCLEAR, OPEN = "better", "worse", "unclear", "open"
 
 

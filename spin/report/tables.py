@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spin import artifacts
 from spin.report import metrics
-from spin.report.metrics import CER, SPEAKER_METRIC, UNIT_METRICS, WER, Metric
+from spin.report.metrics import CER, SIGNIFICANT, SPEAKER_METRIC, UNIT_METRICS, WER, Metric
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,12 @@ def systems(report: dict) -> list[str]:
     return [*artifacts.SYSTEMS, *sorted(set(found) - set(artifacts.SYSTEMS))]
 
 
-def change_cell(metric: Metric, before: float | None, after: float | None) -> Cell:
-    """Relative change in per cent, with a word for what it means."""
+def change_cell(metric: Metric, before: float | None, after: float | None, p: float | None = None) -> Cell:
+    """Relative change in per cent, with a word for what it means; `p` is of the test of this difference, where there was one."""
     text = metrics.signed(metrics.relative_change(before, after))
     quality = metrics.tone(metric, before, after)
+    if quality and p is not None and p >= SIGNIFICANT:
+        return Cell(f"{text}, may be chance")
     return Cell(f"{text}, {quality}" if quality else text, quality)
 
 
@@ -72,7 +74,8 @@ def _recognition_rows(
         if metric is WER:
             spans = [None if result is None else result["ci95"] for result in results]
             shown = [text if span is None else f"{text} [{span[0]:.1f}, {span[1]:.1f}]" for text, span in zip(shown, spans)]
-        change = change_cell(metric, values[names.index("baseline")], values[names.index("spin")])
+        tested = p if metric is WER else None
+        change = change_cell(metric, values[names.index("baseline")], values[names.index("spin")], tested)
         test = (metrics.p_value(p), f"{results[0]['words']:,}") if metric is WER else ("", "")
         rows.append(_cells(part, metrics.method_title(method), metric.key.upper(), *shown, change, *test))
     return rows
@@ -84,6 +87,8 @@ def unit_quality(report: dict) -> Table:
     header = ["measure", *[metrics.system_title(name) for name in names], "change", "what it says"]
     rows = []
     for metric in UNIT_METRICS:
+        if not any(metric.key in report["units"][name] for name in names):
+            continue  # a figure beyond the schema that this run does not have
         values = [report["units"][name].get(metric.key) for name in names]
         rows.append(_quality_row(metric, values, names, metric.meaning))
     speaker = [(report["speaker"].get(name) or {}).get(SPEAKER_METRIC.key) for name in names]

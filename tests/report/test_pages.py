@@ -142,6 +142,14 @@ def test_a_third_system_has_its_column(material):
     parsed(page_html.page(Material(report), [bars]))
 
 
+def test_a_difference_that_may_be_chance_is_not_called_better(material):
+    material.report["gain"]["test"]["hlg"]["p_value"] = 0.4
+    cells = [row[5] for row in tables.recognition(material.report).rows]
+    assert [cell.tone for cell in cells] == ["better", "better", "", "better"]
+    assert cells[2].text.endswith("may be chance")
+    assert page_html.page(Material(material.report), []).count("may be chance") == 3
+
+
 def test_cells_say_in_words_what_their_colour_says(material):
     rows = {row[0].text: row for row in tables.unit_quality(material.report).rows}
     assert rows["PNMI ↑"][3].tone == "better" and rows["PNMI ↑"][3].text.endswith("better")
