@@ -72,6 +72,7 @@ pip_install() { # ENVIRONMENT ARGUMENT...: output in .env-lock/pip.log, its end 
 clear_away() { # ENVIRONMENT: what this script made is deleted; what something else made is moved aside
   local folder=$root/$1 aside
   if [[ -d $folder/.spin ]]; then
+    log "$1: clearing the old one away"
     find "$folder/" -mindepth 1 -delete # the folder stays: it may be a link to a larger disk
   elif [[ -e $folder || -L $folder ]] && [[ ! -d $folder || -n $(ls -A "$folder/") ]]; then
     aside=$folder.aside-$(date +%Y%m%d-%H%M%S)
