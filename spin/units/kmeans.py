@@ -6,6 +6,7 @@ random order every epoch; memory is one batch and one sample for the starts, how
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
 from spin.runtime.seeding import generator, integer
 
-CENTRES = "centres"  # the safetensors key
+CENTRES, NOTES = "centres", "kmeans"  # the safetensors key, and the metadata key: layer and inertia as JSON
 BATCH_FRAMES = 10_240  # 205 s of speech, so that a batch mixes many utterances
 MIN_SAMPLE_FRAMES = 10_000
 SAMPLE_FRAMES_A_CENTRE = 10
@@ -149,8 +150,10 @@ def _inertia(model: MiniBatchKMeans, sample: np.ndarray) -> float:
 
 def save_kmeans(path: str | Path, model: KMeans, layer: int) -> None:
     """Writes the centres and, as text beside them, the layer and the inertia."""
+    # One key: safetensors writes several in an order that changes from run to run.
+    notes = json.dumps({"layer": layer, "inertia": model.inertia})
     with atomic_path(path) as temporary:
-        save_file({CENTRES: model.centres.contiguous()}, str(temporary), {"layer": str(layer), "inertia": repr(model.inertia)})
+        save_file({CENTRES: model.centres.contiguous()}, str(temporary), {NOTES: notes})
 
 
 def load_kmeans(path: str | Path) -> KMeans:
@@ -161,8 +164,9 @@ def load_kmeans(path: str | Path) -> KMeans:
     """
     try:
         with safe_open(str(path), framework="pt") as stream:
-            return KMeans(stream.get_tensor(CENTRES).float(), float((stream.metadata() or {}).get("inertia", "nan")))
-    except (OSError, SafetensorError, ValueError) as error:
+            inertia = json.loads(stream.metadata()[NOTES])["inertia"]
+            return KMeans(stream.get_tensor(CENTRES).float(), float(inertia))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             str(path), found=str(error), expected="k-means centres of stage 3", remedy="run stage 3 with --force"
         ) from error

@@ -88,7 +88,7 @@ def small_models(tmp_path_factory) -> tuple[Path, Path]:
 def make_context(small_models):
     """make_context(exp, corpus, section={key: value}) -> the Context of stage 3, with the Spin model in its place."""
 
-    def make(exp: Path, corpus: Path, **changes: dict) -> Context:
+    def make(exp: Path, corpus: Path, /, **changes: dict) -> Context:
         sections = {
             "encoder": EncoderConfig(source=str(small_models[0]), layer=3),
             "spin": SpinConfig(codebook_size=12, codebook_dim=8),

@@ -79,7 +79,8 @@ def test_jobs_shards_and_kills_change_nothing(tmp_path, small_corpus, make_conte
     # Two processes, other batches.
     other = make_context(tmp_path / "b", small_corpus, runtime={"nj": 2}, units={"batch_seconds": 3.0})
     extract_units(other)
-    assert products(other.exp) == expected
+    found = products(other.exp)
+    assert set(found) == set(expected) and [n for n in found if found[n] != expected[n]] == []
     # Killed in the second shard of a part, with one array half written, before anything else was made.
     records = artifacts.units_shards(whole.exp, "test")
     (records / "features-00000006-00000012.jsonl").unlink()
