@@ -89,16 +89,16 @@ class SpinTraining:
             for batch in loader:
                 step = progress.step
                 ends = step + 1 == settings.max_steps
-                logs = ends or (step + 1) % settings.log_every_steps == 0
+                validates = ends or (step + 1) % settings.valid_every_steps == 0
+                saves = validates or (step + 1) % settings.checkpoint_every_steps == 0
+                logs = saves or (step + 1) % settings.log_every_steps == 0
                 monitor.add(step, self.updater.update(batch.parts, step, with_statistics=logs), batch)
                 self.progress = progress = Progress(step + 1, batch.epoch, batch.index + 1)
                 stops = stop.asked(progress.step, self.updater.device, settings.log_every_steps)
-                validates = ends or progress.step % settings.valid_every_steps == 0
-                saves = ends or stops or validates or progress.step % settings.checkpoint_every_steps == 0
-                if logs or saves:
+                if logs or stops:
                     monitor.drain(loader.waited)  # before a checkpoint: it never holds what is not a number
                 score = self._validate() if validates else None
-                if saves:
+                if saves or stops:
                     self._save(score)
                 if stops:
                     get_logger("spin_training").warning("stopped at step %d by signal; a checkpoint is written", progress.step)

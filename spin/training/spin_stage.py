@@ -11,6 +11,7 @@ from spin.data.pair_cuts import PairCuts, scan_pair_cuts
 from spin.data.second_view import SecondView
 from spin.models.importers import load_encoder
 from spin.models.spin_model import SpinModel, save_model
+from spin.perturbation.warm_up import warm_up
 from spin.runtime.devices import device_name, prepare_cpu, resolve_device
 from spin.runtime.rejects import Rejects
 from spin.training import ranks
@@ -45,6 +46,7 @@ def train_spin(context) -> None:
             "Spin on %d utterances, %s x %d, %.1f M trained parameters", cuts.count, device_name(device), size, trained / 1e6
         )
         perturb = SecondView(config.seed, config.perturbation)
+        warm_up()  # compiled before the loader's workers are forked, so that they need not
         validation = Validation(
             valid_cuts(config, context.corpus) if rank == 0 else [], config.spin.codebook_size, config.encoder.official_padding
         )

@@ -50,7 +50,7 @@ class Updater:
         on_gpu = self.device.type == "cuda"
         self.optimiser = torch.optim.Adam(self.parameters, lr=0.0, weight_decay=settings.weight_decay, fused=on_gpu)
         self.encode = torch.compile(model.encoder) if settings.speed_up == "compile" else model.encoder
-        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and on_gpu)
+        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and multiplies_bf16(self.device))
         self._dtype = torch.bfloat16 if bf16 else None
 
     def update(self, parts: list[PairPart | None], step: int, with_statistics: bool = False) -> Update:
@@ -66,14 +66,15 @@ class Updater:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        result = self._gradients(parts, with_statistics)
+        result = self.gradients(parts, with_statistics)
         ranks.sum_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, settings.gradient_clip)
         self.optimiser.step()
         self.model.normalise_codebook()
         return Update(result.loss.detach(), norm.detach(), result.statistics, rate)
 
-    def _gradients(self, parts: list[PairPart | None], with_statistics: bool) -> SwappedPrediction:
+    def gradients(self, parts: list[PairPart | None], with_statistics: bool = False) -> SwappedPrediction:
+        """Leaves this rank's part of the gradient of the whole batch's loss in the parameters' grad."""
         if len(parts) == 1:
             result = self._loss(self.projections(parts[0]), with_statistics)
             result.loss.backward()
@@ -112,6 +113,13 @@ class Updater:
         with cast:
             hidden, frame_lengths = self.encode(waveforms, part.lengths, self.model.layer, self.official_padding)
         return self.model.head(valid_frames(hidden[-1], frame_lengths).float())
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16 products: newer GPUs (others emulate them), CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def valid_frames(hidden: Tensor, frame_lengths: Tensor) -> Tensor:

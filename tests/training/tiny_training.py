@@ -34,6 +34,7 @@ SETTINGS = SpinConfig(
     checkpoint_every_steps=3,
     log_every_steps=2,
     min_perplexity_share=0.0,
+    precision="float32",
     workers=0,
 )
 
