@@ -70,12 +70,18 @@ def synthesise(waveform, sample_rate: int, analysis: Analysis, parameters: Pertu
     return np.clip(waveform, -1.0, 1.0)
 
 
-def degenerate_case(analysis: Analysis, parameters: PerturbationParameters | None = None) -> str:
-    """Why a copy is not a full perturbation: the analysis' note, or a target F0 that had to be clamped; "" where it is one."""
+def degenerate_case(analysis: Analysis, parameters: PerturbationParameters | None = None, margin: float = 1.0) -> str:
+    """Why a copy is not a full perturbation, "" where it is one.
+
+    Args:
+        analysis: its note, if it has one, is the reason.
+        parameters: with them, a target F0 below `margin` times the lowest allowed is a reason too: it is clamped.
+        margin: see above.
+    """
     if analysis.note or parameters is None:
         return analysis.note
     _, pitch = _target(analysis, parameters)
-    return TARGET_TOO_LOW if pitch.min() < MIN_TARGET_IN_HZ else ""
+    return TARGET_TOO_LOW if pitch.min() < margin * MIN_TARGET_IN_HZ else ""
 
 
 def change_voice(waveform: np.ndarray, analysis: Analysis, parameters: PerturbationParameters) -> np.ndarray:

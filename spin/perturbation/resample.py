@@ -9,6 +9,10 @@ import scipy.fft
 from numba import njit
 
 DEPTH = 10  # samples that the sinc reaches on each side
+WIDTH = 24  # of a row of weights, the last four 0: whole vectors
+BLOCK, MARGIN = 16_384, 2_048  # of the low-pass, in samples
+HOP = BLOCK - 2 * MARGIN
+TOGETHER = 4  # blocks transformed at once: they share vectors and stay in the cache
 GRID = 512  # fractions of a sample with weights of their own, linear between them: exact to 5e-6
 
 
@@ -36,45 +40,56 @@ def resample(waveform: np.ndarray, ratio: float, num_samples: int) -> np.ndarray
 
 
 def low_pass(waveform: np.ndarray, share: float) -> np.ndarray:
-    """Zeroes everything above `share` of the Nyquist frequency, in one transform of the whole padded waveform."""
+    """Zeroes everything above `share` of the Nyquist frequency, in overlapping blocks.
+
+    The reference transforms the whole waveform at once; blocks side by side take a quarter of the time, and differ only in what a
+    brick wall's ringing carries farther than MARGIN samples, below 2e-4 of the energy right at the wall.
+    """
     samples = len(waveform)
-    size = scipy.fft.next_fast_len(samples + 2 * 1000, real=True)  # room, so that end and start do not meet
-    spectrum = scipy.fft.rfft(waveform, size)
-    spectrum[int(math.floor(share * size / 2)) :] = 0
-    return scipy.fft.irfft(spectrum, size, overwrite_x=True)[:samples]
+    count = -(-samples // HOP)
+    padded = np.zeros(count * HOP + 2 * MARGIN, dtype=np.float32)
+    padded[MARGIN : MARGIN + samples] = waveform
+    result = np.empty((count, HOP), dtype=np.float32)
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, BLOCK)[::HOP]
+    for first in range(0, count, TOGETHER):
+        spectrum = scipy.fft.rfft(blocks[first : first + TOGETHER], axis=1)
+        spectrum[:, int(math.floor(share * BLOCK / 2)) :] = 0
+        result[first : first + TOGETHER] = scipy.fft.irfft(spectrum, BLOCK, axis=1, overwrite_x=True)[:, MARGIN : MARGIN + HOP]
+    return result.reshape(-1)[:samples]
 
 
 def _taps() -> np.ndarray:
-    """(GRID + 1, 2 * DEPTH) float32: weights of the samples around a place whose fraction is k / GRID."""
+    """(GRID + 1, WIDTH) float32: weights of the samples around a place whose fraction is k / GRID."""
     fraction = np.arange(GRID + 1)[:, None] / GRID
     distance = fraction - np.arange(-DEPTH + 1, DEPTH + 1)[None, :]
     reach = DEPTH + np.where(distance >= 0.0, fraction, 1.0 - fraction)  # of the raised cosine, on either side
     taps = np.sinc(distance) * (0.5 + 0.5 * np.cos(np.pi * distance / reach))
-    return taps.astype(np.float32)
+    return np.pad(taps, ((0, 0), (0, WIDTH - 2 * DEPTH))).astype(np.float32)
 
 
 TAPS = _taps()
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _interpolate(wave, taps, ratio, result):
     """result[m] = wave at (m + 1/2) * ratio, by a sinc under a raised cosine of DEPTH samples a side."""
-    samples = len(wave)
+    samples, width = len(wave), taps.shape[1]  # a length unknown to the compiler: it then makes vector code of the inner loop
     for m in range(len(result)):
         place = (m + 0.5) * ratio - 0.5
-        base = int(math.floor(place))
-        if base < DEPTH - 1 or base >= samples - DEPTH:
+        if place < DEPTH - 1 or place >= samples - width + DEPTH - 1:
             result[m] = _at_edge(wave, place)
             continue
+        base = np.uint64(place)
         grid = (place - base) * GRID
-        row = int(grid)
+        row = np.uint64(grid)
         share = np.float32(grid - row)
-        first = base - DEPTH + 1
-        low = high = np.float32(0.0)
-        for k in range(2 * DEPTH):
-            low += wave[first + k] * taps[row, k]
-            high += wave[first + k] * taps[row + 1, k]
-        result[m] = low + share * (high - low)
+        low, high = taps[row], taps[row + np.uint64(1)]
+        first = base - np.uint64(DEPTH - 1)
+        some = wave[first : first + np.uint64(width)]
+        total = np.float32(0.0)
+        for k in range(width):
+            total += some[k] * (low[k] + share * (high[k] - low[k]))
+        result[m] = total
 
 
 @njit(nogil=True, cache=True)

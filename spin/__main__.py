@@ -1,0 +1,47 @@
+"""python -m spin COMMAND ...: what other programs call.
+
+Commands are looked up by name and imported when asked for; each main(argv) has its own --help.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from spin.errors import SpinError
+
+# command -> module:function of one argument, the words after the command
+COMMANDS = {
+    "units": "spin.units.cli:main",
+    "benchmark perturb": "spin.perturbation.benchmark:main",
+    "benchmark spin": "spin.training.benchmark:main",
+    "benchmark units": "spin.units.benchmark:main",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 1 for a SpinError (its message on standard error), 2 for wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    for size in (2, 1):
+        home = COMMANDS.get(" ".join(words[:size]))
+        if home is not None and len(words) >= size:
+            module, function = home.split(":")
+            try:
+                return getattr(importlib.import_module(module), function)(words[size:]) or 0
+            except SpinError as error:
+                print(error, file=sys.stderr)
+                return 1
+    print(f"python -m spin: found {' '.join(words[:2]) or 'no command'!r}\n{usage()}", file=sys.stderr)
+    return 2
+
+
+def usage() -> str:
+    """One line a command."""
+    return "\n".join(["usage: python -m spin COMMAND [--help] ...", "commands:", *(f"  {name}" for name in COMMANDS)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
