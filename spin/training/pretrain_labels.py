@@ -16,6 +16,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from spin import artifacts
+from spin.errors import DataError
 from spin.runtime.files import atomic_path
 from spin.runtime.seeding import integer
 
@@ -125,11 +126,14 @@ def make_labels(
 
 def read_utterances(corpus: Path, parts: tuple[str, ...], min_samples: int) -> list[Utterance]:
     """The utterances of the parts in the order of their manifests, those shorter than min_samples left out."""
-    from lhotse import load_manifest_lazy
+    from lhotse import CutSet
 
     found = []
     for part in parts:
-        for cut in load_manifest_lazy(artifacts.cuts(corpus, part)):
+        manifest = artifacts.cuts(corpus, part)
+        if not manifest.exists():
+            raise DataError(str(manifest), found="no such file", expected="a manifest of stage 0", remedy="run stage 0 with this --conf")
+        for cut in CutSet.from_jsonl_lazy(manifest):
             if cut.num_samples >= min_samples:
                 found.append(Utterance(cut.id, cut.supervisions[0].speaker, cut.recording.sources[0].source, cut.num_samples))
     return found

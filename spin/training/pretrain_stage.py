@@ -20,6 +20,7 @@ from spin.models.storage import save_encoder
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.logs import board
+from spin.runtime.provenance import commit
 from spin.runtime.seeding import seed_torch
 from spin.training.masked_prediction import MaskedPredictor
 from spin.training.pretrain_data import MaskedBatches
@@ -45,9 +46,16 @@ def pretrain(context) -> Path:
         labels = _labels(context, folder, utterances, encoder, iteration, device)
         encoder = _train(context, folder, utterances, labels, encoder, iteration, device)
     path = context.exp / "pretrain" / "encoder.safetensors"
-    save_encoder(path, encoder.cpu(), dtype=torch.float16)
+    save_encoder(path, encoder.cpu(), dtype="float16", notes=_notes(config, hours))
     context.log.info("pre-training done: %s (%.1f MB)", path, path.stat().st_size / 1e6)
     return path
+
+
+def _notes(config: Config, hours: float) -> dict[str, str]:
+    """Where the weights come from, for the file's metadata."""
+    settings = config.pretrain
+    plan = ", ".join(f"{steps} steps on {clusters} clusters" for steps, clusters in zip(settings.steps, settings.clusters))
+    return {"made_from": f"{config.corpus.kind} corpus, {hours:.1f} h; {plan}; seed {config.seed}", "commit": commit()}
 
 
 def _labels(context, folder: Path, utterances, encoder, iteration: int, device) -> Path:

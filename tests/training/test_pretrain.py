@@ -96,7 +96,7 @@ def test_loss_equals_a_slow_oracle():
 
 def test_everything_masked_is_no_division_by_nothing():
     model = MaskedPredictor(Encoder(SHAPE), clusters=3, unmasked_weight=1.0)
-    loss, _ = model(torch.randn(1, 2_000), torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5, dtype=torch.int64))
+    loss, _ = model(torch.randn(1, 2_000), torch.ones(1, 6, dtype=torch.bool), torch.zeros(1, 6, dtype=torch.int64))
     assert torch.isfinite(loss)
 
 
