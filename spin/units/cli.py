@@ -14,7 +14,7 @@ from lhotse import Recording
 from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 
 from spin import artifacts
-from spin.errors import DataError, SpinError
+from spin.errors import DataError
 from spin.models.spin_model import SpinModel, load_model
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import write_jsonl
@@ -33,19 +33,19 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Writes the units of every file, or, when one of them cannot be used, says why and writes nothing (status 1)."""
+    """Writes the units of every file; nothing at all when one of them cannot be used.
+
+    Raises:
+        SpinError: names the file or the model and what is wrong with it.
+    """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    try:
-        paths = [Path(name) for name in arguments.audio]
-        names = utterance_names(paths)
-        check_files(paths)
-        device = resolve_device(arguments.device)
-        prepare_cpu(torch.get_num_threads())
-        model = load_model(arguments.model).to(device)
-        count = write_jsonl(arguments.output, file_units(model, names, paths, device))
-    except SpinError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    paths = [Path(name) for name in arguments.audio]
+    names = utterance_names(paths)
+    check_files(paths)
+    device = resolve_device(arguments.device)
+    prepare_cpu(torch.get_num_threads())
+    model = load_model(arguments.model).to(device)
+    count = write_jsonl(arguments.output, file_units(model, names, paths, device))
     print(f"{arguments.output}: units of {count} file(s)")
 
 
