@@ -114,7 +114,7 @@ class _EpochCuts:
 def filled(batches: Iterable[CutSet], batch_seconds: float, epoch: int) -> Iterator[list[MonoCut]]:
     """Joins small batches (what is left in the buckets at the end of an epoch) until they are at least half full.
 
-    What then remains is left for the next epoch, with a line in the log; if it is all there is, it is a batch.
+    What then remains is left out of this epoch, with a line in the log of the first; if it is all there is, it is a batch.
 
     Raises:
         DataError: there is nothing at all.
@@ -133,9 +133,9 @@ def filled(batches: Iterable[CutSet], batch_seconds: float, epoch: int) -> Itera
         count += 1
     if held and count == 0:
         yield held
-    elif held:
-        get_logger("data").info("epoch %d: %d utterance(s) left over after %d batches", epoch, len(held), count)
-    elif count == 0:
+    elif held and epoch == 0:
+        get_logger("data").info("%d utterance(s) left over after %d batches, others in later epochs", len(held), count)
+    elif not held and count == 0:
         raise DataError(
             "Spin training data", found="no batch", expected="at least one utterance", remedy="run stages 0 and 1 again"
         )

@@ -138,6 +138,11 @@ class Monitor:
             for name, value in shown.items():
                 self.writer.add_scalar(f"valid/{name}", value, step)
 
+    def flush(self) -> None:
+        """Writes what TensorBoard holds in memory."""
+        if self.writer is not None:
+            self.writer.flush()
+
 
 def memory_in_gb(device: torch.device) -> float:
     """The most memory used so far: of the GPU, else of this process."""

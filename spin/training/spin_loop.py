@@ -68,7 +68,7 @@ class SpinTraining:
             self.settings.codebook_size, self.settings.min_perplexity_share, self.settings.collapse_patience
         )
         found = self._resume()
-        writer = board(tensorboard, self.progress.step) if self.leads else None
+        writer = board(tensorboard, self.progress.step + 1) if self.leads else None  # points count the updates made
         self.monitor = Monitor(writer, self.settings, cuts.count, config.corpus.max_bad_share)
         self.monitor.unchanged.update(found.get("unchanged", []))
         self.monitor.unreadable.update(found.get("unreadable", {}))
@@ -133,6 +133,7 @@ class SpinTraining:
     def _save(self, score: float | None) -> None:
         if not self.leads:
             return
+        self.monitor.flush()  # a kill after this point must not lose curves that will not be drawn again
         weights = dict(self.updater.model.named_parameters())
         state = {
             "trained": {name: weights[name].detach() for name in self.updater.names},

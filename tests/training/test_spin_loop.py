@@ -41,6 +41,12 @@ def _equal(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def _events(exp) -> EventAccumulator:
+    events = EventAccumulator(str(exp / "tensorboard"))
+    events.Reload()
+    return events
+
+
 def _in_a_process(function, *arguments) -> int:
     """Runs in a forked process; returns its exit code, negative for a signal."""
     process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
@@ -66,8 +72,7 @@ def test_history_checkpoints_and_tensorboard(unbroken):
     store = CheckpointStore(artifacts.spin_folder(exp) / "checkpoints")
     assert [path.name for path in store.paths()] == ["step-000000009.pt", "step-000000012.pt"]
     assert store.best_score() == pytest.approx(max(record["pnmi"] for record in history))
-    events = EventAccumulator(str(exp / "tensorboard"))
-    events.Reload()
+    events = _events(exp)
     wanted = {"loss", "learning_rate", "gradient_norm", "agreement", "code_perplexity", "probability_perplexity"}
     tags = set(events.Tags()["scalars"])
     assert {f"train/{name}" for name in wanted} <= tags
@@ -101,6 +106,8 @@ def test_killed_twice_and_resumed_ends_with_the_same_bits(corpus, unbroken, tmp_
     histories = [list(read_jsonl(artifacts.spin_history(folder))) for folder in (exp, tmp_path)]
     for expected, found in zip(*histories, strict=True):
         assert found["pnmi"] == expected["pnmi"] and found["perplexity"] == expected["perplexity"]
+    curves = [[(point.step, point.value) for point in _events(folder).Scalars("train/agreement")] for folder in (exp, tmp_path)]
+    assert curves[0] == curves[1]  # neither lost nor drawn twice
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
