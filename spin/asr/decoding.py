@@ -78,7 +78,7 @@ class GraphDecoder:
             scale: of the LM; default: the search's.
         """
         if scale is not None and scale != self.search_scale:
-            searched = lattices.scores
+            searched = lattices.scores.clone()  # the attribute is a view that an assignment writes through
             lattices.scores = searched + (scale - self.search_scale) * lattices.lm_scores
             best = k2.shortest_path(lattices, use_double_scores=True)
             lattices.scores = searched

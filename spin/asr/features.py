@@ -19,6 +19,7 @@ from spin.runtime import seeding
 
 BUCKETS = 10
 SMALL_SET = 200  # cuts; below this one bucket for each 20
+NO_BORDER = 1e9  # seconds: all cuts in the bucket below
 MAX_SHUFFLE_SEED = 2**31
 
 
@@ -155,7 +156,7 @@ def sample_batches(cuts: CutSet, count: int, batch_seconds: float, seed: int | N
         cuts,
         max_duration=batch_seconds,
         num_buckets=buckets if buckets > 1 else None,
-        duration_bins=None if buckets > 1 else [],
+        duration_bins=None if buckets > 1 else [NO_BORDER],
         shuffle=seed is not None,
         seed=0 if seed is None else seeding.integer("asr batches", seed) % MAX_SHUFFLE_SEED,
         world_size=1,

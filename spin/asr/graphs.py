@@ -53,14 +53,18 @@ def compose_graph(lang: Lang, grammar_fst: k2.Fsa) -> k2.Fsa:
     Its `aux_labels` are ragged (word ids of each arc) and its scores are those of the LM.
 
     Raises:
-        DataError: no word sequence is left, for example because lexicon and LM share no word.
+        DataError: lexicon and LM share no word.
     """
+    first, last = 2, len(lang.words) + 1  # ids of the words, between <UNK> and #0
+    if not ((grammar_fst.labels >= first) & (grammar_fst.labels <= last)).any():
+        raise DataError(
+            "L o G",
+            found="no word of the lexicon in the LM",
+            expected="words that both share",
+            cause="LM text of another language",
+        )
     lexicon = k2.arc_sort(lexicon_fst(lang, disambiguated=True))
     graph = k2.connect(k2.compose(lexicon, k2.arc_sort(grammar_fst)))
-    if graph.num_arcs == 0:
-        raise DataError(
-            "L o G", found="an empty graph", expected="a word that lexicon and LM share", cause="LM text of another language"
-        )
     graph = k2.connect(k2.determinize(graph))
     graph = _without_disambiguation(graph, lang)
     graph = k2.connect(k2.remove_epsilon(graph))

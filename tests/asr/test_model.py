@@ -1,0 +1,77 @@
+"""The CTC models: shapes, independence of padding and batch, augmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spin.asr.augment import spec_augment
+from spin.asr.features import FeatureStatistics
+from spin.asr.model import CtcModel, load_weights, output_frames
+from spin.config import AsrConfig
+from spin.errors import CheckpointError, ConfigError
+
+STATISTICS = FeatureStatistics(np.linspace(-1, 1, 6, dtype=np.float32), np.full(6, 2.0, dtype=np.float32))
+KINDS = ("conv", "blstm")
+
+
+def make(kind: str, subsampling: int = 1) -> CtcModel:
+    torch.manual_seed(0)
+    config = AsrConfig(model=kind, hidden=8, layers=2, dropout=0.1, subsampling=subsampling)
+    return CtcModel(config, STATISTICS, 5).eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("subsampling", [1, 3])
+def test_padding_and_batch_change_nothing(kind, subsampling):
+    model = make(kind, subsampling)
+    features = torch.randn(3, 20, 6)
+    lengths = torch.tensor([20, 11, 1])
+    log_probs, frames = model(features, lengths)
+    assert log_probs.shape == (3, output_frames(20, subsampling), 5)
+    assert frames.tolist() == [output_frames(length, subsampling) for length in (20, 11, 1)]
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(log_probs.shape[:2]))
+    for row, length in enumerate(lengths.tolist()):
+        alone, _ = model(features[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(log_probs[row, : frames[row]], alone[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_normalised(kind):
+    model = make(kind)
+    features = torch.randn(1, 7, 6)
+    other = CtcModel(AsrConfig(model=kind, hidden=8, layers=2), FeatureStatistics(np.zeros(6), np.ones(6)), 5).eval()
+    weights = {**model.state_dict(), "mean": other.mean, "scale": other.scale}
+    load_weights(other, weights, "other")
+    normalised = (features - torch.from_numpy(STATISTICS.mean)) / torch.from_numpy(STATISTICS.deviation)
+    lengths = torch.tensor([7])
+    torch.testing.assert_close(model(features, lengths)[0], other(normalised, lengths)[0])
+
+
+def test_unknown_kind_and_foreign_weights_are_errors():
+    with pytest.raises(ConfigError, match="asr.model"):
+        make("transformer")
+    with pytest.raises(CheckpointError, match="elsewhere"):
+        load_weights(make("conv"), make("blstm").state_dict(), "elsewhere")
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 5))
+def test_spec_augment_masks_whole_spans_and_repeats(frames, dimensions, seed):
+    features = np.ones((frames, dimensions), dtype=np.float32)
+    fill = np.full(dimensions, 7.0, dtype=np.float32)
+    masked = spec_augment(features.copy(), fill, seed, 3, "u1")
+    assert set(np.unique(masked)) <= {1.0, 7.0}
+    rows, columns = (masked == 7).all(axis=1), (masked == 7).all(axis=0)
+    assert ((masked == 7) == (rows[:, None] | columns[None, :])).all()
+    assert rows.mean() <= 0.5 or not columns.size or columns.all()
+    assert np.array_equal(masked, spec_augment(features.copy(), fill, seed, 3, "u1"))
+
+
+def test_spec_augment_depends_on_seed_epoch_and_utterance():
+    fill = np.full(40, 7.0, dtype=np.float32)
+    keys = [(0, 0, "a"), (1, 0, "a"), (0, 1, "a"), (0, 0, "b")]
+    results = [spec_augment(np.ones((300, 40), dtype=np.float32), fill, *key).tobytes() for key in keys]
+    assert len(set(results)) == 4
