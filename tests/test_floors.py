@@ -19,7 +19,7 @@ FLOORS = {
     "perturbation": 1,
     "models": 1,
     "data": 2,
-    "training": 3,
+    "training": 4,  # above units: the validation of Spin measures PNMI
     "units": 3,
     "asr": 3,
     "report": 4,
@@ -109,5 +109,9 @@ def test_an_unknown_attribute_is_an_attribute_error():
 
 
 def test_no_parselmouth_at_run_time():
+    """Praat is GPL: an oracle of the tests, and what the benchmark compares with where the user has installed it."""
+    benchmark = REPOSITORY / "spin" / "perturbation" / "benchmark.py"
     for path in [*SOURCES, *(REPOSITORY / "local").glob("*.py")]:
+        if path == benchmark:
+            continue
         assert not any(is_or_is_below(module, "parselmouth") for module in imports(path)), path

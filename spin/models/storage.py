@@ -1,4 +1,4 @@
-"""Our own files: one safetensors file, its configuration as JSON in the file's metadata."""
+"""Our own files: one safetensors file, everything but the weights as JSON under one key of its metadata."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from spin.runtime.files import atomic_path
 
 ENCODER = "spin encoder 1"
 MODEL = "spin model 1"
+METADATA = "spin"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -40,7 +41,8 @@ def write(path: str | Path, state: dict[str, Tensor], metadata: dict[str, str], 
     if broken:
         raise CheckpointError(str(path), found=f"{broken!r} is infinite or no number as {dtype}", expected="finite weights")
     with atomic_path(path) as temporary:
-        save_file(weights, str(temporary), metadata={**(notes or {}), **metadata})
+        # One key: safetensors writes several in an order that changes from run to run, and equal models shall be equal files.
+        save_file(weights, str(temporary), metadata={METADATA: json.dumps({**(notes or {}), **metadata}, sort_keys=True)})
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -49,7 +51,8 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: damaged, another kind, or of a later version.
     """
-    state, metadata = read_safetensors(path)
+    state, written = read_safetensors(path)
+    metadata = read_json_entry(path, written, METADATA) if METADATA in written else {}
     found = metadata.get("format", "")
     if found == kind:
         return state, metadata

@@ -41,7 +41,7 @@ class Utterance:
         Raises:
             one of UNREADABLE.
         """
-        recording = Recording.from_dict(self.recording)
+        recording = Recording.from_dict(dict(self.recording))  # from_dict empties what it is given
         audio = recording.load_audio(channels=self.channel, offset=self.start, duration=self.duration)
         return audio[0], recording.sampling_rate
 

@@ -19,7 +19,7 @@ TRAIN_SHARE = 0.75
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Accuracy and chance in percent (NaN where no probe could be made), and the sizes they come from."""
+    """Accuracy and chance as shares from 0 to 1 (NaN where no probe could be made), and the sizes they come from."""
 
     accuracy: float
     chance: float
@@ -74,8 +74,8 @@ def probe_speakers(features: np.ndarray, names: Sequence[str], speakers: Sequenc
     seen = Counter(targets[train].tolist())
     commonest = min(seen, key=lambda speaker: (-seen[speaker], speaker))
     return ProbeResult(
-        accuracy=100 * float(np.mean(found == targets[test])),
-        chance=100 * float(np.mean(targets[test] == commonest)),
+        accuracy=float(np.mean(found == targets[test])),
+        chance=float(np.mean(targets[test] == commonest)),
         speakers=count,
         train_utterances=len(train),
         test_utterances=len(test),

@@ -159,11 +159,11 @@ def test_bad_folders(tmp_path, small_encoder):
 
 def test_our_own_files_of_another_version(tmp_path, small_encoder):
     path = tmp_path / "e.safetensors"
-    save_file({"x": torch.zeros(1)}, path, metadata={"format": "spin encoder 9"})
+    save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps({"format": "spin encoder 9"})})
     assert "spin encoder 9" in error_of(path)
-    save_file({"x": torch.zeros(1)}, path, metadata={"format": "spin encoder 1", "shape": "{"})
+    save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps({"format": "spin encoder 1", "shape": "{"})})
     assert "'shape'" in error_of(path)
-    save_file({"x": torch.zeros(1)}, path, metadata={"format": "spin model 1", "config": "{}"})
+    save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps({"format": "spin model 1", "config": "{}"})})
     assert "'encoder'" in error_of(path, load_model)
 
 

@@ -62,7 +62,7 @@ def test_contract(tmp_path, small_corpus, small_models, make_context):
         for name in ("abx_within", "abx_across", "abx_units_within", "abx_units_across"):
             assert 0 <= figures[name] <= 100
         assert figures["bitrate"] > 0 and 1 <= figures["perplexity"] <= 12 and 1 <= figures["used_codes"] <= 12
-    assert 0 <= quality["speaker"]["spin"]["accuracy"] <= 100 and 0 < quality["speaker"]["chance"] < 100
+    assert 0 <= quality["speaker"]["spin"]["accuracy"] <= 1 and 0 < quality["speaker"]["chance"] < 1
     with np.load(artifacts.unit_phone_counts(exp), allow_pickle=False) as content:
         assert content["phones"].tolist() == ["SIL", "IY", "AA", "M", "S"]
         frames = sum(len(line["units"]) for line in read_jsonl(artifacts.units_lines(exp, "spin", "test")))
