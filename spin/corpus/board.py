@@ -126,6 +126,6 @@ def _show_numbers(writer, part: str, summary: PartSummary) -> None:
 
 
 def _some(path: Path, seed: int, count: int) -> list[MonoCut]:
-    """Utterances drawn from the first thousand of a manifest, the same for the same seed."""
+    """Utterances drawn from the first thousand of a manifest, the same for the same seed; those with phones first."""
     first = itertools.islice(CutSet.from_jsonl_lazy(path), 1000)
-    return sorted(first, key=lambda cut: integer(seed, "heard", cut.id))[:count]
+    return sorted(first, key=lambda cut: (not cut.supervisions[0].alignment, integer(seed, "heard", cut.id)))[:count]

@@ -9,7 +9,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spin import artifacts
-from spin.corpus.board import parts_table, show_corpus, speaker_figure, spectrogram_in_db
+from spin.corpus.alignment import write_tsv
+from spin.corpus.board import _some, parts_table, show_corpus, speaker_figure, spectrogram_in_db
 from spin.corpus.prepare import prepare_data
 from spin.corpus.validate import PartSummary, check_part
 
@@ -30,6 +31,14 @@ def test_log_holds_numbers_sound_and_pictures_once(small_corpus: Path, make_cont
     assert events.Scalars("speakers/train")[0].value == 2
     assert len(tags["audio"]) == 4 and set(tags["images"]) == {*tags["audio"], "speakers"}
     assert b"| train | 5 | 0.00 | 2 | 1.0 | 0 |" in events.Tensors("parts/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_utterances_with_phones_are_shown_first(small_corpus: Path, make_context, no_pictures, tmp_path: Path):
+    write_tsv(tmp_path / "a.tsv", [(identity, ["SIL"] * 100) for identity in ("103-1240-0002", "1034-7-0001")])
+    context = make_context(small_corpus, alignment="tsv", alignment_tsv=str(tmp_path / "a.tsv"))
+    prepare_data(context)
+    shown = _some(artifacts.cuts(context.corpus, "train"), seed=0, count=3)
+    assert {cut.id for cut in shown[:2]} == {"103-1240-0002", "1034-7-0001"}
 
 
 def test_table_by_hand():
