@@ -46,6 +46,7 @@ NO_EFFECT = (
     "spin.log_every_steps",
     "spin.checkpoint_every_steps",
     "asr.log_every_steps",
+    "asr.feature_cache_in_mib",
     "asr.checkpoint_every_steps",
 )
 FIRST_EXPERIMENT_STAGE = 2
