@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 from numba import njit
 
-from spin.perturbation.peaks import KERNEL, MAX_CANDIDATES, find_candidates
+from spin.perturbation.peaks import KERNELS, MAX_CANDIDATES, find_candidates
 
 SILENCE_THRESHOLD = 0.03  # of a frame's peak, relative to the recording's
 VOICING_THRESHOLD = 0.45
@@ -82,7 +82,7 @@ def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling:
         part = slice(first, first + BATCH)
         correlations = _autocorrelations(waveform, middles[part], frames, intensities[part])
         limits = (float(sample_rate), float(floor), frames.max_lag, 0.5 * VOICING_THRESHOLD, OCTAVE_COST)
-        find_candidates(correlations, KERNEL, *limits, frequencies[part], strengths[part], counts[part])
+        find_candidates(correlations, KERNELS, *limits, frequencies[part], strengths[part], counts[part])
     intensities = np.minimum(intensities / peak, 1.0)
     pitch = _best_path(frequencies, strengths, counts, intensities, float(ceiling), step)
     return Contour(pitch.astype(np.float32), frames.start, step)

@@ -2,7 +2,7 @@
 
 The idea and the floor are De Looze and Hirst's (2008, "Detecting changes in key and range for the automatic modelling and coding
 of intonation"): 0.75 times the first quartile. Their ceiling, 1.5 times the third quartile, cuts lively speech off. On 140
-utterances of 28 LibriSpeech speakers, against Praat in the published ranges (75 to 250 Hz for low voices, 100 to 600 for high ones):
+utterances of 28 LibriSpeech speakers, against Praat in the published ranges (75 to 250 Hz and 100 to 600 Hz):
 
 | range | frames off by more than 20 % | octave jumps in 1000 frames | largest error of an utterance's median |
 |---|---|---|---|
