@@ -1,8 +1,7 @@
 """How every stage starts and ends: options, configuration, lock, the done mark, the reason for doing it again, the summary line.
 
-A stage's done mark says what it was made from: the configuration keys that matter to it and the run of the stage before it.
-When either differs, the stage is done again and the log says why. Nothing here imports torch, so that skipping takes a fraction
-of a second.
+A stage is skipped while its done mark fits (spin/runtime/upkeep.py), else done again, and the log says why. Nothing here imports
+torch, so that skipping takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -22,34 +21,13 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.config import Config
-from spin.errors import DataError, SpinError
+from spin.errors import SpinError
 from spin.runtime.files import read_json, sweep, write_json, write_text
 from spin.runtime.locks import folder_lock
 from spin.runtime.logs import FORMAT, get_logger
 from spin.runtime.provenance import commit
-from spin.runtime.settings import config_dict, dump_config, load_config
-
-# The configuration that a stage's product depends on: sections or single keys, less those that change no result.
-DEPENDS = {
-    0: ("corpus",),
-    1: ("perturbation",),
-    2: ("seed", "encoder", "spin"),
-    3: ("units",),
-    4: ("asr",),
-    5: ("decoding", "name"),
-}
-NO_EFFECT = (
-    "corpus.data_dir",
-    "corpus.download",
-    "perturbation.tensorboard_pairs",
-    "spin.workers",
-    "spin.log_every_steps",
-    "spin.checkpoint_every_steps",
-    "asr.log_every_steps",
-    "asr.feature_cache_in_mib",
-    "asr.checkpoint_every_steps",
-)
-FIRST_EXPERIMENT_STAGE = 2
+from spin.runtime.settings import dump_config, load_config
+from spin.runtime.upkeep import check_before, difference, made_from, mark_folder, why_again
 
 
 @dataclass(frozen=True)
@@ -126,7 +104,7 @@ def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
 
 
 def _run_alone(stage: int, context: Context, work: str) -> None:
-    folder = _folder(stage, context.exp, context.corpus)
+    folder = mark_folder(stage, context.exp, context.corpus)
     check_before(stage, context.config, context.exp, context.corpus)
     reason = "--force" if context.force else why_again(stage, context.config, context.exp, context.corpus)
     name = f"stage {stage} ({artifacts.STAGES[stage]})"
@@ -146,40 +124,6 @@ def _run_alone(stage: int, context: Context, work: str) -> None:
     context.log.info("%s done in %.1f s; TensorBoard log: %s", name, seconds, context.tensorboard)
 
 
-def why_again(stage: int, config: Config, exp: Path, corpus: Path) -> str | None:
-    """None when the stage is done and up to date, else the reason to do it."""
-    path = artifacts.done_mark(_folder(stage, exp, corpus), stage)
-    if not path.exists():
-        return "not done yet"
-    mark = read_json(path)
-    return _difference(mark["made_from"], made_from(stage, config, exp, corpus))
-
-
-def made_from(stage: int, config: Config, exp: Path, corpus: Path) -> dict:
-    """What a stage's product depends on: flat configuration keys and the run of the stage before."""
-    flat = _flatten(config_dict(config))
-    wanted = DEPENDS[stage]
-    keys = {key: value for key, value in flat.items() if key.split(".")[0] in wanted and key not in NO_EFFECT}
-    before = None
-    if stage > 0:
-        path = artifacts.done_mark(_folder(stage - 1, exp, corpus), stage - 1)
-        before = read_json(path)["run"] if path.exists() else None
-    return {"config": keys, "before": before}
-
-
-def check_before(stage: int, config: Config, exp: Path, corpus: Path) -> None:
-    """Raises DataError when a stage before this one is missing or was made from something else."""
-    for earlier in range(stage):
-        reason = why_again(earlier, config, exp, corpus)
-        if reason is not None:
-            raise DataError(
-                f"stage {stage} ({artifacts.STAGES[stage]})",
-                found=f"stage {earlier} ({artifacts.STAGES[earlier]}): {reason}",
-                expected="every stage before it done with this configuration",
-                remedy=f"./run.sh --stage {earlier} --stop-stage {stage} with the same --conf, --set and --exp-dir",
-            )
-
-
 def canonical_command(arguments: argparse.Namespace) -> str:
     """The command that makes the whole report; what changes no result (folders of products, jobs, devices) is left out."""
     words = ["./run.sh", "--conf", arguments.conf]
@@ -191,33 +135,9 @@ def canonical_command(arguments: argparse.Namespace) -> str:
     return " ".join(shlex.quote(word) for word in [*words, "--stage", "0", "--stop-stage", str(artifacts.LAST_STAGE)])
 
 
-def _folder(stage: int, exp: Path, corpus: Path) -> Path:
-    return exp if stage >= FIRST_EXPERIMENT_STAGE else corpus
-
-
 def _load(work: str):
     module, function = work.split(":")
     return getattr(importlib.import_module(module), function)
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _difference(old: dict, new: dict) -> str | None:
-    missing = object()
-    for key in sorted(set(old["config"]) | set(new["config"])):
-        before, now = old["config"].get(key, missing), new["config"].get(key, missing)
-        if before is missing or now is missing or before != now:
-            shown = ["not set" if value is missing else repr(value) for value in (before, now)]
-            return f"{key} changed from {shown[0]} to {shown[1]}"
-    return None if old["before"] == new["before"] else "the stage before it was done again"
 
 
 def _prepare(stage: int, context: Context, folder: Path) -> None:
@@ -227,7 +147,7 @@ def _prepare(stage: int, context: Context, folder: Path) -> None:
     sweep(folder)
     if started.exists() and not context.force:
         note = read_json(started)
-        if _difference(note["made_from"], now) is None:
+        if difference(note["made_from"], now) is None:
             context.log.info("an earlier run of this stage was cut off: going on from what it left")
             return
     mark.unlink(missing_ok=True)
@@ -249,9 +169,19 @@ def _finish(stage: int, context: Context, folder: Path, seconds: float) -> None:
             "finished": datetime.datetime.now().isoformat(timespec="seconds"),
             "commit": commit(),
             "tensorboard": str(context.tensorboard),
+            "device": _device(context.config),
         },
     )
     artifacts.started_mark(folder, stage).unlink(missing_ok=True)
+
+
+def _device(config: Config) -> str:
+    """What the stage computed on; a stage that did not load torch used the CPU."""
+    if "torch" not in sys.modules:
+        return "cpu"
+    from spin.runtime.devices import device_name, resolve_device
+
+    return device_name(resolve_device(config.runtime.device))
 
 
 def _keep_log(stage: int, context: Context) -> None:

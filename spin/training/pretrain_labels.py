@@ -132,7 +132,7 @@ def read_utterances(corpus: Path, parts: tuple[str, ...], min_samples: int) -> l
     for part in parts:
         manifest = artifacts.cuts(corpus, part)
         if not manifest.exists():
-            raise DataError(str(manifest), found="no such file", expected="a manifest of stage 0", remedy="run stage 0 with this --conf")
+            raise DataError(str(manifest), found="no such file", expected="a manifest of stage 0", remedy="run stage 0")
         for cut in CutSet.from_jsonl_lazy(manifest):
             if cut.num_samples >= min_samples:
                 found.append(Utterance(cut.id, cut.supervisions[0].speaker, cut.recording.sources[0].source, cut.num_samples))

@@ -1,0 +1,96 @@
+"""Whether a stage's product is up to date: what it was made from, and what differs now.
+
+A stage's done mark says what it was made from: the configuration keys that matter to it and the run of the stage before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spin import artifacts
+from spin.config import Config
+from spin.errors import DataError
+from spin.runtime.files import read_json
+from spin.runtime.settings import config_dict
+
+# The configuration that a stage's product depends on: sections or single keys, less those that change no result.
+DEPENDS = {
+    0: ("corpus",),
+    1: ("perturbation",),
+    2: ("seed", "encoder", "spin"),
+    3: ("units",),
+    4: ("asr",),
+    5: ("decoding", "name"),
+}
+NO_EFFECT = (
+    "corpus.data_dir",
+    "corpus.download",
+    "perturbation.tensorboard_pairs",
+    "spin.workers",
+    "spin.log_every_steps",
+    "spin.checkpoint_every_steps",
+    "asr.log_every_steps",
+    "asr.feature_cache_in_mib",
+    "asr.checkpoint_every_steps",
+)
+FIRST_EXPERIMENT_STAGE = 2
+
+
+def mark_folder(stage: int, exp: Path, corpus: Path) -> Path:
+    """Stages 0 and 1 belong to the corpus, the others to the experiment."""
+    return exp if stage >= FIRST_EXPERIMENT_STAGE else corpus
+
+
+def why_again(stage: int, config: Config, exp: Path, corpus: Path) -> str | None:
+    """None when the stage is done and up to date, else the reason to do it."""
+    path = artifacts.done_mark(mark_folder(stage, exp, corpus), stage)
+    if not path.exists():
+        return "not done yet"
+    mark = read_json(path)
+    return difference(mark["made_from"], made_from(stage, config, exp, corpus))
+
+
+def made_from(stage: int, config: Config, exp: Path, corpus: Path) -> dict:
+    """What a stage's product depends on: flat configuration keys and the run of the stage before."""
+    flat = _flatten(config_dict(config))
+    wanted = DEPENDS[stage]
+    keys = {key: value for key, value in flat.items() if key.split(".")[0] in wanted and key not in NO_EFFECT}
+    before = None
+    if stage > 0:
+        path = artifacts.done_mark(mark_folder(stage - 1, exp, corpus), stage - 1)
+        before = read_json(path)["run"] if path.exists() else None
+    return {"config": keys, "before": before}
+
+
+def check_before(stage: int, config: Config, exp: Path, corpus: Path) -> None:
+    """Raises DataError when a stage before this one is missing or was made from something else."""
+    for earlier in range(stage):
+        reason = why_again(earlier, config, exp, corpus)
+        if reason is not None:
+            raise DataError(
+                f"stage {stage} ({artifacts.STAGES[stage]})",
+                found=f"stage {earlier} ({artifacts.STAGES[earlier]}): {reason}",
+                expected="every stage before it done with this configuration",
+                remedy=f"./run.sh --stage {earlier} --stop-stage {stage} with the same --conf, --set and --exp-dir",
+            )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def difference(old: dict, new: dict) -> str | None:
+    """The first thing in which two answers of made_from differ, in words; None when they do not."""
+    missing = object()
+    for key in sorted(set(old["config"]) | set(new["config"])):
+        before, now = old["config"].get(key, missing), new["config"].get(key, missing)
+        if before is missing or now is missing or before != now:
+            shown = ["not set" if value is missing else repr(value) for value in (before, now)]
+            return f"{key} changed from {shown[0]} to {shown[1]}"
+    return None if old["before"] == new["before"] else "the stage before it was done again"
