@@ -1,4 +1,4 @@
-"""The whole recipe in the very small setting, killed in every stage, run twice, single stages again. Minutes: `pytest -m slow`."""
+"""The whole recipe in the very small setting: killed in every stage, run twice, single stages again (pytest -m slow)."""
 
 from __future__ import annotations
 
