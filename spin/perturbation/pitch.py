@@ -93,7 +93,7 @@ def _lay_frames(samples: int, sample_rate: float, floor: float, step: float) -> 
     half_window = int(window * sample_rate) // 2 - 1
     if duration < window or half_window < 8:
         return None
-    count = int((duration - window) / step + 1e-9) + 1
+    count = int((duration - window) / step) + 1
     start = 0.5 * duration - 0.5 * (count - 1) * step
     length = 2 * half_window
     max_lag = min(int(length / PERIODS_IN_WINDOW) + 2, length)

@@ -97,7 +97,7 @@ def _run(context: Context, chunks: list[_Chunk], nj: int) -> None:
     todo = [chunk for chunk in chunks if not chunk.records.exists()]
     log, begun, told = context.log, time.monotonic(), time.monotonic()
     seconds = 0.0
-    for done, (chunk, spent) in enumerate(zip(todo, map_parts(_analyse_chunk, todo, nj)), start=1):
+    for done, (chunk, spent) in enumerate(zip(todo, map_parts(_analyse_chunk, todo, nj), strict=True), start=1):
         seconds += spent
         if time.monotonic() - told > 10.0 or done == len(todo):
             told = time.monotonic()

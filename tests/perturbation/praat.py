@@ -37,7 +37,7 @@ def change_gender(waveform: np.ndarray, rate: int, pitch, parameters: Perturbati
 
 
 def draw_without_quirks(waveform: np.ndarray, rate: int, index: int) -> tuple[Analysis, PerturbationParameters] | None:
-    """An analysis in the utterance's own range, and parameters with which no shifted F0 reaches the ceiling, nor a target zero."""
+    """An analysis in the utterance's own range, and parameters with which no F0 * R reaches the ceiling and no target zero."""
     found = estimate_pitch_range([waveform], rate)
     analysis = analyse(waveform, rate, found)
     for epoch in range(100):
