@@ -60,10 +60,14 @@ def prepare_data(context: Context) -> None:
 def corpus_parts(config: CorpusConfig) -> tuple[str, ...]:
     """The parts of all roles, each once, in the order of the roles.
 
+    A corpus for pre-training alone has parts in spin_train and in no other role.
+
     Raises:
         ConfigError: a role without parts, or a part that is not a plain folder name.
     """
     roles = {"spin_train": config.spin_train, "asr_train": config.asr_train, "valid": config.valid, "test": config.test}
+    if not (config.asr_train or config.valid or config.test):
+        roles = {"spin_train": config.spin_train}
     for role, parts in roles.items():
         bad = [part for part in parts if not part or "/" in part or part.startswith(".") or part.endswith("_pitch")]
         if not parts or bad:
@@ -164,6 +168,9 @@ def _check_aligned(config: CorpusConfig, summaries: dict[str, PartSummary]) -> N
 
 
 def _write_words(config: CorpusConfig, corpus: Path, summaries: dict[str, PartSummary], log: logging.Logger) -> None:
+    if not config.asr_train:
+        log.info("no part teaches a recogniser: no LM text and no lexicon")
+        return
     words = set().union(*(summary.words for summary in summaries.values()))
     if config.lm_text is None and config.kind == "generated":  # its LM text was generated with it
         sentences = read_sentences(artifacts.lm_text(corpus), log)
