@@ -18,6 +18,8 @@ from spin.runtime.workers import map_parts
 
 UNREADABLE = (OSError, ValueError, soundfile.SoundFileError, AudioLoadingError, DurationMismatchError)
 
+FORK = "fork"  # no thread runs yet when stage 1 splits its work, and forked workers need not import and compile again
+
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
@@ -63,7 +65,7 @@ def speaker_ranges(
     ranges = {record["speaker"]: PitchRange(record["floor"], record["ceiling"], record["median"]) for record in read_jsonl(kept)}
     todo = [name for name in sorted(by_speaker) if name not in ranges]
     jobs = [(spread(by_speaker[name], config.range_seconds), config) for name in todo]
-    for name, found in zip(todo, map_parts(_estimate, jobs, nj), strict=True):
+    for name, found in zip(todo, map_parts(_estimate, jobs, nj, FORK), strict=True):
         append_jsonl(kept, {"speaker": name, **dataclasses.asdict(found)})
         ranges[name] = found
     return {name: ranges[name] for name in sorted(by_speaker)}, len(todo)

@@ -20,7 +20,7 @@ from spin.perturbation.analysis import EMPTY, analyse
 from spin.perturbation.board import show_perturbation
 from spin.perturbation.packed import PackedWriter
 from spin.perturbation.pitch_range import PitchRange
-from spin.perturbation.speakers import UNREADABLE, Utterance, speaker_ranges
+from spin.perturbation.speakers import FORK, UNREADABLE, Utterance, speaker_ranges
 from spin.perturbation.storage import store_analysis, with_fields
 from spin.perturbation.warm_up import warm_up
 from spin.runtime.files import atomic_path, read_jsonl, sweep, write_json, write_jsonl
@@ -49,7 +49,7 @@ def analyse_pitch(context: Context) -> None:
     """
     config, log, nj = context.config, context.log, context.config.runtime.nj
     parts = {part: list(map(Utterance.of, read_cuts(context.corpus, part))) for part in config.corpus.spin_train}
-    warm_up()  # the workers find the compiled code in the cache
+    warm_up()  # the workers inherit the compiled code
     begun = time.monotonic()
     kept = artifacts.speaker_pitch_lines(context.corpus)
     ranges, new = speaker_ranges([item for part in parts.values() for item in part], config.perturbation, kept, nj)
@@ -97,7 +97,7 @@ def _run(context: Context, chunks: list[_Chunk], nj: int) -> None:
     todo = [chunk for chunk in chunks if not chunk.records.exists()]
     log, begun, told = context.log, time.monotonic(), time.monotonic()
     seconds = 0.0
-    for done, (chunk, spent) in enumerate(zip(todo, map_parts(_analyse_chunk, todo, nj), strict=True), start=1):
+    for done, (chunk, spent) in enumerate(zip(todo, map_parts(_analyse_chunk, todo, nj, FORK), strict=True), start=1):
         seconds += spent
         if time.monotonic() - told > 10.0 or done == len(todo):
             told = time.monotonic()

@@ -13,6 +13,8 @@ from spin.errors import DataError
 from spin.perturbation.analysis import Analysis
 from spin.perturbation.packed import PackedWriter
 
+PULSE_GRID = 2.0**20  # parts of a sample that pulses are stored in: finer than 1e-6, and the zeros after that compress
+
 
 def store_analysis(writer: PackedWriter, key: str, analysis: Analysis, start_sample: int = 0) -> dict:
     """Writes the arrays and returns the custom fields as plain values, ready for JSON.
@@ -27,7 +29,7 @@ def store_analysis(writer: PackedWriter, key: str, analysis: Analysis, start_sam
     pitch = writer.store_array(
         key, analysis.pitch.astype(np.float32), frame_shift=analysis.step, temporal_dim=0, start=offset + analysis.start
     )
-    pulses = writer.store_array(key, analysis.pulses.astype(np.float64) + start_sample)
+    pulses = writer.store_array(key, np.round(analysis.pulses * PULSE_GRID) / PULSE_GRID + start_sample)
     return {
         artifacts.PITCH_FIELD: pitch.to_dict(),
         artifacts.PULSES_FIELD: pulses.to_dict(),
