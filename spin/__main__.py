@@ -14,7 +14,6 @@ from spin.errors import SpinError
 COMMANDS = {
     "units": "spin.units.cli:main",
     "benchmark perturb": "spin.perturbation.benchmark:main",
-    "benchmark spin": "spin.training.benchmark:main",
     "benchmark units": "spin.units.benchmark:main",
 }
 
