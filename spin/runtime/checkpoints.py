@@ -32,7 +32,10 @@ class CheckpointStore:
         sweep(self.folder)
 
     def save(self, step: int, state: dict, score: float | None = None) -> None:
-        """Writes `state` (tensors, numbers, strings, lists, dicts); a score above the best so far also makes it the best."""
+        """Writes `state` (tensors, strings, whole numbers, lists, dicts); a score above the best so far also makes it the best.
+
+        Under torch 1.13.1 a float in `state` cannot be read back without running pickled code: store it as a tensor there.
+        """
         path = self.folder / f"step-{step:09d}.pt"
         with atomic_path(path) as temporary:
             torch.save({"step": step, "state": state}, temporary)
