@@ -141,7 +141,7 @@ class DecodingConfig:
     output_beam: float = 8.0
     min_active_states: int = 30
     max_active_states: int = 2000  # bounds the time of a poor model too
-    lm_scales: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3)  # the best on valid is used on test
+    lm_scales: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)  # the best on valid is used on test
     batch_seconds: float = 120.0
     bootstrap_samples: int = 1000
 
