@@ -12,8 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from spin.config import Config, check
+from spin.config import Config
 from spin.errors import ConfigError
+from spin.runtime.limits import check
 
 MAX_FILE_SIZE = 1_000_000
 
