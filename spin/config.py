@@ -149,7 +149,7 @@ class PretrainConfig:
     """Masked prediction of k-means units, for the shipped tiny encoder; egs/librispeech/conf/pretrain_mini.yaml."""
 
     parts: tuple[str, ...] = ("pretrain",)
-    valid_parts: tuple[str, ...] = ("pretrain_valid",)
+    valid_parts: tuple[str, ...] = ("pretrain_valid",)  # never trained on; speaks the sentences kept for valid
     clusters: tuple[int, ...] = (100, 200)  # one number an iteration
     steps: tuple[int, ...] = (1000, 4000)
     label_layer: int = 3  # of the encoder of the iteration before
