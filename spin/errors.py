@@ -54,3 +54,7 @@ class TrainingError(SpinError):
 
 class LockedError(SpinError):
     """Another live process works in the same folder."""
+
+
+class WorkerError(SpinError):
+    """A worker process that ended before its work was done: killed, or out of memory."""

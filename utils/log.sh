@@ -14,11 +14,22 @@ fail() { # SUBJECT FOUND EXPECTED REMEDY: the error in the form of spin.errors.S
 }
 
 run_stage() { # NUMBER COMMAND SCRIPT [ARGUMENT...]: runs a stage's script; ends the caller with its status when it fails
-  local number=$1 status=0
+  local number=$1 status=0 child stopped=""
   shift
-  "$@" || status=$?
+  # Beside the shell, not in front of it: bash looks at a signal only after a command in front has ended, which may take hours.
+  "$@" &
+  child=$!
+  trap 'stopped=143; kill -TERM "$child" 2>/dev/null' TERM
+  trap 'stopped=130; kill -TERM "$child" 2>/dev/null' INT
+  while :; do
+    status=0
+    wait "$child" || status=$?
+    kill -0 "$child" 2>/dev/null || break # wait also returns when a trap has run
+  done
+  trap - TERM INT
+  [ -z "$stopped" ] || status=$stopped
   ((status == 0)) && return
-  if ((status == 130)); then
+  if ((status == 130 || status == 143)); then
     log_error "stage $number interrupted; the same command goes on from there"
   else
     log_error "stage $number failed with status $status: $2"

@@ -14,6 +14,7 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from spin.runtime.locks import folder_lock
 from spin.runtime.logs import FORMAT, get_logger
 from spin.runtime.provenance import commit
 from spin.runtime.settings import dump_config, load_config
+from spin.runtime.signals import Stopped, stop_in_time
 from spin.runtime.upkeep import check_before, difference, made_from, mark_folder, why_again
 
 
@@ -86,6 +88,7 @@ def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
     """
     arguments = parse_arguments(argv, description)
     log = get_logger(f"stage{stage}")
+    stop_in_time()
     try:
         config, exp, corpus = configure(arguments)
         command = canonical_command(arguments)
@@ -98,9 +101,10 @@ def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
     except SpinError as error:
         log.error("stage %d (%s) failed\n%s", stage, artifacts.STAGES[stage], error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        log.error("stage %d (%s) interrupted; the same command goes on from here", stage, artifacts.STAGES[stage])
-        sys.exit(130)
+    except Stopped as stopped:
+        name = signal.Signals(stopped.number).name
+        log.error("stage %d (%s) stopped by %s; the same command goes on from here", stage, artifacts.STAGES[stage], name)
+        raise
 
 
 def _run_alone(stage: int, context: Context, work: str) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import collections
+import concurrent.futures.process
+import itertools
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
+
+from spin.errors import WorkerError
+from spin.runtime.signals import follow_parent
+
+WAITING = 2  # items handed out ahead for each worker, so that neither work nor results pile up
+STOP_SECONDS = 7.0  # for a worker that writes a checkpoint before it ends
 
 
 def map_parts(function: Callable, items: Iterable, nj: int, start_method: str = "spawn") -> Iterator:
@@ -13,30 +22,57 @@ def map_parts(function: Callable, items: Iterable, nj: int, start_method: str = 
 
     Args:
         function: importable (top-level) function of one picklable item.
-        items: the work; keep each item large enough (seconds) to outweigh the process border.
+        items: the work, taken as workers become free; keep each item large enough (seconds) to outweigh the process border.
         nj: number of processes.
         start_method: spawn is safe with threads and compiled code; fork starts faster.
 
     Raises:
-        Whatever function raises, in the order of items; a worker that dies raises BrokenProcessPool.
+        WorkerError: a worker died. Otherwise whatever function raises, in the order of items. In both cases the other workers are
+            ended, as they are when the caller itself is stopped or stops taking results.
     """
-    items = list(items)
-    if nj <= 1 or len(items) <= 1:
+    items = iter(items)
+    head = list(itertools.islice(items, max(nj, 2)))
+    items = itertools.chain(head, items)
+    if nj <= 1 or len(head) <= 1:
         yield from map(function, items)
         return
     context = multiprocessing.get_context(start_method)
-    workers = min(nj, len(items))
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        futures = [pool.submit(function, item) for item in items]
-        try:
-            for future in futures:
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = concurrent.futures.ProcessPoolExecutor(min(nj, len(head)), mp_context=context, initializer=_start_worker)
+    try:
+        futures: collections.deque = collections.deque()
+        for item in items:
+            futures.append(pool.submit(function, item))
+            if len(futures) > WAITING * nj:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise WorkerError(
+            f"a worker process of {nj}",
+            found="it ended before its work was done",
+            cause="killed, most often by the system for want of memory (dmesg tells), or by a person",
+            remedy="run the same command again, with a smaller --nj where memory is short; what is done is kept",
+        ) from error
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end_workers()
+        raise
+    pool.shutdown()
+
+
+def _end_workers() -> None:
+    """Asks this process's workers to end, and kills those that do not."""
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+    until = time.monotonic() + STOP_SECONDS
+    for worker in multiprocessing.active_children():
+        worker.join(max(0.0, until - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
 
 
 def _start_worker() -> None:
+    follow_parent()
     # One process a core: threads inside each would only fight. Set before numpy and torch start their pools.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"

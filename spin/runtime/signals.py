@@ -1,0 +1,94 @@
+"""What SIGTERM and SIGINT do to a stage: it ends in time, leaves nothing half-written, and its workers end with it.
+
+Slurm and other schedulers send SIGTERM and, some seconds later, SIGKILL. A stage therefore unwinds at once (locks, temporary
+files), a training writes a checkpoint first (StopRequest), and who is still alive after GRACE_SECONDS is ended from inside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+GRACE_SECONDS = 9.0
+SAME_SIGNAL_SECONDS = 2.0  # a terminal and the shell both pass on one Ctrl-C
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+
+class Stopped(SystemExit):
+    """Ends the process with the status a shell expects of one that was ended by a signal: 128 + its number."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
+
+
+def stop_in_time() -> None:
+    """SIGTERM and SIGINT raise Stopped in the main thread from now on; GRACE_SECONDS later the process is gone in any case."""
+    last = [-SAME_SIGNAL_SECONDS]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - last[0] < SAME_SIGNAL_SECONDS:
+            return
+        if last[0] < 0:
+            timer = threading.Timer(GRACE_SECONDS, os._exit, [128 + number])
+            timer.daemon = True
+            timer.start()
+        last[0] = now
+        raise Stopped(number)
+
+    # Set even where the shell had the signal ignored, as it does for a command that it runs beside itself.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def follow_parent() -> None:
+    """For a worker process: it ends with its parent, however that ends, and takes its orders from the parent alone.
+
+    SIGINT is left to the parent (a terminal sends it to both); SIGTERM ends the worker at once unless it is inside a StopRequest.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it died before the call
+        os._exit(128 + signal.SIGKILL)
+
+
+class StopRequest:
+    """While entered, SIGINT and SIGTERM only raise a flag; a training looks at it between steps and writes a checkpoint first.
+
+    Attributes:
+        signal: the number of the signal that came, None before.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        numbers = [signal.SIGTERM]
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a worker leaves SIGINT to its parent
+            numbers.append(signal.SIGINT)
+        for number in numbers:
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+
+    def status(self) -> int:
+        """The exit status of a process ended by the signal: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + (self.signal or signal.SIGTERM)

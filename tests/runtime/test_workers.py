@@ -1,0 +1,148 @@
+"""Work over processes: order, bounded hand-out, errors, dead workers, and no worker left behind."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spin.errors import DataError, WorkerError
+from spin.runtime.workers import WAITING, chunks, map_parts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def double(item: int) -> int:
+    return 2 * item
+
+
+def fail_on_three(item: int) -> int:
+    if item == 3:
+        raise DataError("item 3", found="three")
+    return item
+
+
+def die(item: int) -> int:
+    if item == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@pytest.mark.parametrize("nj", [1, 2, 5])
+@pytest.mark.parametrize("items", [[], [7], list(range(20))])
+def test_results_come_in_the_order_of_the_items(items, nj):
+    assert list(map_parts(double, items, nj, "fork")) == [2 * item for item in items]
+
+
+def test_items_are_taken_as_they_are_needed():
+    taken = []
+
+    def items():
+        for item in range(1000):
+            taken.append(item)
+            yield item
+
+    results = map_parts(double, items(), 2, "fork")
+    assert next(results) == 0
+    assert len(taken) <= WAITING * 2 + 2
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_an_error_of_a_worker_arrives_whole():
+    results = map_parts(fail_on_three, range(10), 2, "fork")
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(DataError, match="item 3"):
+        next(results)
+
+
+def test_a_dead_worker_is_an_error_with_a_remedy():
+    with pytest.raises(WorkerError, match="memory"):
+        list(map_parts(die, range(10), 2, "fork"))
+
+
+SCRIPT = """
+import json, os, sys, time
+from spin.runtime.signals import StopRequest, stop_in_time
+from spin.runtime.workers import map_parts
+
+def work(folder):
+    with StopRequest() as stop:
+        open(os.path.join(folder, f"pid{os.getpid()}"), "w").close()
+        while stop.signal is None:
+            time.sleep(0.01)
+        open(os.path.join(folder, f"saved{os.getpid()}"), "w").close()
+        raise SystemExit(stop.status())
+
+def stubborn(folder):
+    open(os.path.join(folder, f"pid{os.getpid()}"), "w").close()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    stop_in_time()
+    list(map_parts({"save": work, "sleep": stubborn}[sys.argv[2]], [sys.argv[1]] * 2, 2, "fork"))
+"""
+
+
+def started(tmp_path, kind):
+    """(process, pids of its two workers), once both are at work."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path), kind], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    until = time.monotonic() + 60
+    while len(found := list(tmp_path.glob("pid*"))) < 2:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    return process, [int(path.name[3:]) for path in found]
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return "Z" in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def wait_gone(pids, seconds=20.0):
+    until = time.monotonic() + seconds
+    while not all(gone(pid) for pid in pids):
+        assert time.monotonic() < until, f"still alive: {pids}"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_lets_workers_save_and_ends_them(tmp_path, number, status):
+    process, pids = started(tmp_path, "save")
+    process.send_signal(number)
+    assert process.wait(20) == status
+    wait_gone(pids)
+    assert len(list(tmp_path.glob("saved*"))) == 2
+
+
+def test_a_stop_ends_workers_that_do_not_listen(tmp_path):
+    process, pids = started(tmp_path, "sleep")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    wait_gone(pids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers of a killed parent end through a call that Linux has")
+def test_workers_of_a_killed_parent_end_too(tmp_path):
+    process, pids = started(tmp_path, "sleep")
+    process.kill()
+    process.wait()
+    wait_gone(pids)
+
+
+def test_chunks_are_even():
+    assert chunks(list(range(7)), 3) == [[0, 1, 2], [3, 4], [5, 6]]
+    assert chunks([], 3) == [[]]
+    assert json.dumps(chunks([1], 5)) == "[[1]]"
