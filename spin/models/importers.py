@@ -10,6 +10,7 @@ from torch import Tensor
 from spin.errors import CheckpointError
 from spin.models import shapes
 from spin.models.encoder import Encoder
+from spin.models.export_folder import complete_shape
 from spin.models.names import FAIRSEQ, FORMATS, TRANSFORMERS, fit
 from spin.models.reading import is_safetensors, plain, read_pickled, read_safetensors
 from spin.models.storage import read_encoder
@@ -90,10 +91,10 @@ def _fairseq_parts(path: Path, content: dict) -> tuple[dict, dict, dict[str, Ten
 
 
 def load_folder(folder: Path) -> Encoder:
-    """A folder of transformers' save_pretrained: config.json and weights in one file or several."""
+    """A folder of transformers' save_pretrained: config.json and weights in one file or several; or one of our own export."""
     config = _read_config(folder / "config.json", required=True)
     preprocessor = _read_config(folder / "preprocessor_config.json", required=False)
-    shape = shapes.from_transformers(str(folder / "config.json"), config, preprocessor)
+    shape = complete_shape(folder, shapes.from_transformers(str(folder / "config.json"), config, preprocessor))
     if shape.extractor_norm == "layer" and not preprocessor:
         get_logger("spin.models").warning(
             "%s has no preprocessor_config.json: waveforms are not normalised, as the model alone would not. The public Large "

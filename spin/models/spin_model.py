@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spin.errors import CheckpointError, ConfigError
-from spin.models import official, storage
+from spin.models import export_folder, official, storage
 from spin.models.encoder import Encoder, evaluating
+from spin.models.importers import load_folder
 from spin.models.names import FORMATS, fit, mismatch
 from spin.models.reading import is_safetensors
 from spin.models.shape import EncoderShape
@@ -132,16 +133,21 @@ def save_model(path: str | Path, model: SpinModel, dtype: str = "float32", notes
 
 
 def load_model(path: str | Path, base: str | Path | None = None) -> SpinModel:
-    """A model of save_model, or an official Spin .ckpt; float32, evaluation mode, on the CPU. No code in the file is run.
+    """A model of save_model, an official Spin .ckpt, or a folder of `python -m spin export`; no code in the file is run.
 
     Args:
         base: only for an official checkpoint of an encoder that is not Base, Large or X-Large: the checkpoint that it started
             from, for the configuration. Default: a file of that name in the same folder, if there is one.
 
+    Returns:
+        The model in float32 and evaluation mode, on the CPU.
+
     Raises:
         CheckpointError: names the file, what is wrong with it, and the formats known.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
     if not path.is_file():
         expected = f"a Spin model (.safetensors) or an official checkpoint (.ckpt); formats known: {FORMATS}"
         raise CheckpointError(str(path), found="no such file", expected=expected)
@@ -160,10 +166,23 @@ def _read_model(path: Path) -> SpinModel:
     prefix = "encoder."
     weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     encoder = fit(str(path), weights, EncoderShape.from_dict(config["encoder"]), None)
-    rest = {key: tensor.float() for key, tensor in state.items() if not key.startswith(prefix)}
+    return _assemble(path, encoder, {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}, config)
+
+
+def _read_folder(folder: Path) -> SpinModel:
+    config, state = export_folder.read_head(folder)
+    return _assemble(folder / export_folder.HEAD_FILE, load_folder(folder), state, config)
+
+
+def _assemble(path: Path, encoder: Encoder, state: dict[str, Tensor], config: dict) -> SpinModel:
+    for key, limit in (("layer", encoder.shape.layers), ("codebook_size", None), ("codebook_dim", None)):
+        if not isinstance(config[key], int) or config[key] < 1 or (limit and config[key] > limit):
+            expected = f"a whole number, at least 1{f' and at most {limit}, the layers of the encoder' if limit else ''}"
+            raise CheckpointError(str(path), found=f"{key} {config[key]!r} in the configuration", expected=expected)
     head = nn.Linear(encoder.shape.dim, config["codebook_dim"])
     codebook = nn.Linear(config["codebook_dim"], config["codebook_size"], bias=False)
-    assign(str(path), {"head.weight": head.weight, "head.bias": head.bias, "codebook.weight": codebook.weight}, rest)
+    parameters = {"head.weight": head.weight, "head.bias": head.bias, "codebook.weight": codebook.weight}
+    assign(str(path), parameters, {key: tensor.float() for key, tensor in state.items()})
     return SpinModel(encoder, head, codebook, config["layer"]).eval()
 
 
