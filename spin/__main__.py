@@ -13,6 +13,7 @@ from spin.errors import SpinError
 # command -> module:function of one argument, the words after the command
 COMMANDS = {
     "units": "spin.units.cli:main",
+    "export": "spin.models.export_cli:main",
     "benchmark perturb": "spin.perturbation.benchmark:main",
     "benchmark units": "spin.units.benchmark:main",
 }

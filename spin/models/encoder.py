@@ -100,7 +100,7 @@ class Encoder(nn.Module):
         padded = bool((lengths < samples).any())
         device_lengths = lengths.to(waveforms.device)
         if self.shape.waveform_norm_eps is not None:
-            waveforms = _normalise_waveforms(waveforms, device_lengths, self.shape.waveform_norm_eps)
+            waveforms = normalise_waveforms(waveforms, device_lengths, self.shape.waveform_norm_eps)
         masked = padded and not official_padding
         features = self.feature_extractor(waveforms, device_lengths if masked else None).transpose(1, 2)
         features = self.feature_projection(features)
@@ -201,7 +201,7 @@ def _zero_padding(features: Tensor, key_mask: Tensor | None) -> Tensor:
     return features if key_mask is None else features.masked_fill(~key_mask[:, 0, 0, :, None], 0)
 
 
-def _normalise_waveforms(waveforms: Tensor, lengths: Tensor, eps: float) -> Tensor:
+def normalise_waveforms(waveforms: Tensor, lengths: Tensor, eps: float) -> Tensor:
     """(B, S): each utterance to zero mean and unit variance over its own samples, padding to 0."""
     mask = torch.arange(waveforms.shape[1], device=waveforms.device)[None, :] < lengths[:, None]
     count = lengths[:, None].to(waveforms.dtype)

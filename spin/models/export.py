@@ -3,8 +3,8 @@
 The folder loads with transformers' HubertModel or WavLMModel and gives the same hidden states for an utterance by itself. Batches
 with padding are another matter: in Base models transformers takes the first GroupNorm over the padding too, as the official code
 does (Encoder.forward's official_padding), so that there the frames of an utterance depend on the batch. In models with norm_first
-the last of transformers' hidden states is behind the final LayerNorm, ours before it. `spin.load_encoder` and `spin.load_model`
-read the folder back as the same model.
+transformers' last_hidden_state is behind the final LayerNorm (in its older versions the last of its hidden_states too), ours is
+before it. `spin.load_encoder` and `spin.load_model` read the folder back as the same model.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ def read_description(folder: Path) -> dict | None:
     try:
         description = read_json(path)
     except DataError as error:
-        raise CheckpointError(str(path), found=error.found, expected=f"JSON of format {FORMAT!r}", cause="a damaged file") from error
+        raise CheckpointError(
+            str(path), found=error.found, expected=f"JSON of format {FORMAT!r}", cause="a damaged file"
+        ) from error
     found = description.get(FORMAT_KEY) if isinstance(description, dict) else None
     if found != FORMAT or not isinstance(description.get(ENCODER_KEY), dict):
         raise CheckpointError(

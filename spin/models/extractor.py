@@ -30,6 +30,11 @@ def masked_group_norm(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Te
     learning = torch.is_grad_enabled() and (features.requires_grad or norm.weight.requires_grad)
     if features.device.type == "cpu" and not learning:
         return _group_norm_of_rows(features, valid, norm)
+    return group_norm_by_mask(features, valid, norm)
+
+
+def group_norm_by_mask(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """masked_group_norm of the whole batch at once, without a branch that depends on the lengths."""
     frames = torch.arange(features.shape[-1], device=features.device)
     mask = (frames[None, :] < valid[:, None])[:, None]  # (B, 1, T)
     count = valid.to(torch.float32).clamp(min=1)[:, None, None]

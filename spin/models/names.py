@@ -17,7 +17,7 @@ from spin.models.shape import EncoderShape
 
 FORMATS = (
     "torchaudio bundle name, fairseq HuBERT .pt, s3prl-converted .pt, unilm WavLM .pt, transformers folder (HubertModel or "
-    "WavLMModel; safetensors or bin), Spin's own .safetensors; official Spin .ckpt by spin.load_model"
+    "WavLMModel; safetensors or bin), Spin's own .safetensors or exported folder; official Spin .ckpt by spin.load_model"
 )
 
 FAIRSEQ = (
@@ -151,8 +151,10 @@ def _fit_one(subject: str, key: str, tensor: Tensor, like: Tensor) -> Tensor:
         raise CheckpointError(subject, found=f"{key!r} is no tensor of floating-point numbers", expected=FORMATS)
     squeezed = [size for size in tensor.shape if size != 1] == [size for size in like.shape if size != 1]
     if not squeezed:
-        found = f"{key!r} of shape {tuple(tensor.shape)}"
         raise CheckpointError(
-            subject, found=found, expected=f"shape {tuple(like.shape)}", cause="the configuration belongs to other weights"
+            subject,
+            found=f"{key!r} of shape {tuple(tensor.shape)}",
+            expected=f"shape {tuple(like.shape)}; formats known: {FORMATS}",
+            cause="the configuration belongs to other weights",
         )
     return nn.Parameter(tensor.detach().to(torch.float32).reshape(like.shape).clone())

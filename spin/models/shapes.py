@@ -7,6 +7,7 @@ import re
 from torch import Tensor
 
 from spin.errors import CheckpointError
+from spin.models.names import FORMATS
 from spin.models.shape import EncoderShape
 
 FAIRSEQ_EXTRACTORS = {"default": "group", "layer_norm": "layer"}
@@ -20,7 +21,7 @@ def require(subject: str, config: dict, allowed: dict[str, tuple]) -> None:
     """Raises CheckpointError when a key that is there has a value which this code does not implement."""
     for key, values in allowed.items():
         if key in config and config[key] not in values:
-            expected = " or ".join(repr(value) for value in values)
+            expected = f"{' or '.join(repr(value) for value in values)}; formats known: {FORMATS}"
             raise CheckpointError(
                 subject, found=f"{key} = {config[key]!r}", expected=expected, cause="an unsupported architecture"
             )
@@ -60,7 +61,8 @@ def from_fairseq(subject: str, model: dict, task: dict, state: dict[str, Tensor]
             position_max_distance=model.get("max_distance", 800),
         )
     except KeyError as error:
-        raise CheckpointError(subject, found=f"no key {error.args[0]!r} in the model configuration") from error
+        found, expected = f"no key {error.args[0]!r} in the model configuration", f"formats known: {FORMATS}"
+        raise CheckpointError(subject, found=found, expected=expected) from error
 
 
 def parse_convolutions(subject: str, text: str) -> dict[str, tuple[int, ...]]:
@@ -114,7 +116,8 @@ def from_transformers(subject: str, config: dict, preprocessor: dict) -> Encoder
             official_frames="convolutions",
         )
     except KeyError as error:
-        raise CheckpointError(subject, found=f"no key {error.args[0]!r}", expected="config.json of HuBERT or WavLM") from error
+        expected = f"config.json of HuBERT or WavLM; formats known: {FORMATS}"
+        raise CheckpointError(subject, found=f"no key {error.args[0]!r}", expected=expected) from error
 
 
 def from_weights(subject: str, state: dict[str, Tensor]) -> EncoderShape:

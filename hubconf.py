@@ -1,0 +1,29 @@
+"""Entries for torch.hub.
+
+    encoder = torch.hub.load(REPOSITORY, "encoder", "HUBERT_BASE")
+    model = torch.hub.load(FOLDER, "spin_model", "exp/mini/spin/model.safetensors", source="local")
+    encoder = torch.hub.load(FOLDER, "mini", source="local")
+
+The answers are in evaluation mode, float32, on the CPU.
+"""
+
+dependencies = ["numpy", "safetensors", "torch"]
+
+
+def spin_model(path, base=None):
+    """A Spin model: our .safetensors, an official .ckpt, or a folder of `python -m spin export`; see spin.load_model."""
+    import spin
+
+    return spin.load_model(path, base)
+
+
+def encoder(name_or_path):
+    """An encoder alone: "mini", a torchaudio bundle's name (needs torchaudio), or a path; see spin.load_encoder."""
+    import spin
+
+    return spin.load_encoder(name_or_path)
+
+
+def mini():
+    """The small encoder that comes with this repository."""
+    return encoder("mini")

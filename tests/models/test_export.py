@@ -1,0 +1,243 @@
+"""What is exported gives the same numbers where it is read: by this package, by transformers, by torch alone, by torch.hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from spin.__main__ import main
+from spin.errors import CheckpointError
+from spin.models import export_program
+from spin.models.export import export_transformers
+from spin.models.export_folder import DESCRIPTION, HEAD_FILE
+from spin.models.importers import load_encoder
+from spin.models.spin_model import SpinModel, load_model, save_model
+from tests.models.conftest import SHAPES, make_encoder
+
+LENGTHS = (400, 719, 720, 3000, 8001)
+
+
+def make_model(name: str, layer: int = 2) -> SpinModel:
+    return SpinModel.create(make_encoder(SHAPES[name]), layer, 16, 8, seed=0)
+
+
+def waves(*lengths: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise; what lies beyond an utterance is loud noise too, which must have no influence."""
+    return torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(seed)), torch.tensor(lengths)
+
+
+def same_parameters(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_the_folder_is_read_back_as_the_same_model(tmp_path, name):
+    model = make_model(name)
+    export_transformers(tmp_path / "folder", model)
+    back = load_model(tmp_path / "folder")
+    assert back.layer == model.layer and back.encoder.shape == model.encoder.shape and same_parameters(back, model)
+    encoder = load_encoder(tmp_path / "folder")
+    assert encoder.shape == model.encoder.shape and same_parameters(encoder, model.encoder)
+    save_model(tmp_path / "a.safetensors", model)
+    save_model(tmp_path / "b.safetensors", back)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_an_encoder_alone_and_a_second_export_over_the_first(tmp_path):
+    model = make_model("wavlm")
+    export_transformers(tmp_path, model)
+    export_transformers(tmp_path, make_encoder(SHAPES["hubert"]))
+    assert not (tmp_path / HEAD_FILE).exists()
+    assert load_encoder(tmp_path).shape == SHAPES["hubert"]
+    with pytest.raises(CheckpointError, match="neither head nor codebook"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_transformers_gives_the_same_hidden_states(tmp_path, name, assert_close):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (requirements/test.txt)")
+    encoder = make_encoder(SHAPES[name])
+    export_transformers(tmp_path, encoder)
+    theirs, notes = transformers.AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(theirs).__name__ == {"hubert": "HubertModel", "wavlm": "WavLMModel"}[encoder.shape.arch]
+    assert not any(notes[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    prepare = transformers.AutoFeatureExtractor.from_pretrained(tmp_path)
+    for length in LENGTHS:
+        waveforms, lengths = waves(length, seed=length)
+        inputs = prepare(waveforms[0].numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+        with torch.no_grad():
+            outputs = theirs.eval()(inputs, output_hidden_states=True)
+            expected, _ = encoder(waveforms, lengths)
+            last = encoder.layer_norm(expected[-1]) if encoder.shape.norm_first else expected[-1]
+        found = outputs.hidden_states
+        assert_close(outputs.last_hidden_state, last)
+        assert len(found) == len(expected) == encoder.shape.layers + 1
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other)
+
+
+def test_what_transformers_saves_again_is_read(tmp_path, small_encoder, assert_close):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (requirements/test.txt)")
+    export_transformers(tmp_path / "ours", small_encoder)
+    transformers.HubertModel.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    back = load_encoder(tmp_path / "theirs")
+    assert same_parameters(back, small_encoder)
+
+
+def damage(folder, what: str) -> None:
+    description = json.loads((folder / DESCRIPTION).read_text())
+    head = load_file(folder / HEAD_FILE)
+    if what == "no head":
+        (folder / HEAD_FILE).unlink()
+    elif what == "no json":
+        (folder / DESCRIPTION).write_text("{")
+    elif what == "list":
+        (folder / DESCRIPTION).write_text("[]")
+    elif what == "later":
+        (folder / DESCRIPTION).write_text(json.dumps(description | {"format": "spin export 2"}))
+    elif what == "other shape":
+        (folder / DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"heads": 4}}))
+    elif what == "unknown key":
+        (folder / DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"depth": 4}}))
+    elif what in ("layer", "codebook_size", "codebook_dim"):
+        (folder / DESCRIPTION).write_text(json.dumps(description | {what: 9999 if what == "layer" else 7}))
+    elif what == "half":
+        (folder / HEAD_FILE).write_bytes((folder / HEAD_FILE).read_bytes()[:100])
+    elif what == "bare":
+        save_file(head, folder / HEAD_FILE)
+    elif what == "killed":
+        (folder / "config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("no head", HEAD_FILE),
+        ("no json", DESCRIPTION),
+        ("list", "format None"),
+        ("later", "later version"),
+        ("other shape", "heads 2 in config.json, 4"),
+        ("unknown key", "'depth'"),
+        ("layer", "at most 3"),
+        ("codebook_size", "'codebook.weight' of shape"),
+        ("codebook_dim", "of shape"),
+        ("half", "bytes that cannot be read"),
+        ("bare", "spin head 1"),
+        ("killed", "config.json"),
+    ],
+)
+def test_damaged_folders(tmp_path, what, words):
+    export_transformers(tmp_path / "folder", make_model("hubert"))
+    damage(tmp_path / "folder", what)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_model(tmp_path / "folder")
+    assert what == "unknown key" or "folder" in caught.value.subject
+
+
+def test_weights_that_are_no_numbers_are_not_written(tmp_path):
+    model = make_model("hubert")
+    with torch.no_grad():
+        model.encoder.layers[0].ffn_in.bias[0] = float("nan")
+    with pytest.raises(CheckpointError, match="intermediate_dense"):
+        export_transformers(tmp_path / "folder", model)
+    assert not (tmp_path / "folder" / "config.json").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="a file"):
+        export_transformers(tmp_path / "file", model)
+
+
+def check_program(program, model: SpinModel, lengths: tuple[int, ...]) -> None:
+    waveforms, count = waves(*lengths, seed=sum(lengths))
+    units, frames = program(waveforms, count)
+    for row, number, length, waveform in zip(units, frames.tolist(), lengths, waveforms, strict=True):
+        assert number == model.encoder.feature_extractor.frame_lengths(length)
+        assert (row[number:] == export_program.NO_UNIT).all()
+        if number:
+            assert torch.equal(row[:number], model.units(waveform[None, :length], torch.tensor([length]))[0])
+
+
+@pytest.mark.parametrize(("kind", "name"), [("torchscript", name) for name in sorted(SHAPES)] + [("torch-export", "wavlm")])
+def test_the_program_gives_the_same_units_in_any_batch(tmp_path, kind, name):
+    model, path = make_model(name), tmp_path / f"units{export_program.KINDS[kind]}"
+    export_program.export_program(path, model, kind)
+    program = torch.jit.load(path) if kind == "torchscript" else torch.export.load(path).module()
+    for lengths in ((400,), LENGTHS, (8001,) * 3, (16_000, 10, 399)):
+        check_program(program, model, lengths)
+
+    @settings(max_examples=15)
+    @given(st.lists(st.integers(400, 6000), min_size=1, max_size=4))
+    def any_batch(lengths):
+        check_program(program, model, tuple(lengths))
+
+    any_batch()
+
+
+LOAD = {
+    "torchscript": "torch.jit.load(path, _extra_files=extra)",
+    "torch-export": "torch.export.load(path, extra_files=extra).module()",
+}
+
+
+@pytest.mark.parametrize("kind", sorted(LOAD))
+def test_the_program_runs_where_this_package_is_not(tmp_path, kind):
+    model, path = make_model("hubert"), tmp_path / f"units{export_program.KINDS[kind]}"
+    export_program.export_program(path, model, kind)
+    waveforms, lengths = waves(3000, 2000)
+    torch.save([waveforms, lengths], tmp_path / "batch.pt")
+    code = f"""
+import json, sys
+sys.modules["spin"] = None
+import torch
+path, extra = {str(path)!r}, {{{export_program.DESCRIPTION!r}: ""}}
+program = {LOAD[kind]}
+units, frames = program(*torch.load({str(tmp_path / "batch.pt")!r}))
+print(json.dumps([[row[:n].tolist() for row, n in zip(units, frames)], json.loads(extra["spin.json"])]))
+"""
+    shown = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    units, description = json.loads(shown.stdout.splitlines()[-1])
+    assert units == [row.tolist() for row in model.units(waveforms, lengths)]
+    assert description["codebook_size"] == 16 and description["samples_per_unit"] == 320 and description["no_unit"] == -1
+
+
+def test_formats_and_suffixes_that_are_none(tmp_path):
+    model = make_model("hubert")
+    with pytest.raises(CheckpointError, match="onnx"):
+        export_program.export_program(tmp_path / "u.onnx", model, "onnx")
+    with pytest.raises(CheckpointError, match="suffix '.bin'"):
+        export_program.export_program(tmp_path / "u.bin", model, "torchscript")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command(tmp_path, capsys):
+    model = make_model("hubert")
+    save_model(tmp_path / "m.safetensors", model)
+    folder, program = tmp_path / "folder", tmp_path / "units.pt"
+    assert main(["export", "--model", str(tmp_path / "m.safetensors"), "--output", str(folder)]) == 0
+    assert same_parameters(load_model(folder), model)
+    words = ["export", "--model", str(folder), "--format", "torchscript", "--output", str(program)]
+    assert main(words) == 0
+    check_program(torch.jit.load(program), model, (3000,))
+    assert main(["export", "--encoder", str(folder), "--output", str(tmp_path / "encoder")]) == 0
+    assert main(["export", "--model", str(tmp_path / "nothing"), "--output", str(folder)]) == 1
+    assert "no such file" in capsys.readouterr().err
+    for wrong in (["--encoder", "mini", "--format", "torchscript"], [], ["--encoder", "mini", "--model", "x"]):
+        with pytest.raises(SystemExit):
+            main(["export", *wrong, "--output", str(tmp_path / "x")])
+
+
+def test_torch_hub(tmp_path, repository):
+    model = make_model("hubert_large")
+    save_model(tmp_path / "m.safetensors", model)
+    hub = {"repo_or_dir": str(repository), "source": "local"}
+    assert same_parameters(torch.hub.load(model="spin_model", path=str(tmp_path / "m.safetensors"), **hub), model)
+    mini = load_encoder("mini")
+    assert same_parameters(torch.hub.load(model="mini", **hub), mini)
+    assert same_parameters(torch.hub.load(model="encoder", name_or_path="mini", **hub), mini)
