@@ -58,3 +58,7 @@ class LockedError(SpinError):
 
 class WorkerError(SpinError):
     """A worker process that ended before its work was done: killed, or out of memory."""
+
+
+class ResourceError(SpinError):
+    """What the system refused: no space, no permission, no memory."""

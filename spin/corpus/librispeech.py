@@ -6,6 +6,8 @@ the recipe as a whole would end with an exception.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from spin.errors import ConfigError, DataError
 
 _ROOT = "LibriSpeech"
 _TRANSCRIPTS = "*.trans.txt"
+_LONGEST_WORD = 100  # letters; longer ones are damage, and deriving their pronunciation takes forever
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def parts_in(root: Path) -> list[str]:
     """Names of the folders in `root` that have the layout of a part, sorted; any name will do (train-clean-5, my-own)."""
     if not root.is_dir():
         return []
-    candidates = (folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    candidates = (folder for folder in _folders(root) if not folder.name.startswith("."))
     return sorted(folder.name for folder in candidates if next(folder.glob(f"*/*/{_TRANSCRIPTS}"), None) is not None)
 
 
@@ -52,6 +55,9 @@ def require_parts(root: Path, wanted: tuple[str, ...]) -> None:
     """Raises DataError that lists the parts found when one of `wanted` is missing."""
     found = parts_in(root)
     missing = [part for part in wanted if part not in found]
+    for part in missing:
+        if (root / part).is_dir():  # a part that cannot be read is not one that is not there
+            chapters(root / part)
     if missing:
         raise DataError(
             f"LibriSpeech in {root}",
@@ -78,9 +84,12 @@ def require_folder(corpus_dir: str | None) -> Path:
 
 
 def chapters(part: Path) -> list[Path]:
-    """The chapter folders of a part in the order of their utterances' ids ('103-1240-' < '1034-')."""
-    folders = (chapter for speaker in part.iterdir() if speaker.is_dir() for chapter in speaker.iterdir() if chapter.is_dir())
-    return sorted(folders, key=_prefix)
+    """The chapter folders of a part in the order of their utterances' ids ('103-1240-' < '1034-').
+
+    Raises:
+        DataError: a folder that cannot be read.
+    """
+    return sorted((chapter for speaker in _folders(part) for chapter in _folders(speaker)), key=_prefix)
 
 
 def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut | str]]:
@@ -89,9 +98,18 @@ def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut |
     Args:
         chapter: <part>/<speaker>/<chapter>.
         limits: of the duration.
+
+    Raises:
+        DataError: a folder that cannot be read.
     """
-    transcripts, rejected = _read_transcripts(chapter)
-    audio = {path.stem for path in chapter.glob("*.flac")}
+    names = _names(chapter)  # not glob, which passes over what may not be read
+    audio = {name.removesuffix(".flac") for name in names if name.endswith(".flac")}
+    try:
+        transcripts, rejected = _read_transcripts(chapter)
+    except OSError as error:
+        reason = f"transcripts unreadable: {error.strerror}"
+        yield from ((identity, reason) for identity in sorted(audio))
+        return
     for identity in sorted(audio | transcripts.keys() | rejected.keys()):
         reason = rejected.get(identity)
         if reason is None and identity not in transcripts:
@@ -101,15 +119,34 @@ def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut |
         yield identity, reason or _read_utterance(chapter, identity, transcripts[identity], limits)
 
 
+def _names(folder: Path) -> list[str]:
+    """Sorted names in a folder; DataError when it cannot be read, as what is in it would be lost in silence."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(
+            f"folder {folder}",
+            found=error.strerror or str(error),
+            expected="a folder that can be read",
+            remedy="mend its permissions, or move it out of the corpus",
+        ) from error
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [folder / name for name in _names(folder) if (folder / name).is_dir()]
+
+
 def _prefix(chapter: Path) -> str:
     return f"{chapter.parent.name}-{chapter.name}-"
 
 
 def _read_transcripts(chapter: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """(id -> text as written, id -> reason) of a chapter's transcript files."""
+    """(id -> text as written, id -> reason) of a chapter's transcript files; OSError for one that cannot be read."""
     texts: dict[str, str] = {}
     rejected: dict[str, str] = {}
     for path in sorted(chapter.glob(_TRANSCRIPTS)):
+        if not path.is_file():  # a folder, or a pipe that would be waited for without end
+            raise OSError(errno.EINVAL, f"{path.name} is not a file")
         for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
             identity, reason, text = _parse_line(chapter, raw, f"{path.name}:{number}")
             if identity in texts or (identity in rejected and reason is None):
@@ -128,7 +165,8 @@ def _parse_line(chapter: Path, raw: bytes, where: str) -> tuple[str, str | None,
         words = raw.decode("utf-8").split(maxsplit=1)
     except UnicodeDecodeError:
         identity = raw.split(maxsplit=1)[0].decode("ascii", errors="replace")
-        return identity, "transcript: not UTF-8", ""
+        plain = re.fullmatch(re.escape(_prefix(chapter)) + r"\w+", identity)
+        return identity if plain else f"{chapter.name}/{where}", "transcript: not UTF-8", ""
     if not words:
         return "", None, ""
     if not re.fullmatch(re.escape(_prefix(chapter)) + r"\w+", words[0]):
@@ -143,6 +181,9 @@ def _read_utterance(chapter: Path, identity: str, text: str, limits: Limits) -> 
         return error.reason
     if not normal:
         return "no transcript"
+    longest = max(map(len, normal.split()))
+    if longest > _LONGEST_WORD:
+        return f"text: a word of {longest} letters"
     reason = check_audio(chapter / f"{identity}.flac", limits)
     if reason is not None:
         return reason
@@ -159,16 +200,18 @@ def _read_utterance(chapter: Path, identity: str, text: str, limits: Limits) -> 
 def check_audio(path: Path, limits: Limits) -> str | None:
     """The reason why a file cannot be used, or None; all of it is decoded, as damage is seldom in the header.
 
-    Files of another rate or with several channels are rejected rather than converted: LibriSpeech has none, so such a file is not
-    what its name says.
+    Files of another format or rate or with several channels are rejected rather than converted: LibriSpeech has none, so such a
+    file is not what its name says.
     """
+    if not path.is_file():  # a folder, a link to nothing, or a pipe that would be waited for without end
+        return "unreadable audio: not a file"
     try:
         header = soundfile.info(str(path))
         reason = _check_header(header, limits)
         if reason is not None:
             return reason
         samples = soundfile.read(str(path), dtype="int16")[0]
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError) as error:
         return f"unreadable audio: {' '.join(str(error).split())[-120:]}"
     if len(samples) != header.frames:
         return f"unreadable audio: {len(samples)} of {header.frames} samples, cut short"
@@ -178,6 +221,8 @@ def check_audio(path: Path, limits: Limits) -> str | None:
 
 
 def _check_header(header, limits: Limits) -> str | None:
+    if header.format != "FLAC":
+        return f"not FLAC: {header.format}, {header.subtype}"
     if header.frames == 0:
         return "empty audio: no sample"
     if header.samplerate != artifacts.SAMPLE_RATE:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -49,9 +50,13 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+# File names are bytes; what of them is no UTF-8 reaches Python as lone surrogates, and this writes those as JSON's own escapes.
+_ERRORS = "backslashreplace"
+
+
 def write_text(path: str | Path, text: str) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors=_ERRORS, newline="\n")
 
 
 def write_json(path: str | Path, content) -> None:
@@ -79,7 +84,7 @@ def write_jsonl(path: str | Path, records: Iterable[dict]) -> int:
         raw = stack.enter_context(open(temporary, "wb"))
         if str(path).endswith(".gz"):
             raw = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
-        stream = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
+        stream = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS, newline="\n"))
         for record in records:
             stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
             count += 1
@@ -95,22 +100,40 @@ def append_jsonl(path: str | Path, record: dict) -> None:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 stream.write(b"\n")
-        stream.write((json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
+        stream.write((json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", _ERRORS))
         stream.flush()
         os.fsync(stream.fileno())
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict]:
-    """The records of a .jsonl or .jsonl.gz file; lines torn by a kill are passed over, a missing file has none."""
+    """The records of a .jsonl or .jsonl.gz file; lines torn by a kill are passed over, a missing file has none.
+
+    Raises:
+        DataError: a compressed file, which always appears whole, is damaged.
+    """
     path = Path(path)
     if not path.exists():
         return
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8", errors="replace") as stream:
-        for line in stream:
+        lines = iter(stream)
+        while (line := _next_line(lines, path)) is not None:
             try:
                 record = json.loads(line)
             except ValueError:
                 continue
             if isinstance(record, dict):
                 yield record
+
+
+def _next_line(lines: Iterator[str], path: Path) -> str | None:
+    try:
+        return next(lines, None)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            str(path),
+            found=str(error),
+            expected="a whole gzip file",
+            cause="a copy that was cut off, or a failing disk",
+            remedy="the stage that wrote it, with --force",
+        ) from error

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import logging
 import sys
 from pathlib import Path
 
-FORMAT = "%(asctime)s %(levelname)s [%(name)s] %(message)s"
+FORMAT = logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+
+
+class _Spoken(logging.StreamHandler):
+    """Standard output; a reader that has gone away (run.sh | head) does not end a run of days, nor fill it with tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        logging.getLogger("spin").removeHandler(self)
+
+
+class _Kept(logging.FileHandler):
+    """A log file; where it cannot be written any more (a full disk) it is given up with one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        logging.getLogger("spin").removeHandler(self)
+        logging.getLogger("spin").warning("the log %s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
 
 
 def get_logger(name: str) -> logging.Logger:
     """The logger of a stage or module below 'spin'; its lines go to standard output with date and time."""
     root = logging.getLogger("spin")
     if not root.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter(FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
+        if hasattr(sys.stdout, "reconfigure"):  # names of files may hold what this terminal, or UTF-8, cannot show
+            sys.stdout.reconfigure(errors="backslashreplace")
+        handler = _Spoken(sys.stdout)
+        handler.setFormatter(FORMAT)
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         root.propagate = False
     return root if name == "spin" else root.getChild(name.removeprefix("spin."))
+
+
+def keep_log(folder: Path, name: str) -> None:
+    """Also writes every line to <folder>/<name>.<date>-<time>.log; a run never writes to the file of another."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = itertools.count(2)
+    path = folder / f"{name}.{stamp}.log"
+    while path.exists():
+        path = folder / f"{name}.{stamp}-{next(numbers)}.log"
+    handler = _Kept(path, mode="x", encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(FORMAT)
+    logging.getLogger("spin").addHandler(handler)
 
 
 def board(folder: str | Path, start_step: int = 0):

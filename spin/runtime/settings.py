@@ -76,7 +76,7 @@ def _read_yaml(path: Path) -> dict:
         if path.stat().st_size > MAX_FILE_SIZE:
             raise ConfigError(str(path), found=f"{path.stat().st_size} bytes", expected=f"at most {MAX_FILE_SIZE} bytes of YAML")
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"configuration file {path}",
@@ -99,7 +99,7 @@ def _apply(tree: dict, override: str, origin: dict) -> None:
         raise ConfigError(name, found=repr(override), expected="section.key=value", remedy="for example --set spin.max_steps=100")
     try:
         value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(name, found=" ".join(str(error).split()), expected="a YAML value after '='") from error
     node = tree
     for part in path[:-1]:

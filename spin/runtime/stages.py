@@ -19,13 +19,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from spin import artifacts
 from spin.config import Config
 from spin.errors import SpinError
+from spin.runtime.failures import explained
 from spin.runtime.files import read_json, sweep, write_json, write_text
 from spin.runtime.locks import folder_lock
-from spin.runtime.logs import FORMAT, get_logger
+from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.provenance import commit
 from spin.runtime.settings import dump_config, load_config
 from spin.runtime.signals import Stopped, stop_in_time
@@ -99,12 +101,24 @@ def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
             return
         _run_alone(stage, Context(config, exp, corpus, artifacts.tensorboard(exp, stage), arguments.force, log, command), work)
     except SpinError as error:
-        log.error("stage %d (%s) failed\n%s", stage, artifacts.STAGES[stage], error)
-        sys.exit(1)
+        _fail(stage, log, error)
     except Stopped as stopped:
         name = signal.Signals(stopped.number).name
         log.error("stage %d (%s) stopped by %s; the same command goes on from here", stage, artifacts.STAGES[stage], name)
         raise
+    except Exception as error:  # noqa: BLE001 - told from a defect there, and never hidden
+        _fail(stage, log, error)
+
+
+def _fail(stage: int, log: logging.Logger, error: Exception) -> NoReturn:
+    """Ends the process with status 1: with an error that has a remedy, or else with the traceback of a defect."""
+    name, known = artifacts.STAGES[stage], explained(error)
+    if known is not None:
+        log.error("stage %d (%s) failed\n%s", stage, name, known)
+    else:
+        what = f"{type(error).__name__}: {error}"
+        log.error("stage %d (%s) failed by a defect; what is done is kept\n  found: %s", stage, name, what, exc_info=error)
+    sys.exit(1)
 
 
 def _run_alone(stage: int, context: Context, work: str) -> None:
@@ -118,7 +132,7 @@ def _run_alone(stage: int, context: Context, work: str) -> None:
         return
     with folder_lock(folder):
         begun = time.monotonic()
-        _keep_log(stage, context)
+        keep_log(artifacts.log_folder(context.exp), f"stage{stage}")
         write_text(artifacts.config_file(context.exp), dump_config(context.config))
         context.log.info("%s starts: %s", name, reason)
         _prepare(stage, context, folder)
@@ -186,12 +200,3 @@ def _device(config: Config) -> str:
     from spin.runtime.devices import device_name, resolve_device
 
     return device_name(resolve_device(config.runtime.device))
-
-
-def _keep_log(stage: int, context: Context) -> None:
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = artifacts.log_folder(context.exp) / f"stage{stage}.{stamp}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
-    logging.getLogger("spin").addHandler(handler)
