@@ -146,9 +146,22 @@ def mismatch(subject: str, missing: str | None, unexpected: str | None) -> Check
     )
 
 
+def require_finite(subject: str, key: str, tensor: Tensor) -> None:
+    """Raises CheckpointError for weights that are infinite or no numbers: units made with them would look like units."""
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(
+            subject,
+            found=f"{key!r} has values that are not finite",
+            expected="weights that are numbers",
+            cause="a training that diverged, or a damaged file",
+            remedy="take an earlier checkpoint",
+        )
+
+
 def _fit_one(subject: str, key: str, tensor: Tensor, like: Tensor) -> Tensor:
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         raise CheckpointError(subject, found=f"{key!r} is no tensor of floating-point numbers", expected=FORMATS)
+    require_finite(subject, key, tensor)
     squeezed = [size for size in tensor.shape if size != 1] == [size for size in like.shape if size != 1]
     if not squeezed:
         raise CheckpointError(

@@ -13,7 +13,7 @@ from spin.errors import CheckpointError, ConfigError
 from spin.models import export_folder, official, storage
 from spin.models.encoder import Encoder, evaluating
 from spin.models.importers import load_folder
-from spin.models.names import FORMATS, fit, mismatch
+from spin.models.names import FORMATS, fit, mismatch, require_finite
 from spin.models.reading import is_safetensors
 from spin.models.shape import EncoderShape
 from spin.runtime import seeding
@@ -197,4 +197,5 @@ def assign(subject: str, parameters: dict[str, nn.Parameter], state: dict[str, T
         if parameter.shape != state[key].shape:
             found, expected = f"{key!r} of shape {tuple(state[key].shape)}", f"shape {tuple(parameter.shape)}"
             raise CheckpointError(subject, found=found, expected=expected)
+        require_finite(subject, key, state[key])
         parameter.copy_(state[key])

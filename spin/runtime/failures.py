@@ -1,6 +1,6 @@
 """What the system refuses (a full disk, a folder that cannot be written, memory that is short) as errors with a remedy.
 
-Such failures reach a stage from many depths and libraries; they are told apart here, once, by error number or by the library's words.
+Such failures reach a stage from many depths and libraries; they are told apart here, once, by error number or by a library's words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BY_NUMBER = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _FORBIDDEN),
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), _IN_THE_WAY),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.EREMOTEIO), _DISK_FAILS),
-    errno.ENOENT: ("it was removed while the stage was at work, or never made", "run the stage again, or the one before with --force"),
+    errno.ENOENT: ("it was removed meanwhile, or never made", "run the stage again, or the one before with --force"),
     errno.ENOMEM: _MEMORY,
     errno.EAGAIN: ("the limit on processes or threads is reached", f"a smaller --nj, or a higher limit (ulimit -u); {_AGAIN}"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), ("the limit on open files is reached", "ulimit -n 4096, or a smaller --nj")),

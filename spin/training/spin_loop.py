@@ -152,7 +152,8 @@ class SpinTraining:
             return {}
         step, state = found
         weights = dict(self.updater.model.named_parameters())
-        if set(state["trained"]) != set(self.updater.names):
+        shapes = {name: weights[name].shape for name in self.updater.names}
+        if {name: value.shape for name, value in state["trained"].items()} != shapes:  # copy_ would stretch what is too small
             raise CheckpointError(
                 str(artifacts.spin_folder(self.exp)),
                 found="a checkpoint with other trained parameters",
