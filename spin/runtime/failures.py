@@ -1,6 +1,6 @@
 """What the system refuses (a full disk, a folder that cannot be written, memory that is short) as errors with a remedy.
 
-Such failures reach a stage from many depths and libraries; they are told apart here, once, by error number or by a library's words.
+Such failures come from many depths and libraries; they are told apart here, once, by error number or by a library's words.
 """
 
 from __future__ import annotations

@@ -1,0 +1,68 @@
+"""Small corpora in LibriSpeech's layout for the tables of bad input: seconds of humming."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 16_000
+SECONDS = 1.2
+CONF = """name: t
+corpus:
+  name: c
+  kind: librispeech
+  alignment: none
+  spin_train: [train]
+  asr_train: [train]
+  valid: [dev]
+  test: [test]
+perturbation: {tensorboard_pairs: 0, range_seconds: 10}
+spin: {codebook_size: 4, codebook_dim: 8, trainable_layers: 1, max_steps: 2, batch_seconds: 4, min_samples: 8000,
+       max_samples: 16000, warmup_steps: 1, workers: 0, valid_every_steps: 2, checkpoint_every_steps: 1, log_every_steps: 1}
+runtime: {nj: 1, threads: 1}
+"""
+
+
+def humming(seconds: float = SECONDS, rate: int = RATE) -> np.ndarray:
+    """(samples,) float64: 120 Hz with harmonics, so that it has a pitch, and a little noise."""
+    time = np.arange(round(seconds * rate)) / rate
+    tones = sum(np.sin(2 * np.pi * 120 * number * time) / number for number in range(1, 12))
+    return 0.1 * tones + np.random.default_rng(0).normal(0, 0.003, len(time))
+
+
+def write_audio(path: Path, samples: np.ndarray | None = None, rate: int = RATE, kind: str = "FLAC", subtype: str = "") -> None:
+    """Writes audio of any container under any name."""
+    samples = humming() if samples is None else samples
+    with open(path, "wb") as stream:  # soundfile itself takes no name that is not UTF-8
+        soundfile.write(stream, samples, rate, format=kind, subtype=subtype or None)
+
+
+def write_chapter(part: Path, speaker: str, chapter: str, texts: list[str]) -> list[str]:
+    """<part>/<speaker>/<chapter> with audio and transcripts; returns the ids."""
+    folder = part / speaker / chapter
+    folder.mkdir(parents=True)
+    ids = [f"{speaker}-{chapter}-{number:04d}" for number in range(len(texts))]
+    for identity in ids:
+        write_audio(folder / f"{identity}.flac")
+    lines = "".join(f"{identity} {text}\n" for identity, text in zip(ids, texts, strict=True))
+    (folder / f"{speaker}-{chapter}.trans.txt").write_text(lines, encoding="utf-8")
+    return ids
+
+
+def small_corpus(folder: Path) -> Path:
+    """<folder>/LibriSpeech with train, dev and test, 2, 1 and 1 speakers, and <folder>/conf.yaml for it; returns the root."""
+    root = folder / "LibriSpeech"
+    write_chapter(root / "train", "103", "1240", ["HELLO WORLD", "GOOD MORNING"])
+    write_chapter(root / "train", "1034", "7", ["A SECOND SPEAKER", "HELLO AGAIN"])
+    write_chapter(root / "dev", "5", "1", ["ONE LINE", "GOOD DAY"])
+    write_chapter(root / "test", "6", "1", ["IT IS A TEST", "A SECOND TEST"])
+    (folder / "conf.yaml").write_text(CONF)
+    return root
+
+
+def remove(path: Path) -> None:
+    """A file, a link or a folder."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

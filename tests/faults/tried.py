@@ -1,0 +1,147 @@
+"""Tries kinds of bad input through the stage scripts; says of each what came of it and whether that is what must."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spin import artifacts
+from spin.runtime.files import read_jsonl
+from tests.faults import bad_configurations, bad_corpora, bad_utterances
+from tests.faults.bad_configurations import BadConfiguration
+from tests.faults.bad_corpora import BadCorpus
+from tests.faults.layouts import CONF, small_corpus, write_chapter
+from tests.faults.stage_server import HUNG, Ended, StageServer
+
+TEXTS = ["HELLO WORLD", "GOOD MORNING"]
+SPEAKER = "200"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a kind: one line for people, and what is wrong with it ("" if nothing)."""
+
+    group: str
+    name: str
+    outcome: str
+    wrong: str = ""
+
+
+def shown(text: str, size: int = 110) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= size else line[: size - 3] + "..."
+
+
+def judge(group: str, name: str, ended: Ended, expected: str, folder: Path) -> Tried:
+    """An error with status 1, the expected words, a remedy or an expectation and no traceback; or, expected "", a good end."""
+    lines = ended.output.splitlines()
+    starts = [number for number, line in enumerate(lines) if " ERROR " in line]
+    told = " ".join(lines[starts[0] + 1 : starts[0] + 4]) if starts else (lines[-1] if lines else "")
+    told = shown(told.replace(f"{folder}/", "").replace(str(folder), "."))
+    problems = []
+    if ended.status == HUNG:
+        problems.append("it hung")
+    if "Traceback" in ended.output:
+        problems.append("a traceback")
+    if (folder / "canary").exists():
+        problems.append("code was run")
+    if expected and (ended.status != 1 or not re.search(expected, ended.output)):
+        problems.append(f"status {ended.status}, without the words {expected!r}")
+    if expected and not re.search("remedy: |expected: ", ended.output):
+        problems.append("no remedy")
+    if not expected and ended.status != 0:
+        problems.append(f"status {ended.status}")
+    if problems:
+        problems.append("\n" + ended.output[-1500:])
+    return Tried(group, name, f"error: {told}" if expected else "goes on", "; ".join(problems))
+
+
+def options(root: str = "LibriSpeech") -> tuple[str, ...]:
+    return ("--conf", "conf.yaml", "--corpus-dir", root)
+
+
+def try_utterances(folder: Path, server: StageServer) -> Iterator[Tried]:
+    """All kinds of bad utterance in one corpus, a chapter each: every one named, nothing else lost."""
+    root, chapters = small_corpus(folder), {}
+    for number, kind in enumerate(bad_utterances.KINDS, 1):
+        ids = write_chapter(root / "train", SPEAKER, str(number), TEXTS)
+        kind.spoil(root / "train" / SPEAKER / str(number), ids[1])
+        chapters[str(number)] = kind
+    ended = server.run(0, folder, *options(), "--set", "corpus.max_bad_share=0.9")
+    if ended.status != 0:
+        yield Tried("utterance", "all together", "", f"status {ended.status}\n{ended.output[-3000:]}")
+        return
+    corpus = artifacts.corpus_folder(folder / "data", "c")
+    rejected = {record["id"]: record["reason"] for record in read_jsonl(artifacts.rejects(corpus, 0))}
+    texts = {cut["id"]: cut["supervisions"][0]["text"] for cut in read_jsonl(artifacts.cuts(corpus, "train"))}
+    for number, kind in chapters.items():
+        yield _judge_utterance(kind, f"{SPEAKER}-{number}-", rejected, texts, f"{number}/")
+
+
+def _judge_utterance(kind, prefix: str, rejected: dict[str, str], texts: dict[str, str], folder: str) -> Tried:
+    group, good, bad = "utterance", f"{prefix}0000", f"{prefix}0001"
+    wanted = kind.renamed.replace("{}", bad)
+    own = {name: reason for name, reason in rejected.items() if name.startswith((prefix, folder)) or name == wanted}
+    wrong = "" if texts.get(good) == TEXTS[0] else f"the utterance beside it is lost: {rejected.get(good)}"
+    if kind.expected == bad_utterances.ACCEPTED:
+        wrong = wrong or ("" if texts.get(bad) == kind.text and not own else f"{texts.get(bad)!r}, {own}")
+        return Tried(group, kind.name, f"used, text {kind.text!r}", wrong)
+    found = [reason for name, reason in own.items() if fnmatch.fnmatchcase(name, wanted) or wanted == "*"]
+    if not any(re.match(kind.expected, reason) for reason in found):
+        wrong = wrong or f"expected {wanted!r}: {kind.expected}; found {own}"
+    if wanted != bad and kind.renamed != "*" and texts.get(bad) != TEXTS[1]:
+        wrong = wrong or "the good utterance is lost"
+    return Tried(group, kind.name, f"left out: {shown(found[0]) if found else ''}", wrong)
+
+
+def try_corpus(folder: Path, server: StageServer, kind: BadCorpus) -> Tried:
+    """One bad corpus."""
+    bad_corpora.make(folder, kind)
+    try:
+        ended = server.run(0, folder, *options(), *kind.options)
+    finally:
+        bad_corpora.mend_modes(folder)
+    return judge("corpus", kind.name, ended, kind.expected, folder)
+
+
+def try_configuration(folder: Path, server: StageServer, kind: BadConfiguration) -> Tried:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "conf.yaml").write_text(kind.text or CONF, encoding="utf-8")
+    ended = server.run(0, folder, "--conf", "conf.yaml", "--corpus-dir", "absent", *kind.options)
+    return judge("configuration", kind.name, ended, kind.expected, folder)
+
+
+def try_checkpoints(folder: Path) -> Iterator[Tried]:
+    """Every kind of bad weights on a copy of a small experiment."""
+    from tests.faults import bad_checkpoints  # torch, only where it is needed
+
+    with StageServer("training") as server:
+        whole = folder / "whole"
+        small_corpus(whole)
+        for stage in (0, 1, 2):
+            ended = server.run(stage, whole, *options())
+            if ended.status != 0:
+                yield Tried("checkpoint", f"stage {stage} before all", "", f"status {ended.status}\n{ended.output[-3000:]}")
+                return
+        for number, kind in enumerate(bad_checkpoints.KINDS):
+            copy = folder / f"checkpoint{number}"
+            shutil.copytree(whole, copy)
+            kind.make(copy)
+            more = ("--set", f"encoder.source={kind.encoder}")
+            ended = server.run(kind.stage, copy, *options(), *(more if kind.encoder != "mini" else ()))
+            yield judge("checkpoint", kind.name, ended, kind.expected, copy)
+
+
+def try_all(folder: Path) -> Iterator[Tried]:
+    """Every kind, in the order of the tables."""
+    with StageServer() as server:
+        yield from try_utterances(folder / "utterances", server)
+        for number, corpus in enumerate(bad_corpora.KINDS):
+            yield try_corpus(folder / f"corpus{number}", server, corpus)
+        for number, configuration in enumerate(bad_configurations.KINDS):
+            yield try_configuration(folder / f"configuration{number}", server, configuration)
+    yield from try_checkpoints(folder / "checkpoints")
