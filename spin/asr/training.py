@@ -24,6 +24,7 @@ from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import board, get_logger
+from spin.runtime.signals import StopRequest
 
 FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
 
@@ -117,20 +118,31 @@ class Training:
         cuts = open_cuts(self.job.exp, self.job.system, self.job.config.corpus.asr_train).filter(self._usable)
         sampler = sample_batches(cuts, self.job.train_count, self.config.batch_seconds, self.job.seed)
         begun, seconds = time.monotonic(), 0.0
-        for epoch, number, batch_cuts in endless(sampler, self.epoch, self.batch):
-            batch = self.read(batch_cuts, epoch)
-            self.losses.append(self.update(batch))
-            seconds += batch.seconds
-            self.epoch, self.batch = epoch, number + 1
-            if self.step % self.config.log_every_steps == 0 or self.step == self.config.max_steps:
-                speed = seconds / max(1e-9, time.monotonic() - begun)
-                recent = self.losses[-self.config.log_every_steps :]
-                self.board.add_scalar("train/loss", sum(recent) / len(recent), self.step)
-                self.board.add_scalar("train/epoch", epoch, self.step)
-                self.board.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
-            self.keep()
-            if self.step >= self.config.max_steps:
-                return
+        with StopRequest() as stop:
+            for epoch, number, batch_cuts in endless(sampler, self.epoch, self.batch):
+                batch = self.read(batch_cuts, epoch)
+                self.losses.append(self.update(batch))
+                seconds += batch.seconds
+                self.epoch, self.batch = epoch, number + 1
+                if self.step % self.config.log_every_steps == 0 or self.step == self.config.max_steps:
+                    speed = seconds / max(1e-9, time.monotonic() - begun)
+                    recent = self.losses[-self.config.log_every_steps :]
+                    self.board.add_scalar("train/loss", sum(recent) / len(recent), self.step)
+                    self.board.add_scalar("train/epoch", epoch, self.step)
+                    self.board.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
+                kept = self.keep()
+                if self.step >= self.config.max_steps:
+                    return
+                if stop.signal is not None:
+                    self.leave(stop, kept)
+
+    def leave(self, stop: StopRequest, kept: bool) -> None:
+        """Ends this process between two steps, with a checkpoint."""
+        if not kept:
+            self.store.save(self.step, self.state(None))
+        self.board.close()
+        self.log.warning("%s: stopped at step %d by signal; a checkpoint is written", self.job.name, self.step)
+        raise SystemExit(stop.status())
 
     def _usable(self, cut) -> bool:
         return cut.id not in self.job.left_out
@@ -180,15 +192,18 @@ class Training:
                     remedy="--set asr.learning_rate=<lower>, or stage 3 with --force",
                 )
 
-    def keep(self) -> None:
-        """Validates and writes a checkpoint where it is time."""
+    def keep(self) -> bool:
+        """Validates and writes a checkpoint where it is time; says whether it did."""
         last = self.step == self.config.max_steps
         valid = None
         if last or self.step % self.config.valid_every_steps == 0:
             valid = self.validate(sum(self.losses) / len(self.losses))
             self.losses.clear()
-        if valid is not None or self.step % self.config.checkpoint_every_steps == 0:
+        saves = valid is not None or self.step % self.config.checkpoint_every_steps == 0
+        if saves:
+            self.board.flush()  # a kill after this point must not lose curves that will not be drawn again
             self.store.save(self.step, self.state(valid), None if valid is None else -valid["cer"])
+        return saves
 
     def validate(self, train_loss: float) -> dict:
         """Measures loss, WER and CER of the best path on the valid parts; adds a line to the history."""

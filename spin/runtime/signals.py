@@ -37,15 +37,20 @@ def stop_in_time() -> None:
         if now - last[0] < SAME_SIGNAL_SECONDS:
             return
         if last[0] < 0:
-            timer = threading.Timer(GRACE_SECONDS, os._exit, [128 + number])
-            timer.daemon = True
-            timer.start()
+            _end_in_any_case(number)
         last[0] = now
         raise Stopped(number)
 
     # Set even where the shell had the signal ignored, as it does for a command that it runs beside itself.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def _end_in_any_case(number: int) -> threading.Timer:
+    timer = threading.Timer(GRACE_SECONDS, os._exit, [128 + number])
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def follow_parent() -> None:
@@ -57,14 +62,24 @@ def follow_parent() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it died before the call
+    if parent is not None and os.getppid() != parent.pid:  # it died before this, or a server process forked this one for it
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent.pid:  # it died between the two calls
         os._exit(128 + signal.SIGKILL)
+
+
+def _end_with(parent) -> None:
+    parent.join()
+    os._exit(128 + signal.SIGKILL)
 
 
 class StopRequest:
     """While entered, SIGINT and SIGTERM only raise a flag; a training looks at it between steps and writes a checkpoint first.
+
+    GRACE_SECONDS after the signal the process is gone in any case, as when a step or a validation takes longer than that.
 
     Attributes:
         signal: the number of the signal that came, None before.
@@ -73,6 +88,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._before: dict[int, object] = {}
+        self._end: threading.Timer | None = None
 
     def __enter__(self) -> StopRequest:
         numbers = [signal.SIGTERM]
@@ -85,9 +101,13 @@ class StopRequest:
     def __exit__(self, *_) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._end is not None:
+            self._end.cancel()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
+        if self._end is None:
+            self._end = _end_in_any_case(number)
 
     def status(self) -> int:
         """The exit status of a process ended by the signal: 130 for SIGINT, 143 for SIGTERM."""

@@ -6,6 +6,7 @@ import collections
 import concurrent.futures.process
 import itertools
 import multiprocessing
+import multiprocessing.connection
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -47,17 +48,83 @@ def map_parts(function: Callable, items: Iterable, nj: int, start_method: str = 
         while futures:
             yield futures.popleft().result()
     except concurrent.futures.process.BrokenProcessPool as error:
-        raise WorkerError(
-            f"a worker process of {nj}",
-            found="it ended before its work was done",
-            cause="killed, most often by the system for want of memory (dmesg tells), or by a person",
-            remedy="run the same command again, with a smaller --nj where memory is short; what is done is kept",
-        ) from error
+        raise _dead_worker(nj) from error
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         _end_workers()
         raise
     pool.shutdown()
+
+
+def map_fresh(function: Callable, items: list, nj: int, preload: str) -> Iterator:
+    """Yields function(item) for each item, in order, each in a process of its own that nothing else has run in.
+
+    For libraries that cannot be used twice in a process. A server process that has imported `preload`, and called nothing, forks
+    them, which takes no start of Python each.
+
+    Args:
+        function: importable (top-level) function of one picklable item; what it returns is small (a path).
+        items: the work; results wait until their turn comes.
+        nj: processes at a time.
+        preload: module that the server imports.
+
+    Raises:
+        As map_parts.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    running: dict = {}  # reading end of a pipe -> (number of the item, process)
+    results: dict[int, tuple[bool, object]] = {}
+    left = iter(enumerate(items))
+    try:
+        for number in range(len(items)):
+            while number not in results:
+                for index, item in itertools.islice(left, max(0, nj - len(running))):
+                    reading, writing = context.Pipe(duplex=False)
+                    process = context.Process(target=_answer, args=(writing, function, item))
+                    process.start()
+                    writing.close()
+                    running[reading] = index, process
+                for reading in multiprocessing.connection.wait(list(running)):
+                    index, process = running.pop(reading)
+                    results[index] = _received(reading, nj)
+                    process.join()
+            good, result = results.pop(number)
+            if not good:
+                raise result
+            yield result
+    except BaseException:
+        _end_workers()
+        raise
+
+
+def _answer(writing, function: Callable, item) -> None:
+    """In the fresh process: sends (True, result) or (False, exception)."""
+    _start_worker()
+    try:
+        answer = True, function(item)
+    except Exception as error:  # noqa: BLE001 - raised again where the results are taken
+        answer = False, error
+    writing.send(answer)
+    writing.close()
+
+
+def _received(reading, nj: int) -> tuple[bool, object]:
+    try:
+        return reading.recv()
+    except EOFError:
+        return False, _dead_worker(nj)
+    finally:
+        reading.close()
+
+
+def _dead_worker(nj: int) -> WorkerError:
+    return WorkerError(
+        f"a worker process of {nj}",
+        found="it ended before its work was done",
+        cause="killed, most often by the system for want of memory (dmesg tells), or by a person",
+        remedy="run the same command again, with a smaller --nj where memory is short; what is done is kept",
+    )
 
 
 def _end_workers() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -129,6 +131,26 @@ def test_resume_to_the_bit(work_folder, trained, monkeypatch, kind, kill_at, too
     train_asr(context)
     assert same(weights(context, "spin", 0), whole)
     assert artifacts.asr_history(context.exp, "spin", 0).read_bytes() == history
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_leaves_a_checkpoint_of_the_very_step(work_folder, trained, monkeypatch, tools, number, status):
+    context = tools.context(work_folder, tools.config())
+    original = training.Training.update
+
+    def stopped(self, batch):
+        if self.step == 12 and self.job.system == "spin":  # between two checkpoints
+            os.kill(os.getpid(), number)
+        return original(self, batch)
+
+    monkeypatch.setattr(training.Training, "update", stopped)
+    with pytest.raises(SystemExit) as ending:
+        train_asr(context)
+    assert ending.value.code == status
+    assert (artifacts.asr_seed_folder(context.exp, "spin", 0) / "step-000000013.pt").exists()
+    monkeypatch.setattr(training.Training, "update", original)
+    train_asr(context)
+    assert same(weights(context, "spin", 0), weights(trained[0], "spin", 0))
 
 
 def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monkeypatch, tools):

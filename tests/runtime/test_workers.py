@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from spin.errors import DataError, WorkerError
-from spin.runtime.workers import WAITING, chunks, map_parts
+from spin.runtime.workers import WAITING, chunks, map_fresh, map_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,10 +68,29 @@ def test_a_dead_worker_is_an_error_with_a_remedy():
         list(map_parts(die, range(10), 2, "fork"))
 
 
+def own_pid(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+@pytest.mark.parametrize("nj", [1, 3])
+def test_fresh_processes_each_do_one_item(nj):
+    results = list(map_fresh(own_pid, list(range(7)), nj, "spin.runtime.workers"))
+    assert [item for item, _ in results] == list(range(7))
+    assert len({pid for _, pid in results} | {os.getpid()}) == 8
+
+
+def test_errors_and_deaths_of_fresh_processes():
+    with pytest.raises(DataError, match="item 3"):
+        list(map_fresh(fail_on_three, list(range(10)), 2, "spin.runtime.workers"))
+    with pytest.raises(WorkerError, match="memory"):
+        list(map_fresh(die, list(range(10)), 2, "spin.runtime.workers"))
+    assert multiprocessing.active_children() == []
+
+
 SCRIPT = """
 import json, os, sys, time
 from spin.runtime.signals import StopRequest, stop_in_time
-from spin.runtime.workers import map_parts
+from spin.runtime.workers import map_fresh, map_parts
 
 def work(folder):
     with StopRequest() as stop:
@@ -87,7 +106,10 @@ def stubborn(folder):
 
 if __name__ == "__main__":
     stop_in_time()
-    list(map_parts({"save": work, "sleep": stubborn}[sys.argv[2]], [sys.argv[1]] * 2, 2, "fork"))
+    if sys.argv[2] == "fresh":
+        list(map_fresh(stubborn, [sys.argv[1]] * 2, 2, "spin.runtime.workers"))
+    else:
+        list(map_parts({"save": work, "sleep": stubborn}[sys.argv[2]], [sys.argv[1]] * 2, 2, "fork"))
 """
 
 
@@ -127,16 +149,18 @@ def test_a_stop_lets_workers_save_and_ends_them(tmp_path, number, status):
     assert len(list(tmp_path.glob("saved*"))) == 2
 
 
-def test_a_stop_ends_workers_that_do_not_listen(tmp_path):
-    process, pids = started(tmp_path, "sleep")
+@pytest.mark.parametrize("kind", ["sleep", "fresh"])
+def test_a_stop_ends_workers_that_do_not_listen(tmp_path, kind):
+    process, pids = started(tmp_path, kind)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143
     wait_gone(pids)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers of a killed parent end through a call that Linux has")
-def test_workers_of_a_killed_parent_end_too(tmp_path):
-    process, pids = started(tmp_path, "sleep")
+@pytest.mark.parametrize("kind", ["sleep", "fresh"])
+def test_workers_of_a_killed_parent_end_too(tmp_path, kind):
+    process, pids = started(tmp_path, kind)
     process.kill()
     process.wait()
     wait_gone(pids)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from spin.config import Config, GeneratedPart
 from spin.corpus.generated.render import SpeakerJob, draw_sentence, render_speaker
 from spin.errors import ConfigError
 from spin.runtime.files import read_json, write_jsonl, write_text
+from spin.runtime.workers import map_fresh
 
 LM_SPEAKER = 1_000_000  # a number no speaker has: the further sentences for the LM are nobody's
 
@@ -57,11 +57,7 @@ def lm_sentences(config: Config, corpus: Path) -> Iterator[str]:
 def _render(part: GeneratedPart, pool: str, seed: int, folder: Path, nj: int) -> list[Path]:
     indices = range(part.first_speaker, part.first_speaker + part.speakers)
     jobs = [SpeakerJob(str(folder), seed, index, part.utterances, pool) for index in indices]
-    # A server process that never touched the engine forks a fresh child for each speaker: clean, and no start of Python each.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spin.corpus.generated.render"])
-    with context.Pool(max(1, min(nj, len(jobs))), maxtasksperchild=1) as pool_of_processes:
-        return [Path(path) for path in pool_of_processes.imap(render_speaker, jobs, chunksize=1)]
+    return [Path(path) for path in map_fresh(render_speaker, jobs, nj, "spin.corpus.generated.render")]
 
 
 def _cuts(records: list[Path]) -> Iterator[MonoCut]:
