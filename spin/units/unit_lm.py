@@ -99,18 +99,20 @@ class UnitLm:
     def __init__(self, path: str | Path):
         self.log_probability: dict[tuple[str, ...], float] = {}  # log10
         self.back_off: dict[tuple[str, ...], float] = {}
-        self.order = 0
+        self.order, self._ended = 0, False
         try:
             with open(path, encoding="utf-8") as stream:
                 for line in stream:
                     self._add(line.rstrip("\n"))
         except (OSError, ValueError, IndexError) as error:
             raise DataError(str(path), found=str(error), expected="an ARPA file", remedy="train it again") from error
-        if not self.log_probability:
-            raise DataError(str(path), found="no n-grams", expected="an ARPA file", cause="a file that was cut off")
+        if not self.log_probability or not self._ended:
+            found = "no end" if self.log_probability else "no n-grams"
+            raise DataError(str(path), found=found, expected="an ARPA file", cause="a file that was cut off")
 
     def _add(self, line: str) -> None:
         if line.startswith("\\"):
+            self._ended = line == "\\end\\"
             self.order = int(line[1:].split("-")[0]) if line.endswith("-grams:") else self.order
         elif line and self.order and not line.startswith("ngram "):
             probability, words, *rest = line.split("\t")

@@ -1,0 +1,121 @@
+"""Acoustic pieces: lossless for every sequence of units, the merges that byte-pair encoding must make."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spin.errors import ConfigError, DataError
+from spin.units.pieces import LONGEST_SENTENCE, MOST_UNITS, Pieces, load_pieces, save_pieces, text_of, train_pieces
+from spin.units.sequences import Entry
+from spin.units.unit_export import restored, transformed
+
+RANDOM = np.random.default_rng(0)
+SEQUENCES = [RANDOM.integers(0, 6, 50).tolist() for _ in range(40)] + [[], [7]]
+PIECES = train_pieces(SEQUENCES, 16, 60)
+
+
+def test_the_most_frequent_pair_becomes_a_piece():
+    pieces = train_pieces([[0, 1, 0, 1, 2, 0, 1]] * 3, 4, 5)
+    assert sorted(map(tuple, pieces.units)) == [(), (0,), (0, 1), (1,), (2,), (3,)]
+    assert [pieces.units[piece] for piece in pieces.encode([2, 0, 1, 1, 0])] == [[2], [0, 1], [1], [0]]
+
+
+def naive_merges(sequences: list[list[int]], count: int) -> list[tuple[int, ...]]:
+    """Byte-pair encoding as its definition says: merge the most frequent neighbours, again and again."""
+    words, merged = [[(unit,) for unit in units] for units in sequences], []
+    for _ in range(count):
+        pairs: dict[tuple, int] = {}
+        for word in words:
+            for pair in zip(word, word[1:], strict=False):
+                pairs[pair] = pairs.get(pair, 0) + 1
+        best = max(pairs, key=lambda pair: pairs[pair])
+        merged.append(best[0] + best[1])
+        for number, word in enumerate(words):
+            joined, at = [], 0
+            while at < len(word):
+                both = tuple(word[at : at + 2]) == best
+                joined.append(best[0] + best[1] if both else word[at])
+                at += 2 if both else 1
+            words[number] = joined
+    return merged
+
+
+def test_first_merges_against_the_definition():
+    # Pairs of clearly different frequency, so that the order of merges does not hang on ties.
+    sequences = [[0, 1, 2, 3]] * 9 + [[0, 1, 2, 4]] * 5 + [[5, 4, 3]] * 2 + [[0, 1, 5]] * 3
+    pieces = train_pieces(sequences, 6, 6 + 3)
+    assert sorted(tuple(units) for units in pieces.units if len(units) > 1) == sorted(naive_merges(sequences, 3))
+
+
+@given(st.lists(st.integers(0, 15), max_size=60))
+def test_any_sequence_is_given_back(units):
+    pieces = PIECES.encode(units)
+    assert PIECES.decode(pieces) == units
+    assert len(pieces) <= len(units) and all(0 < piece < PIECES.size for piece in pieces)
+
+
+@given(st.lists(st.integers(0, 15), max_size=60))
+def test_frames_are_given_back_through_pieces(units):
+    (entry,) = transformed([Entry("x", units)], False, PIECES)
+    assert sum(entry.durations) == len(units)
+    assert list(restored([entry], PIECES)) == [Entry("x", units)]
+
+
+def test_units_that_training_never_saw_and_long_utterances():
+    units = list(range(16)) * (2 * LONGEST_SENTENCE // 16)
+    assert PIECES.decode(PIECES.encode(units)) == units
+    taught = train_pieces([units], 16, 40)
+    assert taught.decode(taught.encode(units)) == units and len(taught.encode(units)) < len(units) / 4
+
+
+def test_the_same_text_gives_the_same_model_and_files_come_back(tmp_path):
+    assert train_pieces(SEQUENCES, 16, 60).content == PIECES.content
+    save_pieces(tmp_path / "pieces.model", PIECES)
+    loaded = load_pieces(tmp_path / "pieces.model")
+    assert loaded.units == PIECES.units and loaded.codebook_size == 16
+
+
+def test_a_large_codebook_and_a_vocabulary_that_the_text_cannot_fill():
+    pieces = train_pieces([[0, 60_000]] * 3, 60_001, 10**6)
+    assert pieces.decode(pieces.encode([0, 60_000, 59_999])) == [0, 60_000, 59_999]
+    assert pieces.size == 60_001 + 1 + 1  # the one pair that occurs, and <unk>
+
+
+def test_bad_vocabularies_and_texts():
+    with pytest.raises(ConfigError, match="more than 16"):
+        train_pieces(SEQUENCES, 16, 16)
+    with pytest.raises(ConfigError, match=str(MOST_UNITS)):
+        train_pieces(SEQUENCES, MOST_UNITS + 1, 10**6)
+    for empty in ([], [[]], [[], []]):
+        with pytest.raises(DataError, match="none"):
+            train_pieces(empty, 16, 20)
+
+
+def test_units_and_pieces_of_another_model():
+    with pytest.raises(DataError, match="0 to 15"):
+        PIECES.encode([3, 16])
+    for bad in (0, -1, PIECES.size):
+        with pytest.raises(DataError, match=str(bad)):
+            PIECES.decode([1, bad])
+    with pytest.raises(DataError, match="without durations"):
+        list(restored([Entry("x", [1])], PIECES))
+    with pytest.raises(DataError, match="deduplicated already"):
+        list(transformed([Entry("x", [1], [2])], True, None))
+
+
+def test_files_that_are_no_model(tmp_path):
+    words = sentencepiece.SentencePieceTrainer
+    words.train(
+        sentence_iterator=iter(["hello there"] * 9), model_prefix=str(tmp_path / "words"), vocab_size=12, model_type="bpe",
+        minloglevel=2,
+    )  # fmt: skip
+    (tmp_path / "text.model").write_text("no model\n" * 20)
+    (tmp_path / "empty.model").write_bytes(b"")
+    for name in ("words", "text", "empty", "missing"):
+        with pytest.raises(DataError, match=f"{name}.model"):
+            load_pieces(tmp_path / f"{name}.model")
+    assert Pieces(PIECES.content).processor.piece_to_id(text_of([15])) > 0
