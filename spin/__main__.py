@@ -17,6 +17,7 @@ COMMANDS = {
     "unit-lm": "spin.units.unit_lm_cli:main",
     "unit-files": "spin.units.unit_files_cli:main",
     "benchmark perturb": "spin.perturbation.benchmark:main",
+    "benchmark spin": "spin.training.benchmark:main",
     "benchmark units": "spin.units.benchmark:main",
 }
 
