@@ -256,6 +256,7 @@ def unaligned(corpus: Path, part: str) -> Path:
 PRODUCTS = {
     0: (
         "cuts_*.jsonl.gz",
+        "cuts_*.index.npz",
         "audio",
         "alignment",
         "unaligned_*.jsonl",
@@ -263,7 +264,7 @@ PRODUCTS = {
         "lm_text.txt",
         "rejects_stage0.jsonl",
     ),
-    1: ("cuts_*_pitch.jsonl.gz", "pitch", "speaker_pitch.json", "rejects_stage1.jsonl"),
+    1: ("cuts_*_pitch.jsonl.gz", "cuts_*_pitch.index.npz", "pitch", "speaker_pitch.json", "rejects_stage1.jsonl"),
     2: ("spin", "rejects_stage2.jsonl"),
     3: ("units", "rejects_stage3.jsonl"),
     4: ("asr_*", "lang", "rejects_stage4.jsonl"),

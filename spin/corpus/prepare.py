@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from spin import artifacts
@@ -19,7 +19,8 @@ from spin.corpus.pronunciation import default_dictionary
 from spin.corpus.records import CUT, ID, REASON, align_part, aligned_cuts, read_file, read_part, tsv_index
 from spin.corpus.validate import PartSummary, check_not_empty, check_part, check_speakers, claim_id
 from spin.errors import ConfigError, DataError
-from spin.runtime.files import atomic_path, read_jsonl, sweep, write_jsonl
+from spin.runtime.files import read_jsonl, sweep, write_jsonl
+from spin.runtime.manifests import write_manifest
 from spin.runtime.rejects import Rejects
 from spin.runtime.stages import Context
 
@@ -132,9 +133,9 @@ def _align_and_write(part: str, config: CorpusConfig, corpus: Path, nj: int, log
     align_part(part, config, corpus, nj)
     unaligned: list[dict] = []
     cuts = aligned_cuts(part, config, corpus, lambda identity, reason: unaligned.append({ID: identity, REASON: reason}))
-    with atomic_path(artifacts.cuts(corpus, part)) as temporary:  # the manifest comes last: it says that the part is done
-        count = write_jsonl(temporary, cuts)
-        write_jsonl(artifacts.unaligned(corpus, part), unaligned)
+    count = write_manifest(
+        artifacts.cuts(corpus, part), _then(cuts, lambda: write_jsonl(artifacts.unaligned(corpus, part), unaligned))
+    )
     reasons = collections.Counter(record[REASON].split(":")[0] for record in unaligned)
     for reason, number in reasons.most_common():
         log.warning(
@@ -145,6 +146,12 @@ def _align_and_write(part: str, config: CorpusConfig, corpus: Path, nj: int, log
             reason,
             artifacts.unaligned(corpus, part),
         )
+
+
+def _then(records: Iterator[dict], finish: Callable[[], object]) -> Iterator[dict]:
+    """The records, and a last act before their file appears: the manifest comes last, and says that the part is done."""
+    yield from records
+    finish()
 
 
 def _check_generated(config: CorpusConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from lhotse.utils import fastcopy
 from spin import artifacts
 from spin.errors import DataError
 from spin.runtime import seeding
+from spin.runtime.manifests import read_index
 
 MAX_BUCKETS = 30
 BATCHES_PER_BUCKET = 8  # fewer would leave too many half-filled batches at the end of an epoch
@@ -58,21 +60,32 @@ def scan_pair_cuts(
         DataError: a missing manifest, a wrong sampling rate, or no utterance that is long enough.
     """
     paths = tuple(Path(path) for path in paths)
-    samples, short = [], []
-    for cut in read_cuts(paths):
-        if cut.num_samples < min_samples:
-            short.append(cut.id)
-        else:
-            samples.append(min(cut.num_samples, max_samples))
-    if not samples:
+    kept, short = [], []
+    for path in paths:
+        ids, samples = _lengths(path)
+        fits = samples >= min_samples
+        short += [str(identity) for identity in itertools.compress(ids, ~fits)]
+        kept.append(np.minimum(samples[fits], max_samples))
+    samples = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
+    if not len(samples):
         raise DataError(
             "Spin training data " + ", ".join(map(str, paths)),
             found=f"{len(short)} utterance(s), all shorter than {min_samples} samples",
             expected="at least one that is long enough",
             remedy="lower spin.min_samples, or name other parts in corpus.spin_train",
         )
-    bins = duration_bins(np.array(samples), batch_seconds)
+    bins = duration_bins(samples, batch_seconds)
     return PairCuts(paths, min_samples, max_samples, len(samples), tuple(short), bins, equal_lengths)
+
+
+def _lengths(path: Path) -> tuple[Iterable, np.ndarray]:
+    """(ids, (utterances,) int64 samples) of a manifest: from its index where there is one, else from its cuts."""
+    index = read_index(path)
+    if index is None or (index.rates != artifacts.SAMPLE_RATE).any():  # reading says which cut has the wrong rate
+        found = [(cut.id, cut.num_samples) for cut in read_cuts([path])]
+        return [identity for identity, _ in found], np.array([samples for _, samples in found], dtype=np.int64)
+    samples = np.floor(np.round(index.durations * artifacts.SAMPLE_RATE, 8) + 0.5).astype(np.int64)  # as lhotse rounds
+    return (identity.decode() for identity in index.ids), samples
 
 
 def read_cuts(paths: Iterable[Path]) -> Iterator[MonoCut]:

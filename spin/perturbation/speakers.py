@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from lhotse import MonoCut, Recording
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 
 from spin.config import PerturbationConfig
+from spin.errors import DataError
 from spin.perturbation.analysis import MAX_AMPLITUDE
 from spin.perturbation.pitch_range import PitchRange, range_of, wide_pitch
 from spin.runtime.files import append_jsonl, read_jsonl
+from spin.runtime.manifests import Index, read_index
 from spin.runtime.workers import map_parts
 
 UNREADABLE = (OSError, ValueError, soundfile.SoundFileError, AudioLoadingError, DurationMismatchError)
@@ -21,21 +24,31 @@ UNREADABLE = (OSError, ValueError, soundfile.SoundFileError, AudioLoadingError, 
 FORK = "fork"  # no thread runs yet when stage 1 splits its work, and forked workers need not import and compile again
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class Utterance:
     """What a worker needs of a cut; small, because all of a corpus' are held at once."""
 
     id: str
     speaker: str
-    recording: dict
-    channel: int
     start: float  # seconds into the recording
     duration: float
+    cut: tuple[dict, int] | tuple[Path, int]  # (recording, channel), or (manifest, number) from where to read them
 
     @classmethod
     def of(cls, cut: MonoCut) -> Utterance:
         speaker = cut.supervisions[0].speaker if cut.supervisions else None
-        return cls(cut.id, speaker or cut.id, cut.recording.to_dict(), cut.channel, cut.start, cut.duration)
+        return cls(cut.id, speaker or cut.id, cut.start, cut.duration, (cut.recording.to_dict(), cut.channel))
+
+    @classmethod
+    def all_of(cls, index: Index) -> list[Utterance]:
+        """Those of a whole manifest."""
+        ids = [identity.decode() for identity in index.ids.tolist()]
+        speakers = [index.names[number] if number >= 0 else None for number in index.speakers.tolist()]
+        rows = zip(ids, speakers, index.starts.tolist(), index.durations.tolist())
+        return [
+            cls(identity, speaker or identity, start, duration, (index.path, number))
+            for number, (identity, speaker, start, duration) in enumerate(rows)
+        ]
 
     def load(self) -> tuple[np.ndarray, int]:
         """(samples,) and the rate.
@@ -43,9 +56,21 @@ class Utterance:
         Raises:
             one of UNREADABLE.
         """
-        recording = Recording.from_dict(dict(self.recording))  # from_dict empties what it is given
-        audio = recording.load_audio(channels=self.channel, offset=self.start, duration=self.duration)
+        source, number = self.cut
+        if isinstance(source, Path):
+            record = _index(source).record(number)
+            source, number = record["recording"], record["channel"]
+        recording = Recording.from_dict(dict(source))  # from_dict empties what it is given
+        audio = recording.load_audio(channels=number, offset=self.start, duration=self.duration)
         return audio[0], recording.sampling_rate
+
+
+@functools.lru_cache(maxsize=8)
+def _index(manifest: Path) -> Index:
+    index = read_index(manifest)
+    if index is None:
+        raise DataError(str(manifest), found="another manifest than before", cause="changed meanwhile", remedy="use --force")
+    return index
 
 
 def speaker_ranges(

@@ -24,6 +24,7 @@ from spin.perturbation.speakers import FORK, UNREADABLE, Utterance, speaker_rang
 from spin.perturbation.storage import store_analysis, with_fields
 from spin.perturbation.warm_up import warm_up
 from spin.runtime.files import atomic_path, read_jsonl, sweep, write_json, write_jsonl
+from spin.runtime.manifests import read_index, write_manifest
 from spin.runtime.rejects import Rejects
 from spin.runtime.stages import Context
 from spin.runtime.workers import map_parts
@@ -48,7 +49,7 @@ def analyse_pitch(context: Context) -> None:
         DataError: no manifest of stage 0, or too many utterances that cannot be used.
     """
     config, log, nj = context.config, context.log, context.config.runtime.nj
-    parts = {part: list(map(Utterance.of, read_cuts(context.corpus, part))) for part in config.corpus.spin_train}
+    parts = {part: read_utterances(context.corpus, part) for part in config.corpus.spin_train}
     warm_up()  # the workers inherit the compiled code
     begun = time.monotonic()
     kept = artifacts.speaker_pitch_lines(context.corpus)
@@ -80,6 +81,12 @@ def read_cuts(corpus: Path, part: str) -> Iterator[MonoCut]:
     if not path.exists():
         raise DataError(str(path), found="no such file", expected="a manifest of stage 0", remedy="run stage 0")
     return iter(CutSet.from_file(path))
+
+
+def read_utterances(corpus: Path, part: str) -> list[Utterance]:
+    """The utterances of a part: from the index where there is one, else from the cuts themselves."""
+    index = read_index(artifacts.cuts(corpus, part))
+    return Utterance.all_of(index) if index is not None else list(map(Utterance.of, read_cuts(corpus, part)))
 
 
 def _plan(corpus: Path, part: str, utterances: list[Utterance], ranges: dict[str, PitchRange]) -> list[_Chunk]:
@@ -167,4 +174,4 @@ def _write_manifest(corpus: Path, part: str, chunks: list[_Chunk]) -> None:
             if FIELDS in record:
                 yield with_fields(cut, record[FIELDS]).to_dict()
 
-    write_jsonl(artifacts.pitch_cuts(corpus, part), complete())
+    write_manifest(artifacts.pitch_cuts(corpus, part), complete())

@@ -23,6 +23,7 @@ from lhotse.serialization import deserialize_item
 from spin import artifacts
 from spin.errors import DataError
 from spin.runtime.files import read_jsonl, write_jsonl
+from spin.runtime.manifests import read_index
 
 SHARD_UTTERANCES = 128
 ID, ARRAYS, REASON = "id", "arrays", "reason"  # keys of a record; arrays: system -> field -> manifest of a TemporalArray
@@ -61,7 +62,11 @@ def _open(path: Path):
 
 
 def read_cuts(path: Path, first: int = 0, last: int | None = None) -> Iterator[MonoCut]:
-    """Cuts [first, last) of a manifest, one at a time; earlier lines are passed over without being parsed."""
+    """Cuts [first, last) of a manifest, one at a time; earlier lines are not parsed, and where there is an index not read."""
+    index = read_index(path)
+    if index is not None:
+        yield from (deserialize_item(json.loads(line)) for line in index.lines(first, last))
+        return
     with _open(path) as stream:
         for line in itertools.islice(filter(str.strip, stream), first, last):
             yield deserialize_item(json.loads(line))
@@ -69,7 +74,8 @@ def read_cuts(path: Path, first: int = 0, last: int | None = None) -> Iterator[M
 
 def plan(cuts: Path, part: str, kind: str) -> list[Shard]:
     """The shards of a part, the same for every run."""
-    count = count_lines(cuts)
+    index = read_index(cuts)
+    count = count_lines(cuts) if index is None else len(index)
     return [Shard(part, kind, first, min(first + SHARD_UTTERANCES, count)) for first in range(0, count, SHARD_UTTERANCES)]
 
 

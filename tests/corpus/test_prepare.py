@@ -29,9 +29,7 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context):
     context = make_context(small_corpus)
     prepare_data(context)
     assert sorted(products(context)) == [
-        "cuts_dev.jsonl.gz",
-        "cuts_test.jsonl.gz",
-        "cuts_train.jsonl.gz",
+        *(f"cuts_{part}.{kind}" for part in ("dev", "test", "train") for kind in ("index.npz", "jsonl.gz")),
         "lexicon.txt",
         "lm_text.txt",
         "rejects_stage0.jsonl",

@@ -14,7 +14,8 @@ from spin import artifacts
 from spin.config import Config, GeneratedPart
 from spin.corpus.generated.render import SpeakerJob, draw_sentence, render_speaker
 from spin.errors import ConfigError
-from spin.runtime.files import read_json, write_jsonl, write_text
+from spin.runtime.files import read_json, write_text
+from spin.runtime.manifests import write_manifest
 from spin.runtime.workers import map_fresh
 
 LM_SPEAKER = 1_000_000  # a number no speaker has: the further sentences for the LM are nobody's
@@ -33,7 +34,7 @@ def prepare_parts(config: Config, corpus: Path, part_names: Iterable[str], nj: i
                 f"corpus.parts.{name}", found="not defined", expected=f"one of {', '.join(config.corpus.parts) or 'none defined'}"
             )
         records = _render(part, pool_of(config, name), config.corpus.generated_seed, artifacts.generated_audio(corpus) / name, nj)
-        count = write_jsonl(artifacts.cuts(corpus, name), (cut.to_dict() for cut in _cuts(records)))
+        count = write_manifest(artifacts.cuts(corpus, name), (cut.to_dict() for cut in _cuts(records)))
         log.info("part %s: %d speakers, %d utterances generated", name, part.speakers, count)
     write_text(artifacts.lm_text(corpus), "".join(f"{text}\n" for text in lm_sentences(config, corpus)))
 
