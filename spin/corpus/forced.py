@@ -16,7 +16,7 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.corpus.alignment import plain_phone
-from spin.corpus.pronunciation import default_dictionary
+from spin.corpus.pronunciation import Dictionary, default_dictionary
 
 FRAME_IN_S = 0.01  # of pocketsphinx's model
 _VARIANT = re.compile(r"\(\d+\)$")
@@ -27,12 +27,16 @@ class Unalignable(Exception):
 
 
 class ForcedAligner:
-    """One decoder, good for any number of utterances; the result for one does not depend on those before it."""
+    """One decoder, good for any number of utterances; the result for one does not depend on those before it.
 
-    def __init__(self):
+    Args:
+        dictionary: pronunciations of words that the decoder's own dictionary lacks; default: rules, then letters.
+    """
+
+    def __init__(self, dictionary: Dictionary | None = None):
         # bestpath adds a last word of one frame, in which no phone fits (cmusphinx/pocketsphinx issue 339).
         self._decoder = pocketsphinx.Decoder(loglevel="FATAL", lm=None, bestpath=False, samprate=artifacts.SAMPLE_RATE)
-        self._dictionary = default_dictionary()
+        self._dictionary = dictionary or default_dictionary()
         self._added: set[str] = set()
 
     def align(self, samples: np.ndarray, text: str) -> tuple[list[AlignmentItem], list[AlignmentItem]]:
@@ -71,13 +75,13 @@ class ForcedAligner:
             self._decoder.end_utt()
 
     def _learn(self, words: list[str]) -> None:
-        """Adds derived pronunciations to the decoder's dictionary."""
+        """Adds derived and guessed pronunciations to the decoder's dictionary."""
         missing = sorted({word for word in words if not self._dictionary.pronunciations(word)})
         if missing:
             raise Unalignable(f"no pronunciation: {' '.join(missing)}"[:120])
         for word in words:
             if word not in self._dictionary and word not in self._added:
-                self._decoder.add_word(word.lower(), " ".join(self._dictionary.derived(word)[0]), update=False)
+                self._decoder.add_word(word.lower(), " ".join(self._dictionary.pronunciations(word)[0]), update=False)
                 self._added.add(word)
 
 

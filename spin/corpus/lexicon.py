@@ -18,20 +18,30 @@ def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log:
     Args:
         words: normalised; a word may come more than once.
     """
-    lines, derived, missing = [], 0, []
+    lines, derived, guessed, missing = [], 0, [], []
     for word in sorted(set(words)):
         variants = dictionary.pronunciations(word)
-        derived += bool(variants) and word not in dictionary
+        if variants and word not in dictionary:
+            if dictionary.derived(word):
+                derived += 1
+            else:
+                guessed.append(word)
         if variants:
             lines.append(f"{word}\t{' '.join(variants[0])}\n")
         else:
             missing.append(word)
     write_text(path, "".join(lines))
-    examples = f", for example {' '.join(missing[:8])}" if missing else ""
-    log.info(
-        "lexicon: %d words, %d of them derived; %d words have no pronunciation%s", len(lines), derived, len(missing), examples
-    )
+    log.info("lexicon: %d words, %d derived by rule, %s", len(lines), derived, _counted(guessed, "guessed from the letters"))
+    if missing:
+        log.warning("lexicon: %s", _counted(missing, "without a pronunciation"))
+    if missing and not dictionary.guesses:
+        log.warning("gruut_lang_en or python-crfsuite is not installed, so that none is guessed (utils/setup_env.sh)")
     return len(lines)
+
+
+def _counted(words: list[str], what: str) -> str:
+    examples = f" ({' '.join(words[:8])}{' ...' if len(words) > 8 else ''})" if words else ""
+    return f"{len(words)} {what}{examples}"
 
 
 def read_sentences(path: str | Path, log: logging.Logger) -> Iterator[str]:

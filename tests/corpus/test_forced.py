@@ -12,7 +12,9 @@ from spin import artifacts
 from spin.corpus import records
 from spin.corpus.alignment import PHONES
 from spin.corpus.forced import ForcedAligner, Unalignable
+from spin.corpus.letter_to_sound import default_model
 from spin.corpus.prepare import prepare_data
+from spin.corpus.pronunciation import Dictionary
 from spin.runtime.files import read_jsonl
 from spin.runtime.seeding import generator
 
@@ -60,9 +62,27 @@ def test_result_does_not_depend_on_what_came_before(aligner: ForcedAligner, utte
     assert forwards == backwards[::-1]
 
 
-def test_unknown_word_is_named(aligner: ForcedAligner):
+def test_unknown_word_is_named():
+    """Without the letters: a dictionary and its rules alone."""
     with pytest.raises(Unalignable, match="no pronunciation: QXZZY RONICKY"):
-        aligner.align(np.zeros(16_000, np.int16), "HELLO RONICKY AND QXZZY")
+        ForcedAligner(Dictionary()).align(np.zeros(16_000, np.int16), "HELLO RONICKY AND QXZZY")
+
+
+@pytest.mark.skipif(default_model() is None, reason="gruut_lang_en or python-crfsuite is not installed")
+def test_guessed_word_is_aligned(utterances):
+    """A dictionary that lacks a word of real speech: its letters give it phones, within the time of the whole dictionary's."""
+    samples, text = utterances[0]
+    word = max(text.split(), key=len)
+    whole = ForcedAligner().align(samples, text)[1]
+    dictionary = Dictionary(letter_to_sound=default_model())
+    aligner = ForcedAligner(dictionary)
+    renamed = text.replace(word, f"{word}QXZ")  # of no dictionary
+    dictionary.guessed = lambda other: (default_model()(word),) if other == f"{word}QXZ" else ()
+    phones, words = aligner.align(samples, renamed)
+    assert [item.symbol for item in words] == renamed.split()
+    index = text.split().index(word)
+    assert abs(words[index].start - whole[index].start) < 0.1
+    assert {item.symbol for item in phones} <= {*PHONES, artifacts.SILENCE}
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1])

@@ -1,0 +1,108 @@
+"""Pronunciations of words that no dictionary has: a conditional random field over letters, trained on the CMU dictionary.
+
+The model is the English one of gruut (github.com/rhasspy/gruut, MIT), which the wheel gruut_lang_en brings as a file; it is read
+with python-crfsuite (MIT). gruut itself is not needed: what it adds is tokenisation, and numbers by an LGPL package. The
+features are those the model was trained with (gruut/g2p.py): a letter and the three before and after it. It answers in IPA, whose
+68 symbols are the 39 ARPAbet phones with their stress, one to one but for the two unstressed vowels of AH and ER.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib.util
+import re
+from pathlib import Path
+
+from spin.errors import DataError
+
+Phones = tuple[str, ...]
+PACKAGES = ("gruut_lang_en", "pycrfsuite")
+_CONTEXT = 3  # letters before and after
+_NOTHING, _JOINED = "_", "|"  # a silent letter; several phones of one letter
+_STRESS = "\u02c8\u02cc"
+_LETTERS = re.compile(r"[A-Z]+")
+_ARPABET = {
+    "a\u026a": "AY", "a\u028a": "AW", "b": "B", "d": "D", "d\u0361\u0292": "JH", "e\u026a": "EY", "f": "F", "h": "HH",
+    "i": "IY", "j": "Y", "k": "K", "l": "L", "m": "M", "n": "N", "o\u028a": "OW", "p": "P", "s": "S", "t": "T",
+    "t\u0361\u0283": "CH", "u": "UW", "v": "V", "w": "W", "z": "Z", "\u00e6": "AE", "\u00f0": "DH", "\u014b": "NG",
+    "\u0251": "AA", "\u0254": "AO", "\u0254\u026a": "OY", "\u0259": "AH", "\u025a": "ER", "\u025b": "EH", "\u0261": "G",
+    "\u026a": "IH", "\u0279": "R", "\u0283": "SH", "\u028a": "UH", "\u028c": "AH", "\u0292": "ZH", "\u03b8": "TH",
+}  # fmt: skip
+
+
+class LetterToSound:
+    """The model in memory: 2 MB, read in 4 ms.
+
+    Args:
+        path: a model of gruut; default: the English one of gruut_lang_en.
+
+    Raises:
+        DataError: a package or the file is missing, or the file is no model of this kind.
+    """
+
+    def __init__(self, path: str | Path | None = None):
+        self.path = Path(path) if path else model_path()
+        import pycrfsuite
+
+        self._tagger = pycrfsuite.Tagger()
+        try:
+            self._tagger.open(str(self.path))
+            labels = self._tagger.labels()
+            unknown = {phone for label in labels for phone in _phones(label)} - set(_ARPABET)
+        except (OSError, ValueError) as error:  # ValueError: labels that are not base64 or not UTF-8
+            raise _wrong_model(self.path, str(error)) from error
+        if unknown or not labels:
+            raise _wrong_model(self.path, f"symbols {' '.join(sorted(unknown))}" if labels else "no symbols")
+
+    def __call__(self, word: str) -> Phones:
+        """ARPAbet without stress of a normalised word (A-Z, apostrophes are passed over); () where every letter is silent."""
+        letters = "".join(_LETTERS.findall(word)).lower()
+        if not letters:
+            return ()
+        labels = self._tagger.tag([_features(letters, index) for index in range(len(letters))])
+        return tuple(_ARPABET[phone] for label in labels for phone in _phones(label))
+
+
+@functools.lru_cache(maxsize=1)
+def default_model() -> LetterToSound | None:
+    """The model of gruut_lang_en, read once a process; None where one of the packages is not installed."""
+    return LetterToSound() if all(importlib.util.find_spec(name) for name in PACKAGES) else None
+
+
+def model_path() -> Path:
+    """Raises DataError when gruut_lang_en or python-crfsuite is not installed."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DataError(" ".join(missing), found="not installed", expected="the wheels", remedy="utils/setup_env.sh")
+    return Path(importlib.util.find_spec(PACKAGES[0]).origin).parent / "g2p" / "model.crf"
+
+
+def _features(letters: str, index: int) -> dict:
+    features: dict = {"bias": 1.0, "grapheme": _encoded(letters[index])}
+    if index == 0:
+        features["begin"] = True
+    if index == len(letters) - 1:
+        features["end"] = True
+    for distance in range(1, _CONTEXT + 1):
+        if index >= distance:
+            features[f"grapheme-{distance}"] = _encoded(letters[index - distance])
+        if index + distance < len(letters):
+            features[f"grapheme+{distance}"] = _encoded(letters[index + distance])
+    return features
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(letter: str) -> str:
+    return base64.b64encode(letter.encode()).decode("ascii")
+
+
+@functools.lru_cache(maxsize=1024)
+def _phones(label: str) -> Phones:
+    """IPA without stress of one label of the model."""
+    symbols = base64.b64decode(label, validate=True).decode().split(_JOINED)
+    return tuple(symbol.lstrip(_STRESS) for symbol in symbols if symbol != _NOTHING)
+
+
+def _wrong_model(path: Path, found: str) -> DataError:
+    return DataError(f"letter-to-sound model {path}", found=found, expected="gruut's model.crf", remedy="utils/setup_env.sh")
