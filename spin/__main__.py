@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "spin.models.export_cli:main",
     "unit-lm": "spin.units.unit_lm_cli:main",
     "unit-files": "spin.units.unit_files_cli:main",
+    "gpu-check": "spin.report.gpu_check:main",
     "benchmark perturb": "spin.perturbation.benchmark:main",
     "benchmark spin": "spin.training.benchmark:main",
     "benchmark units": "spin.units.benchmark:main",
