@@ -16,6 +16,7 @@ from spin.config import Config
 from spin.errors import DataError
 from spin.report import story, unit_map
 from spin.report.alignment import Example, choose
+from spin.report.speech import Speech, read_speech
 from spin.runtime.files import read_json, read_jsonl
 from spin.runtime.logs import get_logger
 from spin.runtime.provenance import commit
@@ -40,6 +41,7 @@ class Material:
         phones: (P,) names of the phones of `counts`.
         counts: system -> (P, K) int64, frames of each phone and unit; empty without alignments.
         examples: utterances with both systems' texts.
+        speeches: utterances with their audio, phones and units.
     """
 
     report: dict
@@ -48,6 +50,7 @@ class Material:
     phones: list[str] = field(default_factory=list)
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
+    speeches: list[Speech] = field(default_factory=list)
 
 
 def collect(
@@ -97,7 +100,7 @@ def collect(
         system: {seed: list(read_jsonl(artifacts.asr_history(exp, system, seed))) for seed in config.asr.seeds}
         for system in report["asr"]
     }
-    return Material(report, spin_history, histories, phones, counts, examples(exp, report))
+    return Material(report, spin_history, histories, phones, counts, examples(exp, report), read_speech(config, exp))
 
 
 def report_config(config: Config) -> dict:
@@ -114,12 +117,9 @@ def report_config(config: Config) -> dict:
 
 def done_marks(exp: Path, corpus: Path) -> dict[int, dict]:
     """Stage -> content of its done mark, for the stages that have one."""
-    found = {}
-    for stage in artifacts.STAGES:
-        path = artifacts.done_mark(exp if stage >= FIRST_EXPERIMENT_STAGE else corpus, stage)
-        if path.exists():
-            found[stage] = read_json(path)
-    return found
+    folders = {stage: exp if stage >= FIRST_EXPERIMENT_STAGE else corpus for stage in artifacts.STAGES}
+    paths = {stage: artifacts.done_mark(folder, stage) for stage, folder in folders.items()}
+    return {stage: read_json(path) for stage, path in paths.items() if path.exists()}
 
 
 def version(package: str) -> str:

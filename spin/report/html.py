@@ -144,7 +144,8 @@ def _recognition(report: dict, pictures: list[Picture]) -> str:
 def _units(report: dict, pictures: list[Picture]) -> str:
     content = tables.unit_quality(report)
     maps = _figures(pictures, ("map_",)) or '<p class="note">No phone alignment: there is no picture of units and phones.</p>'
-    return f"{_figures(pictures, ('units', 'abx'))}\n{table(content, (len(content.header) - 1,))}\n{maps}"
+    bars, speech = _figures(pictures, ("units", "abx")), _figures(pictures, ("speech_",), "wide")
+    return f"{bars}\n{table(content, (len(content.header) - 1,))}\n{maps}\n{speech}"
 
 
 def _training(pictures: list[Picture]) -> str:

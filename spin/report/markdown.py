@@ -26,7 +26,7 @@ def page(material: Material, pictures: list[Picture], figures_folder: str) -> st
         *_links(pictures, ("wer",), figures_folder),
         "## Units",
         table(tables.unit_quality(report)),
-        *_links(pictures, ("units", "abx", "map_"), figures_folder),
+        *_links(pictures, ("units", "abx", "map_", "speech_"), figures_folder),
         "## Training",
         *(_links(pictures, ("spin_", "asr_"), figures_folder) or ["No training curve was recorded."]),
         "## Recognised text",

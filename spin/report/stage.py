@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.errors import DataError
-from spin.report import curves, figures, html, markdown, story, tables, unit_map
+from spin.report import curves, figures, html, markdown, speech, story, tables, unit_map
 from spin.report.collect import Material, collect
 from spin.report.pictures import Picture, on_white, pixels
 from spin.report.schema import problems
@@ -47,6 +47,7 @@ def draw(material: Material) -> list[Picture]:
         *([bars] if bars is not None else []),
         *figures.unit_bars(report),
         *unit_map.unit_pictures(material.phones, material.counts, report),
+        *speech.speech_pictures(material.speeches),
         *curves.spin_curves(material.spin_history, report["units"]["spin"]["K"]),
         *curves.recogniser_curves(material.asr_history),
     ]
