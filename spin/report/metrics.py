@@ -51,6 +51,12 @@ UNIT_METRICS = (
     Metric("bitrate", "bit rate", 1, "bit/s", NEITHER, "Information in the stream of units each second."),
     Metric("perplexity", "perplexity", 1, "", HIGHER, "How many of the K units are in real use; K when all are used alike."),
     Metric("used_codes", "units ever used", 0, "", NEITHER, "Units that at least one frame has."),
+    Metric(
+        "border_r_value", "R-value of unit borders", 3, "", HIGHER, "How well the unit changes where the phone does; 1 at best."
+    ),
+    Metric("border_f1", "F1 of unit borders", 3, "", HIGHER, "The same as a share of borders found and right."),
+    Metric("speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells of the speaker; 0: nothing."),
+    Metric("speaker_accuracy", "speaker recognised by units", 3, "", NEITHER, "The classifier below, on shares of units."),
 )
 SPEAKER_METRIC = Metric(
     "accuracy",

@@ -54,6 +54,15 @@ class UnitUse:
         """Units that occur at all; K less this are dead."""
         return int(np.count_nonzero(self.frames))
 
+    def segment_rate(self) -> float:
+        """Deduplicated units a second, 0 to 50; NaN without audio."""
+        return float(self.segments.sum()) / self.seconds if self.seconds > 0 else math.nan
+
+    def deduplicated_share(self) -> float:
+        """Length after deduplication over the length before: 1 when no unit follows itself; NaN for no frames."""
+        frames = int(self.frames.sum())
+        return int(self.segments.sum()) / frames if frames else math.nan
+
     def bitrate(self) -> float:
         """Bits a second of the deduplicated units (see the function); NaN without audio."""
         return bitrate(self.segments, self.seconds)

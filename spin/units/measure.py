@@ -18,7 +18,10 @@ from spin.units.abx_design import Design, design, sample_utterances, triphones
 from spin.units.bitrate import UnitUse
 from spin.units.phones import LABELS_A_UNIT, alignment_of, frame_labels
 from spin.units.purity import JointCounts, cluster_purity, phone_purity, pnmi
+from spin.units.segmentation import BorderCounts
 from spin.units.shards import hidden_of, read_cuts, units_of
+from spin.units.speaker_nmi import SpeakerCounts, nmi
+from spin.units.speaker_probe import histogram
 
 
 @dataclass
@@ -27,7 +30,10 @@ class PartMeasures:
 
     counts: JointCounts  # of utterances with an alignment
     use: UnitUse
-    means: list[np.ndarray] = field(default_factory=list)  # (D,) a row an utterance
+    borders: BorderCounts  # of utterances with an alignment
+    by_speaker: SpeakerCounts
+    means: list[np.ndarray] = field(default_factory=list)  # (D,) an utterance with a speaker
+    histograms: list[np.ndarray] = field(default_factory=list)  # (K,) float32 shares of its frames
     names: list[str] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
     aligned: dict[str, str] = field(default_factory=dict)  # utterance -> speaker
@@ -36,7 +42,10 @@ class PartMeasures:
         """Adds another part (same K)."""
         self.counts.merge(other.counts)
         self.use.merge(other.use)
+        self.borders.merge(other.borders)
+        self.by_speaker.merge(other.by_speaker)
         self.means += other.means
+        self.histograms += other.histograms
         self.names += other.names
         self.speakers += other.speakers
         self.aligned |= other.aligned
@@ -53,6 +62,11 @@ class PartMeasures:
             "unit_entropy": self.use.entropy(),
             "perplexity": self.use.perplexity(),
             "used_codes": self.use.used(),
+            "dead_codes": self.use.units - self.use.used(),
+            "segments_per_second": self.use.segment_rate(),
+            "deduplicated_share": self.use.deduplicated_share(),
+            **{f"border_{name}": value for name, value in self.borders.figures().items()},
+            "speaker_nmi": nmi(self.by_speaker.matrix()),
         }
 
 
@@ -62,10 +76,10 @@ def measure_part(manifest: Path, clusters: int, first_seconds: float = 0.0) -> P
     Args:
         manifest: cuts with HIDDEN_FIELD and UNITS_FIELD.
         clusters: K.
-        first_seconds: purities, PNMI and bitrate look only at the first seconds of each utterance (10: the official validation);
-            0: at all of it. The speaker probe's means are always over whole utterances.
+        first_seconds: purities, PNMI, borders, bitrate, speaker NMI and histograms look only at the first seconds of each
+            utterance (10: the official validation); 0: at all of it. The speaker probe's means are always over whole utterances.
     """
-    measures = PartMeasures(JointCounts(clusters), UnitUse(clusters))
+    measures = PartMeasures(JointCounts(clusters), UnitUse(clusters), BorderCounts(), SpeakerCounts(clusters))
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for cut in read_cuts(manifest):
         units = units_of(cut)[:limit]
@@ -74,8 +88,11 @@ def measure_part(manifest: Path, clusters: int, first_seconds: float = 0.0) -> P
         alignment = alignment_of(cut)
         if alignment:
             measures.counts.add(frame_labels(alignment, LABELS_A_UNIT * len(units)), units)
+            measures.borders.add(alignment, units)
             measures.aligned[cut.id] = speaker or ""
         if speaker:
+            measures.by_speaker.add(speaker, units)
+            measures.histograms.append(histogram(units, clusters))
             measures.means.append(hidden_of(cut).astype(np.float32).mean(0))
             measures.names.append(cut.id)
             measures.speakers.append(speaker)

@@ -1,4 +1,6 @@
-"""How much of the speaker is left in features: a linear classifier on their mean over an utterance."""
+"""How much of the speaker is left in features or units: a linear classifier on the mean of an utterance's features, or on the
+shares of its frames that each unit has.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,16 @@ def split(names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple
     return train, test
 
 
+def histogram(units: np.ndarray, clusters: int) -> np.ndarray:
+    """(T,) integers in [0, K) -> (K,) float32 shares of the frames; zeros for no frames."""
+    counts = np.bincount(np.asarray(units, dtype=np.int64), minlength=clusters)
+    return (counts / max(1, len(units))).astype(np.float32)
+
+
 def probe_speakers(features: np.ndarray, names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> ProbeResult:
-    """Logistic regression from mean-pooled features to speakers; speakers are seen in training, utterances are not.
+    """Logistic regression from mean-pooled features (or histograms of units) to speakers.
+
+    Speakers are seen in training, utterances are not.
 
     Args:
         features: (N, D) one mean vector an utterance; standardised by the training utterances.

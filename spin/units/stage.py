@@ -139,6 +139,8 @@ def _measure(context: Context) -> None:
     units = {system: measures.figures() for system, measures in pooled.items()}
     _measure_abx(context, units, pooled[BASELINE].aligned)
     speaker = _measure_speakers(context, pooled)
+    for system, figures in units.items():  # beside the other figures of the units
+        figures["speaker_accuracy"] = speaker[system].pop("accuracy_of_units")
     quality = measure.without_nan({"units": units, "speaker": speaker, "parts": by_part})
     missing = sorted({key for values in quality["units"].values() for key, value in values.items() if value is None})
     if missing:
@@ -166,9 +168,13 @@ def _measure_abx(context: Context, units: dict[str, dict], aligned: dict[str, st
 def _measure_speakers(context: Context, pooled: dict[str, measure.PartMeasures]) -> dict:
     speaker: dict = {}
     for system, measures in pooled.items():
-        means = np.stack(measures.means) if measures.means else np.zeros((0, 1))
-        result = probe_speakers(means, measures.names, measures.speakers, context.config.seed)
-        speaker[system], speaker["chance"] = {"accuracy": result.accuracy}, result.chance
+        found = []
+        for rows in (measures.means, measures.histograms):
+            features = np.stack(rows) if rows else np.zeros((0, 1))
+            found.append(probe_speakers(features, measures.names, measures.speakers, context.config.seed))
+        result = found[0]
+        speaker[system] = {"accuracy": result.accuracy, "accuracy_of_units": found[1].accuracy}
+        speaker["chance"] = result.chance
     counts = (result.speakers, result.train_utterances, result.test_utterances)
     context.log.info("speaker probe: %d speakers, %d utterances to train and %d to test", *counts)
     return speaker
