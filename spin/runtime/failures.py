@@ -6,7 +6,9 @@ Such failures come from many depths and libraries; they are told apart here, onc
 from __future__ import annotations
 
 import errno
+import logging
 import re
+import threading
 from collections.abc import Iterator
 
 from spin.errors import ResourceError, SpinError, WorkerError
@@ -67,6 +69,19 @@ def explained(error: BaseException) -> SpinError | None:
         if found is not None and isinstance(cause, Exception):
             return _refused("memory" if found is _MEMORY else "a file", _line(cause), found)
     return None
+
+
+def explain_threads(log: logging.Logger) -> None:
+    """From now on a thread that the system refuses something ends with a line in the log; any other shows its traceback."""
+
+    def told(ended: threading.ExceptHookArgs) -> None:
+        known = explained(ended.exc_value) if ended.exc_value is not None else None
+        if known is None:
+            threading.__excepthook__(ended)
+        else:
+            log.warning("a thread ended: %s: %s", known.subject, known.found)
+
+    threading.excepthook = told
 
 
 def _refused(subject: str, found: str, known: tuple[str, str]) -> ResourceError:

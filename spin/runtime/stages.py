@@ -24,7 +24,7 @@ from typing import NoReturn
 from spin import artifacts
 from spin.config import Config
 from spin.errors import SpinError
-from spin.runtime.failures import explained
+from spin.runtime.failures import explain_threads, explained
 from spin.runtime.files import read_json, sweep, write_json, write_text
 from spin.runtime.locks import folder_lock
 from spin.runtime.logs import get_logger, keep_log
@@ -91,6 +91,7 @@ def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
     arguments = parse_arguments(argv, description)
     log = get_logger(f"stage{stage}")
     stop_in_time()
+    explain_threads(log)
     try:
         config, exp, corpus = configure(arguments)
         command = canonical_command(arguments)

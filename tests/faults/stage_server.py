@@ -10,7 +10,9 @@ import ctypes
 import importlib
 import json
 import os
+import resource
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,9 +61,14 @@ class StageServer:
         self.process.stdin.close()
         self.process.wait(PATIENCE_IN_S)
 
-    def run(self, stage: int, folder: Path, *options: str) -> Ended:
-        """Runs the script of a stage with `options` in `folder`."""
-        self.process.stdin.write(json.dumps({"stage": stage, "folder": str(folder), "options": options}) + "\n")
+    def run(self, stage: int, folder: Path, *options: str, **limits: int) -> Ended:
+        """Runs the script of a stage with `options` in `folder`.
+
+        Args:
+            limits: file_bytes, the largest file it may write; more_bytes, the memory it may take beyond that of its start.
+        """
+        request = {"stage": stage, "folder": str(folder), "options": options, "limits": limits}
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return Ended(**json.loads(self.process.stdout.readline()))
 
@@ -87,33 +94,58 @@ def privileged() -> bool:
 
 def _serve() -> None:
     for line in sys.stdin:
-        wanted = json.loads(line)
-        with tempfile.TemporaryFile("w+b") as output:
-            status = _fork(wanted, output.fileno())
-            output.seek(0)
-            text = output.read().decode("utf-8", errors="replace")
-        print(json.dumps({"status": status, "output": text}), flush=True)
+        status, text = _fork(json.loads(line))
+        print(json.dumps({"status": status, "output": text.decode("utf-8", errors="replace")}), flush=True)
 
 
-def _fork(wanted: dict, output: int) -> int:
+def _fork(wanted: dict) -> tuple[int, bytes]:
+    reading, writing = os.pipe()  # not a file: what limits files must not limit what is heard
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         os.chdir(wanted["folder"])
         with open(os.devnull) as nothing:
             os.dup2(nothing.fileno(), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        os.close(reading)
+        os.close(writing)
+        _limit(**wanted["limits"])
         _become(script_of(wanted["stage"]), wanted["options"])
-    until = time.monotonic() + PATIENCE_IN_S
-    while time.monotonic() < until:
-        found, status = os.waitpid(child, os.WNOHANG)
+    os.close(writing)
+    os.set_blocking(reading, False)
+    heard, until, status = b"", time.monotonic() + PATIENCE_IN_S, None
+    while status is None:
+        found, ended = os.waitpid(child, os.WNOHANG)
+        heard += _heard(reading)
         if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.killpg(child, 9)
-    os.waitpid(child, 0)
-    return HUNG
+            status = os.waitstatus_to_exitcode(ended)
+        elif time.monotonic() > until:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            status = HUNG
+        else:
+            time.sleep(0.01)
+    heard += _heard(reading)
+    os.close(reading)
+    return status, heard
+
+
+def _heard(reading: int) -> bytes:
+    content = b""
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(reading, 1 << 16):
+            content += part
+    return content
+
+
+def _limit(file_bytes: int = 0, more_bytes: int = 0) -> None:
+    if file_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    if more_bytes:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        allowed = pages * resource.getpagesize() + more_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
 
 
 def _become(script: Path, options: list[str]) -> None:
