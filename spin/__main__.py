@@ -13,6 +13,7 @@ from spin.errors import SpinError
 # command -> module:function of one argument, the words after the command
 COMMANDS = {
     "units": "spin.units.cli:main",
+    "abx": "spin.units.abx_cli:main",
     "export": "spin.models.export_cli:main",
     "unit-lm": "spin.units.unit_lm_cli:main",
     "unit-files": "spin.units.unit_files_cli:main",
