@@ -69,12 +69,22 @@ class ConvLayer(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """(B, C, T) -> (B, C', T'); `valid` (B,) are the valid frames of the output, None: all of them."""
-        x = self.conv(x)
+        x = self._convolve(x)
         if isinstance(self.norm, nn.LayerNorm):
             x = self.norm(x.transpose(1, 2)).transpose(1, 2)
         elif self.norm is not None:
             x = self.norm(x) if valid is None else masked_group_norm(x, valid, self.norm)
         return F.gelu(x)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        learning = torch.is_grad_enabled() and (x.requires_grad or conv.weight.requires_grad)
+        if conv.in_channels > 1 or x.device.type != "cpu" or learning:
+            return conv(x)
+        # Of a single channel the CPU multiplies the windows as a matrix five times faster than it convolves.
+        windows = x[:, 0].unfold(1, conv.kernel_size[0], conv.stride[0]).transpose(1, 2)
+        y = torch.matmul(conv.weight[:, 0], windows)
+        return y if conv.bias is None else y + conv.bias[:, None].to(y.dtype)
 
 
 class FeatureExtractor(nn.Module):

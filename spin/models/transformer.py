@@ -28,7 +28,13 @@ class PositionalConv(nn.Module):
         """(B, T, D) -> (B, T, D). Frames outside [0, T) count as 0, so padded frames must be 0 on entry."""
         length = x.shape[1]
         weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
-        y = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=self.taps // 2, groups=self.groups)
+        padding = self.taps // 2
+        if x.device.type == "cpu" and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)):
+            # (B, T, D) is a channels-last image of height 1: the CPU's grouped kernel for it is twice as fast.
+            image = x.transpose(1, 2)[:, :, None]
+            y = F.conv2d(image, weight[:, :, None], self.bias, padding=(0, padding), groups=self.groups)[:, :, 0]
+        else:
+            y = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=padding, groups=self.groups)
         return F.gelu(y[..., :length]).transpose(1, 2)  # an even number of taps gives one frame too many
 
 
@@ -58,6 +64,24 @@ class RelativePositionBias(nn.Module):
         return bias[:, positions[None, :] - positions[:, None] + length - 1]
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v.
+
+    Args:
+        q, k, v: (B, H, T, d).
+        mask: broadcast to (B, H, T, T): bool, True may be attended to, or numbers to be added; None: no mask.
+        dropout: of attention weights.
+    """
+    if not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    # The CPU's fused kernel takes three times as long as plain products, forward and backward, for bf16 with gradients.
+    with torch.autocast("cpu", enabled=False):
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+        return F.dropout(scores.softmax(-1), dropout) @ v
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention; WavLM adds a relative position bias, gated by the query's own input."""
 
@@ -85,7 +109,7 @@ class SelfAttention(nn.Module):
             mask = self._gated(x, position_bias).to(q.dtype)
             if key_mask is not None:
                 mask = mask.masked_fill(~key_mask, float("-inf"))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
+        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
