@@ -1,4 +1,4 @@
-"""What is worked otherwise on a CPU for speed equals the plain way of torch: first convolution, positional convolution, attention."""
+"""What a CPU does in another way for speed equals torch's plain way: both odd convolutions and attention."""
 
 from __future__ import annotations
 
