@@ -4,8 +4,7 @@ An undisturbed run comes first. Then, in other folders, each stage is started an
 drawn from the seed, N times each, and at last let run to its end. Prints a Markdown table of what happened; status 1 where a stop
 took longer than ten seconds, left a process, or where the products, the report or the TensorBoard points in the end differ.
 
-It runs the stage scripts themselves, with SPIN_PYTHON and SPIN_K2_PYTHON or the environments beside them; about ten minutes on one
-core with N = 1.
+It runs the stage scripts themselves, with SPIN_PYTHON and SPIN_K2_PYTHON or the environments beside them.
 """
 
 from __future__ import annotations
@@ -36,9 +35,20 @@ START_S = 1.0  # of Python: earlier there is nothing to disturb
 NEEDS_K2 = 4  # and later stages
 STOPPED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
 # Products that hold neither paths nor times: equal to the byte. Reports are compared apart, manifests name folders.
-SAME = ("lexicon.txt", "lm_text.txt", "speaker_pitch.json", "spin/model.safetensors", "spin/history.jsonl", "units/*/units_*.jsonl",
-        "units/quality.json", "units/*/kmeans.safetensors", "lang/*.txt", "asr_*/seed*/history.jsonl", "asr_*/seed*/decode/*/*/*.txt",
-        "scores.json")  # fmt: skip
+SAME = (
+    "lexicon.txt",
+    "lm_text.txt",
+    "speaker_pitch.json",
+    "spin/model.safetensors",
+    "spin/history.jsonl",
+    "units/*/units_*.jsonl",
+    "units/quality.json",
+    "units/*/kmeans.safetensors",
+    "lang/*.txt",
+    "asr_*/seed*/history.jsonl",
+    "asr_*/seed*/decode/*/*/*.txt",
+    "scores.json",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,10 +199,8 @@ def run(folder: Path, moments: int, seed: int, last: int) -> int:
         problem = finish(broken, stage)
         wrong += bool(problem)
         print(f"| {stage} {artifacts.STAGES[stage]} | | | {problem or 'done, gone on from what was there'} |", flush=True)
-    problems = list(compare(whole, broken, last))
-    print(
-        f"\nSeed {seed}: {starts} stops, {wrong} with another outcome than they must have; {len(products(whole))} products compared."
-    )
+    problems, count = list(compare(whole, broken, last)), len(products(whole))
+    print(f"\nSeed {seed}: {starts} stops, {wrong} of them with another outcome than they must have; {count} products compared.")
     print("\n".join(problems) or "Products, report and TensorBoard points are those of the undisturbed run.")
     return wrong + len(problems)
 
