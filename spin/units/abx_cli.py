@@ -13,7 +13,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from spin.corpus.item import Item, read_items
 from spin.errors import DataError
@@ -41,6 +41,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--one-hot", action="store_true", help="units: equal or not, instead of the angle")
     parser.add_argument("--frame-rate", type=_number(float, 0), default=DEFAULT_RATE, metavar="HZ", help="frames a second (50)")
+    parser.add_argument("--libri-light", action="store_true", help="items end a frame earlier, as in the code of ZeroSpeech 2021")
     parser.add_argument("--key", help="of the array, where .npz or .pt files hold several")
     count = _number(int, 0)
     parser.add_argument("--max-group", type=_number(int, 1), default=10, metavar="N", help="items of a phone and speaker (10)")
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     source, one_hot = open_source(arguments.features, arguments.one_hot, arguments.key)
     items = list(read_items(arguments.item))
-    found = list(on_frames(items, source.frames, arguments.frame_rate, arguments.context))
+    found = list(on_frames(items, source.frames, arguments.frame_rate, arguments.context, arguments.libri_light))
     made = lay_out(found, arguments)
     measured = abx(made, source, arguments.nj)
     result = {
@@ -70,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         "one_hot": one_hot,
         "context": arguments.context,
         "frame_rate": arguments.frame_rate,
+        "libri_light": arguments.libri_light,
         **_errors(measured),
         "items": len(items),
         "items_without_frame": len(items) - len(found),
@@ -81,13 +83,16 @@ def main(argv: list[str] | None = None) -> None:
     print(json.dumps(result, indent=2) if arguments.json else _text(result))
 
 
-def on_frames(items: Iterable[Item], frames_of: Callable[[str], int], rate: float, context: str) -> Iterable[Triphone]:
+def on_frames(
+    items: Iterable[Item], frames_of: Callable[[str], int], rate: float, context: str, libri_light: bool = False
+) -> Iterator[Triphone]:
     """Items as frames: those whose middle, (i + 1/2) / rate, lies in the item. Items without a frame are left out.
 
     Args:
         frames_of: file -> T of its features; asked once a file.
         rate: frames a second.
         context: within (the neighbours are kept) or any (they are dropped: all items of a phone and speaker are one group).
+        libri_light: without the last of these frames, as in libri-light's eval_ABX, from which published figures come.
 
     Raises:
         DataError: an item begins where the features have long ended.
@@ -104,7 +109,7 @@ def on_frames(items: Iterable[Item], frames_of: Callable[[str], int], rate: floa
                 remedy="--frame-rate",
             )
         first = max(0, math.ceil(item.onset * rate - 0.5 - GRID_NOISE))
-        last = min(frames - 1, math.floor(item.offset * rate - 0.5 + GRID_NOISE))
+        last = min(frames - 1, math.floor(item.offset * rate - 0.5 + GRID_NOISE) - libri_light)
         if last >= first:
             neighbours = (item.before, item.after) if context == "within" else ("", "")
             yield Triphone(item.file, item.speaker, first, last - first + 1, neighbours[0], item.phone, neighbours[1])

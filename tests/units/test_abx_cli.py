@@ -117,6 +117,9 @@ def test_frames_are_those_whose_middle_is_inside(onset: int, length: int, rate: 
     inside = [i for i in range(frames) if item.onset - 1e-9 <= (i + 0.5) / rate <= item.offset + 1e-9]
     found = list(on_frames([item], lambda file: frames, rate, "within"))
     assert [(one.first, one.frames) for one in found] == ([(inside[0], len(inside))] if inside else [])
+    shorter = list(on_frames([item], lambda file: 2 * frames, rate, "within", libri_light=True))
+    inside = [i for i in range(2 * frames) if item.onset - 1e-9 <= (i + 0.5) / rate <= item.offset + 1e-9][:-1]
+    assert [(one.first, one.frames) for one in shorter] == ([(inside[0], len(inside))] if inside else [])
 
 
 def test_stage_3_manifest(tmp_path: Path, capsys, stage_3_manifest):
