@@ -1,21 +1,25 @@
-"""Fetching LibriSpeech's parts through lhotse.
+"""Fetching LibriSpeech's parts from OpenSLR.
 
-A part is fetched and unpacked in a folder of its own and moved to its place when it is whole, so that what a killed or cut-off
-download leaves is never taken for a part; the archive stays until then, and the next run goes on with it.
+A part is fetched, compared with the checksum that OpenSLR publishes, unpacked in a folder of its own, and moved to its place when
+it is whole, so that what a killed or cut-off download leaves is never taken for a part. The archive stays until then, and the
+next run goes on with it.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.client
 import logging
 import os
 import shutil
 import tarfile
 import zlib
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
-from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH, download_librispeech
+from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
+from lhotse.utils import resumable_download
 
 from spin.corpus.librispeech import parts_in
 from spin.errors import DataError
@@ -23,6 +27,19 @@ from spin.errors import DataError
 BASE_URL = "http://www.openslr.org/resources"
 KNOWN_PARTS = (*LIBRISPEECH, *MINI_LIBRISPEECH)
 _STAGING = ".download"
+_TOP = "LibriSpeech"  # the folder that every archive unpacks to
+# Of <part>.tar.gz, from www.openslr.org/resources/12/md5sum.txt and .../31/md5sum.txt.
+MD5 = {
+    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
+    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
+    "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
+    "test-other": "fb5a50374b501bb3bac4815ee91d3135",
+    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
+    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
+    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+    "train-clean-5": "5df7d4e78065366204ca6845bb08f490",
+    "dev-clean-2": "6d7ab67ac6a1d2c993d050e16d61080d",
+}
 
 
 def download_root(corpus_dir: str | None, data_dir: str) -> Path:
@@ -31,11 +48,16 @@ def download_root(corpus_dir: str | None, data_dir: str) -> Path:
     return folder if folder.name == "LibriSpeech" or parts_in(folder) else folder / "LibriSpeech"
 
 
-def download_missing(root: Path, parts: tuple[str, ...], log: logging.Logger, base_url: str = BASE_URL) -> None:
+def download_missing(
+    root: Path, parts: tuple[str, ...], log: logging.Logger, base_url: str = BASE_URL, checksums: Mapping[str, str] = MD5
+) -> None:
     """Fetches each of `parts` that `root` lacks.
 
+    Args:
+        checksums: part -> MD5 of its archive; a part without one is checked by gzip's own checksum alone.
+
     Raises:
-        DataError: a name that OpenSLR does not have, no network, no space, or a damaged archive.
+        DataError: a name that OpenSLR does not have, no network, no space, or an archive that is damaged or unsafe.
     """
     missing = [part for part in parts if part not in parts_in(root)]
     unknown = [part for part in missing if part not in KNOWN_PARTS]
@@ -50,19 +72,21 @@ def download_missing(root: Path, parts: tuple[str, ...], log: logging.Logger, ba
         if (root / part).exists() and any((root / part).iterdir()):
             raise _failure(part, f"{root / part} without transcripts", "an unpacking that was cut off", "move that folder away")
         log.info("fetching %s from %s", part, base_url)
-        _download(root, part, base_url)
+        _download(root, part, base_url, checksums.get(part))
 
 
-def _download(root: Path, part: str, base_url: str) -> None:
+def _download(root: Path, part: str, base_url: str, checksum: str | None) -> None:
     staging = root / _STAGING / part
     archive = staging / f"{part}.tar.gz"
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        download_librispeech(staging, dataset_parts=[part], base_url=base_url)
-        _check_whole(archive)
-        os.replace(staging / "LibriSpeech" / part, root / part)
+        resumable_download(f"{base_url}/{12 if part in LIBRISPEECH else 31}/{archive.name}", filename=archive)
+        _check_whole(archive, checksum)
+        shutil.rmtree(staging / _TOP, ignore_errors=True)
+        _unpack(archive, staging)
+        os.replace(staging / _TOP / part, root / part)
     except (EOFError, tarfile.ReadError) as error:
-        shutil.rmtree(staging / "LibriSpeech", ignore_errors=True)  # the archive stays
+        shutil.rmtree(staging / _TOP, ignore_errors=True)  # the archive stays
         found = f"the archive ends too early ({error})"
         raise _failure(part, found, "the connection was cut", "the same command goes on from there") from error
     except (gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
@@ -79,11 +103,44 @@ def _download(root: Path, part: str, base_url: str) -> None:
     shutil.rmtree(staging)
 
 
-def _check_whole(archive: Path) -> None:
-    """Reads to the end, where gzip's checksum is: unpacking alone stops at the last file."""
+def _check_whole(archive: Path, checksum: str | None) -> None:
+    """Reads to the end, where gzip's checksum is, then compares the published one.
+
+    Raises:
+        EOFError: it was cut off.
+        gzip.BadGzipFile, zlib.error: it is damaged.
+    """
     with gzip.open(archive, "rb") as stream:
         while stream.read(1 << 20):
             pass
+    if checksum is None:
+        return
+    found = hashlib.md5(usedforsecurity=False)
+    with open(archive, "rb") as stream:
+        while block := stream.read(1 << 20):
+            found.update(block)
+    if found.hexdigest() != checksum:
+        raise gzip.BadGzipFile(f"MD5 {found.hexdigest()}, published is {checksum}")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Files and folders below <folder>/LibriSpeech, with our own modes and owner, and nothing else.
+
+    Raises:
+        tarfile.TarError: a member that would land elsewhere, a link or a device; LibriSpeech's archives have none.
+    """
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            unsafe = path.is_absolute() or ".." in path.parts or path.parts[:1] != (_TOP,)
+            if unsafe or not (member.isfile() or member.isdir()):
+                raise tarfile.TarError(f"it is unsafe: member {member.name!r}")
+            if member.isdir():
+                (folder / path).mkdir(parents=True, exist_ok=True)
+                continue
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with tar.extractfile(member) as source, open(folder / path, "wb") as target:
+                shutil.copyfileobj(source, target)
 
 
 def _failure(part: str, found: str, cause: str, remedy: str) -> DataError:

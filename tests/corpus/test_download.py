@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import io
 import logging
+import re
 import tarfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from spin.corpus.download import download_missing, download_root
+from spin.corpus.download import KNOWN_PARTS, MD5, download_missing, download_root
 from spin.corpus.librispeech import parts_in
 from spin.errors import DataError
 from tests.corpus.layout import write_chapter
 
 LOG = logging.getLogger("spin.test")
 PART = "train-clean-5"
+SERVED: list[int] = []  # bytes of each answer of the server
 
 
 @pytest.fixture
@@ -30,6 +33,16 @@ def server(tmp_path: Path):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
+
+        def do_GET(self):  # noqa: N802 - its name there
+            """With ranges, as OpenSLR has them."""
+            content = Path(self.translate_path(self.path)).read_bytes()
+            begin = int(re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
+            self.send_response(206 if begin < len(content) else 416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", str(len(content[begin:])))
+            self.end_headers()
+            SERVED.append(self.wfile.write(content[begin:]))
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder.parent))) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
@@ -53,11 +66,11 @@ def test_missing_part_is_fetched_and_others_are_left_alone(tmp_path: Path, serve
     (folder / f"{PART}.tar.gz").write_bytes(archive)
     root = tmp_path / "LibriSpeech"
     write_chapter(root / "mine", "1", "1", ["A"])
-    download_missing(root, ("mine", PART), LOG, address)
+    download_missing(root, ("mine", PART), LOG, address, {})
     assert parts_in(root) == ["mine", PART]
     assert not any((root / ".download").iterdir())
     (folder / f"{PART}.tar.gz").unlink()
-    download_missing(root, ("mine", PART), LOG, address)  # there already: the server is not asked
+    download_missing(root, ("mine", PART), LOG, address, {})  # there already: the server is not asked
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])
@@ -66,7 +79,7 @@ def test_cut_off_archive_is_never_taken_for_the_part(tmp_path: Path, server, arc
     (folder / f"{PART}.tar.gz").write_bytes(archive[: int(len(archive) * kept)])
     root = tmp_path / "LibriSpeech"
     with pytest.raises(DataError, match="ends too early"):
-        download_missing(root, (PART,), LOG, address)
+        download_missing(root, (PART,), LOG, address, {})
     assert parts_in(root) == []
 
 
@@ -77,11 +90,68 @@ def test_damaged_archive_is_fetched_anew(tmp_path: Path, server, archive: bytes)
     (folder / f"{PART}.tar.gz").write_bytes(bytes(damaged))
     root = tmp_path / "LibriSpeech"
     with pytest.raises(DataError, match="damaged archive|ends too early"):
-        download_missing(root, (PART,), LOG, address)
+        download_missing(root, (PART,), LOG, address, {})
     assert parts_in(root) == []
     (folder / f"{PART}.tar.gz").write_bytes(archive)
-    download_missing(root, (PART,), LOG, address)
+    download_missing(root, (PART,), LOG, address, {})
     assert parts_in(root) == [PART]
+
+
+def test_what_is_not_what_openslr_published_is_refused(tmp_path: Path, server, archive: bytes):
+    address, folder = server
+    (folder / f"{PART}.tar.gz").write_bytes(archive)
+    root = tmp_path / "LibriSpeech"
+    with pytest.raises(DataError, match=f"published is {MD5[PART]}"):
+        download_missing(root, (PART,), LOG, address)
+    assert parts_in(root) == [] and not (root / ".download" / PART).exists()
+    download_missing(root, (PART,), LOG, address, {PART: hashlib.md5(archive).hexdigest()})
+    assert parts_in(root) == [PART]
+
+
+def test_every_part_has_a_checksum():
+    assert set(MD5) == set(KNOWN_PARTS)
+    assert all(re.fullmatch("[0-9a-f]{32}", checksum) for checksum in MD5.values()) and len(set(MD5.values())) == len(MD5)
+
+
+def test_a_cut_off_download_goes_on_from_there(tmp_path: Path, server, archive: bytes):
+    address, folder = server
+    (folder / f"{PART}.tar.gz").write_bytes(archive[: len(archive) // 3])
+    root = tmp_path / "LibriSpeech"
+    with pytest.raises(DataError, match="goes on from there"):
+        download_missing(root, (PART,), LOG, address, {})
+    assert (root / ".download" / PART / f"{PART}.tar.gz").stat().st_size == len(archive) // 3
+    (folder / f"{PART}.tar.gz").write_bytes(archive)
+    download_missing(root, (PART,), LOG, address, {})
+    assert parts_in(root) == [PART] and SERVED[-1] == len(archive) - len(archive) // 3
+
+
+def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname, member.size = kind, target, 1 if kind == tarfile.REGTYPE else 0
+    return member
+
+
+UNSAFE = {
+    "climbs": _member("LibriSpeech/../../evil"),
+    "absolute": _member("/tmp/spin-evil"),
+    "elsewhere": _member("evil"),
+    "link": _member(f"LibriSpeech/{PART}/evil", tarfile.SYMTYPE, "/etc"),
+    "hard link": _member(f"LibriSpeech/{PART}/evil", tarfile.LNKTYPE, "/etc/passwd"),
+    "device": _member(f"LibriSpeech/{PART}/evil", tarfile.CHRTYPE),
+    "pipe": _member(f"LibriSpeech/{PART}/evil", tarfile.FIFOTYPE),
+}
+
+
+@pytest.mark.parametrize("member", UNSAFE.values(), ids=UNSAFE)
+def test_unsafe_archives_are_refused(tmp_path: Path, server, member: tarfile.TarInfo):
+    address, folder = server
+    with tarfile.open(folder / f"{PART}.tar.gz", "w:gz") as tar:
+        tar.addfile(member, io.BytesIO(b"x") if member.isfile() else None)
+    root = tmp_path / "LibriSpeech"
+    with pytest.raises(DataError, match="it is unsafe"):
+        download_missing(root, (PART,), LOG, address, {})
+    assert parts_in(root) == []
+    assert not list(tmp_path.rglob("evil")) and not Path("/tmp/spin-evil").exists()
 
 
 def test_no_network_unknown_part_and_a_folder_in_the_way(tmp_path: Path):
