@@ -99,6 +99,7 @@ class UnitsConfig:
     kmeans_hours: float = 2.0  # at most this much of spin_train teaches k-means
     kmeans_starts: int = 3
     kmeans_epochs: int = 5
+    kmeans_memory_in_mib: float = 512.0  # of its batches, sample and centres; where it is too little, batches become smaller
     abx_max_per_context: int = 10  # items per (phone, context, speaker)
     abx_max_utterances: int = 1000
     abx_max_x_across: int = 5  # speakers of X for each (A, B) of another speaker
@@ -109,7 +110,9 @@ class UnitsConfig:
 
 @dataclass(frozen=True)
 class AsrConfig:
-    tokens: str = "auto"  # auto (characters below 2,000 distinct training words, else bpe) | characters | bpe
+    systems: tuple[str, ...] = ("baseline", "spin")  # and fbank: a log-mel filterbank with the same recogniser
+    tokens: str = "auto"  # auto (characters below 2,000 distinct training words, else bpe) | characters | bpe | phone
+    lexicon: str | None = None  # for tokens=phone: word and phones a line; default: the lexicon of stage 0
     vocabulary_size: int = 500  # of the BPE
     model: str = "conv"  # conv: residual convolutions, fast on a CPU | blstm: as in SUPERB (hidden 1024, layers 2)
     hidden: int = 192  # blstm: of each direction
@@ -123,6 +126,10 @@ class AsrConfig:
     gradient_clip: float = 5.0
     weight_decay: float = 1e-6
     spec_augment: bool = True
+    concatenate: bool = False  # short utterances of a batch end to end, up to the longest of it: less padding
+    average: int = 0  # 2 and more: the mean of the weights of so many last validations stands for the model where it is better
+    patience: int = 0  # stop after so many validations without a better WER; 0: never
+    layer: str = "last"  # last: what stage 3 stores | weighted: a learned sum of units.store_layers (SUPERB)
     valid_every_steps: int = 100
     checkpoint_every_steps: int = 100
     log_every_steps: int = 10
@@ -133,8 +140,16 @@ class AsrConfig:
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    methods: tuple[str, ...] = ("ctc_1best", "hlg")
+    methods: tuple[str, ...] = ("ctc_1best", "hlg")  # and hlg_nbest, hlg_lattice: rescored with a larger LM
     lm_order: int = 3
+    rescore_order: int = 4  # of the larger LM
+    arpa: str | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
+    rescore_arpa: str | None = None  # likewise for rescoring
+    rescore_min_posterior: float = 1e-4  # arcs of the search's lattices below it are not rescored; bounds the time
+    nbest_paths: int = 100  # drawn from each lattice
+    nbest_spread: float = 0.5  # of the lattice's scores in drawing: smaller gives more different texts
+    word_times: bool = False  # words.ctm of every decoding that has an alignment
+    lattices: bool = False  # lattices.txt.gz of every decoding by a graph, in Kaldi's text form
     search_beam: float = 20.0
     output_beam: float = 8.0
     min_active_states: int = 30

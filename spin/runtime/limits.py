@@ -71,11 +71,13 @@ CHOICES = {
     "corpus.alignment": ("auto", "pocketsphinx", "tsv", "none"),
     "spin.precision": ("auto", "float32", "bf16"),
     "spin.speed_up": ("none", "compile"),
-    "asr.tokens": ("auto", "characters", "bpe"),
+    "asr.systems": ("baseline", "spin", "fbank"),
+    "asr.tokens": ("auto", "characters", "bpe", "phone"),
+    "asr.layer": ("last", "weighted"),
     "asr.model": ("blstm", "conv"),
     "pretrain.precision": ("float32", "bf16"),
     "runtime.device": ("auto", "cpu", "cuda"),
-    "decoding.methods": ("ctc_1best", "hlg"),
+    "decoding.methods": ("ctc_1best", "hlg", "hlg_nbest", "hlg_lattice"),
 }
 RANGES = {
     "seed": (0, 2**31 - 1),
@@ -122,6 +124,7 @@ RANGES = {
     "units.kmeans_hours": (0.001, 1e6),
     "units.kmeans_starts": (1, 1000),
     "units.kmeans_epochs": (1, 1000),
+    "units.kmeans_memory_in_mib": (1.0, 1e9),
     "units.abx_max_per_context": (2, 10_000),
     "units.abx_max_utterances": (0, 10**9),
     "units.abx_max_x_across": (1, 10_000),
@@ -145,7 +148,13 @@ RANGES = {
     "asr.log_every_steps": (1, 10_000_000),
     "asr.feature_cache_in_mib": (0, 10_000_000),
     "asr.threads": (1, 1024),
+    "asr.average": (0, 1000),
+    "asr.patience": (0, 10_000),
     "decoding.lm_order": (1, 6),
+    "decoding.rescore_order": (1, 6),
+    "decoding.rescore_min_posterior": (0.0, 0.5),
+    "decoding.nbest_paths": (1, 100_000),
+    "decoding.nbest_spread": (1e-3, 100.0),
     "decoding.search_beam": (0.1, 1000.0),
     "decoding.output_beam": (0.1, 1000.0),
     "decoding.min_active_states": (0, 10**9),
@@ -180,9 +189,18 @@ ORDERED = (
     ("spin.min_samples", "spin.max_samples"),
     ("decoding.min_active_states", "decoding.max_active_states"),
 )
-DISTINCT = ("asr.seeds", "decoding.methods", "decoding.lm_scales")
+DISTINCT = ("asr.seeds", "asr.systems", "decoding.methods", "decoding.lm_scales")
 FOLDER_NAMES = ("name", "corpus.name")
-PATHS = ("corpus.data_dir", "corpus.corpus_dir", "corpus.alignment_tsv", "corpus.lm_text", "encoder.source")
+PATHS = (
+    "corpus.data_dir",
+    "corpus.corpus_dir",
+    "corpus.alignment_tsv",
+    "corpus.lm_text",
+    "encoder.source",
+    "asr.lexicon",
+    "decoding.arpa",
+    "decoding.rescore_arpa",
+)
 
 
 def _get(config: Config, key: str):

@@ -1,7 +1,8 @@
 """k-means on a layer's features, the baseline for the Spin codebook: streamed, seeded, the same bits every time.
 
 MiniBatchKMeans of scikit-learn (Sculley 2010) from several k-means++ starts. Frames are read utterance by utterance in a new
-random order every epoch; memory is one batch and one sample for the starts, however much audio there is.
+random order every epoch; memory is one utterance, one batch, one sample for the starts and the centres, within a bound that is
+set, however much audio there is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
-from spin.errors import CheckpointError, DataError
+from spin.errors import CheckpointError, ConfigError, DataError
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
 from spin.runtime.seeding import generator, integer
@@ -27,6 +28,9 @@ CENTRES, NOTES = "centres", "kmeans"  # the safetensors key, and the metadata ke
 BATCH_FRAMES = 10_240  # 205 s of speech, so that a batch mixes many utterances
 MIN_SAMPLE_FRAMES = 10_000
 SAMPLE_FRAMES_A_CENTRE = 10
+MEMORY_IN_MIB = 512
+COPIES_OF_CENTRES = 4  # a start's: as they were, as they are, the sums of a batch, and the best ones
+COPIES_OF_FRAMES = 2  # the utterances of a batch (or of the sample), and the array that joins them
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,50 @@ class KMeans:
         return distances.argmin(1).to(torch.int32).cpu().numpy()
 
 
-def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: int = 5, seed: int = 0) -> KMeans:
+@dataclass(frozen=True)
+class Sizes:
+    """Frames of a batch, at least K, and of the sample for the starts."""
+
+    batch: int
+    sample: int
+
+
+def sizes(clusters: int, dim: int, starts: int, memory_in_mib: float) -> Sizes:
+    """BATCH_FRAMES and SAMPLE_FRAMES_A_CENTRE frames a centre, or fewer where the memory does not allow them.
+
+    Args:
+        clusters: K.
+        dim: of a float32 frame.
+        starts: number of starts.
+        memory_in_mib: bound of batch, sample and centres together, beside the program itself and one utterance.
+
+    Raises:
+        ConfigError: not enough for K frames, which is the least.
+    """
+    wanted = Sizes(max(BATCH_FRAMES, clusters), max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_A_CENTRE * clusters))
+    bytes_a_frame = 4 * dim
+    fixed = starts * COPIES_OF_CENTRES * clusters * bytes_a_frame
+    allowed = int((memory_in_mib * 2**20 - fixed) / (2 * COPIES_OF_FRAMES * bytes_a_frame))  # half for each of the two
+    if allowed < clusters:
+        needed = (fixed + 2 * COPIES_OF_FRAMES * clusters * bytes_a_frame) / 2**20
+        raise ConfigError(
+            "units.kmeans_memory_in_mib",
+            found=f"{memory_in_mib:g}",
+            expected=f"at least {int(needed) + 1} for {clusters} clusters of {dim} dimensions and {starts} start(s)",
+            remedy="raise it, or lower units.kmeans_starts",
+        )
+    return Sizes(min(wanted.batch, allowed), min(wanted.sample, allowed))
+
+
+def train_kmeans(
+    data: Utterances,
+    clusters: int,
+    *,
+    starts: int = 3,
+    epochs: int = 5,
+    seed: int = 0,
+    memory_in_mib: float = MEMORY_IN_MIB,
+) -> KMeans:
     """k-means from `starts` k-means++ starts: all run for one epoch, the best goes on for the others.
 
     Args:
@@ -72,9 +119,11 @@ def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: in
         epochs: passes over the data, at least 1.
         seed: of the sample, the starts and the order of utterances. Same seed and data: the same bits, whatever the number of
             cores.
+        memory_in_mib: see `sizes`; batches and sample become smaller where it is less than they need.
 
     Raises:
         DataError: fewer frames than clusters, or features that are not finite.
+        ConfigError: too little memory for so many clusters.
     """
     total = sum(data.frames)
     if total < clusters:
@@ -82,16 +131,17 @@ def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: in
         raise DataError("k-means", found=f"{total} frames", expected=f"at least as many as clusters ({clusters})", remedy=remedy)
     log = get_logger("kmeans")
     with threadpool_limits(limits=1):  # sums over threads round differently
-        sample = _sample(data, max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_A_CENTRE * clusters), seed)
+        size = sizes(clusters, _load(data, data.names[0]).shape[1], starts, memory_in_mib)
+        sample = _sample(data, size.sample, seed)
         models = [_start(sample, clusters, seed, start) for start in range(starts)]
-        for batch in _batches(data, seed, 0, clusters):
+        for batch in _batches(data, seed, 0, size.batch):
             for model in models:
                 model.partial_fit(batch)
         errors = [_inertia(model, sample) for model in models]
         best = models[int(np.argmin(errors))]
         log.info("k-means, K = %d, %d frames: starts %s", clusters, total, " ".join(f"{error:.4f}" for error in errors))
         for epoch in range(1, epochs):
-            for batch in _batches(data, seed, epoch, clusters):
+            for batch in _batches(data, seed, epoch, size.batch):
                 best.partial_fit(batch)
         error = _inertia(best, sample)
     log.info("k-means after %d epoch(s): mean squared distance %.4f", epochs, error)
@@ -125,18 +175,22 @@ def _start(sample: np.ndarray, clusters: int, seed: int, start: int) -> MiniBatc
     return MiniBatchKMeans(clusters, init=centres, n_init=1, batch_size=BATCH_FRAMES, random_state=state, compute_labels=False)
 
 
-def _batches(data: Utterances, seed: int, epoch: int, clusters: int) -> Iterator[np.ndarray]:
-    """Batches of whole utterances in random order, of at least max(BATCH_FRAMES, K) frames; a short rest joins the last."""
-    size, held, frames = max(BATCH_FRAMES, clusters), [], 0
+def _batches(data: Utterances, seed: int, epoch: int, size: int) -> Iterator[np.ndarray]:
+    """Batches of utterances in random order, of at least `size` frames and less than twice that, but for what a short rest adds.
+
+    Utterances stay whole but for those longer than a batch.
+    """
+    held, frames = [], 0
     left = sum(data.frames)
     for index in generator(seed, "kmeans epoch", epoch).permutation(len(data.names)):
         features = _load(data, data.names[index])
-        held.append(features)
-        frames += len(features)
-        if frames >= size and left - frames >= size:
-            yield np.concatenate(held)
-            left -= frames
-            held, frames = [], 0
+        for start in range(0, len(features), size):
+            held.append(features[start : start + size])
+            frames += len(held[-1])
+            if frames >= size and left - frames >= size:
+                yield np.concatenate(held)
+                left -= frames
+                held, frames = [], 0
     if held:
         yield np.concatenate(held)
 

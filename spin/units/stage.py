@@ -104,7 +104,12 @@ def _teach_kmeans(context: Context, jobs: dict[str, list[Job]]) -> None:
     begun = time.monotonic()
     units = config.units
     model = train_kmeans(
-        data, config.spin.codebook_size, starts=units.kmeans_starts, epochs=units.kmeans_epochs, seed=config.seed
+        data,
+        config.spin.codebook_size,
+        starts=units.kmeans_starts,
+        epochs=units.kmeans_epochs,
+        seed=config.seed,
+        memory_in_mib=units.kmeans_memory_in_mib,
     )
     save_kmeans(path, model, units.layer or config.encoder.layer)
     hours = frames * artifacts.FRAME_SHIFT_IN_S / 3600

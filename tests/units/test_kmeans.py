@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spin.errors import CheckpointError, DataError
+from spin.errors import CheckpointError, ConfigError, DataError
 from spin.units import kmeans
 from spin.units.kmeans import KMeans, Utterances, load_kmeans, save_kmeans, train_kmeans
 
@@ -48,14 +48,41 @@ def test_is_streamed(monkeypatch):
     monkeypatch.setattr(kmeans, "BATCH_FRAMES", 100)
     monkeypatch.setattr(kmeans, "MIN_SAMPLE_FRAMES", 50)
     _, _, data = blobs(utterances=40)
-    batches = list(kmeans._batches(data, 0, 0, 4))
+    batches = list(kmeans._batches(data, 0, 0, 100))
     assert sum(map(len, batches)) == sum(data.frames)
     assert all(100 <= len(batch) < 320 for batch in batches)
-    other = list(kmeans._batches(data, 0, 1, 4))
+    other = list(kmeans._batches(data, 0, 1, 100))
     assert not np.array_equal(batches[0], other[0])
     assert 20 < len(kmeans._sample(data, 50, 0)) < 100
     model = train_kmeans(data, 4, epochs=2)
     assert 4 < model.inertia < 7
+
+
+def test_memory_is_bounded():
+    """Sizes by hand: half of what the centres leave, in two copies; the usual sizes where that is enough."""
+    assert kmeans.sizes(128, 256, 3, 512) == kmeans.Sizes(10_240, 10_000)
+    assert kmeans.sizes(2048, 768, 3, 512) == kmeans.Sizes(10_240, 20_480)
+    tight = kmeans.sizes(128, 256, 3, 8)  # 8 MiB less 3 * 4 * 128 KiB of centres are 6.5 MiB, in four shares of 1 KiB a frame
+    assert tight == kmeans.Sizes(1664, 1664)
+    with pytest.raises(ConfigError, match="kmeans_memory_in_mib") as caught:
+        kmeans.sizes(128, 256, 3, 1)
+    assert "at least 3 for" in str(caught.value) and kmeans.sizes(128, 256, 3, 3).batch >= 128
+
+
+def test_long_utterances_are_split_and_every_frame_comes_once():
+    numbers = {"long": 950, "short": 30, "other": 70}
+    features = {name: np.full((count, 2), index, np.float32) for index, (name, count) in enumerate(numbers.items())}
+    data = Utterances(list(numbers), list(numbers.values()), features.__getitem__)
+    batches = list(kmeans._batches(data, 0, 0, 100))
+    assert all(100 <= len(batch) < 300 for batch in batches)
+    values, counts = np.unique(np.concatenate(batches)[:, 0], return_counts=True)
+    assert values.tolist() == [0, 1, 2] and counts.tolist() == [950, 30, 70]
+
+
+def test_little_memory_is_about_as_good():
+    _, _, data = blobs(count=4, frames=600)
+    roomy, tight = (train_kmeans(data, 4, seed=1, memory_in_mib=size) for size in (512, 0.05))
+    assert tight.inertia == pytest.approx(roomy.inertia, rel=0.1)
 
 
 @settings(max_examples=20, deadline=None)
