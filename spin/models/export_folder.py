@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spin.errors import CheckpointError, DataError
 from spin.models import storage
-from spin.models.shape import EncoderShape
+from spin.models.shape import EncoderShape, of_file
 from spin.runtime.files import read_json
 
 DESCRIPTION = "spin.json"
@@ -68,7 +68,8 @@ def complete_shape(folder: Path, shape: EncoderShape) -> EncoderShape:
     description = read_description(folder)
     if description is None:
         return shape
-    described = EncoderShape.from_dict(description[ENCODER_KEY])
+    with of_file(str(folder / DESCRIPTION)):
+        described = EncoderShape.from_dict(description[ENCODER_KEY])
     known = {name: getattr(described, name) for name in UNKNOWN_TO_TRANSFORMERS}
     completed = dataclasses.replace(shape, **known)
     for field in dataclasses.fields(EncoderShape):

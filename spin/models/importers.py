@@ -13,6 +13,7 @@ from spin.models.encoder import Encoder
 from spin.models.export_folder import complete_shape
 from spin.models.names import FAIRSEQ, FORMATS, TRANSFORMERS, fit
 from spin.models.reading import is_safetensors, plain, read_pickled, read_safetensors
+from spin.models.shape import of_file
 from spin.models.storage import read_encoder
 from spin.models.torchaudio_bundles import BUNDLES, load_bundle
 from spin.runtime.logs import get_logger
@@ -66,7 +67,9 @@ def load_pickled(path: Path) -> Encoder:
         remedy = "use spin.load_model (its .encoder is the encoder)"
         raise CheckpointError(str(path), found="an official Spin checkpoint", expected="an encoder", remedy=remedy)
     model, task, state = _fairseq_parts(path, content)
-    return fit(str(path), state, shapes.from_fairseq(str(path), model, task, state), FAIRSEQ)
+    with of_file(str(path)):
+        shape = shapes.from_fairseq(str(path), model, task, state)
+    return fit(str(path), state, shape, FAIRSEQ)
 
 
 def _fairseq_parts(path: Path, content: dict) -> tuple[dict, dict, dict[str, Tensor]]:
@@ -94,7 +97,8 @@ def load_folder(folder: Path) -> Encoder:
     """A folder of transformers' save_pretrained: config.json and weights in one file or several; or one of our own export."""
     config = _read_config(folder / "config.json", required=True)
     preprocessor = _read_config(folder / "preprocessor_config.json", required=False)
-    shape = complete_shape(folder, shapes.from_transformers(str(folder / "config.json"), config, preprocessor))
+    with of_file(str(folder / "config.json")):
+        shape = complete_shape(folder, shapes.from_transformers(str(folder / "config.json"), config, preprocessor))
     if shape.extractor_norm == "layer" and not preprocessor:
         get_logger("spin.models").warning(
             "%s has no preprocessor_config.json: waveforms are not normalised, as the model alone would not. The public Large "

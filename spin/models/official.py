@@ -12,6 +12,7 @@ from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.models.names import FAIRSEQ, FORMATS, fit, mismatch
 from spin.models.reading import plain, read_pickled
+from spin.models.shape import of_file
 
 ENCODER_PREFIX = "encoder.model."
 HEAD = ("pred_head.layers.0.weight", "pred_head.layers.0.bias")
@@ -63,7 +64,8 @@ def _shape(path: Path, weights: dict[str, Tensor], started_from: str | None, bas
     beside = path.parent / Path(started_from).name if started_from else None
     if base is None and beside is not None and beside.is_file() and beside != path:
         base = beside
-    return shapes.from_weights(str(path), weights) if base is None else load_encoder(base).shape
+    with of_file(str(path)):
+        return shapes.from_weights(str(path), weights) if base is None else load_encoder(base).shape
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 
 from spin.errors import CheckpointError
 
+SUBJECT = "encoder shape"
+
 ARCHITECTURES = ("hubert", "wavlm")
 EXTRACTOR_NORMS = ("group", "layer")
 OFFICIAL_FRAMES = ("chunks", "convolutions")
+LARGEST = 65_536  # far above every model there is: a damaged file shall not ask for all memory
+SIZES = {
+    "conv_channels": (1, LARGEST),
+    "conv_kernels": (1, LARGEST),
+    "conv_strides": (1, LARGEST),
+    "dim": (1, LARGEST),
+    "layers": (1, 1000),
+    "heads": (1, LARGEST),
+    "ffn_dim": (1, LARGEST),
+    "pos_conv_taps": (1, LARGEST),
+    "pos_conv_groups": (1, LARGEST),
+    "position_buckets": (4, LARGEST),
+    "position_max_distance": (1, 10**9),
+}
+
+
+@contextlib.contextmanager
+def of_file(file: str) -> Iterator[None]:
+    """Errors of an EncoderShape that is made in this context name the file that it was read from."""
+    try:
+        yield
+    except CheckpointError as error:
+        if error.subject != SUBJECT:
+            raise
+        found = f"{SUBJECT}: {error.found}"
+        raise CheckpointError(file, found=found, expected=error.expected, cause=error.cause, remedy=error.remedy) from error
 
 
 @dataclass(frozen=True)
@@ -38,11 +68,15 @@ class EncoderShape:
     official_frames: str = "chunks"  # how the official padded batch counts frames: fairseq's chunks, or convolution lengths
 
     def __post_init__(self):
+        problem = ""
         for name in ("conv_channels", "conv_kernels", "conv_strides"):
-            object.__setattr__(self, name, tuple(int(value) for value in getattr(self, name)))
-        problem = self._problem()
+            try:
+                object.__setattr__(self, name, tuple(int(value) for value in getattr(self, name)))
+            except (TypeError, ValueError, OverflowError):
+                problem = problem or f"{name} {getattr(self, name)!r}"
+        problem = problem or self._problem()
         if problem:
-            raise CheckpointError("encoder shape", found=problem, cause="a damaged or unsupported configuration")
+            raise CheckpointError(SUBJECT, found=problem, cause="a damaged or unsupported configuration")
 
     def _problem(self) -> str:
         for name, allowed in (
@@ -55,12 +89,19 @@ class EncoderShape:
         convolutions = (self.conv_channels, self.conv_kernels, self.conv_strides)
         if len({len(values) for values in convolutions}) != 1 or not self.conv_channels:
             return f"{'/'.join(str(len(values)) for values in convolutions)} convolution channels/kernels/strides"
-        sizes = {name: getattr(self, name) for name in ("dim", "layers", "heads", "ffn_dim", "pos_conv_taps", "pos_conv_groups")}
-        for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
-                return f"{name} {value!r}"
-        if any(value < 1 for values in convolutions for value in values):
-            return "a convolution with a size below 1"
+        for name, (low, high) in SIZES.items():
+            value = getattr(self, name)
+            for size in value if isinstance(value, tuple) else (value,):
+                if type(size) is not int or not low <= size <= high:
+                    return f"{name} {value!r}, not from {low} to {high}"
+        for name in ("conv_bias", "norm_first"):
+            if type(getattr(self, name)) is not bool:
+                return f"{name} {getattr(self, name)!r}, neither true nor false"
+        for name in ("norm_eps", "waveform_norm_eps"):
+            value = getattr(self, name)
+            known = value is None and name == "waveform_norm_eps"
+            if not known and not (type(value) in (int, float) and 0 <= value <= 1):
+                return f"{name} {value!r}, not from 0 to 1"
         if self.dim % self.heads or self.dim % self.pos_conv_groups:
             return f"dim {self.dim} is not a multiple of heads {self.heads} and pos_conv_groups {self.pos_conv_groups}"
         return ""
@@ -96,7 +137,7 @@ class EncoderShape:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise CheckpointError("encoder shape", found=f"unknown key {unknown[0]!r}", expected=", ".join(sorted(known)))
+            raise CheckpointError(SUBJECT, found=f"unknown key {unknown[0]!r}", expected=", ".join(sorted(known)))
         return cls(**values)
 
 

@@ -15,7 +15,7 @@ from spin.models.encoder import Encoder, evaluating
 from spin.models.importers import load_folder
 from spin.models.names import FORMATS, fit, mismatch, require_finite
 from spin.models.reading import is_safetensors
-from spin.models.shape import EncoderShape
+from spin.models.shape import EncoderShape, of_file
 from spin.runtime import seeding
 
 
@@ -104,6 +104,13 @@ class SpinModel(nn.Module):
             part.requires_grad_(False)
         return self.train(self.training)
 
+    def frozen_layers(self) -> int:
+        """How many of the lowest layers learn nothing: what they give has no graph."""
+        learning = (
+            i for i, part in enumerate(self.encoder.layers[: self.layer]) if any(p.requires_grad for p in part.parameters())
+        )
+        return next(learning, self.layer)
+
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Parameters that learn, in a fixed order."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -165,7 +172,11 @@ def _read_model(path: Path) -> SpinModel:
         raise CheckpointError(str(path), found=f"no {missing!r} in the configuration", expected="a file of save_model")
     prefix = "encoder."
     weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-    encoder = fit(str(path), weights, EncoderShape.from_dict(config["encoder"]), None)
+    if not isinstance(config["encoder"], dict):
+        raise CheckpointError(str(path), found=f"encoder {config['encoder']!r}", expected="a JSON object, its shape")
+    with of_file(str(path)):
+        shape = EncoderShape.from_dict(config["encoder"])
+    encoder = fit(str(path), weights, shape, None)
     return _assemble(path, encoder, {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}, config)
 
 

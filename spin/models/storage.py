@@ -13,7 +13,7 @@ from spin.errors import CheckpointError
 from spin.models.encoder import Encoder
 from spin.models.names import FORMATS, fit
 from spin.models.reading import read_safetensors
-from spin.models.shape import EncoderShape
+from spin.models.shape import EncoderShape, of_file
 from spin.runtime.files import atomic_path
 
 ENCODER = "spin encoder 1"
@@ -75,4 +75,6 @@ def read_json_entry(path: Path, metadata: dict[str, str], key: str) -> dict:
 def read_encoder(path: Path) -> Encoder:
     """The inverse of save_encoder; float32, evaluation mode."""
     state, metadata = read(path, ENCODER)
-    return fit(str(path), state, EncoderShape.from_dict(read_json_entry(path, metadata, "shape")), None)
+    with of_file(str(path)):
+        shape = EncoderShape.from_dict(read_json_entry(path, metadata, "shape"))
+    return fit(str(path), state, shape, None)

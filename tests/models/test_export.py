@@ -134,7 +134,7 @@ def test_damaged_folders(tmp_path, what, words):
     damage(tmp_path / "folder", what)
     with pytest.raises(CheckpointError, match=words) as caught:
         load_model(tmp_path / "folder")
-    assert what == "unknown key" or "folder" in caught.value.subject
+    assert "folder" in caught.value.subject
 
 
 def test_weights_that_are_no_numbers_are_not_written(tmp_path):
