@@ -25,7 +25,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m spin units", description="Discrete units of audio files, a line of JSON each.", allow_abbrev=False
     )
-    parser.add_argument("--model", required=True, help="a Spin model: our .safetensors or an official .ckpt")
+    parser.add_argument("--model", required=True, help="a Spin model: our .safetensors, an official .ckpt, or an exported folder")
     parser.add_argument("--audio", required=True, nargs="+", metavar="FILE", help="any rate, channels and format")
     parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} a line, 50 units a second')
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
