@@ -14,6 +14,8 @@ from spin.errors import SpinError
 COMMANDS = {
     "units": "spin.units.cli:main",
     "abx": "spin.units.abx_cli:main",
+    "align": "spin.corpus.align_cli:main",
+    "convert-alignments": "spin.corpus.alignment_cli:main",
     "export": "spin.models.export_cli:main",
     "unit-lm": "spin.units.unit_lm_cli:main",
     "unit-files": "spin.units.unit_files_cli:main",
