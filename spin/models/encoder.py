@@ -17,6 +17,7 @@ from spin.errors import DataError
 from spin.models.extractor import FeatureExtractor
 from spin.models.shape import TINY_SHAPE, EncoderShape
 from spin.models.transformer import PositionalConv, RelativePositionBias, SelfAttention, TransformerLayer
+from spin.runtime.devices import sent
 
 __all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "evaluating", "initialise"]
 
@@ -98,7 +99,7 @@ class Encoder(nn.Module):
         lengths = self._check(waveforms, lengths)
         samples = waveforms.shape[1]
         padded = bool((lengths < samples).any())
-        device_lengths = lengths.to(waveforms.device)
+        device_lengths = sent(lengths, waveforms.device)
         if self.shape.waveform_norm_eps is not None:
             waveforms = normalise_waveforms(waveforms, device_lengths, self.shape.waveform_norm_eps)
         masked = padded and not official_padding
@@ -125,9 +126,17 @@ class Encoder(nn.Module):
         """
         key_mask = self._key_mask(features, frame_lengths)
         x = self.embed_positions(features, key_mask)
-        bias = self.position_bias(features.shape[1]) if self.shape.arch == "wavlm" else None
-        hidden = [x]
-        for layer in self.layers[: self._last(last_layer)]:
+        return [x, *self._run(x, key_mask, 0, self._last(last_layer))]
+
+    def deepen(self, hidden: Tensor, frame_lengths: Tensor, done: int, last_layer: int | None = None) -> Tensor:
+        """The output of `last_layer` from that of layer `done` (0: the input of the first): (B, T, D) -> (B, T, D)."""
+        outputs = self._run(hidden, self._key_mask(hidden, frame_lengths), done, self._last(last_layer))
+        return outputs[-1] if outputs else hidden
+
+    def _run(self, x: Tensor, key_mask: Tensor | None, done: int, last: int) -> list[Tensor]:
+        bias = self.position_bias(x.shape[1]) if self.shape.arch == "wavlm" else None
+        hidden = []
+        for layer in self.layers[done:last]:
             # A frozen layer is in eval mode although the encoder trains, and is never skipped.
             skip = layer.training and self.layerdrop > 0 and float(torch.rand(())) < self.layerdrop
             x = x if skip else layer(x, key_mask, bias)
@@ -176,8 +185,8 @@ class Encoder(nn.Module):
         frames = features.shape[1]
         if not bool((frame_lengths < frames).any()):
             return None
-        mask = torch.arange(frames)[None, :] < frame_lengths.cpu()[:, None]
-        return mask[:, None, None].to(features.device)
+        mask = torch.arange(frames, device=features.device) < sent(frame_lengths, features.device)[:, None]
+        return mask[:, None, None]
 
     def _check(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         if waveforms.ndim != 2 or not waveforms.is_floating_point():

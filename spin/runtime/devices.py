@@ -33,6 +33,13 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A small CPU tensor on `device`; a GPU is not waited for, as a plain copy would do."""
+    if device.type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device, non_blocking=True)
+
+
 def prepare_cpu(threads: int) -> None:
     """Fixes the number of threads (sums over threads round differently) and asks for deterministic kernels."""
     torch.set_num_threads(threads)

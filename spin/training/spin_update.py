@@ -10,7 +10,9 @@ from torch import Tensor
 
 from spin.config import SpinConfig
 from spin.data.pairs import PairPart
+from spin.models.encoder import Encoder
 from spin.models.spin_model import SpinModel
+from spin.runtime.devices import sent
 from spin.training import ranks
 from spin.training.schedule import learning_rate
 from spin.training.swapped_prediction import SwappedPrediction, swapped_prediction
@@ -49,7 +51,9 @@ class Updater:
         self.parameters = model.trainable_parameters()
         on_gpu = self.device.type == "cuda"
         self.optimiser = torch.optim.Adam(self.parameters, lr=0.0, weight_decay=settings.weight_decay, fused=on_gpu)
-        self.encode = torch.compile(model.encoder) if settings.speed_up == "compile" else model.encoder
+        self.frozen_layers = model.frozen_layers()
+        if settings.speed_up == "compile":
+            compile_parts(model.encoder)
         bf16 = settings.precision == "bf16" or (settings.precision == "auto" and multiplies_bf16(self.device))
         self._dtype = torch.bfloat16 if bf16 else None
 
@@ -80,16 +84,17 @@ class Updater:
             result.loss.backward()
             return result
         # Several parts make one batch, not several: the targets need all frames. So first the projections of all parts without
-        # graph, then their gradients, then each part again with graph. Exact, for the price of a second forward pass.
+        # graph, then their gradients, then what learns again, part by part, with graph. Exact, and what is frozen runs once.
         with torch.no_grad():
-            projected = [self.projections(part) for part in parts]
+            frozen = [self.frozen(part) for part in parts]
+            projected = [self.learned(part) for part in frozen]
         whole = torch.cat(projected, dim=1).requires_grad_()
         result = self._loss(whole, with_statistics)
         result.loss.backward()
         gradients = whole.grad.split([part.shape[1] for part in projected], dim=1)
-        for part, gradient in zip(parts, gradients, strict=True):
+        for part, gradient in zip(frozen, gradients, strict=True):
             if part is not None:
-                self.projections(part).backward(gradient)
+                self.learned(part).backward(gradient)
         return result
 
     def _loss(self, projections: Tensor, with_statistics: bool) -> SwappedPrediction:
@@ -106,13 +111,36 @@ class Updater:
 
     def projections(self, part: PairPart | None) -> Tensor:
         """(2, N, codebook_dim) float32: the head's output for the N valid frames of either view; N = 0 without a part."""
+        return self.learned(self.frozen(part))
+
+    def frozen(self, part: PairPart | None) -> tuple[Tensor, Tensor] | None:
+        """(2B, T, D) output of the highest frozen layer and (2B,) frames on the CPU; None without a part."""
         if part is None:
-            return self.model.codebook.weight.new_zeros(2, 0, self.model.codebook.in_features)
+            return None
         waveforms = part.waveforms.to(self.device, non_blocking=True)
-        cast = torch.autocast(self.device.type, self._dtype) if self._dtype else contextlib.nullcontext()
-        with cast:
-            hidden, frame_lengths = self.encode(waveforms, part.lengths, self.model.layer, self.official_padding)
-        return self.model.head(valid_frames(hidden[-1], frame_lengths).float())
+        with self._cast():
+            hidden, frame_lengths = self.model.encoder(waveforms, part.lengths, self.frozen_layers, self.official_padding)
+        return hidden[-1], frame_lengths
+
+    def learned(self, frozen: tuple[Tensor, Tensor] | None) -> Tensor:
+        """What comes after `frozen`: the layers that learn, and the head; see projections."""
+        if frozen is None:
+            return self.model.codebook.weight.new_zeros(2, 0, self.model.codebook.in_features)
+        with self._cast():
+            hidden = self.model.encoder.deepen(*frozen, self.frozen_layers, self.model.layer)
+        return self.model.head(valid_frames(hidden, frozen[1]).float())
+
+    def _cast(self) -> contextlib.AbstractContextManager:
+        return torch.autocast(self.device.type, self._dtype) if self._dtype else contextlib.nullcontext()
+
+
+def compile_parts(encoder: Encoder) -> None:
+    """Compiles the convolutions and each layer in place, for batches of any size.
+
+    Not the encoder as a whole: it looks at the lengths to see whether a batch has padding, where compiled code would break off.
+    """
+    for part in (encoder.feature_extractor, *encoder.layers):
+        part.compile(dynamic=True)
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -128,7 +156,5 @@ def valid_frames(hidden: Tensor, frame_lengths: Tensor) -> Tensor:
     flat = hidden.flatten(0, 1)
     if bool((frame_lengths < frames).any()):
         index = (torch.arange(frames) < frame_lengths[:, None]).flatten().nonzero().squeeze(1)
-        if hidden.is_cuda:
-            index = index.pin_memory().to(hidden.device, non_blocking=True)
-        flat = flat.index_select(0, index)
+        flat = flat.index_select(0, sent(index, hidden.device))
     return flat.view(2, -1, hidden.shape[-1])
