@@ -1,0 +1,142 @@
+"""What the system refuses, as errors with a remedy; logs that survive it; stops that end in any case."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from spin.errors import DataError, ResourceError, WorkerError
+from spin.runtime.failures import explain_threads, explained
+from spin.runtime.logs import get_logger, keep_log
+
+ROOT = Path(__file__).resolve().parents[2]
+REFUSED = {
+    "no space": (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "exp/a"), "make room"),
+    "quota": (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "exp/a"), "make room"),
+    "file too large": (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "make room"),
+    "read-only": (OSError(errno.EROFS, os.strerror(errno.EROFS), "exp"), "permissions"),
+    "forbidden": (PermissionError(errno.EACCES, "Permission denied", "exp"), "permissions"),
+    "in the way": (NotADirectoryError(errno.ENOTDIR, "Not a directory", "exp"), "move it away"),
+    "disk fails": (OSError(errno.EIO, "Input/output error", "exp/a"), "mend that"),
+    "removed": (FileNotFoundError(errno.ENOENT, "No such file", "exp/a"), "--force"),
+    "open files": (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+    "processes": (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "--nj"),
+    "memory": (MemoryError(), "--nj"),
+    "memory of torch": (RuntimeError("[enforce fail at alloc_cpu.cpp:75] . DefaultCPUAllocator: can't allocate memory"), "--nj"),
+    "memory of a GPU": (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "batch_seconds"),
+    "torch.save": (RuntimeError("[enforce fail at inline_container.cc:424] . unexpected pos 64 vs 0"), "make room"),
+    "cut-off gzip": (EOFError("Compressed file ended before the end-of-stream marker was reached"), "--force"),
+}
+
+
+@pytest.mark.parametrize(("error", "remedy"), REFUSED.values(), ids=REFUSED)
+def test_what_the_system_refuses_has_a_remedy(error, remedy):
+    known = explained(error)
+    assert isinstance(known, ResourceError) and remedy in known.remedy
+    if getattr(error, "filename", None):
+        assert known.subject == error.filename
+
+
+def test_the_cause_of_an_error_counts_and_defects_are_none():
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "x")
+        except OSError as error:
+            raise RuntimeError("writing failed") from error
+    except RuntimeError as error:
+        assert "make room" in explained(error).remedy
+    own = DataError("u1", found="nothing")
+    assert explained(own) is own
+    assert explained(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")).remedy.count("spin.workers") == 1
+    assert isinstance(explained(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")), WorkerError)
+    for defect in (ZeroDivisionError("division by zero"), KeyError("x"), ValueError("views of unequal length")):
+        assert explained(defect) is None
+
+
+def test_an_error_that_is_its_own_cause():
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+    assert explained(one) is None
+
+
+def test_threads_that_are_refused_something_say_so_in_a_line(monkeypatch, caplog):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    log = logging.getLogger("test of threads")
+    explain_threads(log)
+
+    def refused():
+        raise OSError(errno.ENOSPC, "No space left on device", "events")
+
+    with caplog.at_level(logging.WARNING):
+        thread = threading.Thread(target=refused)
+        thread.start()
+        thread.join()
+    assert [record.getMessage() for record in caplog.records] == ["a thread ended: events: No space left on device"]
+
+
+@pytest.fixture
+def spin_log():
+    log = get_logger("spin")
+    before = list(log.handlers)
+    yield log
+    for handler in [one for one in log.handlers if one not in before]:
+        handler.close()
+        log.removeHandler(handler)
+
+
+def test_every_run_has_a_log_of_its_own(tmp_path, spin_log):
+    for number in range(3):
+        keep_log(tmp_path, "stage2")
+        spin_log.info("run %d, \udcff", number)
+        spin_log.removeHandler(spin_log.handlers[-1])
+    texts = [
+        path.read_text(encoding="utf-8") for path in sorted(tmp_path.iterdir(), key=lambda path: (len(path.name), path.name))
+    ]
+    assert [text.split("] ")[1] for text in texts] == [f"run {number}, \\udcff\n" for number in range(3)]
+
+
+def test_a_log_that_cannot_be_written_is_given_up_with_a_line(tmp_path, spin_log, capsys):
+    keep_log(tmp_path, "stage2")
+    handler = spin_log.handlers[-1]
+    handler.stream.close()
+    handler.stream = open("/dev/full", "w")  # noqa: SIM115 - every write to it finds a full disk
+    spin_log.info("one")
+    spin_log.info("two")
+    assert handler not in spin_log.handlers
+    handler.stream = None
+
+
+SCRIPT = """
+import sys, time
+from spin.runtime import signals
+signals.GRACE_SECONDS = 0.5
+signals.stop_in_time()
+if sys.argv[1] == "request":
+    with signals.StopRequest():
+        print("ready", flush=True)
+        time.sleep(60)
+else:
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["request", "unwinding"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_does_not_end_in_time_is_ended(kind, number, status):
+    command = [sys.executable, "-c", SCRIPT, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.wait(30) == status
