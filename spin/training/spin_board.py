@@ -57,6 +57,20 @@ class Monitor:
             if name not in self.unreadable:
                 self.unreadable[name] = reason
                 self.log.warning("%s cannot be read and is left out: %s", name, reason)
+        self._check_share()
+
+    def share_names(self) -> None:
+        """Makes the utterances that any rank has named known to all of them.
+
+        Raises:
+            DataError: all ranks together have met too many unreadable ones.
+        """
+        for unchanged, unreadable in ranks.from_all((sorted(self.unchanged), self.unreadable)):
+            self.unchanged.update(unchanged)
+            self.unreadable = {**unreadable, **self.unreadable}
+        self._check_share()
+
+    def _check_share(self) -> None:
         if len(self.unreadable) > self.max_bad_share * self.utterances:
             raise DataError(
                 "Spin training data",

@@ -131,6 +131,7 @@ class SpinTraining:
         return measured["pnmi"]
 
     def _save(self, score: float | None) -> None:
+        self.monitor.share_names()
         if not self.leads:
             return
         self.monitor.flush()  # a kill after this point must not lose curves that will not be drawn again

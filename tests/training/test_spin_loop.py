@@ -200,7 +200,7 @@ def test_two_ranks_end_with_the_weights_of_one(corpus, unbroken, tmp_path):
     found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     assert _equal(*found)
     for name, value in unbroken[2].items():
-        torch.testing.assert_close(found[0][name], value, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found[0][name], value, rtol=1e-5, atol=1e-5)
 
 
 def test_equal_lengths_train_too(corpus, tmp_path):
