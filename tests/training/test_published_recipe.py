@@ -1,0 +1,48 @@
+"""The configurations for GPUs say what the paper says (Chang, Liu, Glass, Interspeech 2023, section 3.1, and its official code)."""
+
+from __future__ import annotations
+
+import pytest
+
+from spin.runtime.settings import load_config
+from spin.training.schedule import learning_rate
+
+PUBLISHED = {
+    "codebook_dim": 256,
+    "trainable_layers": 2,
+    "temperature": 0.1,
+    "sinkhorn_epsilon": 0.02,
+    "sinkhorn_iterations": 3,
+    "learning_rate": 1e-4,
+    "min_learning_rate": 1e-6,
+    "weight_decay": 1e-6,
+    "gradient_clip": 10.0,
+    "warmup_steps": 2500,
+    "max_steps": 5000,
+    "min_samples": 40_000,
+    "max_samples": 272_000,
+    "accumulation": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "name, source, layer",
+    [("hubert_base", "HUBERT_BASE", 12), ("wavlm_base", "WAVLM_BASE", 12), ("hubert_large", "HUBERT_LARGE", 24)],
+)
+def test_gpu_configurations_are_the_published_recipe(repository, name, source, layer):
+    path = repository / "egs" / "librispeech" / "conf" / f"{name}.yaml"
+    config = load_config(path, [])
+    assert (config.name, config.encoder.source, config.encoder.layer) == (name, source, layer)
+    assert not config.encoder.official_padding
+    assert {key: getattr(config.spin, key) for key in PUBLISHED} == PUBLISHED
+    assert config.spin.batch_seconds * 16_000 == 4_096_000
+    assert config.corpus.spin_train == ("train-clean-100",) or config.corpus.spin_train == ["train-clean-100"]
+    assert config.units.metrics_first_seconds == 10
+    assert list(config.corpus.valid) == ["dev-clean", "dev-other"]
+    for size in (128, 256, 512, 1024, 2048):
+        assert load_config(path, [f"spin.codebook_size={size}"]).spin.codebook_size == size
+
+
+def test_the_published_schedule_ends():
+    ends = {"warmup_steps": 2500, "max_steps": 5000, "peak": 1e-4, "lowest": 1e-6}
+    assert [learning_rate(step, **ends) for step in (0, 2500, 4999)] == pytest.approx([1e-6, 1e-4, 1e-6])
