@@ -71,6 +71,27 @@ def test_features_equal_the_slow_oracle(tmp_path: Path, capsys, context: str):
     assert (only["within"], only["within_cells"], only["across"]) == (None, 0, result["across"])
 
 
+@pytest.mark.parametrize(
+    ("context", "one_hot", "within", "across"),
+    [
+        ("within", False, 68.05555462837219, 36.49691392978032),
+        ("any", False, 62.57716168959936, 52.771990497907005),
+        ("within", True, 56.805555820465095, 54.28240696589152),
+        ("any", True, 41.73611203829448, 61.33969922860464),
+    ],
+)
+def test_equals_fastabx(tmp_path: Path, capsys, context: str, one_hot: bool, within: float, across: float):
+    """What fastabx 0.9.0 says (zerospeech_abx, angular or identical, no sampling), in single precision."""
+    _, features = hand_made(tmp_path, 2)
+    if one_hot:
+        for name, values in features.items():
+            np.save(tmp_path / f"{name}.npy", (np.abs(values[:, :1]) * 2).astype(int))
+    options = ["--item", tmp_path / "hand.item", "--context", context, "--max-group", 99, *(["--one-hot"] if one_hot else [])]
+    result = run(capsys, "--features", tmp_path, *options)
+    assert result["within"] == pytest.approx(within, abs=1e-4)
+    assert result["across"] == pytest.approx(across, abs=1e-4)
+
+
 def test_units_equal_the_slow_oracle_in_every_form(tmp_path: Path, capsys):
     items, _ = hand_made(tmp_path, 1)
     random = np.random.default_rng(1)
