@@ -1,4 +1,4 @@
-"""The configurations for GPUs say what the paper says (Chang, Liu, Glass, Interspeech 2023, section 3.1, and its official code)."""
+"""The configurations for GPUs say what the paper says (Chang, Liu, Glass, Interspeech 2023, section 3.1)."""
 
 from __future__ import annotations
 
