@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from spin.corpus.alignment import plain_phone
 from spin.errors import DataError
 from spin.units.phones import LABELS_A_UNIT, by_class
 
@@ -20,10 +21,13 @@ class JointCounts:
 
     Args:
         units: size of the unit inventory K.
+        keep_stress: phones are counted as they are named; else AH0 and AH1 are one phone, and sil, sp and the like are SIL (what
+            the official validation does, and what stage 0's alignments are already).
     """
 
-    def __init__(self, units: int):
+    def __init__(self, units: int, keep_stress: bool = True):
         self.units = units
+        self.keep_stress = keep_stress
         self._index: dict[str, int] = {}
         self._counts = np.zeros((0, units), dtype=np.int64)
         self.utterances = 0
@@ -45,7 +49,8 @@ class JointCounts:
             raise DataError("units", found=found, expected=f"integers from 0 to {self.units - 1}", cause="a model of another K")
         length = min(len(phones), LABELS_A_UNIT * len(units))
         length = length if first_frames is None else min(length, first_frames)
-        rows = np.fromiter((self._row(phone) for phone in phones[:length]), dtype=np.int64, count=length)
+        row = {phone: self._row(phone) for phone in dict.fromkeys(phones[:length])}
+        rows = np.fromiter(map(row.__getitem__, phones[:length]), dtype=np.int64, count=length)
         columns = np.repeat(units, LABELS_A_UNIT)[:length].astype(np.int64)
         size = len(self._index)
         if size > len(self._counts):
@@ -54,7 +59,7 @@ class JointCounts:
         self.utterances += 1
 
     def _row(self, phone: str) -> int:
-        return self._index.setdefault(phone, len(self._index))
+        return self._index.setdefault(phone if self.keep_stress else plain_phone(phone), len(self._index))
 
     def merge(self, other: JointCounts) -> None:
         """Adds the counts of another part (same K)."""

@@ -22,10 +22,12 @@ def test_by_hand():
     expected = -(3 / 8 * math.log2(3 / 8) + 5 / 8 * math.log2(5 / 8))
     assert use.entropy() == pytest.approx(expected) and use.perplexity() == pytest.approx(2**expected)
     assert use.used() == 2
+    assert use.segment_rate() == 2.0 and use.deduplicated_share() == 0.5
 
 
 def test_degenerate():
     use = UnitUse(3)
+    assert math.isnan(use.segment_rate()) and math.isnan(use.deduplicated_share())
     assert math.isnan(use.bitrate()) and use.entropy() == 0 and use.perplexity() == 1 and use.used() == 0
     use.add(np.zeros(50, int), 1.0)
     assert use.bitrate() == 0 and use.perplexity() == 1 and use.used() == 1

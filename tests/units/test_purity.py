@@ -103,6 +103,16 @@ def test_counts_are_cut_to_the_shorter_and_to_the_first_frames():
     assert first.matrix().sum() == 3
 
 
+def test_stress_may_be_removed():
+    """AH0 and AH1, sil and the empty label: four phones as they are written, two without stress."""
+    phones, units = ["AH0", "AH1", "sil", ""], np.array([0, 1])
+    kept, removed = JointCounts(2), JointCounts(2, keep_stress=False)
+    kept.add(phones, units)
+    removed.add(phones, units)
+    assert sorted(kept.phones) == ["", "AH0", "AH1", "sil"]
+    assert removed.phones == ["SIL", "AH"] and removed.matrix().tolist() == [[0, 2], [2, 0]]
+
+
 def test_merge_equals_one_stream():
     random = np.random.default_rng(0)
     whole, parts = JointCounts(4), [JointCounts(4), JointCounts(4)]

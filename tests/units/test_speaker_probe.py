@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from spin.units.speaker_probe import probe_speakers, split
+from spin.units.speaker_probe import histogram, probe_speakers, split
 
 
 def make(speakers: int, utterances: int, strength: float, seed: int = 0, dim: int = 12):
@@ -53,3 +53,20 @@ def test_same_result_twice_and_in_any_scale():
 def test_nothing_to_tell_apart(speakers, utterances):
     result = probe_speakers(*make(speakers, utterances, 1.0))
     assert math.isnan(result.accuracy) and math.isnan(result.chance)
+
+
+def test_histogram_by_hand():
+    shares = histogram(np.array([2, 0, 2, 2]), 4)
+    assert shares.dtype == np.float32 and shares.tolist() == [0.25, 0, 0.75, 0]
+    assert histogram(np.zeros(0, int), 3).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("own", "low", "high"), [(True, 0.9, 1.0), (False, 0.0, 0.45)])
+def test_speakers_from_unit_histograms(own: bool, low: float, high: float):
+    """Speakers that prefer units of their own are found; speakers that use all alike are not."""
+    random = np.random.default_rng(0)
+    names = [f"{s}-{u:02d}" for s in "abcd" for u in range(24)]
+    speakers = [name[0] for name in names]
+    use = random.dirichlet(np.full(16, 0.5), 4) if own else np.full((4, 16), 1 / 16)
+    rows = [histogram(random.choice(16, 100, p=use["abcd".index(speaker)]), 16) for speaker in speakers]
+    assert low <= probe_speakers(np.stack(rows), names, speakers).accuracy <= high

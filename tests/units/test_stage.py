@@ -62,6 +62,11 @@ def test_contract(tmp_path, small_corpus, small_models, make_context):
         for name in ("abx_within", "abx_across", "abx_units_within", "abx_units_across"):
             assert 0 <= figures[name] <= 100
         assert figures["bitrate"] > 0 and 1 <= figures["perplexity"] <= 12 and 1 <= figures["used_codes"] <= 12
+        assert figures["dead_codes"] == 12 - figures["used_codes"] and 0 < figures["deduplicated_share"] <= 1
+        assert (
+            0 <= figures["border_precision"] <= 1 and figures["border_r_value"] <= 1 and figures["border_over_segmentation"] > -1
+        )
+        assert 0 <= figures["speaker_nmi"] <= 1 and 0 <= figures["speaker_accuracy"] <= 1
     assert 0 <= quality["speaker"]["spin"]["accuracy"] <= 1 and 0 < quality["speaker"]["chance"] < 1
     with np.load(artifacts.unit_phone_counts(exp), allow_pickle=False) as content:
         assert content["phones"].tolist() == ["SIL", "IY", "AA", "M", "S"]
