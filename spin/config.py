@@ -190,7 +190,8 @@ class RuntimeConfig:
     """Where and how the work runs. Never part of what a stage's done mark was made from."""
 
     nj: int = 2
-    gpus: int = 1
+    gpus: int = 1  # of each machine that stage 2 trains on
+    rank_patience: float = 600.0  # seconds until a GPU or machine that does not answer ends the training of all; see ranks.start
     device: str = "auto"  # auto | cpu | cuda
     threads: int = 2  # of torch on the CPU; fixed, because sums over threads round differently
 

@@ -180,6 +180,7 @@ RANGES = {
     "pretrain.workers": (0, 512),
     "runtime.nj": (1, 1024),
     "runtime.gpus": (0, 1024),
+    "runtime.rank_patience": (1.0, 86_400.0),
     "runtime.threads": (1, 1024),
 }
 PART_RANGES = {"first_speaker": (0, 10**9), "speakers": (1, 100_000), "utterances": (1, 1_000_000)}

@@ -37,7 +37,7 @@ def train_spin(context) -> None:
     device = resolve_device(config.runtime.device)
     if device.type == "cpu":
         prepare_cpu(config.runtime.threads)
-    rank, size = ranks.start(device)
+    rank, size = ranks.start(device, config.runtime.rank_patience)
     try:
         cuts = _training_cuts(context)
         model = build_model(config).to(device)
