@@ -32,6 +32,7 @@ _BY_NUMBER = {
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), _IN_THE_WAY),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.EREMOTEIO), _DISK_FAILS),
     errno.ENOENT: ("it was removed meanwhile, or never made", "run the stage again, or the one before with --force"),
+    errno.ENOLCK: ("a file system without locks", "data and experiments on another one, or mount it with locks"),
     errno.ENOMEM: _MEMORY,
     errno.EAGAIN: ("the limit on processes or threads is reached", f"a smaller --nj, or a higher limit (ulimit -u); {_AGAIN}"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), ("the limit on open files is reached", "ulimit -n 4096, or a smaller --nj")),

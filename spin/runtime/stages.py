@@ -7,6 +7,7 @@ torch, so that skipping takes a fraction of a second.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib
 import logging
@@ -26,7 +27,7 @@ from spin.config import Config
 from spin.errors import SpinError
 from spin.runtime.failures import explain_threads, explained
 from spin.runtime.files import read_json, sweep, write_json, write_text
-from spin.runtime.locks import folder_lock
+from spin.runtime.locks import folder_lock, reading_lock
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.provenance import commit
 from spin.runtime.settings import dump_config, load_config
@@ -131,7 +132,8 @@ def _run_alone(stage: int, context: Context, work: str) -> None:
         mark = read_json(artifacts.done_mark(folder, stage))
         context.log.info("%s is done (%s, %.1f s): skipped; --force does it again", name, mark["finished"], mark["seconds"])
         return
-    with folder_lock(folder):
+    with folder_lock(folder), contextlib.nullcontext() if folder == context.corpus else reading_lock(context.corpus):
+        check_before(stage, context.config, context.exp, context.corpus)  # again: nobody can change it from here on
         begun = time.monotonic()
         keep_log(artifacts.log_folder(context.exp), f"stage{stage}")
         write_text(artifacts.config_file(context.exp), dump_config(context.config))

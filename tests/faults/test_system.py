@@ -17,7 +17,7 @@ import pytest
 
 from spin import artifacts
 from spin.runtime.files import write_text
-from spin.runtime.locks import folder_lock
+from spin.runtime.locks import folder_lock, reading_lock
 from tests.faults.bad_corpora import mend_modes
 from tests.faults.layouts import small_corpus
 from tests.faults.stage_server import ROOT, Ended, StageServer, privileged, script_of
@@ -63,7 +63,7 @@ def model(folder: Path) -> bytes:
     return artifacts.spin_model(folder / EXP).read_bytes()
 
 
-@pytest.mark.parametrize("size", [2_000, 300_000, 4_000_000])
+@pytest.mark.parametrize("size", [300_000, *(pytest.param(size, marks=pytest.mark.slow) for size in (2_000, 4_000_000))])
 def test_stage_2_on_a_full_disk(server, whole, copy, size):
     refused(server.run(2, copy, *options(), file_bytes=size), "no space is left")
     assert server.run(2, copy, *options()).status == 0
@@ -158,9 +158,12 @@ def test_a_second_run_in_the_same_folders_is_refused_by_name(server, copy):
     assert server.run(2, copy, *options()).status == 0
 
 
-def test_data_that_another_run_makes_again_is_not_read_meanwhile(server, copy):
-    with folder_lock(copy / "data" / "c"):
-        ended = server.run(2, copy, *options())
-        assert ended.status == 0, ended.output  # another experiment at work in its own folder does not disturb
-        artifacts.done_mark(copy / "data" / "c", 1).unlink()  # the first thing that a run which makes it again does
-        refused(server.run(2, copy, *options(), "--force"), "stage 1 (analyse_pitch): not done yet")
+def test_data_are_not_read_while_another_run_changes_them_nor_changed_while_read(server, copy):
+    corpus = copy / "data" / "c"
+    with folder_lock(corpus):
+        refused(server.run(2, copy, *options()), f"process {os.getpid()} on ", "nobody changes")
+    with reading_lock(corpus), reading_lock(corpus):
+        refused(server.run(1, copy, *options(), "--force"), "other runs that read it", f"process {os.getpid()} on ")
+        assert server.run(2, copy, *options()).status == 0  # many may read
+    assert server.run(1, copy, *options(), "--force").status == 0
+    assert not list((corpus / ".readers").iterdir())
