@@ -140,7 +140,7 @@ def disturb(place: Place, stage: int, number: signal.Signals, after_s: float) ->
         wrong.append(f"status {process.returncode}: {output[-800:]}")
     if number != signal.SIGKILL and "Traceback" in output:
         wrong.append(f"a traceback: {output[-800:]}")
-    return Stop(stage, number, after_s, took, process.returncode, "; ".join(wrong))
+    return Stop(stage, number, after_s, took, process.returncode, "; ".join(wrong), "a checkpoint is written" in output)
 
 
 def members(session: int) -> list[int]:
