@@ -191,6 +191,16 @@ def decoding_graph(lang: Path, order: int) -> Path:
     return lang / f"HLG_{order}gram.safetensors"
 
 
+def rescoring_grammar(lang: Path, order: int) -> Path:
+    """Stage 5: the larger LM as G, safetensors with the key of what it was made from."""
+    return lang / f"G_{order}gram.safetensors"
+
+
+def decoding_lang_folder(exp: Path) -> Path:
+    """Stage 5: the lang folder with the words of a given ARPA file, where decoding.arpa names one."""
+    return exp / "lang_decoding"
+
+
 def decode_folder(exp: Path, system: str, seed: int, part: str, method: str) -> Path:
     """Stage 5: hypotheses.txt, errors.txt (per word), per utterance counts."""
     return asr_seed_folder(exp, system, seed) / "decode" / part / method
@@ -224,6 +234,21 @@ def decode_summary(decoding: Path) -> Path:
 def lm_tuning(exp: Path, system: str, seed: int) -> Path:
     """Stage 5: JSON {"lm_scale": the best on valid, "wer": {scale: per cent}}."""
     return asr_seed_folder(exp, system, seed) / "decode" / "lm_scale.json"
+
+
+def rescoring_tuning(exp: Path, system: str, seed: int, method: str) -> Path:
+    """Stage 5: as lm_tuning, of the larger LM."""
+    return asr_seed_folder(exp, system, seed) / "decode" / f"lm_scale_{method}.json"
+
+
+def word_times(decoding: Path) -> Path:
+    """Stage 5, on request: words.ctm."""
+    return decoding / "words.ctm"
+
+
+def lattice_texts(decoding: Path) -> Path:
+    """Stage 5, on request: lattices in Kaldi's text form."""
+    return decoding / "lattices.txt.gz"
 
 
 def scores(exp: Path) -> Path:
@@ -274,6 +299,7 @@ PRODUCTS = {
         "lang/*.arpa",
         "lang/G*",
         "lang/HLG*",
+        "lang_decoding",
         "scores.json",
         "report.*",
         "rejects_stage5.jsonl",

@@ -12,8 +12,9 @@ from spin.asr.loss import dense_segments
 from spin.asr.tokens import BLANK_ID
 from spin.config import DecodingConfig
 
-CTC_1BEST, HLG = "ctc_1best", "hlg"
-METHODS = (CTC_1BEST, HLG)
+CTC_1BEST, HLG, NBEST, LATTICE = "ctc_1best", "hlg", "hlg_nbest", "hlg_lattice"
+METHODS = (CTC_1BEST, HLG, NBEST, LATTICE)
+RESCORING = (NBEST, LATTICE)
 
 
 def best_path(log_probs: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
@@ -70,24 +71,31 @@ class GraphDecoder:
             max_active_states=self.config.max_active_states,
         )
 
-    def best_texts(self, lattices: k2.Fsa, scale: float | None = None) -> list[str | None]:
-        """Text of the best path of each lattice, None where the lattice is empty.
+    def best_paths(self, lattices: k2.Fsa, scale: float | None = None) -> k2.Fsa:
+        """Linear FSAs of the best paths; empty where the lattice is.
 
         Args:
             lattices: of this decoder.
             scale: of the LM; default: the search's.
         """
-        if scale is not None and scale != self.search_scale:
-            searched = lattices.scores.clone()  # the attribute is a view that an assignment writes through
-            lattices.scores = searched + (scale - self.search_scale) * lattices.lm_scores
-            best = k2.shortest_path(lattices, use_double_scores=True)
-            lattices.scores = searched
-        else:
-            best = k2.shortest_path(lattices, use_double_scores=True)
-        arcs = best.arcs.shape().row_splits(1).diff().tolist()
+        if scale is None or scale == self.search_scale:
+            return k2.shortest_path(lattices, use_double_scores=True)
+        searched = lattices.scores.clone()  # the attribute is a view that an assignment writes through
+        lattices.scores = searched + (scale - self.search_scale) * lattices.lm_scores
+        best = k2.shortest_path(lattices, use_double_scores=True)
+        lattices.scores = searched
+        return best
+
+    def best_texts(self, lattices: k2.Fsa, scale: float | None = None) -> list[str | None]:
+        """Text of the best path of each lattice, None where the lattice is empty; arguments as of best_paths."""
+        return self.texts(self.best_paths(lattices, scale))
+
+    def texts(self, best: k2.Fsa) -> list[str | None]:
+        """Texts of best_paths."""
+        states = best.arcs.shape().row_splits(1).diff().tolist()
         return [
-            " ".join(self.words[number] for number in numbers) if states > 0 else None
-            for states, numbers in zip(arcs, word_ids(best))
+            " ".join(self.words[number] for number in numbers) if count > 0 else None
+            for count, numbers in zip(states, word_ids(best))
         ]
 
 

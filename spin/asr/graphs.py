@@ -6,7 +6,9 @@ The graph is stored with the key of what it was made from, as plain tensors: rea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import pickle
+import zipfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,11 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from spin import artifacts
-from spin.asr.lang import WORDS_FILE, Lang
-from spin.asr.lm import grammar, train_arpa
+from spin.asr.lang import Lang
+from spin.asr.lm_sources import LmSource
 from spin.errors import DataError
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
+
+LEXICON_FST_FILE, DISAMBIG_FST_FILE = "L.pt", "L_disambig.pt"
 
 
 def lexicon_fst(lang: Lang, disambiguated: bool) -> k2.Fsa:
@@ -45,6 +49,26 @@ def lexicon_fst(lang: Lang, disambiguated: bool) -> k2.Fsa:
     arcs.append((0, final, -1, -1))
     lines = [f"{start} {stop} {label} {word} 0" for start, stop, label, word in sorted(arcs)]
     return k2.Fsa.from_str("\n".join([*lines, str(final)]), acceptor=False)
+
+
+def save_lexicon_fsts(lang: Lang, folder: Path) -> None:
+    """Writes L.pt and L_disambig.pt as icefall does: torch.save of the FSA's dictionary of tensors."""
+    for name, disambiguated in ((LEXICON_FST_FILE, False), (DISAMBIG_FST_FILE, True)):
+        with atomic_path(folder / name) as temporary:
+            torch.save(lexicon_fst(lang, disambiguated).as_dict(), temporary)
+
+
+def load_lexicon_fst(path: Path) -> k2.Fsa:
+    """An FSA that save_lexicon_fsts wrote; runs no code from the file.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    try:
+        return k2.Fsa.from_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        found = " ".join(str(error).split())[:200]
+        raise DataError(str(path), found=found, expected="an FSA of the lang folder", remedy="run stage 4") from error
 
 
 def compose_graph(lang: Lang, grammar_fst: k2.Fsa) -> k2.Fsa:
@@ -120,48 +144,37 @@ def load_graph(path: str | Path, device: torch.device | str = "cpu") -> k2.Fsa:
     return graph
 
 
-def graph_key(lang: Lang, sentences: Iterable[str], order: int) -> str:
-    """A digest of everything the graph is made from: lexicon, tables, text, order, versions of the tools."""
+def graph_key(lang: Lang, lm_digest: str) -> str:
+    """A digest of everything the graph is made from: lexicon, tables, LM (LmSource.digest), versions of the tools."""
     digest = hashlib.blake2b(digest_size=16)
     tools = " ".join(f"{name} {version(name)}" for name in ("k2", "kaldilm", "kaldingram"))
-    for part in (tools, str(order), repr(lang.token_table), repr(lang.word_table), repr(lang.lexicon)):
+    for part in (tools, lm_digest, repr(lang.token_table), repr(lang.word_table), repr(lang.lexicon)):
         digest.update(part.encode("utf-8"))
-    for sentence in sentences:
-        digest.update(sentence.encode("utf-8") + b"\n")
     return digest.hexdigest()
 
 
-def prepare_graph(lang: Lang, folder: Path, lm_text: Path, order: int) -> Path:
+def prepare_graph(lang: Lang, folder: Path, source: LmSource) -> Path:
     """Makes ARPA, G and HLG in the lang folder, or finds them there with the right key. Returns the path of HLG."""
+    path = artifacts.decoding_graph(folder, source.order)
+    return _prepared(path, "HLG", lang, source, lambda: compose_graph(lang, source.grammar(lang, folder)))
+
+
+def prepare_rescoring(lang: Lang, folder: Path, source: LmSource) -> Path:
+    """Makes G of the larger LM, or finds it in the lang folder with the right key. Returns its path."""
+    path = artifacts.rescoring_grammar(folder, source.order)
+    return _prepared(path, "G for rescoring", lang, source, lambda: source.grammar(lang, folder))
+
+
+def _prepared(path: Path, name: str, lang: Lang, source: LmSource, make: Callable[[], k2.Fsa]) -> Path:
     log = get_logger("asr.graphs")
-    sentences = read_sentences(lm_text)
-    key = graph_key(lang, sentences, order)
-    path = artifacts.decoding_graph(folder, order)
+    key = graph_key(lang, source.digest())
     if _key_of(path) == key:
         log.info("%s is up to date", path)
         return path
-    arpa = artifacts.arpa(folder, order)
-    number = train_arpa(sentences, order, lang.words, arpa)
-    spoken = {word for sentence in sentences for word in sentence.split()}
-    log.info(
-        "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them",
-        order,
-        number,
-        len(set(lang.words) - spoken),
-    )
-    graph = compose_graph(lang, grammar(arpa, folder / WORDS_FILE, order))
+    graph = make()
     save_graph(graph, path, key)
-    log.info("HLG: %d states, %d arcs (%s)", graph.shape[0], graph.num_arcs, path)
+    log.info("%s: %d states, %d arcs (%s)", name, graph.shape[0], graph.num_arcs, path)
     return path
-
-
-def read_sentences(path: Path) -> list[str]:
-    """The lines of a text file that hold a word."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), found=str(error), expected="a sentence a line", remedy="run stage 0") from error
-    return [" ".join(line.split()) for line in lines if line.split()]
 
 
 def _key_of(path: Path) -> str | None:

@@ -8,11 +8,13 @@ of the training transcripts, never those of a test.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from spin.asr.tokens import BOUNDARY, SPECIAL, UNKNOWN_ID, BpeTokens, CharacterTokens, pieces_to_text
+from spin.asr.lang_files import lexicon_lines, read_lexicon, read_table, table
+from spin.asr.tokens import BLANK, BOUNDARY, SPECIAL, UNKNOWN_ID, BpeTokens, CharacterTokens, PhoneTokens, pieces_to_text
 from spin.config import AsrConfig
 from spin.errors import DataError
 from spin.runtime.files import write_text
@@ -29,24 +31,28 @@ TOKENS_FILE, WORDS_FILE, LEXICON_FILE, DISAMBIG_FILE, BPE_FILE = (
 )
 
 
+Tokeniser: TypeAlias = "CharacterTokens | BpeTokens | PhoneTokens"
+Lexicon = tuple[tuple[str, tuple[int, ...]], ...]
+
+
 @dataclass(frozen=True)
 class Lang:
     """What a recogniser knows about the language.
 
     Attributes:
-        tokeniser: CharacterTokens or BpeTokens.
+        tokeniser: CharacterTokens, BpeTokens or PhoneTokens.
         lexicon: (word, token ids) in the order of word ids; a word may stand there more than once.
         words: the word table without epsilon, unknown and the symbols of the grammar.
     """
 
-    tokeniser: CharacterTokens | BpeTokens
-    lexicon: tuple[tuple[str, tuple[int, ...]], ...]
+    tokeniser: Tokeniser
+    lexicon: Lexicon
     words: tuple[str, ...]
 
     @property
     def kind(self) -> str:
-        """'characters' or 'bpe'."""
-        return "bpe" if isinstance(self.tokeniser, BpeTokens) else "characters"
+        """'characters', 'bpe' or 'phone'."""
+        return self.tokeniser.kind
 
     @property
     def vocabulary_size(self) -> int:
@@ -73,26 +79,33 @@ class Lang:
         return self.tokeniser.encode(text)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids, words separated by single spaces."""
-        return pieces_to_text(self.tokeniser.pieces[number] for number in ids)
+        """Text of token ids, words (of a phone model: phones) separated by single spaces."""
+        pieces = (self.tokeniser.pieces[number] for number in ids)
+        return " ".join(piece for piece in pieces if piece != BLANK) if self.kind == "phone" else pieces_to_text(pieces)
 
 
-def make_lang(config: AsrConfig, transcripts: list[str], lm_sentences: Iterable[str]) -> Lang:
+def make_lang(
+    config: AsrConfig,
+    transcripts: list[str],
+    lm_sentences: Iterable[str],
+    pronunciations: Mapping[str, Sequence[Sequence[str]]] | None = None,
+) -> Lang:
     """Builds tokens and lexicon.
 
     Args:
         config: tokens and vocabulary_size are read.
         transcripts: of the training utterances; they alone teach the tokens.
         lm_sentences: text of the LM; gives words beside those of the transcripts.
+        pronunciations: word -> its pronunciations in phones, the first of which is trained on; for tokens=phone.
 
     Raises:
-        DataError: no text at all.
+        DataError: no text at all, words that the lang folder cannot hold, no pronunciation of any word.
     """
     spoken = {word for text in transcripts for word in text.split()}
     if not spoken:
         raise DataError("training transcripts", found="no word", expected="text in the supervisions of corpus.asr_train")
     words = sorted(spoken | {word for text in lm_sentences for word in text.split()})
-    reserved = {word for word in words if word.startswith(("#", "<")) or BOUNDARY in word}
+    reserved = {word for word in words if _reserved(word)}
     if reserved:
         raise DataError(
             "LM text and transcripts",
@@ -100,19 +113,47 @@ def make_lang(config: AsrConfig, transcripts: list[str], lm_sentences: Iterable[
             expected="words without <, # and the boundary symbol",
         )
     kind = config.tokens if config.tokens != "auto" else ("characters" if len(spoken) < FEW_WORDS else "bpe")
+    if kind == "phone":
+        return Lang(*spell(PhoneTokens.of(pronunciations or {}, spoken), words))
     tokeniser = (
         CharacterTokens.train(transcripts) if kind == "characters" else BpeTokens.train(transcripts, config.vocabulary_size)
     )
-    spelled = [(word, tuple(tokeniser.encode(word))) for word in words]
+    return Lang(*spell(tokeniser, words))
+
+
+def spell(tokeniser: Tokeniser, words: list[str]) -> tuple[Tokeniser, Lexicon, tuple[str, ...]]:
+    """What a Lang is made of; words that the tokens cannot spell are left out, with a warning.
+
+    Raises:
+        DataError: none is left.
+    """
+    spelled = [(word, ids) for word in words for ids in tokeniser.spellings(word)]
     lexicon = tuple((word, ids) for word, ids in spelled if UNKNOWN_ID not in ids)
-    if len(lexicon) < len(words):
-        left_out = sorted(set(words) - {word for word, _ in lexicon})
+    kept = tuple(dict.fromkeys(word for word, _ in lexicon))
+    if len(kept) < len(words):
+        left_out = sorted(set(words) - set(kept))
         get_logger("asr.lang").warning(
             "%d word(s) of the LM text cannot be spelled with the tokens of the training transcripts and are left out: %s",
             len(left_out),
             ", ".join(left_out[:5]),
         )
-    return Lang(tokeniser, lexicon, tuple(word for word, _ in lexicon))
+    if not kept:
+        raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy="see asr.lexicon")
+    return tokeniser, lexicon, kept
+
+
+def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
+    """The same tokens with more words: those of a given LM, where the tokens can spell them."""
+    more = sorted({word for word in words if not _reserved(word)} - set(lang.words))
+    if not more:
+        return lang
+    _, lexicon, _ = spell(lang.tokeniser, more)
+    both = tuple(sorted({*lang.lexicon, *lexicon}, key=lambda entry: entry[0]))
+    return Lang(lang.tokeniser, both, tuple(dict.fromkeys(word for word, _ in both)))
+
+
+def _reserved(word: str) -> bool:
+    return word.startswith(("#", "<")) or BOUNDARY in word
 
 
 def disambiguate(
@@ -145,10 +186,10 @@ def save_lang(lang: Lang, folder: Path) -> None:
     tokens = lang.token_table
     if isinstance(lang.tokeniser, BpeTokens):
         lang.tokeniser.save(folder / BPE_FILE)
-    write_text(folder / WORDS_FILE, _table(lang.word_table))
-    write_text(folder / LEXICON_FILE, _lexicon_lines(lang.lexicon, tokens))
-    write_text(folder / DISAMBIG_FILE, _lexicon_lines(lang.disambiguated[0], tokens))
-    write_text(folder / TOKENS_FILE, _table(tokens))
+    write_text(folder / WORDS_FILE, table(lang.word_table))
+    write_text(folder / LEXICON_FILE, lexicon_lines(lang.lexicon, tokens))
+    write_text(folder / DISAMBIG_FILE, lexicon_lines(lang.disambiguated[0], tokens))
+    write_text(folder / TOKENS_FILE, table(tokens))
 
 
 def load_lang(folder: Path) -> Lang:
@@ -157,8 +198,8 @@ def load_lang(folder: Path) -> Lang:
     Raises:
         DataError: a file is missing, a table has gaps or doubled entries, the lexicon names unknown words or tokens.
     """
-    tokens = _read_table(folder / TOKENS_FILE)
-    words = _read_table(folder / WORDS_FILE)
+    tokens = read_table(folder / TOKENS_FILE)
+    words = read_table(folder / WORDS_FILE)
     pieces = tuple(token for token in tokens if not token.startswith("#"))
     if pieces[:2] != SPECIAL or tokens[: len(pieces)] != pieces:
         raise DataError(
@@ -168,58 +209,21 @@ def load_lang(folder: Path) -> Lang:
         raise DataError(
             str(folder / WORDS_FILE), found=" ".join(words[:2]), expected=f"{EPSILON} {UNKNOWN_WORD} first, #0 <s> </s> last"
         )
-    tokeniser = BpeTokens.load(folder / BPE_FILE) if (folder / BPE_FILE).exists() else CharacterTokens(pieces[3:])
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    lexicon = tuple(read_lexicon(folder / LEXICON_FILE, ids, set(words[2:-3])))
+    if (folder / BPE_FILE).exists():
+        tokeniser: Tokeniser = BpeTokens.load(folder / BPE_FILE)
+    elif BOUNDARY in pieces:
+        tokeniser = CharacterTokens(pieces[len(SPECIAL) + 1 :])
+    else:
+        tokeniser = PhoneTokens(pieces[len(SPECIAL) :], lexicon)
     if tokeniser.pieces != pieces:
         raise DataError(
             str(folder), found=f"{len(pieces)} tokens, {len(tokeniser.pieces)} in the tokeniser", expected="the same tokens"
         )
-    lexicon = tuple(
-        _read_lexicon(folder / LEXICON_FILE, {piece: number for number, piece in enumerate(pieces)}, set(words[2:-3]))
-    )
     lang = Lang(tokeniser, lexicon, words[2:-3])
     if lang.token_table != tokens:
         raise DataError(
             str(folder / TOKENS_FILE), found=f"{len(tokens)} tokens", expected=f"{len(lang.token_table)} with this lexicon"
         )
     return lang
-
-
-def _table(symbols: Iterable[str]) -> str:
-    return "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
-
-
-def _lexicon_lines(lexicon, tokens: tuple[str, ...]) -> str:
-    return "".join(f"{word} {' '.join(tokens[number] for number in ids)}\n" for word, ids in lexicon)
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), found=str(error), expected="a file of the lang folder", remedy="run stage 4") from error
-
-
-def _read_table(path: Path) -> tuple[str, ...]:
-    symbols = []
-    for number, line in enumerate(_read_lines(path)):
-        fields = line.split()
-        if len(fields) != 2 or fields[1] != str(number):
-            raise DataError(
-                f"{path}, line {number + 1}",
-                found=repr(line),
-                expected=f"a symbol and {number}",
-                remedy="run stage 4 with --force",
-            )
-        symbols.append(fields[0])
-    if len(set(symbols)) < len(symbols):
-        twice = next(symbol for symbol, count in collections.Counter(symbols).items() if count > 1)
-        raise DataError(str(path), found=f"'{twice}' twice", expected="every symbol once")
-    return tuple(symbols)
-
-
-def _read_lexicon(path: Path, token_ids: dict[str, int], words: set[str]):
-    for number, line in enumerate(_read_lines(path), start=1):
-        word, *pieces = line.split() or [""]
-        if word not in words or not pieces or any(piece not in token_ids for piece in pieces):
-            raise DataError(f"{path}, line {number}", found=repr(line), expected="a word of words.txt and tokens of tokens.txt")
-        yield word, tuple(token_ids[piece] for piece in pieces)

@@ -1,13 +1,13 @@
-"""The units that the CTC model emits: characters with a word boundary symbol, or sentencepiece BPE. Blank is 0.
+"""The units that the CTC model emits: characters with a word boundary symbol, sentencepiece BPE, or phones. Blank is 0.
 
-Both kinds share one convention, sentencepiece's: a piece that begins with the boundary symbol begins a word. So one function
-turns pieces back into text, whatever made them.
+Characters and BPE share one convention, sentencepiece's: a piece that begins with the boundary symbol begins a word. So one
+function turns pieces back into text, whatever made them.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spin.errors import DataError
@@ -30,6 +30,8 @@ class CharacterTokens:
         characters: the letters, in the order of their ids, which begin after those of blank, unknown and boundary.
     """
 
+    kind = "characters"
+
     def __init__(self, characters: Iterable[str]):
         self.pieces = (*SPECIAL, BOUNDARY, *characters)
         self._ids = {piece: number for number, piece in enumerate(self.pieces)}
@@ -43,6 +45,10 @@ class CharacterTokens:
         """Token ids of a text; a character that training never saw becomes the unknown token."""
         return [self._ids.get(piece, UNKNOWN_ID) for word in text.split() for piece in (BOUNDARY, *word)]
 
+    def spellings(self, word: str) -> list[tuple[int, ...]]:
+        """The one way in which a word is written; holds the unknown token where it cannot be."""
+        return [tuple(self.encode(word))]
+
 
 class BpeTokens:
     """A sentencepiece model.
@@ -50,6 +56,8 @@ class BpeTokens:
     Args:
         model: the serialised model.
     """
+
+    kind = "bpe"
 
     def __init__(self, model: bytes):
         import sentencepiece
@@ -110,3 +118,53 @@ class BpeTokens:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
         return self._processor.encode(" ".join(text.split()), out_type=int)
+
+    def spellings(self, word: str) -> list[tuple[int, ...]]:
+        """The one way in which a word is written; holds the unknown token where it cannot be."""
+        return [tuple(self.encode(word))]
+
+
+class PhoneTokens:
+    """Phones, by way of a lexicon; there is no word boundary among them.
+
+    Args:
+        phones: in the order of their ids, which begin after those of blank and unknown.
+        lexicon: (word, token ids); of several pronunciations the first is what a text is encoded as.
+    """
+
+    kind = "phone"
+
+    def __init__(self, phones: Iterable[str], lexicon: Iterable[tuple[str, tuple[int, ...]]]):
+        self.pieces = (*SPECIAL, *phones)
+        self._spellings: dict[str, list[tuple[int, ...]]] = {}
+        for word, ids in lexicon:
+            self._spellings.setdefault(word, []).append(tuple(ids))
+
+    @classmethod
+    def of(cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Iterable[str]) -> PhoneTokens:
+        """The phones of the words that training speaks, and every pronunciation that these phones can say.
+
+        Raises:
+            DataError: no spoken word has a pronunciation.
+        """
+        phones = sorted({phone for word in spoken for said in pronunciations.get(word, ())[:1] for phone in said})
+        if not phones:
+            raise DataError(
+                "lexicon", found="no pronunciation of any training word", expected="a line a word", remedy="see asr.lexicon"
+            )
+        ids = {phone: number for number, phone in enumerate(phones, start=len(SPECIAL))}
+        lexicon = [
+            (word, tuple(ids[phone] for phone in said))
+            for word, variants in pronunciations.items()
+            for said in dict.fromkeys(map(tuple, variants))
+            if said and all(phone in ids for phone in said)
+        ]
+        return cls(phones, lexicon)
+
+    def encode(self, text: str) -> list[int]:
+        """The phones of a text, each word by its first pronunciation; a word without one becomes the unknown token."""
+        return [token for word in text.split() for token in self._spellings.get(word, [(UNKNOWN_ID,)])[0]]
+
+    def spellings(self, word: str) -> list[tuple[int, ...]]:
+        """The pronunciations of a word; none where the lexicon has none."""
+        return self._spellings.get(word, [])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from spin import artifacts
 from spin.asr.features import FeatureReader, FeatureStatistics, frames_of, measure, open_cuts, text_of
-from spin.asr.graphs import read_sentences
+from spin.asr.graphs import save_lexicon_fsts
 from spin.asr.lang import Lang, make_lang, save_lang
+from spin.asr.lm_sources import read_sentences
 from spin.asr.loss import frames_needed
 from spin.asr.model import output_frames
 from spin.asr.training import TrainJob, train_one
@@ -54,6 +55,7 @@ def prepare_lang(context: Context) -> Lang:
     cuts = open_cuts(context.exp, artifacts.SYSTEMS[0], config.corpus.asr_train)
     transcripts = [text for text in map(text_of, cuts) if text]
     lang = make_lang(config.asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)))
+    save_lexicon_fsts(lang, artifacts.lang_folder(context.exp))
     save_lang(lang, artifacts.lang_folder(context.exp))
     context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))
     return lang

@@ -27,13 +27,16 @@ class Hypothesis:
     text: str
 
 
-def write_decoding(place: tuple[Path, str, int, str, str], hypotheses: list[Hypothesis], facts: dict) -> dict:
+def write_decoding(
+    place: tuple[Path, str, int, str, str], hypotheses: list[Hypothesis], facts: dict, symbols: str = "words"
+) -> dict:
     """Writes all files of a decoding; the summary comes last and marks it as whole.
 
     Args:
         place: experiment folder, system, seed, part, method.
         hypotheses: of all utterances of the part.
         facts: what else the summary should hold (LM scale, empty lattices).
+        symbols: "words", or "phones" where the texts are phones: then "wer" is a phone error rate, and "cer" is the same.
 
     Returns:
         The summary.
@@ -41,7 +44,7 @@ def write_decoding(place: tuple[Path, str, int, str, str], hypotheses: list[Hypo
     folder = artifacts.decode_folder(*place)
     hypotheses = sorted(hypotheses, key=lambda hypothesis: hypothesis.utterance_id)
     words = [count_words(hypothesis.reference, hypothesis.text) for hypothesis in hypotheses]
-    characters = [count_characters(hypothesis.reference, hypothesis.text) for hypothesis in hypotheses]
+    characters = [count_characters(item.reference, item.text) for item in hypotheses] if symbols == "words" else words
     lines = (f"{item.utterance_id}\t{item.reference}\t{item.text}\n" for item in hypotheses)
     write_text(artifacts.hypotheses(*place), "".join(lines))
     write_text(artifacts.word_alignments(folder), "".join(_aligned_lines(item) for item in hypotheses))
@@ -57,6 +60,7 @@ def write_decoding(place: tuple[Path, str, int, str, str], hypotheses: list[Hypo
         "cer": total(characters).rate,
         "words": asdict(total(words)),
         "characters": asdict(total(characters)),
+        **({} if symbols == "words" else {"symbols": symbols, "per": total(words).rate}),
         **facts,
     }
     write_json(artifacts.decode_summary(folder), summary)

@@ -13,6 +13,7 @@ from spin import artifacts
 from spin.asr.graphs import compose_graph, graph_key, lexicon_fst, load_graph, prepare_graph, save_graph
 from spin.asr.lang import WORDS_FILE, make_lang, save_lang
 from spin.asr.lm import grammar, train_arpa
+from spin.asr.lm_sources import LmSource
 from spin.config import AsrConfig
 from spin.errors import DataError
 from spin.runtime.files import write_text
@@ -162,19 +163,24 @@ def test_stored_graph_is_the_same(toy):
 def test_prepare_graph_reuses_and_renews(toy):
     lang, folder = toy
     write_text(folder / "text", "A CAB\nCC BE A\n")
-    path = prepare_graph(lang, folder, folder / "text", 2)
+    source = LmSource(folder / "text", 2)
+    path = prepare_graph(lang, folder, source)
     assert path == artifacts.decoding_graph(folder, 2)
     stamp = path.stat().st_mtime_ns
-    assert prepare_graph(lang, folder, folder / "text", 2).stat().st_mtime_ns == stamp
+    assert prepare_graph(lang, folder, source).stat().st_mtime_ns == stamp
     write_text(folder / "text", "A CAB\nCC BE AB\n")
-    assert prepare_graph(lang, folder, folder / "text", 2).stat().st_mtime_ns > stamp
+    assert prepare_graph(lang, folder, source).stat().st_mtime_ns > stamp
     path.write_bytes(b"torn")
-    assert prepare_graph(lang, folder, folder / "text", 2).stat().st_size > 100
+    assert prepare_graph(lang, folder, source).stat().st_size > 100
 
 
 def test_key_depends_on_text_order_and_lexicon(toy):
-    lang, _ = toy
+    lang, folder = toy
     other = make_lang(CHARACTERS, [" ".join(WORDS[:9])], [])
-    keys = {graph_key(lang, ["A"], 2), graph_key(lang, ["A"], 3), graph_key(lang, ["B"], 2), graph_key(other, ["A"], 2)}
+    digests = []
+    for text, order in (("A", 2), ("A", 3), ("B", 2)):
+        write_text(folder / "text", text)
+        digests.append(LmSource(folder / "text", order).digest())
+    keys = {graph_key(lang, digest) for digest in digests} | {graph_key(other, digests[0])}
     assert len(keys) == 4
-    assert graph_key(lang, ["A"], 2) == graph_key(lang, ["A"], 2)
+    assert graph_key(lang, digests[0]) == graph_key(lang, digests[0])

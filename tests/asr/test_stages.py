@@ -13,7 +13,7 @@ import torch
 from lhotse import CutSet
 
 from spin import artifacts
-from spin.asr import decoding_stage, training
+from spin.asr import decoding_job, training
 from spin.asr.decoding_stage import decode
 from spin.asr.features import FeatureStatistics
 from spin.asr.training import learning_rate
@@ -89,10 +89,8 @@ def test_finished_decodings_are_kept_and_lost_ones_made_again_the_same(trained, 
     context, _ = trained
     scores = artifacts.scores(context.exp).read_bytes()
     done = []
-    original = decoding_stage.Decoding.decode_part
-    monkeypatch.setattr(
-        decoding_stage.Decoding, "decode_part", lambda self, place: (done.append(place[1:]), original(self, place))
-    )
+    original = decoding_job.Decoding.decode_part
+    monkeypatch.setattr(decoding_job.Decoding, "decode_part", lambda self, place: (done.append(place[1:]), original(self, place)))
     decode(context)
     assert done == []
     artifacts.decode_summary(artifacts.decode_folder(context.exp, "baseline", 1, "eval", "hlg")).unlink()

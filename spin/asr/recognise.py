@@ -1,0 +1,132 @@
+"""The methods of decoding side by side: what each makes of a batch of log-probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import k2
+import torch
+
+from spin import artifacts
+from spin.asr.decoding import CTC_1BEST, HLG, NBEST, RESCORING, GraphDecoder, best_path
+from spin.asr.graphs import load_graph
+from spin.asr.lang import Lang
+from spin.asr.rescoring import Rescored, RescoringGrammar, rescore_lattices, rescore_lists
+from spin.asr.timings import Span, frame_labels, spelled_spans, token_spans, word_spans
+from spin.config import DecodingConfig
+
+
+@dataclass
+class Recognised:
+    """What a method makes of a batch.
+
+    Attributes:
+        texts: of each utterance; None for an empty lattice.
+        times: words with their frames, where the method has an alignment and was asked; None for an utterance without.
+        lattices: with `acoustic` and `lm_scores`, where the method has them and was asked.
+        not_rescored: utterances whose first text stands because the larger LM let no path through.
+    """
+
+    texts: list[str | None]
+    times: list[list[Span] | None] | None = None
+    lattices: k2.Fsa | None = None
+    not_rescored: int = 0
+
+
+class Recogniser:
+    """The graphs and the LMs of a lang folder, read when they are first needed.
+
+    Args:
+        lang: its content.
+        folder: the lang folder, with the products of prepare_graph and prepare_rescoring.
+        config: beams, orders, what to write.
+        device: where to search.
+    """
+
+    def __init__(self, lang: Lang, folder, config: DecodingConfig, device: torch.device):
+        self.lang, self.folder, self.config, self.device = lang, folder, config, device
+        self._graph: k2.Fsa | None = None
+        self._grammar: RescoringGrammar | None = None
+        self._pronunciations: dict[str, list[tuple[int, ...]]] | None = None
+
+    def decoder(self, scale: float) -> GraphDecoder:
+        """A decoder whose search uses the LM scale."""
+        if self._graph is None:
+            self._graph = load_graph(artifacts.decoding_graph(self.folder, self.config.lm_order), self.device)
+        return GraphDecoder(self._graph, self.lang, self.config, scale)
+
+    @property
+    def grammar(self) -> RescoringGrammar:
+        """The larger LM."""
+        if self._grammar is None:
+            path = artifacts.rescoring_grammar(self.folder, self.config.rescore_order)
+            self._grammar = RescoringGrammar.of(load_graph(path), self.lang, self.device)
+        return self._grammar
+
+    def rescored(self, method: str, search: GraphDecoder, lattices: k2.Fsa) -> Rescored:
+        """The lattices of a search under the larger LM."""
+        if self.config.rescore_min_posterior > 0:
+            lattices = k2.prune_on_arc_post(lattices, self.config.rescore_min_posterior, True)
+        if method == NBEST:
+            paths, spread = self.config.nbest_paths, self.config.nbest_spread
+            return rescore_lists(lattices, search.search_scale, self.grammar, paths, spread)
+        return rescore_lattices(lattices, search.search_scale, self.grammar)
+
+    def recognise(self, method: str, scales: tuple[float, float], log_probs: torch.Tensor, lengths: torch.Tensor) -> Recognised:
+        """One batch by one method.
+
+        Args:
+            method: one of METHODS.
+            scales: of the LM in the search and in rescoring; not looked at where the method has none.
+            log_probs: (B, T, V) float32.
+            lengths: (B,) frames, not increasing.
+        """
+        if method == CTC_1BEST:
+            return self._by_best_path(log_probs, lengths)
+        search = self.decoder(scales[0])
+        lattices = search.lattices(log_probs, lengths)
+        best = search.best_paths(lattices)
+        texts = search.texts(best)
+        if method in RESCORING:
+            return self._by_rescoring(method, scales[1], search, lattices, texts)
+        found = Recognised(texts)
+        if self.config.word_times:
+            found.times = self._times(best, texts)
+        if self.config.lattices:
+            lattices.acoustic = lattices.scores - search.search_scale * lattices.lm_scores
+            found.lattices = lattices
+        return found
+
+    def _by_best_path(self, log_probs: torch.Tensor, lengths: torch.Tensor) -> Recognised:
+        found = Recognised([self.lang.decode(ids) for ids in best_path(log_probs, lengths)])
+        if self.config.word_times:
+            rows = zip(log_probs.argmax(dim=-1).tolist(), lengths.tolist())
+            found.times = [spelled_spans(token_spans(row[:length]), self.lang) for row, length in rows]
+        return found
+
+    def _by_rescoring(self, method: str, scale: float, search: GraphDecoder, lattices: k2.Fsa, first: list) -> Recognised:
+        rescored = self.rescored(method, search, lattices)
+        second = rescored.best_texts(scale)
+        lost = sum(new is None and old is not None for old, new in zip(first, second))
+        found = Recognised([old if new is None else new for old, new in zip(first, second)], not_rescored=lost)
+        if method != NBEST:
+            if self.config.word_times:
+                found.times = self._times(rescored.best_paths(scale), second)
+            if self.config.lattices:
+                found.lattices = rescored.fsas
+        return found
+
+    def _times(self, best: k2.Fsa, texts: list[str | None]) -> list[list[Span] | None]:
+        if self._pronunciations is None:
+            self._pronunciations = {}
+            for word, ids in self.lang.lexicon:
+                self._pronunciations.setdefault(word, []).append(ids)
+        return [
+            None if text is None else word_spans(token_spans(labels), text.split(), self._pronunciations)
+            for labels, text in zip(frame_labels(best), texts)
+        ]
+
+
+def needs_graph(methods: tuple[str, ...]) -> bool:
+    """Whether any of the methods searches the decoding graph."""
+    return any(method in (HLG, *RESCORING) for method in methods)

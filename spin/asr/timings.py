@@ -1,0 +1,117 @@
+"""When each word was said: words.ctm. And lattices in Kaldi's text form.
+
+A CTC model says a token where it is surest of it, mostly in its first frames; a word here begins with the first frame of its
+first token and ends with the last frame of its last. So words are shorter than in a forced alignment, and their order is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import k2
+
+from spin.asr.lang import Lang
+from spin.asr.tokens import BLANK_ID, BOUNDARY
+
+Span = tuple[str, int, int]  # word, first frame, frame after the last
+TokenSpan = tuple[int, int, int]
+
+
+def token_spans(labels: Iterable[int]) -> list[TokenSpan]:
+    """(token, first frame, frame after the last) of the runs of one label; blanks are left out."""
+    spans: list[TokenSpan] = []
+    before = BLANK_ID
+    for frame, label in enumerate(labels):
+        if label != BLANK_ID:
+            if label == before:
+                spans[-1] = (label, spans[-1][1], frame + 1)
+            else:
+                spans.append((label, frame, frame + 1))
+        before = label
+    return spans
+
+
+def word_spans(
+    spans: Sequence[TokenSpan], words: Sequence[str], pronunciations: Mapping[str, Sequence[tuple[int, ...]]]
+) -> list[Span] | None:
+    """Shares the tokens out to the words, by any pronunciations that fit; None where none do.
+
+    The decoding graph says a word somewhere on its way, often not with its first token; its spelling tells where it lies.
+    """
+    tokens = tuple(token for token, _, _ in spans)
+    ways: list[tuple[int, tuple[int, ...]]] = [(0, ())]  # next token, and where each word so far ended
+    for word in words:
+        ways = list(
+            {
+                place + len(spelled): (place + len(spelled), (*ends, place + len(spelled)))
+                for place, ends in ways
+                for spelled in pronunciations.get(word, ())
+                if spelled and tokens[place : place + len(spelled)] == tuple(spelled)
+            }.values()
+        )
+    ends = next((ends for place, ends in ways if place == len(tokens)), None)
+    if ends is None:
+        return None
+    starts = (0, *ends[:-1])
+    return [(word, spans[first][1], spans[last - 1][2]) for word, first, last in zip(words, starts, ends)]
+
+
+def spelled_spans(spans: Sequence[TokenSpan], lang: Lang) -> list[Span]:
+    """Words (of a phone model: phones) of CTC's best path: a token with the boundary symbol begins one."""
+    words: list[Span] = []
+    pieces = lang.tokeniser.pieces
+    for token, start, stop in spans:
+        piece = pieces[token]
+        if lang.kind == "phone" or piece.startswith(BOUNDARY) or not words:
+            words.append((piece.removeprefix(BOUNDARY), start, stop))
+        else:
+            word, first, _ = words[-1]
+            words[-1] = (word + piece, first if word else start, stop)
+    return [span for span in words if span[0]]
+
+
+def frame_labels(paths: k2.Fsa) -> list[list[int]]:
+    """The CTC label of each frame along linear FSAs; arcs whose `frames` is 0 took none."""
+    labels, splits = paths.labels.tolist(), _arc_bounds(paths)
+    taken = paths.frames.tolist() if hasattr(paths, "frames") else [label >= 0 for label in labels]
+    return [
+        [labels[arc] for arc in range(first, last) if taken[arc] and labels[arc] >= 0] for first, last in zip(splits, splits[1:])
+    ]
+
+
+def ctm_lines(name: str, spans: Iterable[Span], frame_shift: float) -> str:
+    """Lines of NIST's CTM: utterance, channel, begin, duration (seconds), word."""
+    return "".join(
+        f"{name} 1 {start * frame_shift:.2f} {(stop - start) * frame_shift:.2f} {word}\n" for word, start, stop in spans
+    )
+
+
+def lattice_blocks(names: Sequence[str], lattices: k2.Fsa) -> Iterator[str]:
+    """Each lattice as a block of Kaldi's text archive.
+
+    A block is the name, lines of `from to token word graph_cost,acoustic_cost`, the final state, and an empty line.
+
+    Args:
+        names: of the utterances.
+        lattices: FsaVec from tokens to words with `acoustic` and `lm_scores`. The final state takes over the costs of no arc:
+            those of arcs into it stand on the arcs, with label 0.
+    """
+    if isinstance(lattices.aux_labels, k2.RaggedTensor):
+        lattices = k2.expand_ragged_attributes(lattices, ragged_attribute_names=["aux_labels"])
+    arcs, words = lattices.arcs.values().tolist(), lattices.aux_labels.tolist()
+    acoustic, lm_scores = lattices.acoustic.tolist(), lattices.lm_scores.tolist()
+    bounds = _arc_bounds(lattices)
+    for name, first, last in zip(names, bounds, bounds[1:]):
+        lines = [name]
+        for number in range(first, last):
+            start, stop, label, _ = arcs[number]
+            costs = f"{-lm_scores[number]:.6g},{-acoustic[number]:.6g}"
+            lines.append(f"{start} {stop} {max(label, 0)} {max(words[number], 0)} {costs}")
+        lines += [f"{stop} 0,0"] if last > first else []
+        yield "\n".join(lines) + "\n\n"
+
+
+def _arc_bounds(fsas: k2.Fsa) -> list[int]:
+    """Arcs of FSA n are those from bounds[n] to bounds[n + 1]."""
+    shape = fsas.arcs.shape()
+    return shape.row_splits(2)[shape.row_splits(1).long()].tolist()
