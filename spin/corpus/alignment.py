@@ -136,7 +136,8 @@ def _lines(path: str | Path) -> Iterator[tuple[int, int, str]]:
             f"alignment file {path}",
             found=error.strerror or str(error),
             expected="a TSV: utterance, tab, comma-separated phones every 10 ms",
-            remedy="--set corpus.alignment_tsv=FILE (or a folder of <part>.tsv), or --set corpus.alignment=pocketsphinx",
+            remedy="--set corpus.alignment_tsv=FILE (or a folder of <part>.tsv; python -m spin convert-alignments makes one of "
+            "TextGrids or CTM), or --set corpus.alignment=pocketsphinx",
         ) from error
 
 
