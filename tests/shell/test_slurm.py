@@ -1,0 +1,199 @@
+"""utils/slurm.sh and utils/launch.sh on a cluster of stand-ins: who is started where, stopped how, and queued again when."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Starts a task for each machine; ends all once one fails; is itself merciless when it is sent SIGTERM.
+SRUN = r"""#!/usr/bin/env bash
+echo "srun $*" >>"$CLUSTER/calls"
+while [[ $1 == --* ]]; do
+  [[ $1 == --ntasks=* ]] && tasks=${1#*=}
+  shift
+done
+trap 'kill -KILL "${ids[@]}"' TERM
+for ((i = 0; i < tasks; i++)); do
+  SLURM_NODEID=$i "$@" &
+  ids+=($!)
+  echo "${ids[@]}" >"$CLUSTER/tasks"
+done
+for id in "${ids[@]}"; do
+  wait -n || { status=${status:-$?}; kill "${ids[@]}" 2>/dev/null; }
+done
+exit "${status:-0}"
+"""
+SCONTROL = r"""#!/usr/bin/env bash
+echo "scontrol $*" >>"$CLUSTER/calls"
+[[ $1 != show ]] || printf '%s\n' node7 node9
+[[ $1 != requeue ]] || exit "${REQUEUE_STATUS:-0}"
+"""
+SCANCEL = r"""#!/usr/bin/env bash
+echo "scancel $*" >>"$CLUSTER/calls"
+kill -TERM $(<"$CLUSTER/tasks")
+"""
+# Says how it was called; may fail on a machine; works until it is told to stop, then ends as a training does.
+PYTHON = r"""#!/usr/bin/env bash
+echo "python $*" >>"$CLUSTER/calls"
+[[ ${SLURM_NODEID-0} != "${FAIL_ON-none}" ]] || exit 3
+[[ -n ${WORK-} ]] || exit 0
+trap 'echo "stopped ${SLURM_NODEID-}" >>"$CLUSTER/calls"; kill $!; exit ${STOP_STATUS:-143}' TERM
+sleep 60 &
+echo "works" >>"$CLUSTER/calls"
+wait
+"""
+
+
+class Cluster:
+    """A job on `nodes` machines, in a folder with the project's utils."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.recipe = folder / "recipe"
+        (folder / "bin").mkdir(parents=True)
+        shutil.copytree(REPOSITORY / "utils", self.recipe / "utils")
+        shutil.copy(self.recipe / "utils/slurm.sh", folder / "slurm_script")  # Slurm runs a copy, too
+        for name, text in {"srun": SRUN, "scontrol": SCONTROL, "scancel": SCANCEL, "python": PYTHON}.items():
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+
+    def start(self, *command: str, nodes: int = 2, **variables: str) -> subprocess.Popen:
+        environment = {
+            "PATH": f"{self.folder}/bin:/usr/bin:/bin",
+            "CLUSTER": str(self.folder),
+            "SPIN_PYTHON": str(self.folder / "bin/python"),
+            "SLURM_JOB_ID": "1234567",
+            "SLURM_JOB_NUM_NODES": str(nodes),
+            "SLURM_JOB_NODELIST": "node[7,9]",
+            "SLURM_SUBMIT_DIR": str(self.recipe),
+            "SLURM_CPUS_PER_TASK": "24",
+            **variables,
+        }
+        return subprocess.Popen(
+            ["bash", str(self.folder / "slurm_script"), *command],
+            cwd="/",
+            env={name: value for name, value in environment.items() if value},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def calls(self, of: str) -> list[str]:
+        path = self.folder / "calls"
+        return [line for line in path.read_text().splitlines() if line.startswith(of)] if path.exists() else []
+
+    def stop(self, job: subprocess.Popen, workers: int) -> tuple[int, str]:
+        """Slurm's signal to the batch script once all machines are at work; (status, output) of the job."""
+        until = time.monotonic() + 30
+        while len(self.calls("works")) < workers and time.monotonic() < until:
+            time.sleep(0.02)
+        job.send_signal(signal.SIGTERM)
+        return end(job)
+
+
+def end(job: subprocess.Popen) -> tuple[int, str]:
+    output, _ = job.communicate(timeout=50)
+    return job.returncode, output
+
+
+TRAIN = ("utils/launch.sh", "local/2_train_spin.py", "--conf", "a b.yaml", "--gpus", "4")
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    return Cluster(tmp_path)
+
+
+def test_every_machine_starts_torchrun_at_its_place(cluster):
+    status, output = end(cluster.start(*TRAIN))
+    assert status == 0, output
+    assert "job 1234567 on 2 machine(s), restart 0" in output
+    started = sorted(cluster.calls("python"))
+    for rank, line in enumerate(started):
+        place = f"--nnodes 2 --node-rank {rank} --master-addr node7 --master-port 24567 --nproc-per-node 4"
+        assert line == f"python -m torch.distributed.run {place} local/2_train_spin.py --conf a b.yaml --gpus 4"
+    assert len(started) == 2
+    assert "--kill-on-bad-exit=1" in cluster.calls("srun")[0]
+    assert not cluster.calls("scontrol requeue")
+
+
+def test_one_machine_needs_no_srun(cluster):
+    assert end(cluster.start(*TRAIN, nodes=1))[0] == 0
+    assert cluster.calls("python") == [
+        "python -m torch.distributed.run --standalone --nproc-per-node 4 local/2_train_spin.py --conf a b.yaml --gpus 4"
+    ]
+    assert not cluster.calls("srun")
+
+
+def test_one_gpu_on_each_of_two_machines_is_two_ranks(cluster):
+    assert end(cluster.start("utils/launch.sh", "script.py"))[0] == 0
+    assert all("--nnodes 2" in line and "--nproc-per-node 1 script.py" in line for line in cluster.calls("python"))
+
+
+@pytest.mark.parametrize("option", [["--gpus=3"], ["--set", "runtime.gpus=3"], ["--set=runtime.gpus=3"]])
+def test_gpus_may_be_given_in_any_way(cluster, option):
+    assert end(cluster.start("utils/launch.sh", "script.py", *option, "--set", "seed=1", nodes=1))[0] == 0
+    assert "--nproc-per-node 3" in cluster.calls("python")[0]
+
+
+def test_a_failure_on_one_machine_ends_all_and_is_not_tried_again(cluster):
+    status, output = end(cluster.start(*TRAIN, WORK="1", FAIL_ON="1"))
+    assert status == 3, output
+    assert not cluster.calls("scontrol requeue")
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_stop_reaches_all_machines_and_the_job_is_queued_again(cluster, nodes):
+    status, output = cluster.stop(cluster.start(*TRAIN, nodes=nodes, WORK="1"), nodes)
+    assert status == 143, output
+    assert len(cluster.calls("stopped")) == nodes  # none was killed before it could write its checkpoint
+    assert cluster.calls("scontrol requeue") == ["scontrol requeue 1234567"]
+    assert len(cluster.calls("scancel --signal=TERM 1234567")) == (nodes > 1)
+
+
+def test_a_recipe_that_is_stopped_passes_it_on(cluster):
+    text = ". utils/log.sh; run_stage 2 utils/launch.sh local/2_train_spin.py --gpus 2"
+    status, output = cluster.stop(cluster.start("bash", "-c", text, WORK="1"), 2)
+    assert status == 143 and "the same command goes on from there" in output
+    assert len(cluster.calls("stopped")) == 2 and cluster.calls("scontrol requeue")
+
+
+def test_what_ends_well_in_spite_of_a_stop_is_not_queued_again(cluster):
+    status, output = cluster.stop(cluster.start(*TRAIN, WORK="1", STOP_STATUS="0"), 2)
+    assert status == 0, output
+    assert not cluster.calls("scontrol requeue")
+
+
+def test_restarts_have_a_limit(cluster):
+    job = cluster.start(*TRAIN, WORK="1", SLURM_RESTART_COUNT="2", SPIN_RESTARTS="2")
+    status, output = cluster.stop(job, 2)
+    assert status == 143 and "not queued again after 2 restarts" in output
+    assert not cluster.calls("scontrol requeue")
+
+
+def test_a_cluster_that_does_not_queue_again_is_told(cluster):
+    status, output = cluster.stop(cluster.start(*TRAIN, WORK="1", REQUEUE_STATUS="1"), 2)
+    assert status == 143 and "scontrol could not queue the job again" in output
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "message"),
+    [
+        ((), {}, "no command"),
+        (TRAIN, {"SLURM_JOB_ID": ""}, "not within a Slurm job"),
+        (TRAIN, {"SLURM_SUBMIT_DIR": os.sep}, "call sbatch in a recipe's folder"),
+    ],
+)
+def test_wrong_calls_say_what_to_do(cluster, command, variables, message):
+    status, output = end(cluster.start(*command, **variables))
+    assert status == 1 and message in output
+    assert not cluster.calls("")
