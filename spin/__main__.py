@@ -23,6 +23,8 @@ COMMANDS = {
     "benchmark perturb": "spin.perturbation.benchmark:main",
     "benchmark spin": "spin.training.benchmark:main",
     "benchmark units": "spin.units.benchmark:main",
+    "benchmark metrics": "spin.units.benchmark_metrics:main",
+    "benchmark kmeans": "spin.units.benchmark_kmeans:main",
 }
 
 

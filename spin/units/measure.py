@@ -38,6 +38,39 @@ class PartMeasures:
     speakers: list[str] = field(default_factory=list)
     aligned: dict[str, str] = field(default_factory=dict)  # utterance -> speaker
 
+    @classmethod
+    def empty(cls, clusters: int) -> PartMeasures:
+        """Of nothing yet, for K units."""
+        return cls(JointCounts(clusters), UnitUse(clusters), BorderCounts(), SpeakerCounts(clusters))
+
+    def add(
+        self, name: str, speaker: str | None, units: np.ndarray, seconds: float, alignment: list | None, mean: np.ndarray | None
+    ) -> None:
+        """Counts one utterance.
+
+        Args:
+            name, speaker: of the utterance; None: not known.
+            units: (T,) integers in [0, K).
+            seconds: of its audio.
+            alignment: its phones; None or none of them: it has no part in purities, PNMI and borders.
+            mean: (D,) of its features, for the speaker probe; None: there is to be none.
+
+        Raises:
+            DataError: a unit outside [0, K).
+        """
+        self.use.add(units, seconds)
+        if alignment:
+            self.counts.add(frame_labels(alignment, LABELS_A_UNIT * len(units)), units)
+            self.borders.add(alignment, units)
+            self.aligned[name] = speaker or ""
+        if speaker:
+            self.by_speaker.add(speaker, units)
+            self.histograms.append(histogram(units, self.use.units))
+            self.names.append(name)
+            self.speakers.append(speaker)
+            if mean is not None:
+                self.means.append(mean)
+
     def merge(self, other: PartMeasures) -> None:
         """Adds another part (same K)."""
         self.counts.merge(other.counts)
@@ -79,23 +112,13 @@ def measure_part(manifest: Path, clusters: int, first_seconds: float = 0.0) -> P
         first_seconds: purities, PNMI, borders, bitrate, speaker NMI and histograms look only at the first seconds of each
             utterance (10: the official validation); 0: at all of it. The speaker probe's means are always over whole utterances.
     """
-    measures = PartMeasures(JointCounts(clusters), UnitUse(clusters), BorderCounts(), SpeakerCounts(clusters))
+    measures = PartMeasures.empty(clusters)
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for cut in read_cuts(manifest):
-        units = units_of(cut)[:limit]
-        measures.use.add(units, min(cut.duration, first_seconds) if first_seconds > 0 else cut.duration)
+        seconds = min(cut.duration, first_seconds) if first_seconds > 0 else cut.duration
         speaker = cut.supervisions[0].speaker if cut.supervisions else None
-        alignment = alignment_of(cut)
-        if alignment:
-            measures.counts.add(frame_labels(alignment, LABELS_A_UNIT * len(units)), units)
-            measures.borders.add(alignment, units)
-            measures.aligned[cut.id] = speaker or ""
-        if speaker:
-            measures.by_speaker.add(speaker, units)
-            measures.histograms.append(histogram(units, clusters))
-            measures.means.append(hidden_of(cut).astype(np.float32).mean(0))
-            measures.names.append(cut.id)
-            measures.speakers.append(speaker)
+        mean = hidden_of(cut).astype(np.float32).mean(0) if speaker else None
+        measures.add(cut.id, speaker, units_of(cut)[:limit], seconds, alignment_of(cut), mean)
     return measures
 
 
