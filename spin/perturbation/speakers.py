@@ -59,6 +59,8 @@ class Utterance:
         source, number = self.cut
         if isinstance(source, Path):
             record = _index(source).record(number)
+            if record["id"] != self.id:
+                raise _changed(source)
             source, number = record["recording"], record["channel"]
         recording = Recording.from_dict(dict(source))  # from_dict empties what it is given
         audio = recording.load_audio(channels=number, offset=self.start, duration=self.duration)
@@ -69,8 +71,12 @@ class Utterance:
 def _index(manifest: Path) -> Index:
     index = read_index(manifest)
     if index is None:
-        raise DataError(str(manifest), found="another manifest than before", cause="changed meanwhile", remedy="use --force")
+        raise _changed(manifest)
     return index
+
+
+def _changed(manifest: Path) -> DataError:
+    return DataError(str(manifest), found="another manifest than before", cause="changed meanwhile", remedy="use --force")
 
 
 def speaker_ranges(

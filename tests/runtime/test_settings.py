@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spin.config import Config
 from spin.errors import ConfigError
+from spin.runtime.limits import RANGES
 from spin.runtime.settings import dump_config, load_config
 
 CONFS = sorted((Path(__file__).parents[2] / "egs" / "librispeech" / "conf").glob("*.yaml"))
@@ -92,6 +93,18 @@ def test_missing_binary_and_huge_files_fail(tmp_path):
         load_config(tmp_path / "binary.yaml")
     with pytest.raises(ConfigError, match="bytes"):
         load_config(write(tmp_path, "#" * 1_000_001))
+
+
+def test_every_number_has_a_range():
+    sections = [(field.name, getattr(Config(), field.name)) for field in dataclasses.fields(Config)]
+    keys = {
+        f"{section}.{field.name}"
+        for section, values in sections
+        if dataclasses.is_dataclass(values)
+        for field in dataclasses.fields(values)
+        if field.type.startswith(("int", "float", "tuple[int", "tuple[float"))
+    }
+    assert keys - RANGES.keys() == set()
 
 
 @given(
