@@ -17,6 +17,7 @@ STAGES = {
 }
 LAST_STAGE = max(STAGES)
 SYSTEMS = ("baseline", "spin")  # the encoder before and after Spin
+FBANK = "fbank"  # the third system of asr.systems: log-mel filterbank features
 FRAME_SHIFT_IN_S = 0.02  # of encoder frames and units
 PHONE_SHIFT_IN_S = 0.01  # of phone labels
 SAMPLE_RATE = 16_000
@@ -166,6 +167,17 @@ def asr_seed_folder(exp: Path, system: str, seed: int) -> Path:
     return asr_folder(exp, system) / f"seed{seed}"
 
 
+def features_cuts(exp: Path, system: str, part: str) -> Path:
+    """What a recogniser reads: stage 3's cuts of an encoder, or stage 4's of the filterbank; both with HIDDEN_FIELD."""
+    if system == FBANK:
+        return asr_folder(exp, system) / "features" / f"cuts_{part}.jsonl.gz"
+    return units_cuts(exp, system, part)
+
+
+def fbank_arrays(exp: Path, part: str) -> Path:
+    return asr_folder(exp, FBANK) / "features" / "arrays" / part
+
+
 def asr_model(exp: Path, system: str, seed: int) -> Path:
     """Stage 4: the checkpoint that was best on the valid part, torch.save of a state dict and its settings."""
     return asr_seed_folder(exp, system, seed) / "best.pt"
@@ -177,8 +189,13 @@ def asr_history(exp: Path, system: str, seed: int) -> Path:
 
 
 def lang_folder(exp: Path) -> Path:
-    """Stage 4: tokens.txt, words.txt, lexicon.txt, bpe.model if any; stage 5 adds G and HLG."""
+    """Stage 4: tokens.txt, words.txt, lexicon.txt, L.pt, L_disambig.pt, bpe.model if any; stage 5 adds G and HLG."""
     return exp / "lang"
+
+
+def lang_key(lang: Path) -> Path:
+    """Stage 4: JSON {"key": digest of what the folder was made from}; written last."""
+    return lang / "made_from.json"
 
 
 def arpa(lang: Path, order: int) -> Path:

@@ -53,7 +53,7 @@ def open_cuts(exp: Path, system: str, parts: Iterable[str]) -> CutSet:
     """
     sets = []
     for part in parts:
-        path = artifacts.units_cuts(exp, system, part)
+        path = artifacts.features_cuts(exp, system, part)
         if not path.exists():
             raise DataError(
                 str(path), found="no such file", expected=f"features of part {part}", remedy="run stage 3 with this configuration"

@@ -20,15 +20,15 @@ def write_scores(exp: Path, config: Config) -> dict:
     "gain": part -> method -> {relative_wer_reduction, relative_cer_reduction (percent of the baseline's), p_value (paired
     bootstrap over utterances, errors summed over seeds), per_seed: [{seed, relative_wer_reduction, relative_cer_reduction}]}.
     """
-    asr: dict = {system: {} for system in artifacts.SYSTEMS}
+    asr: dict = {system: {} for system in config.asr.systems}
     gain: dict = {}
     for part in config.corpus.test:
-        for system in artifacts.SYSTEMS:
+        for system in config.asr.systems:
             asr[system][part] = {}
         gain[part] = {}
         for method in config.decoding.methods:
             words = {}
-            for system in artifacts.SYSTEMS:
+            for system in config.asr.systems:
                 counts = {
                     seed: read_counts(artifacts.decode_folder(exp, system, seed, part, method)) for seed in config.asr.seeds
                 }

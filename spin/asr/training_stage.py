@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from spin import artifacts
+from spin.asr.fbank import FbankJob, extract_part
 from spin.asr.features import FeatureReader, FeatureStatistics, frames_of, measure, open_cuts, text_of
-from spin.asr.graphs import save_lexicon_fsts
-from spin.asr.lang import Lang, make_lang, save_lang
-from spin.asr.lm_sources import read_sentences
+from spin.asr.lang import Lang
+from spin.asr.lang_stage import prepare_lang
 from spin.asr.loss import frames_needed
 from spin.asr.model import output_frames
+from spin.asr.tokens import UNKNOWN_ID
 from spin.asr.training import TrainJob, train_one
-from spin.errors import DataError
+from spin.errors import ConfigError, DataError
 from spin.runtime.devices import resolve_device
 from spin.runtime.rejects import Rejects
 from spin.runtime.stages import Context
@@ -22,12 +23,15 @@ STAGE = 4
 def train_asr(context: Context) -> None:
     """Trains a CTC model on the frozen features of each system, same recipe, same data, same seeds."""
     config = context.config
+    check_systems(config.asr.systems)
     lang = prepare_lang(context)
+    if artifacts.FBANK in config.asr.systems:
+        prepare_fbank(context)
     left_out, total = find_unusable(context, lang)
     valid_count = sum(1 for cut in open_cuts(context.exp, artifacts.SYSTEMS[0], config.corpus.valid) if text_of(cut))
     if valid_count == 0:
         raise DataError("valid parts", found="no utterance with a transcript", expected="at least one", remedy="see corpus.valid")
-    statistics = {system: measure_system(context, system, left_out, total) for system in artifacts.SYSTEMS}
+    statistics = {system: measure_system(context, system, left_out, total) for system in config.asr.systems}
     jobs = [
         TrainJob(
             config=config,
@@ -41,7 +45,7 @@ def train_asr(context: Context) -> None:
             valid_count=valid_count,
         )
         for seed in config.asr.seeds
-        for system in artifacts.SYSTEMS
+        for system in config.asr.systems
     ]
     side_by_side = 1 if resolve_device(config.runtime.device).type == "cuda" else config.runtime.nj
     context.log.info("%d trainings of %d steps, %d at a time", len(jobs), config.asr.max_steps, min(side_by_side, len(jobs)))
@@ -49,27 +53,35 @@ def train_asr(context: Context) -> None:
         context.log.info("%(system)s, seed %(seed)d: valid CER %(cer).2f %%, WER %(wer).2f %% at step %(step)d", best)
 
 
-def prepare_lang(context: Context) -> Lang:
-    """Makes the lang folder from the training transcripts and the LM text."""
-    config = context.config
-    cuts = open_cuts(context.exp, artifacts.SYSTEMS[0], config.corpus.asr_train)
-    transcripts = [text for text in map(text_of, cuts) if text]
-    lang = make_lang(config.asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)))
-    save_lexicon_fsts(lang, artifacts.lang_folder(context.exp))
-    save_lang(lang, artifacts.lang_folder(context.exp))
-    context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))
-    return lang
+def prepare_fbank(context: Context) -> None:
+    """The features of the third system, where the configuration wants it."""
+    corpus = context.config.corpus
+    parts = list(dict.fromkeys((*corpus.asr_train, *corpus.valid, *corpus.test)))
+    jobs = [FbankJob(context.exp, part) for part in parts]
+    for part, number in zip(parts, map_parts(extract_part, jobs, context.config.runtime.nj)):
+        context.log.info("filterbank features of %s: %s", part, f"{number} utterances" if number else "there already")
+
+
+def check_systems(systems: tuple[str, ...]) -> None:
+    """The report compares the encoder before and after Spin: both must be there.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    if not set(artifacts.SYSTEMS) <= set(systems):
+        expected = f"{' and '.join(artifacts.SYSTEMS)} among them"
+        raise ConfigError("asr.systems", found=", ".join(systems), expected=expected)
 
 
 def find_unusable(context: Context, lang: Lang) -> tuple[set[str], int]:
     """Ids that no training uses, and the number of all training utterances.
 
-    An utterance that one system cannot use is left out for both, so that they learn from the same data.
+    An utterance that one system cannot use is left out for all, so that they learn from the same data.
     """
     config = context.config
     reasons: dict[str, str] = {}
     total = 0
-    for system in artifacts.SYSTEMS:
+    for system in config.asr.systems:
         total = 0
         for cut in open_cuts(context.exp, system, config.corpus.asr_train):
             total += 1
@@ -88,6 +100,8 @@ def why_unusable(text: str, frames: int, lang: Lang, subsampling: int) -> str | 
     """The reason why CTC cannot learn from an utterance, or None."""
     if not text:
         return "no transcript"
+    if lang.kind == "phone" and UNKNOWN_ID in lang.encode(text):
+        return "no pronunciation of " + next(word for word in text.split() if UNKNOWN_ID in lang.encode(word))
     needed, there = frames_needed(lang.encode(text)), output_frames(frames, subsampling)
     return f"too short for its text: {there} frames, {needed} needed" if there < needed else None
 
