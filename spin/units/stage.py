@@ -201,7 +201,7 @@ def _show(context: Context, quality: dict, phones: list[str], tables: dict[str, 
                     writer.add_scalar(f"{name}/{system}", value, 0)
             accuracy = quality["speaker"][system]["accuracy"]
             if accuracy is not None:
-                writer.add_scalar(f"speaker_accuracy/{system}", accuracy, 0)
+                writer.add_scalar(f"speaker_accuracy_of_features/{system}", accuracy, 0)
             if phones:
                 title = f"{system}: PNMI {quality['units'][system]['pnmi']:.3f}"
                 writer.add_figure(f"units_by_phones/{system}", pictures.units_by_phones(phones, tables[system], title), 0)
