@@ -68,8 +68,13 @@ SPEAKER_METRIC = Metric(
 )
 WER = Metric("wer", "word error rate", 1, "%", LOWER, "Wrong, missing and added words for each 100 words of the reference.")
 CER = Metric("cer", "character error rate", 1, "%", LOWER, "The same, counted in characters.")
-METHOD_TITLES = {"ctc_1best": "CTC, best path", "hlg": "HLG with n-gram LM"}
-SYSTEM_TITLES = {"baseline": "baseline", "spin": "Spin"}
+METHOD_TITLES = {
+    "ctc_1best": "CTC, best path",
+    "hlg": "HLG with n-gram LM",
+    "hlg_nbest": "HLG, n-best texts rescored",
+    "hlg_lattice": "HLG, lattices rescored",
+}
+SYSTEM_TITLES = {"baseline": "baseline", "spin": "Spin", "fbank": "filterbank"}
 
 
 def method_title(method: str) -> str:
@@ -90,10 +95,13 @@ def number(value: float | None, decimals: int, unit: str = "") -> str:
 
 
 def relative_change(baseline: float | None, other: float | None) -> float | None:
-    """Change from baseline to other in per cent of the baseline, negative where it falls; None when undefined."""
-    if baseline is None or other is None or baseline == 0 or not math.isfinite(baseline) or not math.isfinite(other):
+    """Change from baseline to other in per cent of the baseline, negative where it falls.
+
+    None where it means nothing: a figure is missing, or the baseline is not above zero, as an R-value may be.
+    """
+    if baseline is None or other is None or not baseline > 0 or not math.isfinite(baseline) or not math.isfinite(other):
         return None
-    return 100.0 * (other - baseline) / abs(baseline)
+    return 100.0 * (other - baseline) / baseline
 
 
 def signed(value: float | None, decimals: int = 1, unit: str = "%") -> str:
