@@ -15,7 +15,7 @@ import threading
 import time
 from types import FrameType
 
-GRACE_SECONDS = 9.0
+GRACE_SECONDS = 8.0
 SAME_SIGNAL_SECONDS = 2.0  # a terminal and the shell both pass on one Ctrl-C
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 

@@ -15,7 +15,7 @@ from spin.errors import WorkerError
 from spin.runtime.signals import follow_parent
 
 WAITING = 2  # items handed out ahead for each worker, so that neither work nor results pile up
-STOP_SECONDS = 7.0  # for a worker that writes a checkpoint before it ends
+STOP_SECONDS = 6.0  # for a worker that writes a checkpoint before it ends
 
 
 def map_parts(function: Callable, items: Iterable, nj: int, start_method: str = "spawn") -> Iterator:
