@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.asr.scoring import ErrorCounts, bootstrap_interval, paired_p_value, relative_reduction, total
-from spin.asr.transcripts import read_counts
+from spin.asr.transcripts import read_counts, read_speakers, read_summary
 from spin.config import Config
 from spin.errors import DataError
 from spin.runtime.files import write_json
@@ -16,9 +16,11 @@ def write_scores(exp: Path, config: Config) -> dict:
     """Reads the counts of every decoding and writes artifacts.scores; returns what it wrote.
 
     "asr": system -> part -> method -> {wer, cer (percent, errors and symbols summed over seeds), ci95 (of the WER, by bootstrap
-    over utterances), words, errors, per_seed: [{seed, wer, cer}]}.
+    over utterances), words, errors, per_seed: [{seed, wer, cer}]}; with several speakers also ci95_speakers (by bootstrap over
+    speakers, whose utterances are no independent draws); of a phone recogniser's best path also per, and then wer and cer are it.
     "gain": part -> method -> {relative_wer_reduction, relative_cer_reduction (percent of the baseline's), p_value (paired
-    bootstrap over utterances, errors summed over seeds), per_seed: [{seed, relative_wer_reduction, relative_cer_reduction}]}.
+    bootstrap over utterances, errors summed over seeds; p_value_speakers likewise over speakers), per_seed: [{seed,
+    relative_wer_reduction, relative_cer_reduction}]}.
     """
     asr: dict = {system: {} for system in config.asr.systems}
     gain: dict = {}
@@ -28,14 +30,16 @@ def write_scores(exp: Path, config: Config) -> dict:
         gain[part] = {}
         for method in config.decoding.methods:
             words = {}
+            speakers = read_speakers(artifacts.decode_folder(exp, artifacts.SYSTEMS[0], config.asr.seeds[0], part, method))
             for system in config.asr.systems:
                 counts = {
                     seed: read_counts(artifacts.decode_folder(exp, system, seed, part, method)) for seed in config.asr.seeds
                 }
                 words[system] = _pooled(counts, 0)
-                asr[system][part][method] = _score(counts, words[system], config)
+                summary = read_summary(artifacts.decode_folder(exp, system, config.asr.seeds[0], part, method))
+                asr[system][part][method] = _score(counts, words[system], config, speakers, summary)
             gain[part][method] = _gain(
-                {system: asr[system][part][method] for system in artifacts.SYSTEMS}, words, config, (part, method)
+                {system: asr[system][part][method] for system in artifacts.SYSTEMS}, words, config, (part, method), speakers
             )
     scores = {"asr": asr, "gain": gain}
     write_json(artifacts.scores(exp), scores)
@@ -53,7 +57,16 @@ def _pooled(counts: dict[int, dict[str, tuple[ErrorCounts, ErrorCounts]]], kind:
     return {name: total(of_seed[name][kind] for of_seed in counts.values()) for name in names}
 
 
-def _score(counts: dict, words: dict[str, ErrorCounts], config: Config) -> dict:
+def _of_speakers(words: dict[str, ErrorCounts], speakers: dict[str, str]) -> list[ErrorCounts]:
+    """Counts summed over the utterances of each speaker, in the order of the speakers' names."""
+    sums: dict[str, ErrorCounts] = {}
+    for name, counts in words.items():
+        speaker = speakers.get(name, "")
+        sums[speaker] = sums.get(speaker, ErrorCounts()) + counts
+    return [sums[speaker] for speaker in sorted(sums)]
+
+
+def _score(counts: dict, words: dict[str, ErrorCounts], config: Config, speakers: dict[str, str], summary: dict) -> dict:
     errors, references = [item.errors for item in words.values()], [item.reference for item in words.values()]
     all_words = total(words.values())
     low, high = bootstrap_interval(errors, references, config.decoding.bootstrap_samples, config.seed)
@@ -65,7 +78,7 @@ def _score(counts: dict, words: dict[str, ErrorCounts], config: Config) -> dict:
         }
         for seed, of_seed in counts.items()
     ]
-    return {
+    score = {
         "wer": all_words.rate,
         "cer": total(_pooled(counts, 1).values()).rate,
         "ci95": [low, high],
@@ -73,9 +86,18 @@ def _score(counts: dict, words: dict[str, ErrorCounts], config: Config) -> dict:
         "errors": all_words.errors,
         "per_seed": per_seed,
     }
+    voices = _of_speakers(words, speakers)
+    if len(voices) > 1:
+        sums = [item.errors for item in voices], [item.reference for item in voices]
+        score["ci95_speakers"] = list(bootstrap_interval(*sums, config.decoding.bootstrap_samples, config.seed))
+    if "per" in summary:
+        score["per"] = score["cer"] = score["wer"]
+    return score
 
 
-def _gain(scores: dict, words: dict[str, dict[str, ErrorCounts]], config: Config, what: tuple[str, str]) -> dict:
+def _gain(
+    scores: dict, words: dict[str, dict[str, ErrorCounts]], config: Config, what: tuple[str, str], speakers: dict[str, str]
+) -> dict:
     before, after = (scores[system] for system in artifacts.SYSTEMS)
     first, second = (words[system] for system in artifacts.SYSTEMS)
     if first.keys() != second.keys():
@@ -83,9 +105,12 @@ def _gain(scores: dict, words: dict[str, dict[str, ErrorCounts]], config: Config
             f"decodings {what}", found="other utterances in the two systems", expected="the same", remedy="stage 5 with --force"
         )
     errors = [[item.errors for item in counts.values()] for counts in (first, second)]
+    voices = [[item.errors for item in _of_speakers(counts, speakers)] for counts in (first, second)]
+    samples, seed = config.decoding.bootstrap_samples, config.seed
     return {
         **_reductions(before, after),
-        "p_value": paired_p_value(*errors, config.decoding.bootstrap_samples, config.seed),
+        "p_value": paired_p_value(*errors, samples, seed),
+        **({"p_value_speakers": paired_p_value(*voices, samples, seed)} if len(voices[0]) > 1 else {}),
         "per_seed": [{"seed": old["seed"], **_reductions(old, new)} for old, new in zip(before["per_seed"], after["per_seed"])],
     }
 

@@ -85,6 +85,11 @@ def read_counts(folder: Path) -> dict[str, tuple[ErrorCounts, ErrorCounts]]:
     return {record["id"]: (ErrorCounts(**record["words"]), ErrorCounts(**record["characters"])) for record in records}
 
 
+def read_speakers(folder: Path) -> dict[str, str]:
+    """Utterance id -> speaker, of a decoding that read_counts can read."""
+    return {record["id"]: record["speaker"] for record in read_jsonl(artifacts.utterance_counts(folder))}
+
+
 def align_words(reference: str, hypothesis: str) -> list[tuple[str, str]]:
     """Pairs of words of the best alignment; NOTHING stands for a missing one."""
     return kaldialign.align(reference.split(), hypothesis.split(), NOTHING)

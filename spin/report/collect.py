@@ -16,7 +16,9 @@ from spin.config import Config
 from spin.errors import DataError
 from spin.report import story, unit_map
 from spin.report.alignment import Example, choose
+from spin.report.recognition_detail import detail_tables
 from spin.report.speech import Speech, read_speech
+from spin.report.tables import Table
 from spin.runtime.files import read_json, read_jsonl
 from spin.runtime.logs import get_logger
 from spin.runtime.provenance import commit
@@ -42,6 +44,7 @@ class Material:
         counts: system -> (P, K) int64, frames of each phone and unit; empty without alignments.
         examples: utterances with both systems' texts.
         speeches: utterances with their audio, phones and units.
+        details: tables of speakers and of confused words.
     """
 
     report: dict
@@ -51,6 +54,7 @@ class Material:
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
     speeches: list[Speech] = field(default_factory=list)
+    details: list[Table] = field(default_factory=list)
 
 
 def collect(
@@ -100,7 +104,8 @@ def collect(
         system: {seed: list(read_jsonl(artifacts.asr_history(exp, system, seed))) for seed in config.asr.seeds}
         for system in report["asr"]
     }
-    return Material(report, spin_history, histories, phones, counts, examples(exp, report), read_speech(config, exp))
+    details = detail_tables(exp, report, read_hypotheses)
+    return Material(report, spin_history, histories, phones, counts, examples(exp, report), read_speech(config, exp), details)
 
 
 def report_config(config: Config) -> dict:

@@ -31,7 +31,7 @@ def page(material: Material, pictures: list[Picture]) -> str:
         "<main>",
         _answer(report),
         _cards(report),
-        _section("recognition", _recognition(report, pictures)),
+        _section("recognition", _recognition(material, pictures)),
         _section("units", _units(report, pictures)),
         _section("training", _training(pictures)),
         _section("text", _texts(material.examples)),
@@ -137,8 +137,9 @@ def _figures(pictures: list[Picture], prefixes: tuple[str, ...], kind: str = "")
     return f'<div class="pictures {kind}">\n' + "\n".join(boxes) + "\n</div>" if boxes else ""
 
 
-def _recognition(report: dict, pictures: list[Picture]) -> str:
-    return f"{_figures(pictures, ('wer',), 'wide')}\n{table(tables.recognition(report))}"
+def _recognition(material: Material, pictures: list[Picture]) -> str:
+    details = "\n".join(f"<details><summary>{_text(item.title)}</summary>{table(item)}</details>" for item in material.details)
+    return f"{_figures(pictures, ('wer',), 'wide')}\n{table(tables.recognition(material.report))}\n{details}"
 
 
 def _units(report: dict, pictures: list[Picture]) -> str:

@@ -24,6 +24,7 @@ def page(material: Material, pictures: list[Picture], figures_folder: str) -> st
         "## Recognition",
         table(tables.recognition(report)),
         *_links(pictures, ("wer",), figures_folder),
+        *(block for item in material.details for block in (f"### {item.title}", table(item))),
         "## Units",
         table(tables.unit_quality(report)),
         *_links(pictures, ("units", "abx", "map_", "speech_"), figures_folder),

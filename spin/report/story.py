@@ -53,9 +53,9 @@ def headline(report: dict) -> Headline:
     change = metrics.relative_change(before, after)
     p = report["gain"].get(part, {}).get(method, {}).get("p_value")
     verdict = _verdict(before, after, p)
-    return Headline(
-        verdict, metrics.signed(change), _title(verdict, part, before, after, change), _detail(scores, method, p, report)
-    )
+    rate = "phone error rate" if "per" in scores["spin"] else "word error rate"
+    title = _title(verdict, part, before, after, change).replace("word error rate", rate, 1)
+    return Headline(verdict, metrics.signed(change), title, _detail(scores, method, p, report))
 
 
 def _verdict(before: float, after: float, p: float | None) -> str:
@@ -89,5 +89,5 @@ def _detail(scores: dict, method: str, p: float | None, report: dict) -> str:
     trained = "one recogniser" if seeds == 1 else f"{seeds} recognisers"
     return (
         f"{metrics.method_title(method)}; 95{metrics.SPACE}% intervals: {', '.join(spans)}; {test}; "
-        f"{words:,} words, {trained} trained for each system."
+        f"{words:,} {'phones' if 'per' in scores['spin'] else 'words'}, {trained} trained for each system."
     )

@@ -68,7 +68,8 @@ def _recognition_rows(
 ) -> list[tuple[Cell, ...]]:
     rows = []
     p = report["gain"].get(part, {}).get(method, {}).get("p_value")
-    for metric in (WER, CER):
+    phones = any(result is not None and "per" in result for result in results)
+    for metric in (WER,) if phones else (WER, CER):
         values = [None if result is None else result[metric.key] for result in results]
         shown = [metric.show(value) for value in values]
         if metric is WER:
@@ -77,7 +78,7 @@ def _recognition_rows(
         tested = p if metric is WER else None
         change = change_cell(metric, values[names.index("baseline")], values[names.index("spin")], tested)
         test = (metrics.p_value(p), f"{results[0]['words']:,}") if metric is WER else ("", "")
-        rows.append(_cells(part, metrics.method_title(method), metric.key.upper(), *shown, change, *test))
+        rows.append(_cells(part, metrics.method_title(method), "PER" if phones else metric.key.upper(), *shown, change, *test))
     return rows
 
 
