@@ -26,25 +26,10 @@ _VARIANT = re.compile(r"\(\d+\)$")
 _VOICELESS = frozenset("P T K F TH S SH CH HH".split())
 _SIBILANT = frozenset("S Z SH ZH CH JH".split())
 # British spelling -> American, as the dictionary has it; tried on the whole word.
-_SPELLINGS = (
-    ("OUR", "OR"),
-    ("ISE", "IZE"),
-    ("ISI", "IZI"),
-    ("ISA", "IZA"),
-    ("YSE", "YZE"),
-    ("ENCE", "ENSE"),
-    ("LLE", "LE"),
-    ("LLI", "LI"),
-    ("LL", "L"),
-    ("TRE", "TER"),
-    ("BRE", "BER"),
-    ("AE", "E"),
-    ("OE", "E"),
-    ("OGUE", "OG"),
-    ("GREY", "GRAY"),
-    ("MME", "M"),
-    ("UL", "ULL"),
-    ("XION", "CTION"),
+_SPELLINGS = tuple(
+    pair.split(":")
+    for pair in "OUR:OR ISE:IZE ISI:IZI ISA:IZA YSE:YZE ENCE:ENSE LLE:LE LLI:LI LL:L "
+    "TRE:TER BRE:BER AE:E OE:E OGUE:OG GREY:GRAY MME:M UL:ULL XION:CTION".split()
 )
 # Suffix -> its phones; the stem is what the dictionary has, possibly with a final E restored, I for Y, or a consonant doubled.
 _SUFFIXES = (
