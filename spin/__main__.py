@@ -17,6 +17,7 @@ COMMANDS = {
     "align": "spin.corpus.align_cli:main",
     "convert-alignments": "spin.corpus.alignment_cli:main",
     "export": "spin.models.export_cli:main",
+    "units-table": "spin.units.table_cli:main",
     "unit-lm": "spin.units.unit_lm_cli:main",
     "unit-files": "spin.units.unit_files_cli:main",
     "gpu-check": "spin.report.gpu_check:main",

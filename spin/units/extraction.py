@@ -74,7 +74,7 @@ def extract_shard(job: Job) -> Done:
     cuts = list(read_cuts(job.cuts, job.shard.first, job.shard.last))
     shortest = max(twins.baseline.shape.receptive_field, twins.model.encoder.shape.receptive_field)
     records, seconds = {}, 0.0
-    for cut_batch, waveforms in _ahead(_batches(cuts, job.batch_seconds), shortest, twins.device):
+    for cut_batch, waveforms in _ahead(make_batches(cuts, job.batch_seconds), shortest, twins.device):
         good = [(cut, wave) for cut, wave in zip(cut_batch, waveforms, strict=True) if not isinstance(wave, str)]
         records |= {
             cut.id: {ID: cut.id, REASON: wave} for cut, wave in zip(cut_batch, waveforms, strict=True) if isinstance(wave, str)
@@ -93,7 +93,7 @@ def extract_shard(job: Job) -> Done:
     return Done(len(cuts), seconds)
 
 
-def _batches(cuts: list[MonoCut], batch_seconds: float) -> list[list[MonoCut]]:
+def make_batches(cuts: list[MonoCut], batch_seconds: float) -> list[list[MonoCut]]:
     """Cuts of like length together, at most batch_seconds with padding (or a single longer cut)."""
     batches: list[list[MonoCut]] = []
     for cut in sorted(cuts, key=lambda cut: (-cut.duration, cut.id)):
