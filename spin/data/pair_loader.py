@@ -41,7 +41,13 @@ class PairLoader:
 
     def __iter__(self) -> Iterator[PairBatch]:
         """Raises the SpinError that a worker met."""
-        batches = iter(self._loader)
+        # Blocked before the workers are forked: torch starts threads there before _start_worker runs, and a signal that finds one
+        # thread open to it ends the process.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            batches = iter(self._loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while True:
             begun = time.monotonic()
             batch = next(batches)
@@ -58,7 +64,6 @@ def _start_worker(worker: int) -> None:
     """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +103,17 @@ def test_the_clock_counts_waiting(sampler):
     loader = PairLoader(PairDataset(noisy_copy), sampler, 0, CPU)
     next(iter(loader))
     assert loader.waited > 0
+
+
+def test_a_stop_meant_for_the_training_ends_no_worker(sampler):
+    torch.set_num_threads(2)  # torch's threads in a worker are begun before anything of ours runs there
+    batches = iter(PairLoader(PairDataset(noisy_copy), sampler, 2, CPU))
+    next(batches)
+    workers = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    assert len(workers) >= 2
+    for _ in range(5):
+        subprocess.run(["kill", "-TERM", *workers], check=True)  # as from a scheduler: not from the parent
+        time.sleep(0.05)
+    expected = itertools.islice(PairLoader(PairDataset(noisy_copy), sampler, 0, CPU), 1, 30)
+    assert [batch.ids for batch in itertools.islice(batches, 29)] == [batch.ids for batch in expected]
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
