@@ -129,7 +129,6 @@ class AsrConfig:
     concatenate: bool = False  # short utterances of a batch end to end, up to the longest of it: less padding
     average: int = 0  # 2 and more: the mean of the weights of so many last validations stands for the model where it is better
     patience: int = 0  # stop after so many validations without a better WER; 0: never
-    layer: str = "last"  # last: what stage 3 stores | weighted: a learned sum of units.store_layers (SUPERB)
     valid_every_steps: int = 100
     checkpoint_every_steps: int = 100
     log_every_steps: int = 10

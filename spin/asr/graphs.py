@@ -24,6 +24,18 @@ from spin.errors import DataError
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
 
+# What torch and k2 raise for a file that is missing, cut off or of something else.
+DAMAGE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    EOFError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 LEXICON_FST_FILE, DISAMBIG_FST_FILE = "L.pt", "L_disambig.pt"
 
 
@@ -66,7 +78,7 @@ def load_lexicon_fst(path: Path) -> k2.Fsa:
     """
     try:
         return k2.Fsa.from_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         found = " ".join(str(error).split())[:200]
         raise DataError(str(path), found=found, expected="an FSA of the lang folder", remedy="run stage 4") from error
 

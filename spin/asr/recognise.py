@@ -11,7 +11,7 @@ from spin import artifacts
 from spin.asr.decoding import CTC_1BEST, HLG, NBEST, RESCORING, GraphDecoder, best_path
 from spin.asr.graphs import load_graph
 from spin.asr.lang import Lang
-from spin.asr.rescoring import Rescored, RescoringGrammar, rescore_lattices, rescore_lists
+from spin.asr.rescoring import Rescored, RescoredLattices, RescoredLists, RescoringGrammar, rescore_lattices, rescore_lists
 from spin.asr.timings import Span, frame_labels, spelled_spans, token_spans, word_spans
 from spin.config import DecodingConfig
 
@@ -65,6 +65,8 @@ class Recogniser:
 
     def rescored(self, method: str, search: GraphDecoder, lattices: k2.Fsa) -> Rescored:
         """The lattices of a search under the larger LM."""
+        if lattices.num_arcs == 0:  # some operations of k2 refuse vectors of empty FSAs only
+            return RescoredLists.empty(lattices.shape[0], self.lang)
         if self.config.rescore_min_posterior > 0:
             lattices = k2.prune_on_arc_post(lattices, self.config.rescore_min_posterior, True)
         if method == NBEST:
@@ -109,7 +111,7 @@ class Recogniser:
         second = rescored.best_texts(scale)
         lost = sum(new is None and old is not None for old, new in zip(first, second))
         found = Recognised([old if new is None else new for old, new in zip(first, second)], not_rescored=lost)
-        if method != NBEST:
+        if isinstance(rescored, RescoredLattices):
             if self.config.word_times:
                 found.times = self._times(rescored.best_paths(scale), second)
             if self.config.lattices:

@@ -109,7 +109,7 @@ def rescore_lattices(lattices: k2.Fsa, search_scale: float, grammar: RescoringGr
     """Puts the larger LM onto every path of the lattices.
 
     Args:
-        lattices: of GraphDecoder.lattices.
+        lattices: of GraphDecoder.lattices; at least one is not empty.
         search_scale: of the LM in their scores.
         grammar: the larger LM.
     """
@@ -139,6 +139,12 @@ class RescoredLists:
     lm_scores: torch.Tensor
     lang: Lang
 
+    @classmethod
+    def empty(cls, utterances: int, lang: Lang) -> RescoredLists:
+        """Of lattices that are all empty."""
+        nowhere = torch.zeros(0, dtype=torch.float64)
+        return cls([], [], utterances, nowhere, nowhere, lang)
+
     def best_texts(self, scale: float) -> list[str | None]:
         """Text of each utterance, None where the list is empty; of equals the first."""
         best: dict[int, tuple[float, int]] = {}
@@ -156,7 +162,7 @@ def rescore_lists(lattices: k2.Fsa, search_scale: float, grammar: RescoringGramm
     """Draws texts from the lattices (k2.random_paths, which is not random) and scores each by itself.
 
     Args:
-        lattices: of GraphDecoder.lattices.
+        lattices: of GraphDecoder.lattices; at least one is not empty.
         search_scale: of the LM in their scores.
         grammar: the larger LM.
         paths: drawn from each lattice; those with the same text count once.
@@ -164,8 +170,7 @@ def rescore_lists(lattices: k2.Fsa, search_scale: float, grammar: RescoringGramm
     """
     words, owners = draw_texts(lattices, paths, spread)
     if not words:
-        nowhere = torch.zeros(0, dtype=torch.float64)
-        return RescoredLists([], [], lattices.shape[0], nowhere, nowhere, grammar.lang)
+        return RescoredLists.empty(lattices.shape[0], grammar.lang)
     inverted = k2.arc_sort(acoustic_lattices(lattices, search_scale))
     device = inverted.device
     texts = k2.linear_fsa(words, device)

@@ -39,17 +39,16 @@ def word_spans(
     The decoding graph says a word somewhere on its way, often not with its first token; its spelling tells where it lies.
     """
     tokens = tuple(token for token, _, _ in spans)
-    ways: list[tuple[int, tuple[int, ...]]] = [(0, ())]  # next token, and where each word so far ended
+    ways: dict[int, tuple[int, ...]] = {0: ()}  # next token -> where each word so far ended; of several ways the first
     for word in words:
-        ways = list(
-            {
-                place + len(spelled): (place + len(spelled), (*ends, place + len(spelled)))
-                for place, ends in ways
-                for spelled in pronunciations.get(word, ())
-                if spelled and tokens[place : place + len(spelled)] == tuple(spelled)
-            }.values()
-        )
-    ends = next((ends for place, ends in ways if place == len(tokens)), None)
+        longer: dict[int, tuple[int, ...]] = {}
+        for place, ends in ways.items():
+            for spelled in pronunciations.get(word, ()):
+                stop = place + len(spelled)
+                if spelled and tokens[place:stop] == tuple(spelled):
+                    longer.setdefault(stop, (*ends, stop))
+        ways = longer
+    ends = ways.get(len(tokens))
     if ends is None:
         return None
     starts = (0, *ends[:-1])
@@ -66,7 +65,7 @@ def spelled_spans(spans: Sequence[TokenSpan], lang: Lang) -> list[Span]:
             words.append((piece.removeprefix(BOUNDARY), start, stop))
         else:
             word, first, _ = words[-1]
-            words[-1] = (word + piece, first if word else start, stop)
+            words[-1] = (word + piece, first, stop)
     return [span for span in words if span[0]]
 
 

@@ -11,7 +11,8 @@ import torch
 from lhotse import CutSet
 
 from spin import artifacts
-from spin.asr.augment import spec_augment
+from spin.asr.augment import concatenate, spec_augment
+from spin.asr.averaging import WeightStore, validations_without_gain
 from spin.asr.features import Batch, FeatureReader, FeatureStatistics, collate, endless, open_cuts, sample_batches, text_of
 from spin.asr.lang import load_lang
 from spin.asr.loss import ctc_loss
@@ -65,6 +66,11 @@ def learning_rate(step: int, config: AsrConfig) -> float:
     return config.learning_rate * (FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
 
 
+def as_tensors(numbers: dict[str, float]) -> dict[str, torch.Tensor]:
+    """Numbers with a point as a checkpoint may hold them."""
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+
+
 def train_one(job: TrainJob) -> dict:
     """Trains, or goes on with, one model.
 
@@ -97,6 +103,7 @@ class Training:
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
+        self.averages = WeightStore(self.store.folder, self.config.average)
         self.step, self.epoch, self.batch = 0, 0, 0  # done steps, and the position of the next batch
         self.losses: list[float] = []  # since the last validation
         self.history_path = artifacts.asr_history(job.exp, job.system, job.seed)
@@ -104,10 +111,12 @@ class Training:
     def run(self) -> dict:
         """All steps that are left; the summary of the best checkpoint."""
         self.resume()
-        if self.step < self.config.max_steps:
+        if self.step < self.config.max_steps and not self.exhausted():
             self.board = board(self.job.tensorboard / self.job.system / f"seed{self.job.seed}", self.step + 1)
             self.train()
             self.board.close()
+        if self.config.average > 1:
+            self.average()
         best, state = read_checkpoint(artifacts.asr_model(self.job.exp, self.job.system, self.job.seed))
         wer, cer = float(state["valid"]["wer"]), float(state["valid"]["cer"])
         self.log.info("%s: best at step %d, valid CER %.2f %%, WER %.2f %%", self.job.name, best, cer, wer)
@@ -131,7 +140,7 @@ class Training:
                     self.board.add_scalar("train/epoch", epoch, self.step)
                     self.board.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
                 kept = self.keep()
-                if self.step >= self.config.max_steps:
+                if self.step >= self.config.max_steps or (kept and self.exhausted()):
                     return
                 if stop.signal is not None:
                     self.leave(stop, kept)
@@ -149,10 +158,12 @@ class Training:
 
     def read(self, cuts: CutSet, epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
-        if not self.config.spec_augment:
-            return collate(cuts, self.reader)
-        fill = self.job.statistics.mean
-        return collate(cuts, self.reader, lambda name, features: spec_augment(features, fill, self.job.seed, epoch, name))
+        if self.config.spec_augment:
+            fill = self.job.statistics.mean
+            batch = collate(cuts, self.reader, lambda name, features: spec_augment(features, fill, self.job.seed, epoch, name))
+        else:
+            batch = collate(cuts, self.reader)
+        return concatenate(batch, self.job.statistics.mean) if self.config.concatenate else batch
 
     def update(self, batch: Batch) -> float:
         """One optimiser step; returns the loss in nats a token."""
@@ -202,14 +213,33 @@ class Training:
         saves = valid is not None or self.step % self.config.checkpoint_every_steps == 0
         if saves:
             self.board.flush()  # a kill after this point must not lose curves that will not be drawn again
+            if valid is not None and self.config.average > 1:
+                self.averages.keep(self.step, self.model)
             self.store.save(self.step, self.state(valid), None if valid is None else -valid["cer"])
         return saves
 
+    def exhausted(self) -> bool:
+        """Whether `patience` validations have passed without a better WER."""
+        rates = [record["valid_wer"] for record in read_jsonl(self.history_path)] if self.history_path.exists() else []
+        return 0 < self.config.patience <= validations_without_gain(rates)
+
+    def average(self) -> None:
+        """Where the mean of the last validated weights is better on valid than the best checkpoint, it takes its place."""
+        weights = self.averages.mean(self.step)
+        if weights is None:
+            return
+        model = CtcModel(self.config, self.job.statistics, self.lang.vocabulary_size).to(self.device)
+        load_weights(model, weights, str(self.store.folder))
+        valid, _ = self.measure(model)
+        score, best = -valid["cer"], self.store.best_score()
+        values = (self.job.name, self.config.average, valid["cer"], valid["wer"])
+        self.log.info("%s: mean of the last %d validated models, valid CER %.2f %%, WER %.2f %%", *values)
+        if best is None or score > best:
+            self.store.save_best(self.step, {"model": weights, "valid": as_tensors(valid)}, score)
+
     def validate(self, train_loss: float) -> dict:
         """Measures loss, WER and CER of the best path on the valid parts; adds a line to the history."""
-        cuts = open_cuts(self.job.exp, self.job.system, self.job.config.corpus.valid).filter(text_of)
-        sampler = sample_batches(cuts, self.job.valid_count, self.config.batch_seconds, None)
-        valid, texts = evaluate(self.model, self.lang, (collate(batch, self.reader) for batch in sampler), self.device)
+        valid, texts = self.measure(self.model)
         record = {"step": self.step, "loss": train_loss, **{f"valid_{name}": value for name, value in valid.items()}}
         append_jsonl(self.history_path, record)
         for name, value in valid.items():
@@ -219,6 +249,12 @@ class Training:
         rates = (train_loss, valid["loss"], valid["cer"], valid["wer"])
         self.log.info("%s, loss %.3f, valid loss %.3f, CER %.2f %%, WER %.2f %%", progress, *rates)
         return valid
+
+    def measure(self, model: CtcModel) -> tuple[dict, list[tuple[str, str]]]:
+        """evaluate() on the valid parts."""
+        cuts = open_cuts(self.job.exp, self.job.system, self.job.config.corpus.valid).filter(text_of)
+        sampler = sample_batches(cuts, self.job.valid_count, self.config.batch_seconds, None)
+        return evaluate(model, self.lang, (collate(batch, self.reader) for batch in sampler), self.device)
 
     def state(self, valid: dict | None) -> dict:
         """All that going on needs.
@@ -232,7 +268,7 @@ class Training:
             "epoch": self.epoch,
             "batch": self.batch,
             "losses": torch.tensor(self.losses, dtype=torch.float64),
-            "valid": None if valid is None else {name: torch.tensor(value, dtype=torch.float64) for name, value in valid.items()},
+            "valid": None if valid is None else as_tensors(valid),
         }
 
     def resume(self) -> None:

@@ -47,6 +47,12 @@ class CheckpointStore:
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
 
+    def save_best(self, step: int, state: dict, score: float) -> None:
+        """Makes a state the best that no training goes on from, such as a mean of several."""
+        with atomic_path(self.folder / BEST_NAME) as temporary:
+            torch.save({"step": step, "state": state}, temporary)
+        write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
+
     def paths(self) -> list[Path]:
         """The step checkpoints, oldest first."""
         return sorted(path for path in self.folder.glob("step-*.pt") if NAME.search(path.name))

@@ -73,7 +73,6 @@ CHOICES = {
     "spin.speed_up": ("none", "compile"),
     "asr.systems": ("baseline", "spin", "fbank"),
     "asr.tokens": ("auto", "characters", "bpe", "phone"),
-    "asr.layer": ("last", "weighted"),
     "asr.model": ("blstm", "conv"),
     "pretrain.precision": ("float32", "bf16"),
     "runtime.device": ("auto", "cpu", "cuda"),

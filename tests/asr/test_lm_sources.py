@@ -1,0 +1,83 @@
+"""LMs from text and from given ARPA files, plain and gzipped; words that a file adds to the lang folder."""
+
+from __future__ import annotations
+
+import gzip
+
+import k2
+import pytest
+import torch
+
+from spin.asr.lang import extend_lang, make_lang, save_lang
+from spin.asr.lm import train_arpa
+from spin.asr.lm_sources import LmSource, arpa_order, arpa_words
+from spin.config import AsrConfig
+from spin.errors import DataError
+from spin.runtime.files import write_text
+
+TEXTS = ["A CAB", "ABBA BE A", "CAB BE", "A CAB BE"]
+
+
+@pytest.fixture
+def made(tmp_path):
+    """(lang, folder with text and lm.arpa, a bigram of it)."""
+    lang = make_lang(AsrConfig(tokens="characters"), TEXTS, [])
+    save_lang(lang, tmp_path)
+    write_text(tmp_path / "text", "\n".join(TEXTS))
+    train_arpa(TEXTS, 2, lang.words, tmp_path / "lm.arpa")
+    return lang, tmp_path
+
+
+def arcs(fsa: k2.Fsa) -> torch.Tensor:
+    return fsa.arcs.values()
+
+
+def test_a_given_file_is_the_trained_one(made):
+    lang, folder = made
+    trained = LmSource(folder / "text", 2).grammar(lang, folder)
+    given = LmSource(folder / "missing", 1, folder / "lm.arpa").grammar(lang, folder)
+    assert torch.equal(arcs(given), arcs(trained))
+
+
+def test_gzipped_files(made):
+    lang, folder = made
+    packed = folder / "lm.arpa.gz"
+    packed.write_bytes(gzip.compress((folder / "lm.arpa").read_bytes()))
+    assert arpa_order(packed) == arpa_order(folder / "lm.arpa") == 2
+    assert list(arpa_words(packed)) == list(arpa_words(folder / "lm.arpa"))
+    assert set(arpa_words(packed)) == set(lang.words)
+    both = [LmSource(folder / "text", 1, path).grammar(lang, folder) for path in (packed, folder / "lm.arpa")]
+    assert torch.equal(*map(arcs, both))
+
+
+def test_digests_tell_sources_apart(made):
+    _, folder = made
+    sources = [LmSource(folder / "text", 2), LmSource(folder / "text", 3), LmSource(folder / "text", 2, folder / "lm.arpa")]
+    assert len({source.digest() for source in sources}) == 3
+    before = sources[2].digest()
+    write_text(folder / "lm.arpa", (folder / "lm.arpa").read_text(encoding="utf-8") + "\n")
+    assert sources[2].digest() != before
+
+
+@pytest.mark.parametrize("content", [b"", b"no ARPA file", b"\\data\\\nngram 1=2\n"])
+def test_what_is_no_arpa_file_is_an_error(made, content):
+    lang, folder = made
+    (folder / "bad.arpa").write_bytes(content)
+    source = LmSource(folder / "text", 2, folder / "bad.arpa")
+    with pytest.raises(DataError):
+        source.words()
+    (folder / "torn.arpa.gz").write_bytes(gzip.compress(b"\\data\\\n")[:10])
+    with pytest.raises(DataError, match="torn"):
+        LmSource(folder / "text", 2, folder / "torn.arpa.gz").words()
+    with pytest.raises(DataError, match="missing"):
+        LmSource(folder / "text", 2, folder / "missing.arpa").digest()
+
+
+def test_words_of_a_given_lm_join_the_lexicon_where_the_letters_are_known(made):
+    lang, folder = made
+    more = extend_lang(lang, ["BABE", "ZOO", "<s>", "CAB"])
+    assert "BABE" in more.words and "ZOO" not in more.words and "<s>" not in more.words
+    assert set(lang.words) < set(more.words) and more.tokeniser is lang.tokeniser
+    assert list(more.words) == sorted(more.words)
+    assert extend_lang(lang, ["CAB"]) is lang
+    save_lang(more, folder / "more")
