@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from spin.errors import ConfigError
@@ -12,8 +14,6 @@ def resolve_device(name: str) -> torch.device:
 
     Under torchrun the local rank picks the GPU.
     """
-    import os
-
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ConfigError(
@@ -25,7 +25,16 @@ def resolve_device(name: str) -> torch.device:
         )
     if name == "cpu" or not available:
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if number >= count:
+        raise ConfigError(
+            "runtime.gpus",
+            found=f"process {number + 1} of this machine, but torch sees {count} GPU(s)",
+            expected="a GPU for each process",
+            cause="--gpus above the number of GPUs, or CUDA_VISIBLE_DEVICES hides some",
+            remedy=f"--gpus {count}",
+        )
+    return torch.device("cuda", number)
 
 
 def device_name(device: torch.device) -> str:

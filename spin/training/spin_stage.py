@@ -38,6 +38,8 @@ def train_spin(context) -> None:
     if device.type == "cpu":
         prepare_cpu(config.runtime.threads)
     rank, size = ranks.start(device, config.runtime.rank_patience)
+    if size < config.runtime.gpus:
+        log.warning("runtime.gpus is %d, but there are %d process(es): give --gpus to run.sh", config.runtime.gpus, size)
     try:
         cuts = _training_cuts(context)
         model = build_model(config).to(device)

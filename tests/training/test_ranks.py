@@ -12,7 +12,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from spin import artifacts
-from spin.errors import DataError, TrainingError
+from spin.errors import ConfigError, DataError, TrainingError
+from spin.runtime.devices import resolve_device
 from spin.runtime.files import read_jsonl
 from spin.training import ranks
 from tests.training.tiny_training import make_corpus, make_training, weights
@@ -177,3 +178,13 @@ def test_ranks_that_do_not_come_are_an_error(monkeypatch):
         monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
     with pytest.raises(TrainingError, match=r"(?s)rank 0 .*remedy"):
         ranks.start(torch.device("cpu"), patience=1.0)
+
+
+def test_more_processes_than_gpus_name_the_option(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert resolve_device("auto") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match=r"(?s)runtime.gpus.*torch sees 2 GPU.*--gpus 2"):
+        resolve_device("cuda")
