@@ -21,6 +21,7 @@ from spin.runtime.workers import map_parts
 
 UNREADABLE = (OSError, ValueError, soundfile.SoundFileError, AudioLoadingError, DurationMismatchError)
 
+_TOGETHER = 10_000  # entries of an index made into utterances at a time, as what Python makes of arrays is large
 FORK = "fork"  # no thread runs yet when stage 1 splits its work, and forked workers need not import and compile again
 
 
@@ -32,23 +33,27 @@ class Utterance:
     speaker: str
     start: float  # seconds into the recording
     duration: float
-    cut: tuple[dict, int] | tuple[Path, int]  # (recording, channel), or (manifest, number) from where to read them
+    source: dict | Path  # the recording, or the manifest from which to read it
+    number: int  # its channel, or the cut's place in the manifest
 
     @classmethod
     def of(cls, cut: MonoCut) -> Utterance:
         speaker = cut.supervisions[0].speaker if cut.supervisions else None
-        return cls(cut.id, speaker or cut.id, cut.start, cut.duration, (cut.recording.to_dict(), cut.channel))
+        return cls(cut.id, speaker or cut.id, cut.start, cut.duration, cut.recording.to_dict(), cut.channel)
 
     @classmethod
     def all_of(cls, index: Index) -> list[Utterance]:
         """Those of a whole manifest."""
-        ids = [identity.decode() for identity in index.ids.tolist()]
-        speakers = [index.names[number] if number >= 0 else None for number in index.speakers.tolist()]
-        rows = zip(ids, speakers, index.starts.tolist(), index.durations.tolist())
-        return [
-            cls(identity, speaker or identity, start, duration, (index.path, number))
-            for number, (identity, speaker, start, duration) in enumerate(rows)
-        ]
+        found = []
+        for first in range(0, len(index), _TOGETHER):
+            some = slice(first, first + _TOGETHER)
+            rows = zip(*(column[some].tolist() for column in (index.ids, index.speakers, index.starts, index.durations)))
+            for number, (identity, speaker, start, duration) in enumerate(rows, first):
+                name = identity.decode()
+                found.append(
+                    cls(name, index.names[speaker] if speaker >= 0 else name, start or 0.0, duration, index.path, number)
+                )
+        return found
 
     def load(self) -> tuple[np.ndarray, int]:
         """(samples,) and the rate.
@@ -56,7 +61,7 @@ class Utterance:
         Raises:
             one of UNREADABLE.
         """
-        source, number = self.cut
+        source, number = self.source, self.number
         if isinstance(source, Path):
             record = _index(source).record(number)
             if record["id"] != self.id:
