@@ -291,34 +291,3 @@ def alignment_folder(corpus: Path) -> Path:
 def unaligned(corpus: Path, part: str) -> Path:
     """Stage 0: JSON {id, reason}, a line for each utterance that is used but has no phone alignment."""
     return corpus / f"unaligned_{part}.jsonl"
-
-
-# What a stage makes, as patterns below its folder (data/<corpus> for 0 and 1, exp/<name> for the rest). A stage that starts
-# afresh, because its input changed or --force asked for it, removes these first, so that nothing old is taken for new.
-PRODUCTS = {
-    0: (
-        "cuts_*.jsonl.gz",
-        "cuts_*.index.npz",
-        "audio",
-        "alignment",
-        "unaligned_*.jsonl",
-        "lexicon.txt",
-        "lm_text.txt",
-        "rejects_stage0.jsonl",
-    ),
-    1: ("cuts_*_pitch.jsonl.gz", "cuts_*_pitch.index.npz", "pitch", "speaker_pitch.json", "rejects_stage1.jsonl"),
-    2: ("spin", "rejects_stage2.jsonl"),
-    3: ("units", "rejects_stage3.jsonl"),
-    4: ("asr_*", "lang", "rejects_stage4.jsonl"),
-    5: (
-        "asr_*/seed*/decode",
-        "lang/*.fst.txt",
-        "lang/*.arpa",
-        "lang/G*",
-        "lang/HLG*",
-        "lang_decoding",
-        "scores.json",
-        "report.*",
-        "rejects_stage5.jsonl",
-    ),
-}

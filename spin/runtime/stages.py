@@ -32,7 +32,7 @@ from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.provenance import commit
 from spin.runtime.settings import dump_config, load_config
 from spin.runtime.signals import Stopped, stop_in_time
-from spin.runtime.upkeep import check_before, difference, made_from, mark_folder, why_again
+from spin.runtime.upkeep import PRODUCTS, check_before, difference, made_from, mark_folder, why_again
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _prepare(stage: int, context: Context, folder: Path) -> None:
             context.log.info("an earlier run of this stage was cut off: going on from what it left")
             return
     mark.unlink(missing_ok=True)
-    for pattern in artifacts.PRODUCTS[stage]:
+    for pattern in PRODUCTS[stage]:
         for path in sorted(folder.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     shutil.rmtree(context.tensorboard, ignore_errors=True)

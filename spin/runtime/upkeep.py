@@ -1,4 +1,4 @@
-"""Whether a stage's product is up to date: what it was made from, and what differs now.
+"""Whether a stage's product is up to date: what it was made from, and what differs now; and what a stage makes.
 
 A stage's done mark says what it was made from: the configuration keys that matter to it and the run of the stage before it.
 """
@@ -34,6 +34,36 @@ NO_EFFECT = (
     "asr.checkpoint_every_steps",
 )
 FIRST_EXPERIMENT_STAGE = 2
+
+# What a stage makes, as patterns below its folder (data/<corpus> for 0 and 1, exp/<name> for the rest). A stage that starts
+# afresh, because its input changed or --force asked for it, removes these first, so that nothing old is taken for new.
+PRODUCTS = {
+    0: (
+        "cuts_*.jsonl.gz",
+        "cuts_*.index.npz",
+        "audio",
+        "alignment",
+        "unaligned_*.jsonl",
+        "lexicon.txt",
+        "lm_text.txt",
+        "rejects_stage0.jsonl",
+    ),
+    1: ("cuts_*_pitch.jsonl.gz", "cuts_*_pitch.index.npz", "pitch", "speaker_pitch.json", "rejects_stage1.jsonl"),
+    2: ("spin", "rejects_stage2.jsonl"),
+    3: ("units", "rejects_stage3.jsonl"),
+    4: ("asr_*", "lang", "rejects_stage4.jsonl"),
+    5: (
+        "asr_*/seed*/decode",
+        "lang/*.fst.txt",
+        "lang/*.arpa",
+        "lang/G*",
+        "lang/HLG*",
+        "lang_decoding",
+        "scores.json",
+        "report.*",
+        "rejects_stage5.jsonl",
+    ),
+}
 
 
 def mark_folder(stage: int, exp: Path, corpus: Path) -> Path:
