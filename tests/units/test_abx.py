@@ -128,6 +128,20 @@ def test_random_features_are_at_chance():
     assert abs(result.within - 50) < 4 and abs(result.across - 50) < 4
 
 
+def test_random_features_are_at_chance_within_their_standard_error():
+    found = {"within": [], "across": []}
+    for seed in range(12):
+        items, lengths = make_items(100 + seed, 200, speakers=4)
+        random = np.random.default_rng(seed)
+        features = {name: random.normal(size=(length, 16)) for name, length in lengths.items()}
+        result = abx(design(items), features.__getitem__)
+        found["within"].append(result.within)
+        found["across"].append(result.across)
+    for errors in found.values():
+        error_of_mean = np.std(errors, ddof=1) / math.sqrt(len(errors))
+        assert error_of_mean < 1.5 and abs(np.mean(errors) - 50) < 3 * error_of_mean
+
+
 def test_oracle_phones_are_near_zero_and_in_percent():
     items, lengths = make_items(6, 300, speakers=4)
     phone = {item.utterance: "ABC".index(item.phone) for item in items}
