@@ -13,14 +13,19 @@ fail() { # SUBJECT FOUND EXPECTED REMEDY: the error in the form of spin.errors.S
   exit 1
 }
 
+pass_on() { # PROCESS: ends it, if it has been started
+  [ -z "$1" ] || kill -TERM "$1" 2>/dev/null || :
+}
+
 run_stage() { # NUMBER COMMAND SCRIPT [ARGUMENT...]: runs a stage's script; ends the caller with its status when it fails
-  local number=$1 status=0 child stopped=""
+  local number=$1 status=0 child="" stopped=""
   shift
+  trap 'stopped=143; pass_on "$child"' TERM
+  trap 'stopped=130; pass_on "$child"' INT
   # Beside the shell, not in front of it: bash looks at a signal only after a command in front has ended, which may take hours.
   "$@" &
   child=$!
-  trap 'stopped=143; kill -TERM "$child" 2>/dev/null' TERM
-  trap 'stopped=130; kill -TERM "$child" 2>/dev/null' INT
+  [ -z "$stopped" ] || pass_on "$child" # a signal before the number of the process was known
   while :; do
     status=0
     wait "$child" || status=$?
