@@ -35,6 +35,7 @@ PITCH_STEP_FIELD = "pitch_step"  # seconds between frames
 PITCH_FLOOR_FIELD = "pitch_floor"  # Hz, of the speaker
 PITCH_CEILING_FIELD = "pitch_ceiling"  # Hz
 HIDDEN_FIELD = "hidden"  # TemporalArray (frames, dim) float16, one layer of an encoder
+LAYERS_FIELD = "layers"  # TemporalArray (frames, layers + 1, dim) float16, every layer; only with units.store_layers
 UNITS_FIELD = "units"  # TemporalArray (frames,) int32
 
 UNITS_ID, UNITS_SEQUENCE = "id", "units"  # keys of a line of units.jsonl

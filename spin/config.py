@@ -106,12 +106,15 @@ class UnitsConfig:
     abx_max_distances: int = 2_000_000  # alignments by dynamic time warping; about 5 microseconds each
     metrics_first_seconds: float = 0.0  # 0: whole utterances; 10: the official validation
     pictures: int = 3
+    store_layers: bool = False  # every layer of the parts that ASR reads, for asr.weighted_sum; L + 1 times the disk of one
 
 
 @dataclass(frozen=True)
 class AsrConfig:
     systems: tuple[str, ...] = ("baseline", "spin")  # and fbank: a log-mel filterbank with the same recogniser
     tokens: str = "auto"  # auto (characters below 2,000 distinct training words, else bpe) | characters | bpe | phone
+    weighted_sum: bool = False  # a learned weighted sum of all layers instead of the one of stage 3, as in SUPERB
+    features: str = "stored"  # stored (by stage 3) | on_the_fly (by the frozen encoder, in stages 4 and 5; no disk)
     lexicon: str | None = None  # for tokens=phone: word and phones a line; default: the lexicon of stage 0
     vocabulary_size: int = 500  # of the BPE
     model: str = "conv"  # conv: residual convolutions, fast on a CPU | blstm: as in SUPERB (hidden 1024, layers 2)

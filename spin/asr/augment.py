@@ -22,8 +22,8 @@ def spec_augment(features: np.ndarray, fill: np.ndarray, seed: int, epoch: int, 
     """Replaces spans of frames and bands of dimensions by `fill`, the training mean, which is zero after normalisation.
 
     Args:
-        features: (T, D) float32, changed in place.
-        fill: (D,) float32.
+        features: (T, D) float32, changed in place; or (T, L + 1, D), where all layers have the same masks.
+        fill: (D,) float32, or (L + 1, D).
         seed: of the training.
         epoch: number of the pass over the training parts.
         utterance_id: of the cut.
@@ -32,13 +32,13 @@ def spec_augment(features: np.ndarray, fill: np.ndarray, seed: int, epoch: int, 
         `features`.
     """
     random = seeding.generator("spec augment", seed, epoch, utterance_id)
-    frames, dimensions = features.shape
+    frames, dimensions = features.shape[0], features.shape[-1]
     for _ in range(-(-frames // FRAMES_PER_TIME_MASK)):
         start, stop = _span(random, frames, min(MAX_TIME_MASK, frames // 4))
         features[start:stop] = fill
     for _ in range(DIMENSION_MASKS):
         start, stop = _span(random, dimensions, int(dimensions * MAX_DIMENSION_MASK))
-        features[:, start:stop] = fill[start:stop]
+        features[..., start:stop] = fill[..., start:stop]
     return features
 
 
@@ -57,7 +57,7 @@ def concatenate(batch: Batch, fill: np.ndarray, gap: int = GAP_FRAMES) -> Batch:
 
     Args:
         batch: the longest utterance first.
-        fill: (D,) float32 between two utterances: the training mean, which is zero after normalisation.
+        fill: (D,) float32, or (L + 1, D), between two utterances: the training mean, which is zero after normalisation.
         gap: frames between two utterances.
 
     Returns:
@@ -75,7 +75,7 @@ def concatenate(batch: Batch, fill: np.ndarray, gap: int = GAP_FRAMES) -> Batch:
             rows[place].append(number)
             used[place] += gap + length
     order = sorted(range(len(rows)), key=lambda row: (-used[row], row))
-    features = torch.zeros(len(rows), longest, batch.features.shape[2])
+    features = torch.zeros(len(rows), longest, *batch.features.shape[2:])
     between = torch.from_numpy(np.asarray(fill, dtype=np.float32))
     for target, row in enumerate(order):
         position = 0

@@ -13,9 +13,10 @@ import torch
 
 from spin import artifacts
 from spin.asr.decoding import CTC_1BEST, HLG, RESCORING
-from spin.asr.features import Batch, FeatureReader, collate, frames_of, open_cuts, sample_batches, text_of
+from spin.asr.features import Batch, collate, frames_of, open_cuts, sample_batches, text_of
 from spin.asr.lang import load_lang
 from spin.asr.model import restore_model
+from spin.asr.readers import open_reader
 from spin.asr.recognise import Recognised, Recogniser
 from spin.asr.scoring import ErrorCounts, count_words
 from spin.asr.timings import ctm_lines, lattice_blocks
@@ -69,7 +70,7 @@ class Decoding:
         folder = place(job.exp)
         self.lang = load_lang(folder)
         self.recogniser = Recogniser(self.lang, folder, self.config, self.device)
-        self.reader = FeatureReader(0)
+        self.reader = open_reader(job.config, job.exp, job.system, 0)
         self._model = None
 
     def run(self) -> None:
@@ -186,7 +187,7 @@ class Decoding:
             batch = collate(batch_cuts, self.reader)
             if self._model is None:
                 path = artifacts.asr_model(job.exp, job.system, job.seed)
-                model = restore_model(job.config.asr, path, self.lang.vocabulary_size, batch.features.shape[2])
+                model = restore_model(job.config.asr, path, self.lang.vocabulary_size, tuple(batch.features.shape[2:]))
                 self._model = model.to(self.device)
             log_probs, lengths = self._model(batch.features.to(self.device), batch.lengths)
             yield batch, {cut.id: cut.supervisions[0].speaker or "" for cut in batch_cuts}, log_probs, lengths

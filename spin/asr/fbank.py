@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from lhotse import CutSet, Fbank, FbankConfig
-from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 from lhotse.cut import Cut
 from lhotse.features.io import NumpyFilesWriter
 
 from spin import artifacts
 from spin.asr.features import frames_of, open_cuts
-from spin.errors import DataError
+from spin.asr.readers import audio_of
 from spin.runtime.devices import prepare_cpu
 from spin.runtime.files import atomic_path
 
@@ -64,15 +63,7 @@ def extract_part(job: FbankJob) -> int:
 
 def filterbank(cut: Cut, extractor: Fbank) -> np.ndarray:
     """(T, 2 * 80) float16 with the T of the cut's stored features."""
-    try:
-        samples = np.asarray(cut.load_audio(), dtype=np.float32)
-    except (OSError, RuntimeError, ValueError, AudioLoadingError, DurationMismatchError) as error:
-        raise DataError(
-            f"audio of {cut.id}",
-            found=" ".join(str(error).split())[:200],
-            expected="what stage 3 could read",
-            remedy="put the audio back, or run stage 0 with --force",
-        ) from error
+    samples = audio_of(cut)
     return joined(np.asarray(extractor.extract(samples, cut.sampling_rate), dtype=np.float32), frames_of(cut))
 
 

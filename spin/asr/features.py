@@ -29,7 +29,7 @@ class Batch:
 
     Attributes:
         ids: utterance ids.
-        features: (B, T, D) float32; frames at and after an utterance's length are zero.
+        features: (B, T, D) float32, or (B, T, L + 1, D) with every layer; frames at and after an utterance's length are zero.
         lengths: (B,) int64, frames.
         texts: normalised transcripts.
     """
@@ -93,14 +93,15 @@ class FeatureReader:
 
     Args:
         max_bytes: bound of what is kept.
+        field: of the cuts: HIDDEN_FIELD for one layer, LAYERS_FIELD for all.
     """
 
-    def __init__(self, max_bytes: int):
-        self._left = max_bytes
+    def __init__(self, max_bytes: int, field: str = artifacts.HIDDEN_FIELD):
+        self._left, self._field = max_bytes, field
         self._kept: dict[str, np.ndarray] = {}
 
     def read(self, cut: Cut) -> np.ndarray:
-        """(T, D) array as stored (float16).
+        """(T, D) or (T, L + 1, D) float16.
 
         Raises:
             DataError: the file is missing, damaged or of another shape than the manifest says.
@@ -108,8 +109,23 @@ class FeatureReader:
         features = self._kept.get(cut.id)
         if features is not None:
             return features
+        features = self.load(cut)
+        if features.nbytes <= self._left:
+            self._left -= features.nbytes
+            self._kept[cut.id] = features
+        return features
+
+    def load(self, cut: Cut) -> np.ndarray:
+        """read() without memory: the array as stage 3 stored it."""
+        if not cut.has_custom(self._field):
+            raise DataError(
+                f"features of {cut.id}",
+                found=f"no field '{self._field}'",
+                expected="features of stage 3",
+                remedy="run stage 3 with this configuration",
+            )
         try:
-            features = cut.load_custom(artifacts.HIDDEN_FIELD)
+            features = cut.load_custom(self._field)
         except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
             raise DataError(
                 f"features of {cut.id}",
@@ -117,7 +133,7 @@ class FeatureReader:
                 expected="a readable array",
                 remedy="run stage 3 with --force",
             ) from error
-        expected = tuple(getattr(cut, artifacts.HIDDEN_FIELD).shape)
+        expected = tuple(getattr(cut, self._field).shape)
         if features.shape != expected:
             raise DataError(
                 f"features of {cut.id}",
@@ -125,9 +141,6 @@ class FeatureReader:
                 expected=f"{expected}",
                 remedy="run stage 3 with --force",
             )
-        if features.nbytes <= self._left:
-            self._left -= features.nbytes
-            self._kept[cut.id] = features
         return features
 
 
@@ -170,21 +183,21 @@ def collate(cuts: CutSet, reader: FeatureReader, change: Callable[[str, np.ndarr
     Args:
         cuts: the batch.
         reader: of the features.
-        change: augmentation, given the id and a float32 copy (T, D).
+        change: augmentation, given the id and a float32 copy of what the reader gives.
     """
     ordered = sorted(cuts, key=lambda cut: (-frames_of(cut), cut.id))
     lengths = [frames_of(cut) for cut in ordered]
-    dimension = getattr(ordered[0], artifacts.HIDDEN_FIELD).shape[1]
-    features = torch.zeros(len(ordered), max(lengths), dimension)
-    for row, cut in enumerate(ordered):
-        array = reader.read(cut).astype(np.float32)
+    arrays = [reader.read(cut) for cut in ordered]
+    features = torch.zeros(len(ordered), max(lengths), *arrays[0].shape[1:])
+    for row, (cut, stored) in enumerate(zip(ordered, arrays)):
+        array = stored.astype(np.float32)
         features[row, : lengths[row]] = torch.from_numpy(array if change is None else change(cut.id, array))
     return Batch([cut.id for cut in ordered], features, torch.tensor(lengths), [text_of(cut) for cut in ordered])
 
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Mean and standard deviation of each feature dimension over training frames, float32 (D,)."""
+    """Mean and standard deviation of each feature dimension over training frames, float32 (D,), or (L + 1, D) of every layer."""
 
     mean: np.ndarray
     deviation: np.ndarray

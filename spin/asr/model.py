@@ -21,13 +21,14 @@ CONVOLUTION_TAPS = 7
 
 
 class CtcModel(nn.Module):
-    """Normalises by the training statistics, stacks `subsampling` frames, runs the body and a linear output layer.
+    """Normalises by the training statistics, sums the layers if there are several, stacks `subsampling` frames, runs the body and
+    a linear output layer.
 
     An utterance's output does not depend on the padding or the rest of the batch (to rounding).
 
     Args:
         config: model, hidden, layers, dropout, subsampling are read.
-        statistics: of the training features.
+        statistics: of the training features; of shape (L + 1, D) where the model shall learn a weighted sum of layers.
         vocabulary_size: number of outputs, blank among them.
     """
 
@@ -36,7 +37,8 @@ class CtcModel(nn.Module):
         self.subsampling = config.subsampling
         self.register_buffer("mean", torch.from_numpy(np.asarray(statistics.mean, dtype=np.float32)))
         self.register_buffer("scale", 1.0 / torch.from_numpy(np.asarray(statistics.deviation, dtype=np.float32)))
-        width = len(statistics.mean) * config.subsampling
+        self.layer_sum = LayerSum(len(statistics.mean)) if statistics.mean.ndim == 2 else None
+        width = statistics.mean.shape[-1] * config.subsampling
         if config.model == "blstm":
             self.body: nn.Module = BlstmBody(width, config.hidden, config.layers, config.dropout)
         elif config.model == "conv":
@@ -49,18 +51,42 @@ class CtcModel(nn.Module):
         """Log-probabilities of the tokens.
 
         Args:
-            features: (B, T, D) float32; what lies at and after `lengths` is not looked at.
+            features: (B, T, D) or (B, T, L + 1, D) float32; what lies at and after `lengths` is not looked at.
             lengths: (B,) int64 frames, at least 1, not increasing.
 
         Returns:
             (B, T', V) float32 and (B,) int64 with T' = ceil(T / subsampling).
         """
         features = (features - self.mean) * self.scale
+        if self.layer_sum is not None:
+            features = self.layer_sum(features)
         inside = torch.arange(features.shape[1], device=features.device) < lengths.to(features.device)[:, None]
         features = features * inside[:, :, None]
         if self.subsampling > 1:
             features, lengths = _stack(features, lengths, self.subsampling)
         return self.output(self.body(features, lengths)).log_softmax(dim=-1), lengths
+
+
+class LayerSum(nn.Module):
+    """A learned convex combination of an encoder's layers (SUPERB, Yang et al. 2021, section 3.1), even at the start.
+
+    SUPERB sums the layers as they are; here each has been normalised before, so that the weights tell how much is taken of each.
+
+    Args:
+        layers: how many.
+    """
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(layers))
+
+    def shares(self) -> torch.Tensor:
+        """(layers,): above zero, together 1."""
+        return self.weights.softmax(dim=0)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, layers, D) -> (B, T, D)."""
+        return torch.einsum("btld,l->btd", features, self.shares())
 
 
 def output_frames(frames: int, subsampling: int) -> int:
@@ -140,18 +166,18 @@ def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
     return model
 
 
-def restore_model(config: AsrConfig, path: Path, vocabulary_size: int, dimension: int) -> CtcModel:
+def restore_model(config: AsrConfig, path: Path, vocabulary_size: int, shape: tuple[int, ...]) -> CtcModel:
     """The model of a checkpoint, in evaluation mode on the CPU.
 
     Args:
         config: of its training.
         path: of the checkpoint.
         vocabulary_size: number of outputs.
-        dimension: of the features.
+        shape: of a frame's features, (D,) or (L + 1, D).
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     _, state = read_checkpoint(path)
-    unknown = FeatureStatistics(np.zeros(dimension, np.float32), np.ones(dimension, np.float32))  # the weights hold the real ones
+    unknown = FeatureStatistics(np.zeros(shape, np.float32), np.ones(shape, np.float32))  # the weights hold the real ones
     return load_weights(CtcModel(config, unknown, vocabulary_size), state["model"], str(path)).eval()

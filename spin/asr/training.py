@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from lhotse import CutSet
@@ -13,12 +11,13 @@ from lhotse import CutSet
 from spin import artifacts
 from spin.asr.augment import concatenate, spec_augment
 from spin.asr.averaging import WeightStore, validations_without_gain
-from spin.asr.features import Batch, FeatureReader, FeatureStatistics, collate, endless, open_cuts, sample_batches, text_of
+from spin.asr.features import Batch, collate, endless, open_cuts, sample_batches, text_of
 from spin.asr.lang import load_lang
 from spin.asr.loss import ctc_loss
 from spin.asr.model import CtcModel, load_weights
+from spin.asr.readers import open_reader
+from spin.asr.training_job import TrainJob, as_tensors, learning_rate
 from spin.asr.validation import evaluate
-from spin.config import AsrConfig, Config
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
@@ -26,49 +25,6 @@ from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import board, get_logger
 from spin.runtime.signals import StopRequest
-
-FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """All that one training needs, for a process of its own.
-
-    Attributes:
-        exp, tensorboard: folders.
-        system, seed: which encoder's features, which seed.
-        statistics: of the training features of this system.
-        left_out: ids of utterances that no training uses.
-        train_count, valid_count: utterances that remain.
-    """
-
-    config: Config
-    exp: Path
-    tensorboard: Path
-    system: str
-    seed: int
-    statistics: FeatureStatistics
-    left_out: frozenset[str]
-    train_count: int
-    valid_count: int
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"{self.system}, seed {self.seed}"
-
-
-def learning_rate(step: int, config: AsrConfig) -> float:
-    """Linear warm-up, then a cosine down to FINAL_RATE of the peak at the last step; `step` counts from 1."""
-    if step <= config.warmup_steps:
-        return config.learning_rate * step / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
-    return config.learning_rate * (FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
-
-
-def as_tensors(numbers: dict[str, float]) -> dict[str, torch.Tensor]:
-    """Numbers with a point as a checkpoint may hold them."""
-    return {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
 
 
 def train_one(job: TrainJob) -> dict:
@@ -96,7 +52,7 @@ class Training:
         self.log = get_logger("asr.training")
         self.device = resolve_device(job.config.runtime.device)
         self.lang = load_lang(artifacts.lang_folder(job.exp))
-        self.reader = FeatureReader(self.config.feature_cache_in_mib << 20)
+        self.reader = open_reader(job.config, job.exp, job.system, self.config.feature_cache_in_mib << 20)
         self.store = CheckpointStore(artifacts.asr_seed_folder(job.exp, job.system, job.seed))
         seeding.seed_torch("asr model", job.seed)
         self.model = CtcModel(self.config, job.statistics, self.lang.vocabulary_size).to(self.device)
@@ -241,6 +197,8 @@ class Training:
         """Measures loss, WER and CER of the best path on the valid parts; adds a line to the history."""
         valid, texts = self.measure(self.model)
         record = {"step": self.step, "loss": train_loss, **{f"valid_{name}": value for name, value in valid.items()}}
+        if self.model.layer_sum is not None:
+            record["layer_weights"] = self.layer_weights()
         append_jsonl(self.history_path, record)
         for name, value in valid.items():
             self.board.add_scalar(f"valid/{name}", value, self.step)
@@ -249,6 +207,14 @@ class Training:
         rates = (train_loss, valid["loss"], valid["cer"], valid["wer"])
         self.log.info("%s, loss %.3f, valid loss %.3f, CER %.2f %%, WER %.2f %%", progress, *rates)
         return valid
+
+    def layer_weights(self) -> list[float]:
+        """What share each layer has in the learned sum; shown on the way."""
+        shares = [round(share, 6) for share in self.model.layer_sum.shares().tolist()]
+        for layer, share in enumerate(shares):
+            self.board.add_scalar(f"layer_weights/{layer}", share, self.step)
+        self.log.info("%s: shares of layers 0, 1, ...: %s", self.job.name, " ".join(f"{share:.2f}" for share in shares))
+        return shares
 
     def measure(self, model: CtcModel) -> tuple[dict, list[tuple[str, str]]]:
         """evaluate() on the valid parts."""

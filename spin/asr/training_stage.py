@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from spin import artifacts
 from spin.asr.fbank import FbankJob, extract_part
-from spin.asr.features import FeatureReader, FeatureStatistics, frames_of, measure, open_cuts, text_of
+from spin.asr.features import FeatureStatistics, frames_of, measure, open_cuts, text_of
 from spin.asr.lang import Lang
 from spin.asr.lang_stage import prepare_lang
 from spin.asr.loss import frames_needed
 from spin.asr.model import output_frames
+from spin.asr.readers import open_reader
 from spin.asr.tokens import UNKNOWN_ID
-from spin.asr.training import TrainJob, train_one
+from spin.asr.training import train_one
+from spin.asr.training_job import TrainJob
 from spin.errors import ConfigError, DataError
 from spin.runtime.devices import resolve_device
 from spin.runtime.rejects import Rejects
@@ -109,4 +111,5 @@ def why_unusable(text: str, frames: int, lang: Lang, subsampling: int) -> str | 
 def measure_system(context: Context, system: str, left_out: set[str], total: int) -> FeatureStatistics:
     """Statistics of a system's training features."""
     cuts = open_cuts(context.exp, system, context.config.corpus.asr_train)
-    return measure((cut for cut in cuts if cut.id not in left_out), FeatureReader(0), total - len(left_out))
+    reader = open_reader(context.config, context.exp, system, 0)
+    return measure((cut for cut in cuts if cut.id not in left_out), reader, total - len(left_out))

@@ -17,8 +17,9 @@ from spin import artifacts
 from spin.errors import DataError
 from spin.runtime import seeding
 from spin.runtime.files import read_jsonl
-from spin.runtime.manifests import read_index
+from spin.runtime.manifests import Index, read_index
 
+_TOGETHER = 10_000  # entries of an index at a time
 MAX_BUCKETS = 30
 BATCHES_PER_BUCKET = 8  # fewer would leave too many half-filled batches at the end of an epoch
 
@@ -45,12 +46,52 @@ class PairCuts:
     bins: tuple[float, ...] = field(default=())
     equal_lengths: bool = False
 
-    def epoch(self, seed: int, epoch: int) -> Iterator[MonoCut]:
-        """The cropped cuts of one epoch, in the manifests' order; start and duration say where the crop lies in the recording."""
-        for cut in read_cuts(self.paths):
-            samples = cropped_samples(cut.num_samples, self)
-            if samples:
-                yield crop(cut, samples, seed, epoch)
+    def epoch(self, seed: int, epoch: int) -> Iterator[Crop]:
+        """The crops of one epoch, in the manifests' order: what batches are planned with, nothing read yet where it can wait."""
+        for path in self.paths:
+            for identity, samples, source in _sources(path):
+                samples = cropped_samples(samples, self)
+                if samples:
+                    yield Crop(identity, samples / artifacts.SAMPLE_RATE, samples, seed, epoch, source)
+
+
+@dataclass(slots=True)
+class Crop:
+    """A crop before its cut is read: small, as a sampler holds many thousands of them.
+
+    Attributes:
+        id: of the utterance.
+        duration: of the crop in seconds.
+        samples: of the crop.
+        seed, epoch: decide where in the utterance it lies.
+        source: the cut, or its manifest and its place there, from which it is read when it is wanted.
+        dataloading_info: of lhotse's sampler.
+    """
+
+    id: str
+    duration: float
+    samples: int
+    seed: int
+    epoch: int
+    source: MonoCut | tuple[Path, int]
+    dataloading_info: dict | None = None
+
+    def cut(self) -> MonoCut:
+        """The cropped cut; its start and duration say where the crop lies in the recording.
+
+        Raises:
+            DataError: the manifest is no longer the one that the crop was planned with, or damaged.
+        """
+        if isinstance(self.source, MonoCut):
+            return crop(self.source, self.samples, self.seed, self.epoch)
+        path, number = self.source
+        index = read_index(path)
+        record = index.record(number) if index is not None and number < len(index) else {}
+        if record.get("id") != self.id:
+            raise DataError(
+                str(path), found="another manifest than before", cause="changed meanwhile", remedy="run stage 1 again with --force"
+            )
+        return crop(_without_words(record), self.samples, self.seed, self.epoch)
 
 
 def scan_pair_cuts(
@@ -82,12 +123,34 @@ def scan_pair_cuts(
 
 def _lengths(path: Path) -> tuple[Iterable, np.ndarray]:
     """(ids, (utterances,) int64 samples) of a manifest: from its index where there is one, else from its cuts."""
-    index = read_index(path)
-    if index is None or (index.rates != artifacts.SAMPLE_RATE).any():  # reading says which cut has the wrong rate
+    index = _planned_with(path)
+    if index is None:
         found = [(cut.id, cut.num_samples) for cut in read_cuts([path])]
         return [identity for identity, _ in found], np.array([samples for _, samples in found], dtype=np.int64)
-    samples = np.floor(np.round(index.durations * artifacts.SAMPLE_RATE, 8) + 0.5).astype(np.int64)  # as lhotse rounds
-    return (identity.decode() for identity in index.ids), samples
+    return (identity.decode() for identity in index.ids), _samples(index.durations)
+
+
+def _sources(path: Path) -> Iterator[tuple[str, int, MonoCut | tuple[Path, int]]]:
+    """(id, samples, source of a Crop) of every utterance of a manifest."""
+    index = _planned_with(path)
+    if index is None:
+        yield from ((cut.id, cut.num_samples, cut) for cut in read_cuts([path]))
+        return
+    for first in range(0, len(index), _TOGETHER):  # what Python makes of whole arrays is large
+        some = slice(first, first + _TOGETHER)
+        rows = zip(index.ids[some].tolist(), _samples(index.durations[some]).tolist())
+        yield from ((identity.decode(), samples, (path, number)) for number, (identity, samples) in enumerate(rows, first))
+
+
+def _planned_with(path: Path) -> Index | None:
+    """The index of a manifest; None where its cuts must be read, which says what is wrong with them."""
+    index = read_index(path)
+    return None if index is None or (index.rates != artifacts.SAMPLE_RATE).any() else index
+
+
+def _samples(durations: np.ndarray) -> np.ndarray:
+    """(n,) seconds -> (n,) int64 samples, as lhotse rounds."""
+    return np.floor(np.round(durations * artifacts.SAMPLE_RATE, 8) + 0.5).astype(np.int64)
 
 
 def read_cuts(paths: Iterable[Path]) -> Iterator[MonoCut]:

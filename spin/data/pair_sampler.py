@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lhotse import CutSet, MonoCut
+from lhotse import CutSet
 from lhotse.dataset import DynamicBucketingSampler
 
-from spin.data.pair_cuts import PairCuts
+from spin.data.pair_cuts import Crop, PairCuts
 from spin.errors import DataError
 from spin.runtime import seeding
 from spin.runtime.logs import get_logger
@@ -24,17 +24,17 @@ FULL_SHARE = 0.5  # a batch with less of the wanted audio than this is joined wi
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One rank's share of one update, before any audio is read.
+    """One rank's share of one update, before anything of it is read.
 
     Attributes:
         epoch: from 0.
         index: number of the batch in its epoch.
-        parts: cropped cuts, one tuple for each forward pass of the update (spin.accumulation); a part may be empty.
+        parts: crops, one tuple for each forward pass of the update (spin.accumulation); a part may be empty.
     """
 
     epoch: int
     index: int
-    parts: tuple[tuple[MonoCut, ...], ...]
+    parts: tuple[tuple[Crop, ...], ...]
 
 
 class PairSampler:
@@ -73,7 +73,7 @@ class PairSampler:
                     yield BatchPlan(epoch, index, self._share(batch))
             epoch, skip = epoch + 1, 0
 
-    def batches(self, epoch: int) -> Iterator[list[MonoCut]]:
+    def batches(self, epoch: int) -> Iterator[list[Crop]]:
         """The whole batches of one epoch."""
         cuts = _EpochCuts(self.cuts, self.seed, epoch)
         bins = list(self.cuts.bins) or [self.cuts.max_samples]  # one border above everything: a single bucket
@@ -93,7 +93,7 @@ class PairSampler:
             drawn = iter(sampler)
         yield from filled(drawn, self.batch_seconds, epoch)
 
-    def _share(self, batch: list[MonoCut]) -> tuple[tuple[MonoCut, ...], ...]:
+    def _share(self, batch: list[Crop]) -> tuple[tuple[Crop, ...], ...]:
         # Sorted and dealt out in turn: every share gets about the same audio and number of frames.
         ordered = sorted(batch, key=lambda cut: (-cut.duration, cut.id))
         shares = self.parts * self.world_size
@@ -102,16 +102,16 @@ class PairSampler:
 
 
 class _EpochCuts:
-    """Lets the sampler iterate over one epoch's cropped cuts."""
+    """Lets the sampler iterate over one epoch's crops; lhotse asks of them no more than id and duration."""
 
     def __init__(self, cuts: PairCuts, seed: int, epoch: int):
         self.cuts, self.seed, self.epoch = cuts, seed, epoch
 
-    def __iter__(self) -> Iterator[MonoCut]:
+    def __iter__(self) -> Iterator[Crop]:
         return self.cuts.epoch(self.seed, self.epoch)
 
 
-def filled(batches: Iterable[CutSet], batch_seconds: float, epoch: int) -> Iterator[list[MonoCut]]:
+def filled(batches: Iterable[CutSet], batch_seconds: float, epoch: int) -> Iterator[list[Crop]]:
     """Joins small batches (what is left in the buckets at the end of an epoch) until they are at least half full.
 
     What then remains is left out of this epoch, with a line in the log of the first; if it is all there is, it is a batch.
@@ -119,7 +119,7 @@ def filled(batches: Iterable[CutSet], batch_seconds: float, epoch: int) -> Itera
     Raises:
         DataError: there is nothing at all.
     """
-    held: list[MonoCut] = []
+    held: list[Crop] = []
     count = 0
     for batch in batches:
         batch = list(batch)
@@ -141,5 +141,5 @@ def filled(batches: Iterable[CutSet], batch_seconds: float, epoch: int) -> Itera
         )
 
 
-def _seconds(cuts: list[MonoCut]) -> float:
+def _seconds(cuts: list[Crop]) -> float:
     return sum(cut.duration for cut in cuts)

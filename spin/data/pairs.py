@@ -81,8 +81,8 @@ class PairDataset(torch.utils.data.Dataset):
         """A SpinError is returned, not raised: torch rebuilds exceptions of workers from their text alone."""
         batch = PairBatch(plan.epoch, plan.index)
         try:
-            for cuts in plan.parts:
-                pairs = [pair for pair in (self._pair(cut, batch) for cut in cuts) if pair is not None]
+            for crops in plan.parts:
+                pairs = [pair for pair in (self._pair(crop.cut(), batch) for crop in crops) if pair is not None]
                 batch.parts.append(collate(pairs) if pairs else None)
         except SpinError as error:
             return error

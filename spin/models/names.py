@@ -131,8 +131,22 @@ def fit(subject: str, state: dict[str, Tensor], shape: EncoderShape, rules: tupl
     if missing or unexpected:
         raise mismatch(subject, missing, unexpected)
     weights = {name: _fit_one(subject, found[name], state[found[name]], like) for name, like in encoder.state_dict().items()}
-    encoder.load_state_dict(weights, assign=True)
+    put(encoder, weights)
     return encoder.requires_grad_(True).eval()
+
+
+def put(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    """Gives a module these tensors themselves, not copies of them.
+
+    (load_state_dict can do so since torch 2.1; where k2 is an old one, torch is 1.13.)
+
+    Args:
+        module: with no buffers in its state.
+        weights: parameter name -> tensor of its shape, all of them.
+    """
+    for name, tensor in weights.items():
+        home, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(home), leaf, torch.nn.Parameter(tensor))
 
 
 def mismatch(subject: str, missing: str | None, unexpected: str | None) -> CheckpointError:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from spin.models.shape import EncoderShape
 
+FUSED = hasattr(F, "scaled_dot_product_attention")  # since torch 2.0
+
 
 class PositionalConv(nn.Module):
     """Grouped convolution over time with weight normalisation over (out, in) for each tap; GELU.
@@ -72,9 +74,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float)
         mask: broadcast to (B, H, T, T): bool, True may be attended to, or numbers to be added; None: no mask.
         dropout: of attention weights.
     """
-    if not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad):
+    if FUSED and not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-    # The CPU's fused kernel takes three times as long as plain products, forward and backward, for bf16 with gradients.
+    # torch 1.13, which k2 may need, has no fused kernel. That of the CPU takes three times as long as plain products, forward and
+    # backward, for bf16 with gradients.
     with torch.autocast("cpu", enabled=False):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:

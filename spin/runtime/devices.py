@@ -52,7 +52,7 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def prepare_cpu(threads: int) -> None:
     """Fixes the number of threads (sums over threads round differently) and asks for deterministic kernels."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which first imports torch's compiler, 2 s
     deterministic = getattr(torch.utils, "deterministic", None)  # not in torch 1.13.1, which does not fill
     if deterministic is not None:
         deterministic.fill_uninitialized_memory = False  # writing NaN into every new tensor first takes an eighth of a Spin step

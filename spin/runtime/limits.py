@@ -46,7 +46,20 @@ def check(config: Config) -> Config:
     for key in PATHS:
         if not (_get(config, key) or "").isprintable() or _get(config, key) == "":
             raise ConfigError(key, found=repr(_get(config, key)), expected="a path of printable characters")
+    _check_features(config)
     return config
+
+
+def _check_features(config: Config) -> None:
+    """What the recogniser reads must be stored, or be such that it can be computed again."""
+    asr = config.asr
+    if asr.weighted_sum and asr.features == "stored" and not config.units.store_layers:
+        remedy = "--set units.store_layers=true (stage 3 is done again), or --set asr.features=on_the_fly"
+        raise ConfigError("asr.weighted_sum", found="true, but only one layer is stored", expected="every layer", remedy=remedy)
+    if asr.features == "on_the_fly" and config.encoder.official_padding:
+        remedy = "--set asr.features=stored, or --set encoder.official_padding=false"
+        expected = "features that do not depend on the batch"
+        raise ConfigError("asr.features", found="on_the_fly with encoder.official_padding", expected=expected, remedy=remedy)
 
 
 def check_folder_name(key: str, name: str) -> None:
@@ -72,6 +85,7 @@ CHOICES = {
     "spin.precision": ("auto", "float32", "bf16"),
     "spin.speed_up": ("none", "compile"),
     "asr.systems": ("baseline", "spin", "fbank"),
+    "asr.features": ("stored", "on_the_fly"),
     "asr.tokens": ("auto", "characters", "bpe", "phone"),
     "asr.model": ("blstm", "conv"),
     "pretrain.precision": ("float32", "bf16"),

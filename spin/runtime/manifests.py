@@ -164,12 +164,12 @@ def _made_of(path: Path) -> np.ndarray:
 def _member(path: Path, block: int, extent: tuple[int, int]) -> list[str]:
     # Kept: neighbours are asked for one after the other.
     begin, end = extent
-    with open(path, "rb") as stream:
-        stream.seek(begin)
-        content = stream.read() if end < 0 else stream.read(end - begin)
     try:
+        with open(path, "rb") as stream:
+            stream.seek(begin)
+            content = stream.read() if end < 0 else stream.read(end - begin)
         text = zlib.decompress(content, _GZIP).decode("utf-8")
-    except (zlib.error, UnicodeDecodeError) as error:
+    except (OSError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}, cuts {block * BLOCK} and after",
             found=str(error),

@@ -49,6 +49,7 @@ class Job:
     official_padding: bool
     batch_seconds: float
     device: str
+    every_layer: bool = False  # for ASR, beside the one
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,14 @@ def extract_shard(job: Job) -> Done:
         }
         if not good:
             continue
-        for (cut, wave), found in zip(good, twins([wave for _, wave in good]), strict=True):
+        for (cut, wave), found in zip(good, twins([wave for _, wave in good], job.every_layer), strict=True):
             arrays = {
                 system: {artifacts.HIDDEN_FIELD: stores[system].hidden(cut, hidden.numpy())}
                 for system, hidden in found.hidden.items()
             }
+            for system, layers in found.layers.items():
+                name = artifacts.LAYERS_FIELD
+                arrays[system][name] = stores[system].hidden(cut, layers.numpy(), name)
             arrays["spin"][artifacts.UNITS_FIELD] = stores["spin"].units(cut, found.spin_units.numpy())
             records[cut.id] = {ID: cut.id, ARRAYS: arrays}
             seconds += len(wave) / artifacts.SAMPLE_RATE

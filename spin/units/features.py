@@ -17,10 +17,17 @@ BASELINE, SPIN = artifacts.SYSTEMS
 
 @dataclass(frozen=True)
 class UtteranceFeatures:
-    """What stage 3 keeps of an utterance: hidden (T, D) float32 of each system, and Spin's units (T,) int64, on the CPU."""
+    """What stage 3 keeps of an utterance, on the CPU.
+
+    Attributes:
+        hidden: (T, D) float32 of each system.
+        spin_units: (T,) int64.
+        layers: (T, L + 1, D) float32 of each system, the input of the first layer in front; none where they are not wanted.
+    """
 
     hidden: dict[str, Tensor]
     spin_units: Tensor
+    layers: dict[str, Tensor]
 
 
 class TwinEncoders:
@@ -51,29 +58,35 @@ class TwinEncoders:
     device = torch.device("cpu")
 
     @torch.no_grad()
-    def __call__(self, waveforms: list[Tensor]) -> list[UtteranceFeatures]:
-        """(S_i,) float32 waveforms at 16 kHz, each of at least one frame -> features of each."""
+    def __call__(self, waveforms: list[Tensor], every_layer: bool = False) -> list[UtteranceFeatures]:
+        """(S_i,) float32 waveforms at 16 kHz, each of at least one frame -> features of each, all layers too where wanted."""
         if self.device.type == "cpu" and not self.official_padding:
-            return [found for waveform in waveforms for found in self._batch([waveform])]
-        return self._batch(waveforms)
+            return [found for waveform in waveforms for found in self._batch([waveform], every_layer)]
+        return self._batch(waveforms, every_layer)
 
-    def _batch(self, waveforms: list[Tensor]) -> list[UtteranceFeatures]:
+    def _batch(self, waveforms: list[Tensor], every_layer: bool = False) -> list[UtteranceFeatures]:
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.device)
-        last = max(self.layer, self.model.layer)
+        lasts = self.baseline.shape.layers, self.model.encoder.shape.layers
+        last, last_after = lasts if every_layer else (self.layer, max(self.layer, self.model.layer))
         if self.shared is None:
-            before, frames = self.baseline(padded, lengths, self.layer, self.official_padding)
-            after, _ = self.model.encoder(padded, lengths, last, self.official_padding)
+            before, frames = self.baseline(padded, lengths, last, self.official_padding)
+            after, _ = self.model.encoder(padded, lengths, last_after, self.official_padding)
         else:
             features, frames = self.baseline.local_features(padded, lengths, self.official_padding)
-            split = min(self.shared, self.layer)
-            before = self.baseline.contextualise(features, frames, self.layer)
-            after = before[: split + 1] + upper_layers(self.model.encoder, before[split], frames, split, last)
-        units = self.model.project(after[self.model.layer])[1].argmax(-1)
+            split = min(self.shared, last)
+            before = self.baseline.contextualise(features, frames, last)
+            after = before[: split + 1] + upper_layers(self.model.encoder, before[split], frames, split, last_after)
+        units = self.model.project(after[self.model.layer])[1].argmax(-1).cpu()
         kept = {BASELINE: before[self.layer].cpu(), SPIN: after[self.layer].cpu()}
-        units = units.cpu()
+        states = {BASELINE: before, SPIN: after} if every_layer else {}
+        layers = {name: torch.stack(hidden, dim=2).cpu() for name, hidden in states.items()}
         return [
-            UtteranceFeatures({name: hidden[row, :count] for name, hidden in kept.items()}, units[row, :count])
+            UtteranceFeatures(
+                {name: hidden[row, :count] for name, hidden in kept.items()},
+                units[row, :count],
+                {name: hidden[row, :count] for name, hidden in layers.items()},
+            )
             for row, count in enumerate(frames.tolist())
         ]
 

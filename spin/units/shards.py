@@ -83,11 +83,11 @@ class ArrayStore:
     """Writes and describes the arrays of one system and part."""
 
     def __init__(self, exp: Path, system: str, part: str):
-        folder = artifacts.units_arrays(exp, system, part).resolve()
-        self.writers = {name: NumpyFilesWriter(folder / name) for name in (artifacts.HIDDEN_FIELD, artifacts.UNITS_FIELD)}
+        self.folder = artifacts.units_arrays(exp, system, part).resolve()
+        self.writers: dict[str, NumpyFilesWriter] = {}  # one for each field that there is
 
-    def hidden(self, cut: MonoCut, values: np.ndarray) -> dict:
-        """(T, D) -> float16 on disk; the manifest as plain values.
+    def hidden(self, cut: MonoCut, values: np.ndarray, name: str = artifacts.HIDDEN_FIELD) -> dict:
+        """(T, D), or for LAYERS_FIELD (T, L + 1, D) -> float16 on disk; the manifest as plain values.
 
         Raises:
             DataError: values that float16 cannot hold.
@@ -97,7 +97,7 @@ class ArrayStore:
         if not np.isfinite(small).all():
             found = f"a value of {np.abs(values).max():g} in {cut.id}"
             raise DataError("features", found=found, expected="finite values below 65,504", cause="a diverged model or odd layer")
-        return self._store(artifacts.HIDDEN_FIELD, cut, small)
+        return self._store(name, cut, small)
 
     def units(self, cut: MonoCut, values: np.ndarray) -> dict:
         """(T,) -> int32 on disk; the manifest as plain values."""
@@ -105,6 +105,8 @@ class ArrayStore:
 
     def _store(self, name: str, cut: MonoCut, values: np.ndarray) -> dict:
         shift = artifacts.FRAME_SHIFT_IN_S
+        if name not in self.writers:
+            self.writers[name] = NumpyFilesWriter(self.folder / name)
         return self.writers[name].store_array(cut.id, values, frame_shift=shift, temporal_dim=0, start=cut.start).to_dict()
 
 

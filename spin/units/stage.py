@@ -56,6 +56,8 @@ def all_parts(context: Context) -> list[str]:
 
 def _jobs(context: Context, part: str, kind: str) -> list[Job]:
     config, cuts = context.config, artifacts.cuts(context.corpus, part)
+    corpus = config.corpus
+    read_by_asr = part in (*corpus.asr_train, *corpus.valid, *corpus.test)
     return [
         Job(
             shard=shard,
@@ -66,6 +68,7 @@ def _jobs(context: Context, part: str, kind: str) -> list[Job]:
             official_padding=config.encoder.official_padding,
             batch_seconds=config.units.batch_seconds,
             device=config.runtime.device,
+            every_layer=config.units.store_layers and read_by_asr,
         )
         for shard in plan(cuts, part, kind)
     ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spin.asr.augment import spec_augment
 from spin.asr.features import FeatureStatistics
-from spin.asr.model import CtcModel, load_weights, output_frames
+from spin.asr.model import CtcModel, LayerSum, load_weights, output_frames
 from spin.config import AsrConfig
 from spin.errors import CheckpointError, ConfigError
 
@@ -56,6 +56,52 @@ def test_unknown_kind_and_foreign_weights_are_errors():
         make("transformer")
     with pytest.raises(CheckpointError, match="elsewhere"):
         load_weights(make("conv"), make("blstm").state_dict(), "elsewhere")
+
+
+def test_layer_sum_by_hand():
+    layers = LayerSum(3)
+    features = torch.tensor([[[[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]]]])
+    assert layers.shares().tolist() == pytest.approx([1 / 3] * 3)
+    torch.testing.assert_close(layers(features), torch.tensor([[[3.0, 30.0]]]))
+    with torch.no_grad():
+        layers.weights.copy_(torch.log(torch.tensor([0.5, 0.25, 0.25])))
+    torch.testing.assert_close(layers(features), torch.tensor([[[2.5, 25.0]]]))
+    torch.testing.assert_close(LayerSum(1)(features[:, :, :1]), features[:, :, 0])
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**16))
+def test_layer_sum_against_a_loop_and_between_the_layers(count, frames, seed):
+    torch.manual_seed(seed)
+    layers, features = LayerSum(count), torch.randn(2, frames, count, 3)
+    torch.nn.init.normal_(layers.weights)
+    found, shares = layers(features), layers.shares()
+    looped = torch.stack([sum(shares[n] * features[row, :, n] for n in range(count)) for row in range(2)])
+    torch.testing.assert_close(found, looped)
+    assert (found <= features.amax(2) + 1e-5).all() and (found >= features.amin(2) - 1e-5).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_several_layers_normalises_each_and_learns_the_shares(kind):
+    torch.manual_seed(0)
+    mean, deviation = np.zeros((2, 6), np.float32), np.ones((2, 6), np.float32)
+    mean[1], deviation[1] = 5.0, 2.0
+    model = CtcModel(AsrConfig(model=kind, hidden=8, layers=1), FeatureStatistics(mean, deviation), 5).eval()
+    one, lengths = torch.randn(2, 9, 6), torch.tensor([9, 4])
+    both = torch.stack([one, 5.0 + 2.0 * one], dim=2)  # the same numbers once normalised: any shares give the same sum
+    before, _ = model(both, lengths)
+    with torch.no_grad():
+        model.layer_sum.weights.copy_(torch.tensor([3.0, -1.0]))
+    torch.testing.assert_close(model(both, lengths)[0], before, rtol=1e-4, atol=1e-5)
+    model(torch.randn(2, 9, 2, 6), lengths)[0].square().sum().backward()
+    assert model.layer_sum.weights.grad.abs().sum() > 0
+
+
+def test_spec_augment_masks_all_layers_alike():
+    fill = np.stack([np.full(40, 7.0, np.float32), np.full(40, 9.0, np.float32)])
+    masked = spec_augment(np.ones((300, 2, 40), dtype=np.float32), fill, 0, 0, "a")
+    alone = spec_augment(np.ones((300, 40), dtype=np.float32), fill[0], 0, 0, "a")
+    assert np.array_equal(masked[:, 0], alone)
+    assert np.array_equal(masked[:, 1] == 9.0, alone == 7.0)
 
 
 @given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 5))

@@ -16,7 +16,7 @@ from spin import artifacts
 from spin.asr import decoding_job, training
 from spin.asr.decoding_stage import decode
 from spin.asr.features import FeatureStatistics
-from spin.asr.training import learning_rate
+from spin.asr.training_job import learning_rate
 from spin.asr.training_stage import train_asr
 from spin.errors import ConfigError, DataError, TrainingError
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint

@@ -39,7 +39,7 @@ def test_short_utterances_are_left_out_and_named_and_long_ones_cropped(manifest)
     assert cuts.short == ("train-0000",) and cuts.count == 60
     full = {cut.id: cut for cut in read_cuts([manifest])}
     moved = 0
-    for cut in cuts.epoch(seed=0, epoch=1):
+    for cut in (crop.cut() for crop in cuts.epoch(seed=0, epoch=1)):
         whole = full[cut.id]
         assert cut.num_samples == min(whole.num_samples, 3 * RATE)
         assert 0 <= cut.start and cut.end <= whole.duration + 1e-9
@@ -50,7 +50,7 @@ def test_short_utterances_are_left_out_and_named_and_long_ones_cropped(manifest)
 
 def test_crops_depend_on_seed_and_epoch_only(manifest):
     cuts = _scan(manifest)
-    starts = [[cut.start for cut in cuts.epoch(seed, epoch)] for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    starts = [[crop.cut().start for crop in cuts.epoch(seed, epoch)] for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert starts[0] == starts[1] and starts[0] != starts[2] and starts[0] != starts[3]
 
 
@@ -100,9 +100,9 @@ def test_equal_lengths_need_no_padding(manifest):
     cuts = _scan(manifest, batch_seconds=1.5, equal_lengths=True)
     assert len(cuts.bins) > 3
     for cut in cuts.epoch(0, 0):
-        assert cut.num_samples in {RATE, *(round(border * RATE) for border in cuts.bins)}
+        assert cut.samples in {RATE, *(round(border * RATE) for border in cuts.bins)}
     plans = _epoch(PairSampler(cuts, 4.0, seed=0), 0)
-    padded = [plan for plan in plans if len({cut.num_samples for cut in plan.parts[0]}) > 1]
+    padded = [plan for plan in plans if len({cut.samples for cut in plan.parts[0]}) > 1]
     assert len(padded) <= len(plans) / 3  # only what is left over at the end of an epoch is mixed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from lhotse import CutSet
 
 from spin import artifacts
+from spin.asr.readers import open_reader
+from spin.config import AsrConfig
 from spin.errors import ConfigError, DataError
 from spin.models.importers import load_encoder
 from spin.models.spin_model import load_model
@@ -74,6 +77,40 @@ def test_contract(tmp_path, small_corpus, small_models, make_context):
         assert content["counts_baseline"].shape == (5, 12) and content["counts_spin"].sum() == 2 * frames
     assert list(read_jsonl(artifacts.rejects(exp, 3))) == []
     assert list(context.tensorboard.glob("events*"))
+
+
+def test_every_layer_of_the_parts_of_asr(tmp_path, small_corpus, small_models, make_context):
+    one = make_context(tmp_path / "one", small_corpus, corpus={"asr_train": ("test",)})
+    extract_units(one)
+    context = make_context(tmp_path / "all", small_corpus, corpus={"asr_train": ("test",)}, units={"store_layers": True})
+    extract_units(context)
+    model = load_model(small_models[1])
+    for system in artifacts.SYSTEMS:
+        for cut in CutSet.from_jsonl_lazy(artifacts.units_cuts(context.exp, system, "test")):
+            layers, hidden = cut.load_custom(artifacts.LAYERS_FIELD), cut.load_hidden()
+            assert layers.shape == (len(hidden), 4, 16) and layers.dtype == np.float16
+            assert np.array_equal(layers[:, 3], hidden)
+            if system == "spin":
+                with torch.no_grad():
+                    states, _ = model.encoder(torch.from_numpy(cut.load_audio()), torch.tensor([cut.num_samples]))
+                for layer, state in enumerate(states):
+                    assert np.array_equal(layers[:, layer], state[0].numpy().astype(np.float16))
+        others = CutSet.from_jsonl_lazy(artifacts.units_cuts(context.exp, system, "spin_train"))
+        assert not any(cut.has_custom(artifacts.LAYERS_FIELD) for cut in others)
+    assert read_json(artifacts.unit_quality(context.exp)) == read_json(artifacts.unit_quality(one.exp))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_features_on_the_fly_are_those_stored(tmp_path, small_corpus, make_context, weighted):
+    context = make_context(tmp_path / "exp", small_corpus, units={"store_layers": True})
+    extract_units(context)
+    asr = AsrConfig(features="on_the_fly", weighted_sum=weighted)
+    on_the_fly = dataclasses.replace(context.config, asr=asr)
+    stored = dataclasses.replace(context.config, asr=dataclasses.replace(asr, features="stored"))
+    for system in artifacts.SYSTEMS:
+        computed, read = (open_reader(config, context.exp, system, 0) for config in (on_the_fly, stored))
+        for cut in CutSet.from_jsonl_lazy(artifacts.units_cuts(context.exp, system, "test")):
+            assert np.array_equal(computed.read(cut), read.read(cut))
 
 
 def test_jobs_shards_and_kills_change_nothing(tmp_path, small_corpus, make_context, monkeypatch):
