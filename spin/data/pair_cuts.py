@@ -89,7 +89,10 @@ class Crop:
         record = index.record(number) if index is not None and number < len(index) else {}
         if record.get("id") != self.id:
             raise DataError(
-                str(path), found="another manifest than before", cause="changed meanwhile", remedy="run stage 1 again with --force"
+                str(path),
+                found="another manifest than before",
+                cause="changed meanwhile",
+                remedy="run stage 1 again with --force",
             )
         return crop(_without_words(record), self.samples, self.seed, self.epoch)
 
