@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import k2
 
 from spin.asr.lang import BACK_OFF, UNKNOWN_WORD
 from spin.errors import DataError
-from spin.runtime.files import atomic_path
+from spin.runtime.ngrams import write_arpa
 
 
 def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path: str | Path) -> int:
@@ -29,27 +27,12 @@ def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path:
     Raises:
         DataError: no sentence.
     """
-    from kaldingram.train import NgramCounts
-
     known = set(known)
-    counts = NgramCounts(order)
-    number = 0
-    # kaldingram draws a progress bar for each step on standard error.
-    with contextlib.redirect_stderr(io.StringIO()):
-        for sentence in sentences:
-            words = [word if word in known else UNKNOWN_WORD for word in sentence.split()]
-            if words:
-                counts.add_raw_counts_from_line(" ".join(words))
-                number += 1
-        if number == 0:
-            raise DataError(
-                "LM text", found="no sentence", expected="a sentence a line", remedy="run stage 0, or set corpus.lm_text"
-            )
-        counts.cal_discounting_constants()
-        counts.cal_f()
-        counts.cal_bow()
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-            counts.print_as_arpa(fout=stream)
+    words = (" ".join(word if word in known else UNKNOWN_WORD for word in sentence.split()) for sentence in sentences)
+    number = write_arpa(words, order, path)
+    if number == 0:
+        remedy = "run stage 0, or set corpus.lm_text"
+        raise DataError("LM text", found="no sentence", expected="a sentence a line", remedy=remedy)
     return number
 
 

@@ -6,15 +6,13 @@ whose units come at different rates cannot be compared; bits a second can.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spin.errors import DataError
-from spin.runtime.files import atomic_path
+from spin.runtime.ngrams import write_arpa
 
 BEGIN, END = "<s>", "</s>"
 NEVER = -99.0  # log10 probability by which ARPA files mean none
@@ -63,26 +61,17 @@ def train_unit_lm(sequences: Iterable[list[int]], codebook_size: int, order: int
     Raises:
         DataError: no unit, or one outside the codebook.
     """
-    from kaldingram.train import NgramCounts
 
-    counts, number = NgramCounts(order), 0
-    with contextlib.redirect_stderr(io.StringIO()):  # kaldingram draws progress bars there
+    def lines() -> Iterator[str]:
         for units in sequences:
             if units and not 0 <= min(units) <= max(units) < codebook_size:
                 found, expected = f"units from {min(units)} to {max(units)}", f"0 to {codebook_size - 1}"
                 raise DataError("units", found=found, expected=expected, cause="units of another codebook")
-            if units:
-                counts.add_raw_counts_from_line(" ".join(map(str, units)))
-                number += 1
-        if not number:
-            raise DataError("units to train on", found="none", expected="utterances with units", remedy="name another part")
-        for unit in range(codebook_size):
-            counts.add_raw_counts_from_line(str(unit))
-        counts.cal_discounting_constants()
-        counts.cal_f()
-        counts.cal_bow()
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-            counts.print_as_arpa(fout=stream)
+            yield " ".join(map(str, units))
+
+    number = write_arpa(lines(), order, path, single=map(str, range(codebook_size)))
+    if number == 0:
+        raise DataError("units to train on", found="none", expected="utterances with units", remedy="name another part")
     return number
 
 

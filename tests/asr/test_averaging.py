@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spin import artifacts
-from spin.asr import training
 from spin.asr.augment import concatenate
 from spin.asr.averaging import WeightStore, validations_without_gain
 from spin.asr.features import Batch
 from spin.asr.training_stage import train_asr
 from spin.runtime.checkpoints import read_checkpoint
 from spin.runtime.files import read_jsonl
+from tests.asr.toys import train_until_killed
 
 
 def layer(value: float) -> nn.Module:
@@ -73,12 +73,8 @@ def test_nothing_is_lost_end_to_end(lengths, gap):
     assert (joined.features.abs().sum(2) > 0).sum() == sum(lengths)
 
 
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
 @pytest.mark.parametrize("kill_at", [17, 33])
-def test_a_training_with_everything_goes_on_to_the_same_bits(work_folder, monkeypatch, tools, tmp_path_factory, kill_at):
+def test_a_training_with_everything_goes_on_to_the_same_bits(work_folder, tools, tmp_path_factory, kill_at):
     config = tools.config(average=3, patience=2, concatenate=True, valid_every_steps=10)
     whole = tmp_path_factory.mktemp("whole")
     (whole / "exp").mkdir()
@@ -86,17 +82,7 @@ def test_a_training_with_everything_goes_on_to_the_same_bits(work_folder, monkey
     (whole / "data").symlink_to((work_folder / "data").resolve())
     contexts = [tools.context(folder, config) for folder in (whole, work_folder)]
     train_asr(contexts[0])
-    original = training.Training.update
-
-    def killing(self, batch):
-        if self.job.system == "spin" and self.step == kill_at - 1:
-            raise Killed
-        return original(self, batch)
-
-    monkeypatch.setattr(training.Training, "update", killing)
-    with pytest.raises(Killed):
-        train_asr(contexts[1])
-    monkeypatch.setattr(training.Training, "update", original)
+    train_until_killed(contexts[1], "spin", kill_at)
     train_asr(contexts[1])
     first, second = (read_checkpoint(artifacts.asr_model(context.exp, "spin", 0)) for context in contexts)
     assert first[0] == second[0]

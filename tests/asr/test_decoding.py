@@ -13,27 +13,9 @@ from spin.asr.lang import WORDS_FILE, make_lang, save_lang
 from spin.asr.lm import grammar, train_arpa
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
+from tests.asr.toys import ONE_SENTENCE, TEXTS
 
-TEXTS = ["A CAB", "ABBA BE A", "CC EEL", "EEL EEL", "A A BAB", "BE CC"]
 CONFIG = DecodingConfig(search_beam=20.0, output_beam=8.0)
-# A back-off weight of 10^-99 shuts the door to everything but the bigrams.
-ONE_SENTENCE = """\\data\\
-ngram 1=4
-ngram 2=3
-
-\\1-grams:
--99\t<s>\t-99
--99\t</s>
--99\tCAB\t-99
--99\tA\t-99
-
-\\2-grams:
-0\t<s> CAB
-0\tCAB A
-0\tA </s>
-
-\\end\\
-"""
 
 
 @pytest.fixture(scope="module")

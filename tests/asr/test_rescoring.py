@@ -17,29 +17,12 @@ from spin.asr.rescoring import RescoringGrammar, acoustic_lattices, rescore_latt
 from spin.asr.timings import ctm_lines, lattice_blocks, token_spans, word_spans
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
+from tests.asr.toys import ONE_SENTENCE, TEXTS
 
-TEXTS = ["A CAB", "ABBA BE A", "CC EEL", "EEL EEL", "A A BAB", "BE CC"]
 SCALES = (0.0, 0.5, 1.0, 2.5)
 CONFIG = DecodingConfig(
     search_beam=20.0, output_beam=6.0, lm_order=1, rescore_order=2, nbest_paths=400, word_times=True, lattices=True
 )
-ONE_SENTENCE = """\\data\\
-ngram 1=4
-ngram 2=3
-
-\\1-grams:
--99\t<s>\t-99
--99\t</s>
--99\tCAB\t-99
--99\tA\t-99
-
-\\2-grams:
-0\t<s> CAB
-0\tCAB A
-0\tA </s>
-
-\\end\\
-"""
 
 
 @pytest.fixture(scope="module")

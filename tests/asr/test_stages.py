@@ -21,6 +21,7 @@ from spin.asr.training_stage import train_asr
 from spin.errors import ConfigError, DataError, TrainingError
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
+from tests.asr.toys import Killed, train_until_killed
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +101,8 @@ def test_finished_decodings_are_kept_and_lost_ones_made_again_the_same(trained, 
     assert artifacts.scores(context.exp).read_bytes() == scores
 
 
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
 @pytest.mark.parametrize(("kind", "kill_at"), [("conv", 7), ("conv", 20), ("conv", 33), ("blstm", 33)])
-def test_resume_to_the_bit(work_folder, trained, monkeypatch, kind, kill_at, tools):
+def test_resume_to_the_bit(work_folder, trained, kind, kill_at, tools):
     config = tools.config(model=kind)
     context = tools.context(work_folder, config)
     if kind == "conv":
@@ -115,17 +112,7 @@ def test_resume_to_the_bit(work_folder, trained, monkeypatch, kind, kill_at, too
         train_asr(context)
         whole, history = weights(context, "spin", 0), artifacts.asr_history(context.exp, "spin", 0).read_bytes()
         shutil.rmtree(artifacts.asr_folder(context.exp, "spin"))
-    original = training.Training.update
-
-    def killing(self, batch):
-        if self.job.system == "spin" and self.step == kill_at - 1:
-            raise Killed
-        return original(self, batch)
-
-    monkeypatch.setattr(training.Training, "update", killing)
-    with pytest.raises(Killed):
-        train_asr(context)
-    monkeypatch.setattr(training.Training, "update", original)
+    train_until_killed(context, "spin", kill_at)
     train_asr(context)
     assert same(weights(context, "spin", 0), whole)
     assert artifacts.asr_history(context.exp, "spin", 0).read_bytes() == history
