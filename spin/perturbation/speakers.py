@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import array
+import bisect
+import collections
 import dataclasses
 import functools
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +26,13 @@ from spin.runtime.workers import map_parts
 
 UNREADABLE = (OSError, ValueError, soundfile.SoundFileError, AudioLoadingError, DurationMismatchError)
 
-_TOGETHER = 10_000  # entries of an index made into utterances at a time, as what Python makes of arrays is large
+_TOGETHER = 10_000  # entries of an index at a time, as what Python makes of whole arrays is large
 FORK = "fork"  # no thread runs yet when stage 1 splits its work, and forked workers need not import and compile again
 
 
 @dataclasses.dataclass(slots=True)
 class Utterance:
-    """What a worker needs of a cut; small, because all of a corpus' are held at once."""
+    """What a worker needs of a cut."""
 
     id: str
     speaker: str
@@ -40,20 +45,6 @@ class Utterance:
     def of(cls, cut: MonoCut) -> Utterance:
         speaker = cut.supervisions[0].speaker if cut.supervisions else None
         return cls(cut.id, speaker or cut.id, cut.start, cut.duration, cut.recording.to_dict(), cut.channel)
-
-    @classmethod
-    def all_of(cls, index: Index) -> list[Utterance]:
-        """Those of a whole manifest."""
-        found = []
-        for first in range(0, len(index), _TOGETHER):
-            some = slice(first, first + _TOGETHER)
-            rows = zip(*(column[some].tolist() for column in (index.ids, index.speakers, index.starts, index.durations)))
-            for number, (identity, speaker, start, duration) in enumerate(rows, first):
-                name = identity.decode()
-                found.append(
-                    cls(name, index.names[speaker] if speaker >= 0 else name, start or 0.0, duration, index.path, number)
-                )
-        return found
 
     def load(self) -> tuple[np.ndarray, int]:
         """(samples,) and the rate.
@@ -72,6 +63,54 @@ class Utterance:
         return audio[0], recording.sampling_rate
 
 
+class Indexed(Sequence):
+    """The utterances of an index, each made when it is asked for: what Python makes of a million takes 250 MB."""
+
+    def __init__(self, index: Index):
+        self.index = index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, place: int | slice) -> Utterance | list[Utterance]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        number, index = range(len(self))[place], self.index
+        identity, speaker = index.ids[number].decode(), int(index.speakers[number])
+        start, duration = float(index.starts[number]), float(index.durations[number])
+        name = index.names[speaker] if speaker >= 0 else identity
+        return Utterance(identity, name, start or 0.0, duration, index.path, number)
+
+    def spoken(self) -> Iterator[tuple[str, float]]:
+        """(speaker, seconds) of each, in order; an utterance without speaker is one of its own."""
+        index = self.index
+        for first in range(0, len(index), _TOGETHER):
+            some = slice(first, first + _TOGETHER)
+            for identity, speaker, seconds in zip(
+                *(column[some].tolist() for column in (index.ids, index.speakers, index.durations))
+            ):
+                yield index.names[speaker] if speaker >= 0 else identity.decode(), seconds
+
+
+class Joined(Sequence):
+    """The utterances of several parts, one after the other."""
+
+    def __init__(self, parts: list[Sequence[Utterance]]):
+        self.parts, self.ends = parts, list(itertools.accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def __getitem__(self, number: int) -> Utterance:
+        part = bisect.bisect_right(self.ends, number)
+        return self.parts[part][number - self.ends[part] + len(self.parts[part])]
+
+    def spoken(self) -> Iterator[tuple[str, float]]:
+        """(speaker, seconds) of each, in order."""
+        for part in self.parts:
+            yield from part.spoken() if isinstance(part, Indexed) else ((item.speaker, item.duration) for item in part)
+
+
 @functools.lru_cache(maxsize=8)
 def _index(manifest: Path) -> Index:
     index = read_index(manifest)
@@ -85,33 +124,36 @@ def _changed(manifest: Path) -> DataError:
 
 
 def speaker_ranges(
-    utterances: list[Utterance], config: PerturbationConfig, kept: Path, nj: int
+    parts: list[Sequence[Utterance]], config: PerturbationConfig, kept: Path, nj: int
 ) -> tuple[dict[str, PitchRange], int]:
     """The pitch range of every speaker, sorted by name, and how many were estimated now.
 
     Args:
-        utterances: of all parts.
+        parts: their utterances.
         config: the wide first pass, and how much speech of a speaker it takes.
         kept: JSON lines of speakers that are done; a killed stage goes on from them.
         nj: processes.
     """
-    by_speaker: dict[str, list[Utterance]] = {}
-    for utterance in utterances:
-        by_speaker.setdefault(utterance.speaker, []).append(utterance)
+    utterances = Joined(parts)
+    places: dict[str, array.array] = {}  # a speaker's own, as small as can be
+    seconds: dict[str, float] = collections.defaultdict(float)
+    for place, (speaker, duration) in enumerate(utterances.spoken()):
+        places.setdefault(speaker, array.array("q")).append(place)
+        seconds[speaker] += duration
     ranges = {record["speaker"]: PitchRange(record["floor"], record["ceiling"], record["median"]) for record in read_jsonl(kept)}
-    todo = [name for name in sorted(by_speaker) if name not in ranges]
-    jobs = [(spread(by_speaker[name], config.range_seconds), config) for name in todo]
+    todo = [name for name in sorted(places) if name not in ranges]
+    wanted = config.range_seconds
+    jobs = (([utterances[place] for place in spread(places[name], seconds[name], wanted)], config) for name in todo)
     for name, found in zip(todo, map_parts(_estimate, jobs, nj, FORK), strict=True):
         append_jsonl(kept, {"speaker": name, **dataclasses.asdict(found)})
         ranges[name] = found
-    return {name: ranges[name] for name in sorted(by_speaker)}, len(todo)
+    return {name: ranges[name] for name in sorted(places)}, len(todo)
 
 
-def spread(utterances: list[Utterance], seconds: float) -> list[Utterance]:
-    """At most about `seconds` of speech, taken at even distances."""
-    total = sum(utterance.duration for utterance in utterances)
-    count = max(1, min(len(utterances), int(len(utterances) * seconds / max(total, 1e-9))))
-    return [utterances[index * len(utterances) // count] for index in range(count)]
+def spread(places: Sequence[int], total: float, wanted: float) -> list[int]:
+    """Of utterances that last `total` seconds together those that last about `wanted`, taken at even distances."""
+    count = max(1, min(len(places), int(len(places) * wanted / max(total, 1e-9))))
+    return [places[index * len(places) // count] for index in range(count)]
 
 
 def _estimate(job: tuple[list[Utterance], PerturbationConfig]) -> PitchRange:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lhotse import CutSet, MonoCut
@@ -20,7 +20,7 @@ from spin.perturbation.analysis import EMPTY, analyse
 from spin.perturbation.board import show_perturbation
 from spin.perturbation.packed import PackedWriter
 from spin.perturbation.pitch_range import PitchRange
-from spin.perturbation.speakers import FORK, UNREADABLE, Utterance, speaker_ranges
+from spin.perturbation.speakers import FORK, UNREADABLE, Indexed, Utterance, speaker_ranges
 from spin.perturbation.storage import store_analysis, with_fields
 from spin.perturbation.warm_up import warm_up
 from spin.runtime.files import atomic_path, read_jsonl, sweep, write_json, write_jsonl
@@ -36,6 +36,22 @@ NAMED = 5  # utterances named in a line of the log
 
 @dataclasses.dataclass(frozen=True)
 class _Chunk:
+    """Utterances [first, last) of a part, and where their analyses go."""
+
+    part: Sequence[Utterance]
+    first: int
+    last: int
+    arrays: Path
+    records: Path
+
+    def job(self, ranges: dict[str, PitchRange]) -> _Job:
+        """What a worker needs; made when its turn comes, as those of a large corpus take much memory together."""
+        utterances = [self.part[number] for number in range(self.first, self.last)]
+        return _Job(utterances, [ranges[item.speaker] for item in utterances], self.arrays, self.records)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
     utterances: list[Utterance]
     ranges: list[PitchRange]  # one an utterance
     arrays: Path
@@ -53,15 +69,15 @@ def analyse_pitch(context: Context) -> None:
     warm_up()  # the workers inherit the compiled code
     begun = time.monotonic()
     kept = artifacts.speaker_pitch_lines(context.corpus)
-    ranges, new = speaker_ranges([item for part in parts.values() for item in part], config.perturbation, kept, nj)
+    ranges, new = speaker_ranges(list(parts.values()), config.perturbation, kept, nj)
     write_json(artifacts.speaker_pitch(context.corpus), {name: dataclasses.asdict(found) for name, found in ranges.items()})
     log.info("pitch ranges of %d speakers (%d estimated now) in %.1f s", len(ranges), new, time.monotonic() - begun)
     for name, found in ranges.items():
         log.info("speaker %s: %.0f to %.0f Hz, median %.0f Hz", name, found.floor, found.ceiling, found.median)
     medians: dict[str, list[float]] = {}
     rejects = Rejects(artifacts.rejects(context.corpus, 1), 1)
-    chunks = {part: _plan(context.corpus, part, items, ranges) for part, items in parts.items()}
-    _run(context, [chunk for part in chunks.values() for chunk in part], nj)
+    chunks = {part: _plan(context.corpus, part, items) for part, items in parts.items()}
+    _run(context, [chunk for part in chunks.values() for chunk in part], ranges, nj)
     for part in parts:
         medians[part] = _collect(context, part, chunks[part], rejects)
     rejects.check_share(sum(map(len, parts.values())), config.corpus.max_bad_share)
@@ -83,39 +99,38 @@ def read_cuts(corpus: Path, part: str) -> Iterator[MonoCut]:
     return iter(CutSet.from_file(path))
 
 
-def read_utterances(corpus: Path, part: str) -> list[Utterance]:
+def read_utterances(corpus: Path, part: str) -> Sequence[Utterance]:
     """The utterances of a part: from the index where there is one, else from the cuts themselves."""
     index = read_index(artifacts.cuts(corpus, part))
-    return Utterance.all_of(index) if index is not None else list(map(Utterance.of, read_cuts(corpus, part)))
+    return Indexed(index) if index is not None else list(map(Utterance.of, read_cuts(corpus, part)))
 
 
-def _plan(corpus: Path, part: str, utterances: list[Utterance], ranges: dict[str, PitchRange]) -> list[_Chunk]:
+def _plan(corpus: Path, part: str, utterances: Sequence[Utterance]) -> list[_Chunk]:
     folder = artifacts.pitch_arrays(corpus, part).resolve()
     sweep(folder)
     chunks = []
     for number, first in enumerate(range(0, len(utterances), CHUNK)):
-        some = utterances[first : first + CHUNK]
-        name = f"{number:05d}"
-        chunks.append(_Chunk(some, [ranges[item.speaker] for item in some], folder / f"{name}.bin", folder / f"{name}.jsonl"))
+        last, name = min(first + CHUNK, len(utterances)), f"{number:05d}"
+        chunks.append(_Chunk(utterances, first, last, folder / f"{name}.bin", folder / f"{name}.jsonl"))
     return chunks
 
 
-def _run(context: Context, chunks: list[_Chunk], nj: int) -> None:
+def _run(context: Context, chunks: list[_Chunk], ranges: dict[str, PitchRange], nj: int) -> None:
     todo = [chunk for chunk in chunks if not chunk.records.exists()]
     log, begun, told = context.log, time.monotonic(), time.monotonic()
-    seconds = 0.0
-    for done, (chunk, spent) in enumerate(zip(todo, map_parts(_analyse_chunk, todo, nj, FORK), strict=True), start=1):
-        seconds += spent
+    analysed = spent = 0.0
+    jobs = (chunk.job(ranges) for chunk in todo)
+    for done, (chunk, (seconds, cpu)) in enumerate(zip(todo, map_parts(_analyse_chunk, jobs, nj, FORK), strict=True), start=1):
+        analysed, spent = analysed + seconds, spent + cpu
         if time.monotonic() - told > 10.0 or done == len(todo):
             told = time.monotonic()
             log.info("analysed %d of %d chunks (%s) in %.0f s", done, len(todo), chunk.records.parent.name, told - begun)
-    hours = sum(item.duration for chunk in todo for item in chunk.utterances) / 3600
-    if hours > 0:
-        log.info("%.2f h of speech at %.2f ms of CPU a second, reading included", hours, seconds / hours / 3.6)
+    if analysed > 0:
+        log.info("%.2f h of speech at %.2f ms of CPU a second, reading included", analysed / 3600, 1000 * spent / analysed)
 
 
-def _analyse_chunk(chunk: _Chunk) -> float:
-    """Analyses, writes the arrays, then the records; returns the CPU time spent in seconds."""
+def _analyse_chunk(chunk: _Job) -> tuple[float, float]:
+    """Analyses, writes the arrays, then the records; returns the seconds of speech, and of CPU time spent."""
     begun = time.process_time()
     records = []
     with atomic_path(chunk.arrays) as temporary, open(temporary, "wb") as stream:
@@ -123,7 +138,7 @@ def _analyse_chunk(chunk: _Chunk) -> float:
         for utterance, pitch_range in zip(chunk.utterances, chunk.ranges):
             records.append(_analyse_utterance(utterance, pitch_range, writer))
     write_jsonl(chunk.records, records)
-    return time.process_time() - begun
+    return sum(item.duration for item in chunk.utterances), time.process_time() - begun
 
 
 def _analyse_utterance(utterance: Utterance, pitch_range: PitchRange, writer: PackedWriter) -> dict:
