@@ -4,6 +4,7 @@
 # Within utils/slurm.sh it does so on every machine of the job; --gpus are those of each machine.
 # The script finds its place from torchrun's variables RANK, LOCAL_RANK and WORLD_SIZE. Needs path.sh's SPIN_PYTHON.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/log.sh"
 
 gpus=1
 arguments=("$@")
@@ -27,11 +28,8 @@ on_every_machine() { # ARGUMENT...: this script again, once on each machine of t
   trap 'scancel --signal=TERM "$SLURM_JOB_ID" || true' TERM INT
   srun --export=ALL --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 --label "$0" "$@" &
   child=$!
-  while kill -0 "$child" 2>/dev/null; do
-    wait "$child" || true # it also returns when a trap has run, then with the status of the signal
-  done
   status=0
-  wait "$child" || status=$?
+  await "$child" || status=$?
   exit "$status"
 }
 

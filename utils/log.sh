@@ -17,6 +17,13 @@ pass_on() { # PROCESS: ends it, if it has been started
   [ -z "$1" ] || kill -TERM "$1" 2>/dev/null || :
 }
 
+await() { # PROCESS: waits for its end, also where a trap runs meanwhile; returns its status
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1" || : # it also returns when a trap has run, then with the status of the signal
+  done
+  wait "$1"
+}
+
 run_stage() { # NUMBER COMMAND SCRIPT [ARGUMENT...]: runs a stage's script; ends the caller with its status when it fails
   local number=$1 status=0 child="" stopped=""
   shift
@@ -26,11 +33,7 @@ run_stage() { # NUMBER COMMAND SCRIPT [ARGUMENT...]: runs a stage's script; ends
   "$@" &
   child=$!
   [ -z "$stopped" ] || pass_on "$child" # a signal before the number of the process was known
-  while :; do
-    status=0
-    wait "$child" || status=$?
-    kill -0 "$child" 2>/dev/null || break # wait also returns when a trap has run
-  done
+  await "$child" || status=$?
   trap - TERM INT
   [ -z "$stopped" ] || status=$stopped
   ((status == 0)) && return

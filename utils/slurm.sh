@@ -33,11 +33,8 @@ child="" stopped=false
 trap 'stopped=true; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
 "$@" &
 child=$!
-while kill -0 "$child" 2>/dev/null; do
-  wait "$child" || true # it also returns when a trap has run, then with the status of the signal
-done
 status=0
-wait "$child" || status=$?
+await "$child" || status=$?
 trap - TERM
 
 if ! $stopped || ((status == 0)); then

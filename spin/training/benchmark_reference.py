@@ -19,7 +19,7 @@ from spin.data.pairs import PairPart
 from spin.models.spin_model import SpinModel
 from spin.runtime import seeding
 from spin.training.spin_update import valid_frames
-from spin.training.swapped_prediction import swapped_prediction
+from spin.training.swapped_prediction import configured_prediction
 
 
 class OfficialBatches:
@@ -83,18 +83,10 @@ class OfficialUpdater:
             waveforms = part.waveforms.to(self.device)
             hidden, frame_lengths = self.model.encoder(waveforms, part.lengths, self.model.layer, official_padding=True)
         projections = self.model.head(valid_frames(hidden[-1], frame_lengths).float())
-        settings = self.settings
-        loss = swapped_prediction(
-            projections[0],
-            projections[1],
-            self.model.codebook.weight,
-            temperature=settings.temperature,
-            epsilon=settings.sinkhorn_epsilon,
-            iterations=settings.sinkhorn_iterations,
-        ).loss
+        loss = configured_prediction(self.settings, projections, self.model.codebook.weight).loss
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
-        torch.nn.utils.clip_grad_norm_(self.parameters, settings.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.model.normalise_codebook()

@@ -15,7 +15,7 @@ from spin.models.spin_model import SpinModel
 from spin.runtime.devices import sent
 from spin.training import ranks
 from spin.training.schedule import learning_rate
-from spin.training.swapped_prediction import SwappedPrediction, swapped_prediction
+from spin.training.swapped_prediction import SwappedPrediction, configured_prediction
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,8 @@ class Updater:
         return result
 
     def _loss(self, projections: Tensor, with_statistics: bool) -> SwappedPrediction:
-        settings = self.settings
-        return swapped_prediction(
-            projections[0],
-            projections[1],
-            self.model.codebook.weight,
-            temperature=settings.temperature,
-            epsilon=settings.sinkhorn_epsilon,
-            iterations=settings.sinkhorn_iterations,
-            with_statistics=with_statistics,
-        )
+        codebook = self.model.codebook.weight
+        return configured_prediction(self.settings, projections, codebook, with_statistics=with_statistics)
 
     def projections(self, part: PairPart | None) -> Tensor:
         """(2, N, codebook_dim) float32: the head's output for the N valid frames of either view; N = 0 without a part."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spin.config import SpinConfig
 from spin.training import ranks
 
 
@@ -57,6 +58,19 @@ def swapped_prediction(
         loss = -0.5 * (targets.flip(0) * log_probabilities).sum() / frames
         statistics = _statistics(scores.detach(), targets, log_probabilities.detach()) if with_statistics else None
     return SwappedPrediction(loss, targets, statistics)
+
+
+def configured_prediction(settings: SpinConfig, projections: Tensor, codebook: Tensor, **wanted: bool) -> SwappedPrediction:
+    """swapped_prediction of (2, N, D) projections with the temperature, epsilon and iterations of a configuration."""
+    return swapped_prediction(
+        projections[0],
+        projections[1],
+        codebook,
+        temperature=settings.temperature,
+        epsilon=settings.sinkhorn_epsilon,
+        iterations=settings.sinkhorn_iterations,
+        **wanted,
+    )
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spin.corpus.alignment import plain_phone
-from spin.errors import DataError
+from spin.units.checks import checked_units
 from spin.units.phones import LABELS_A_UNIT, by_class
 
 LOG_FLOOR = 1e-8  # inside both logarithms of the published PNMI; kept, so that figures agree to the last digit
@@ -43,10 +43,7 @@ class JointCounts:
         Raises:
             DataError: a unit outside [0, K).
         """
-        units = np.asarray(units)
-        if units.size and not 0 <= int(units.min()) <= int(units.max()) < self.units:
-            found = f"values from {units.min()} to {units.max()}"
-            raise DataError("units", found=found, expected=f"integers from 0 to {self.units - 1}", cause="a model of another K")
+        units = checked_units(units, self.units)
         length = min(len(phones), LABELS_A_UNIT * len(units))
         length = length if first_frames is None else min(length, first_frames)
         row = {phone: self._row(phone) for phone in dict.fromkeys(phones[:length])}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spin.errors import DataError
+from spin.units.checks import checked_units
 
 
 class SpeakerCounts:
@@ -27,10 +27,7 @@ class SpeakerCounts:
         Raises:
             DataError: a unit outside [0, K).
         """
-        units = np.asarray(units, dtype=np.int64)
-        if units.size and not 0 <= int(units.min()) <= int(units.max()) < self.units:
-            found = f"values from {units.min()} to {units.max()}"
-            raise DataError("units", found=found, expected=f"integers from 0 to {self.units - 1}", cause="a model of another K")
+        units = checked_units(units, self.units)
         counts = np.bincount(units, minlength=self.units)
         self._counts[speaker] = self._counts.get(speaker, 0) + counts
 
