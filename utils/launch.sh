@@ -4,6 +4,7 @@
 # Within utils/slurm.sh it does so on every machine of the job; --gpus are those of each machine.
 # The script finds its place from torchrun's variables RANK, LOCAL_RANK and WORLD_SIZE. Needs path.sh's SPIN_PYTHON.
 set -euo pipefail
+# shellcheck source=utils/log.sh
 . "$(dirname "${BASH_SOURCE[0]}")/log.sh"
 
 gpus=1
