@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 
 import torch
 from lhotse import CutSet
@@ -20,6 +21,7 @@ from spin.asr.training_job import TrainJob, as_tensors, learning_rate
 from spin.asr.validation import evaluate
 from spin.errors import TrainingError
 from spin.runtime import seeding
+from spin.runtime.ahead import read_ahead
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
@@ -84,8 +86,8 @@ class Training:
         sampler = sample_batches(cuts, self.job.train_count, self.config.batch_seconds, self.job.seed)
         begun, seconds = time.monotonic(), 0.0
         with StopRequest() as stop:
-            for epoch, number, batch_cuts in endless(sampler, self.epoch, self.batch):
-                batch = self.read(batch_cuts, epoch)
+            for (place,), (batch,) in self.batches(endless(sampler, self.epoch, self.batch)):
+                epoch, number, _ = place
                 self.losses.append(self.update(batch))
                 seconds += batch.seconds
                 self.epoch, self.batch = epoch, number + 1
@@ -100,6 +102,11 @@ class Training:
                     return
                 if stop.signal is not None:
                     self.leave(stop, kept)
+
+    def batches(self, places: Iterator[tuple[int, int, CutSet]]) -> Iterator[tuple[list, list[Batch]]]:
+        """Each place of the data with its batch, singly in lists; beside a GPU the next one is read meanwhile."""
+        threads = 0 if self.device.type == "cpu" else 1
+        return read_ahead(([place] for place in places), lambda place: self.read(place[2], place[0]), threads)
 
     def leave(self, stop: StopRequest, kept: bool) -> None:
         """Ends this process between two steps, with a checkpoint."""

@@ -6,7 +6,6 @@ process works through them in batches of like length while threads read ahead.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 import logging
@@ -24,6 +23,7 @@ from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 from spin import artifacts
 from spin.models.importers import load_encoder
 from spin.models.spin_model import load_model
+from spin.runtime.ahead import read_ahead
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.workers import map_parts
@@ -127,19 +127,7 @@ def read_waveform(cut: MonoCut, shortest: int) -> torch.Tensor | str:
 
 def _ahead(batches: list[list[MonoCut]], shortest: int, device: torch.device) -> Iterator[tuple[list, list]]:
     """(cuts, waveforms or reasons) of each batch; for a GPU the next batch is read meanwhile."""
-    read = functools.partial(read_waveform, shortest=shortest)
-    if device.type == "cpu":
-        yield from ((batch, list(map(read, batch))) for batch in batches)
-        return
-    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
-        waiting = None
-        for batch in batches:
-            coming = (batch, [pool.submit(read, cut) for cut in batch])
-            if waiting:
-                yield waiting[0], [future.result() for future in waiting[1]]
-            waiting = coming
-        if waiting:
-            yield waiting[0], [future.result() for future in waiting[1]]
+    return read_ahead(batches, functools.partial(read_waveform, shortest=shortest), 0 if device.type == "cpu" else READERS)
 
 
 def extract_features(jobs: list[Job], nj: int, log: logging.Logger) -> None:
