@@ -6,8 +6,6 @@ The graph is stored with the key of what it was made from, as plain tensors: rea
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -23,19 +21,8 @@ from spin.asr.lm_sources import LmSource
 from spin.errors import DataError
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
+from spin.runtime.tensor_files import DAMAGE, read_tensor_file
 
-# What torch and k2 raise for a file that is missing, cut off or of something else.
-DAMAGE = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    EOFError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 LEXICON_FST_FILE, DISAMBIG_FST_FILE = "L.pt", "L_disambig.pt"
 
 
@@ -77,7 +64,7 @@ def load_lexicon_fst(path: Path) -> k2.Fsa:
         DataError: missing or damaged.
     """
     try:
-        return k2.Fsa.from_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return k2.Fsa.from_dict(read_tensor_file(path))
     except DAMAGE as error:
         found = " ".join(str(error).split())[:200]
         raise DataError(str(path), found=found, expected="an FSA of the lang folder", remedy="run stage 4") from error

@@ -10,7 +10,7 @@ from spin.errors import CheckpointError
 from spin.models import shapes
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
-from spin.models.names import FAIRSEQ, FORMATS, fit, mismatch
+from spin.models.names import FAIRSEQ, FORMATS, fit, mismatch, require_finite
 from spin.models.reading import plain, read_pickled
 from spin.models.shape import of_file
 
@@ -47,6 +47,8 @@ def read_checkpoint(path: Path, base: str | Path | None) -> tuple[Encoder, nn.Li
     unexpected = next((key for key in rest if key not in (*HEAD, CODEBOOK)), None)
     if missing or unexpected:
         raise mismatch(str(path), missing, unexpected)
+    for key, value in rest.items():
+        require_finite(str(path), key, value)
     return encoder, _linear(rest[HEAD[0]], rest[HEAD[1]]), _linear(rest[CODEBOOK], None), settings.get("use_layer", DEFAULT_LAYER)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from spin.errors import CheckpointError
 from spin.models.names import FORMATS
+from spin.runtime.tensor_files import DAMAGE, read_tensor_file
 
 # Bookkeeping in files of the known formats; nothing of these packages is imported.
 STAND_INS = (
@@ -67,6 +68,19 @@ def read_pickled(path: Path) -> dict:
     Raises:
         CheckpointError: damaged, no such file format, or objects that would need code to be run.
     """
+    content = _content(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(str(path), found=f"a {type(content).__name__}", expected=f"a dictionary; formats known: {FORMATS}")
+    return content
+
+
+def _content(path: Path):
+    if not hasattr(torch.serialization, "safe_globals"):  # before torch 2.5, whose weights_only is not safe either
+        try:
+            return read_tensor_file(path, lambda name: _stand_in(name) if name.startswith(STAND_INS) else None)
+        except DAMAGE as error:
+            refused = re.search(r"an object of '([\w.]+)'", str(error))
+            raise (_needs_code(path, refused[1]) if refused else damaged(path, error)) from None
     objects = _objects_in(path)
     foreign = [name for name in objects if not name.startswith(STAND_INS)]
     if foreign:
@@ -74,14 +88,11 @@ def read_pickled(path: Path) -> dict:
     stand_ins = [(_stand_in(name), name) for name in objects]
     try:
         with torch.serialization.safe_globals(stand_ins):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _needs_code_or_damaged(path, str(error)) from None  # its text advises reading the file unsafely
     except DAMAGED as error:
         raise damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(str(path), found=f"a {type(content).__name__}", expected=f"a dictionary; formats known: {FORMATS}")
-    return content
 
 
 def _stand_in(full_name: str) -> type:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,9 +12,11 @@ import torch
 from spin.errors import CheckpointError
 from spin.runtime.files import atomic_path, read_json, sweep, write_json
 from spin.runtime.logs import get_logger
+from spin.runtime.tensor_files import DAMAGE, read_tensor_file
 
 NAME = re.compile(r"step-(\d{9})\.pt$")
 BEST_NAME, BEST_NOTE = "best.pt", "best.json"
+FIGURES = ("valid", "losses")  # parts of a state that may hold what is not finite
 
 
 class CheckpointStore:
@@ -32,10 +33,7 @@ class CheckpointStore:
         sweep(self.folder)
 
     def save(self, step: int, state: dict, score: float | None = None) -> None:
-        """Writes `state` (tensors, strings, whole numbers, lists, dicts); a score above the best so far also makes it the best.
-
-        Under torch 1.13.1 a float in `state` cannot be read back without running pickled code: store it as a tensor there.
-        """
+        """Writes `state` (tensors, strings, numbers, lists, dicts); a score above the best so far also makes it the best."""
         path = self.folder / f"step-{step:09d}.pt"
         with atomic_path(path) as temporary:
             torch.save({"step": step, "state": state}, temporary)
@@ -88,25 +86,34 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict]:
     """(step, state) of one file written by CheckpointStore, on the CPU, without running code from it.
 
     Raises:
-        CheckpointError: missing, truncated or not a checkpoint.
+        CheckpointError: missing, truncated, not a checkpoint, or with weights that are not finite.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return int(content["step"]), content["state"]
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-    ) as error:
+        content = read_tensor_file(path)
+        step, state = int(content["step"]), content["state"]
+        bad = next((name for name, value in _tensors(state) if not _finite(value)), None)
+        if bad is not None:
+            raise ValueError(f"{bad} has values that are not finite")
+        return step, state
+    except DAMAGE as error:
         raise CheckpointError(
             str(path),
             found=" ".join(str(error).split())[:300] or type(error).__name__,
             expected="a checkpoint of this project",
-            cause="the file is missing or was cut off",
+            cause="the file is missing, was cut off, or has been changed",
             remedy="take another checkpoint, or train again with --force",
         ) from error
+
+
+def _tensors(value, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """(where it stands, tensor) of a state, FIGURES left out."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, (dict, list, tuple)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if key not in FIGURES:
+                yield from _tensors(item, f"{name}.{key}".lstrip("."))
+
+
+def _finite(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())

@@ -92,6 +92,14 @@ def test_the_reader_of_configurations_is_a_safe_one():
     assert issubclass(_StrictLoader, yaml.SafeLoader)
 
 
+def test_who_reads_files_of_torch_and_how():
+    """torch.load stands only where torch is 2.6 or later, or is asked for first; a reader of pickles only where its list is closed."""
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in SOURCES}
+    loading = {name for name, text in texts.items() if re.search(r"torch\.load\(", text.split('"""', 2)[-1])}
+    assert loading == {"spin/models/reading.py", "spin/units/abx_features.py"}
+    assert {name for name, text in texts.items() if "Unpickler)" in text} == {"spin/runtime/tensor_files.py"}
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_no_script_evaluates_text(path):
     lines = path.read_text(encoding="utf-8").splitlines()
