@@ -16,6 +16,7 @@ from lhotse.dataset import DynamicBucketingSampler
 from spin import artifacts
 from spin.errors import DataError
 from spin.runtime import seeding
+from spin.runtime.files import DAMAGED_GZIP, check_not_empty, damaged_gzip
 
 BUCKETS = 10
 SMALL_SET = 200  # cuts; below this one bucket for each 20
@@ -49,7 +50,7 @@ def open_cuts(exp: Path, system: str, parts: Iterable[str]) -> CutSet:
     """The cuts of stage 3 for some parts, one after the other, read lazily.
 
     Raises:
-        DataError: a manifest is missing.
+        DataError: a manifest is missing; while it is read, that it is damaged.
     """
     sets = []
     for part in parts:
@@ -58,13 +59,27 @@ def open_cuts(exp: Path, system: str, parts: Iterable[str]) -> CutSet:
             raise DataError(
                 str(path), found="no such file", expected=f"features of part {part}", remedy="run stage 3 with this configuration"
             )
-        sets.append(CutSet.from_jsonl_lazy(path))
+        sets.append(CutSet(_Manifest(path)))
     if not sets:
         raise DataError("configuration", found="no part", expected="parts in corpus.asr_train, corpus.valid and corpus.test")
     cuts = sets[0]
     for more in sets[1:]:
         cuts = cuts + more
     return cuts
+
+
+class _Manifest:
+    """The cuts of a manifest, read lazily by lhotse; an error names the file."""
+
+    def __init__(self, path: Path):
+        check_not_empty(path)
+        self.path, self.cuts = path, CutSet.from_jsonl_lazy(path)
+
+    def __iter__(self) -> Iterator[Cut]:
+        try:
+            yield from self.cuts
+        except DAMAGED_GZIP as error:
+            raise damaged_gzip(self.path, str(error)) from error
 
 
 def frames_of(cut: Cut) -> int:

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lhotse import CutSet, MonoCut
+from lhotse import MonoCut
+from lhotse.serialization import deserialize_item
 
 from spin import artifacts
 from spin.errors import DataError
@@ -91,12 +92,12 @@ def read_cuts(corpus: Path, part: str) -> Iterator[MonoCut]:
     """The cuts of stage 0, lazily.
 
     Raises:
-        DataError: there is no manifest.
+        DataError: there is no manifest, or no whole one.
     """
     path = artifacts.cuts(corpus, part)
     if not path.exists():
         raise DataError(str(path), found="no such file", expected="a manifest of stage 0", remedy="run stage 0")
-    return iter(CutSet.from_file(path))
+    return map(deserialize_item, read_jsonl(path))
 
 
 def read_utterances(corpus: Path, part: str) -> Sequence[Utterance]:

@@ -66,17 +66,18 @@ class CheckpointStore:
         Raises:
             CheckpointError: there are checkpoints, but none can be read.
         """
-        paths = self.paths()
+        paths, reasons = self.paths(), []
         for path in reversed(paths):
             try:
                 return read_checkpoint(path)
             except CheckpointError as error:
                 get_logger("checkpoints").warning("%s is damaged, falling back to the one before: %s", path, error.found)
+                reasons.append(error.found)
         if paths:
             raise CheckpointError(
                 str(self.folder),
-                found=f"{len(paths)} checkpoint(s), none readable",
-                cause="a full or failing disk",
+                found=f"{len(paths)} checkpoint(s), none readable; the last: {reasons[0]}",
+                cause="a full or failing disk, or a file of another program",
                 remedy="remove them, or run the stage with --force",
             )
         return None

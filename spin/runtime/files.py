@@ -14,6 +14,8 @@ from pathlib import Path
 
 from spin.errors import DataError
 
+DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -114,6 +116,8 @@ def read_jsonl(path: str | Path) -> Iterator[dict]:
     path = Path(path)
     if not path.exists():
         return
+    if path.suffix == ".gz":
+        check_not_empty(path)
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8", errors="replace") as stream:
         lines = iter(stream)
@@ -129,11 +133,22 @@ def read_jsonl(path: str | Path) -> Iterator[dict]:
 def _next_line(lines: Iterator[str], path: Path) -> str | None:
     try:
         return next(lines, None)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            str(path),
-            found=str(error),
-            expected="a whole gzip file",
-            cause="a copy that was cut off, or a failing disk",
-            remedy="the stage that wrote it, with --force",
-        ) from error
+    except DAMAGED_GZIP as error:
+        raise damaged_gzip(path, str(error)) from error
+
+
+def check_not_empty(path: str | Path) -> None:
+    """DataError for a compressed file of no byte, which reads like one of no line; the shortest that is written has twenty."""
+    if Path(path).stat().st_size == 0:
+        raise damaged_gzip(path, "0 bytes")
+
+
+def damaged_gzip(path: str | Path, found: str) -> DataError:
+    """The error for a compressed file that DAMAGED_GZIP was raised for."""
+    return DataError(
+        str(path),
+        found=found,
+        expected="a whole gzip file",
+        cause="a copy that was cut off, or a failing disk",
+        remedy="the stage that wrote it, with --force",
+    )

@@ -25,11 +25,11 @@ from spin.models.importers import load_encoder
 from spin.models.spin_model import load_model
 from spin.runtime.ahead import read_ahead
 from spin.runtime.devices import prepare_cpu, resolve_device
-from spin.runtime.files import read_jsonl, write_jsonl
+from spin.runtime.files import write_jsonl
 from spin.runtime.workers import map_parts
 from spin.units.features import BASELINE, TwinEncoders
-from spin.units.kmeans import load_kmeans
-from spin.units.shards import ARRAYS, ID, REASON, ArrayStore, Shard, read_cuts
+from spin.units.kmeans import load_kmeans, other_kmeans
+from spin.units.shards import ARRAYS, ID, REASON, ArrayStore, Shard, load_array, part_records, read_cuts
 
 READERS = 4  # threads that read audio ahead of a GPU
 REPORT_EVERY_S = 20.0
@@ -150,11 +150,13 @@ def assign_shard(job: Job) -> Done:
     prepare_cpu(1)
     centres, device = load_kmeans(artifacts.kmeans(job.exp)), resolve_device(job.device)
     store, records = ArrayStore(job.exp, BASELINE, job.shard.part), []
-    features = dataclasses.replace(job.shard, kind=FEATURES).records(job.exp)
-    for cut, record in zip(read_cuts(job.cuts, job.shard.first, job.shard.last), read_jsonl(features), strict=True):
+    features = part_records(job.exp, [dataclasses.replace(job.shard, kind=FEATURES)])
+    for cut, record in zip(read_cuts(job.cuts, job.shard.first, job.shard.last), features, strict=True):
         made = {ID: cut.id}
         if ARRAYS in record:
-            hidden = TemporalArray.from_dict(record[ARRAYS][BASELINE][artifacts.HIDDEN_FIELD]).load()
+            hidden = load_array(cut.id, TemporalArray.from_dict(record[ARRAYS][BASELINE][artifacts.HIDDEN_FIELD]))
+            if hidden.shape[1:] != centres.centres.shape[1:]:
+                raise other_kmeans(artifacts.kmeans(job.exp), centres, hidden.shape[1])
             made[ARRAYS] = {BASELINE: {artifacts.UNITS_FIELD: store.units(cut, centres.assign(hidden, device))}}
         records.append(made)
     write_jsonl(job.shard.records(job.exp), records)

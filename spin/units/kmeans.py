@@ -218,9 +218,19 @@ def load_kmeans(path: str | Path) -> KMeans:
     """
     try:
         with safe_open(str(path), framework="pt") as stream:
-            inertia = json.loads(stream.metadata()[NOTES])["inertia"]
-            return KMeans(stream.get_tensor(CENTRES).float(), float(inertia))
+            inertia, centres = json.loads(stream.metadata()[NOTES])["inertia"], stream.get_tensor(CENTRES).float()
+        if not bool(torch.isfinite(centres).all()):
+            raise ValueError("centres that are not finite")
+        return KMeans(centres, float(inertia))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             str(path), found=str(error), expected="k-means centres of stage 3", remedy="run stage 3 with --force"
         ) from error
+
+
+def other_kmeans(path: Path, model: KMeans, dim: int) -> CheckpointError:
+    """The error for centres of other features than those stored."""
+    found, expected = f"centres of {model.centres.shape[-1]} numbers", f"{dim}, as the features have"
+    return CheckpointError(
+        str(path), found=found, expected=expected, cause="a file of another encoder", remedy="run stage 3 with --force"
+    )

@@ -22,7 +22,7 @@ from lhotse.serialization import deserialize_item
 
 from spin import artifacts
 from spin.errors import DataError
-from spin.runtime.files import read_jsonl, write_jsonl
+from spin.runtime.files import check_not_empty, read_jsonl, write_jsonl
 from spin.runtime.manifests import read_index
 
 SHARD_UTTERANCES = 128
@@ -49,6 +49,8 @@ def count_lines(path: Path) -> int:
         DataError: no such file, or not a complete one.
     """
     try:
+        if path.suffix == ".gz":
+            check_not_empty(path)
         with _open(path) as stream:
             return sum(1 for line in stream if line.strip())
     except FileNotFoundError as error:
@@ -111,9 +113,21 @@ class ArrayStore:
 
 
 def part_records(exp: Path, shards: list[Shard]) -> Iterator[dict]:
-    """The records of finished shards, in the order of the part's utterances."""
+    """The records of finished shards, in the order of the part's utterances.
+
+    Raises:
+        DataError: one does not hold all of its shard.
+    """
     for shard in shards:
-        yield from read_jsonl(shard.records(exp))
+        path, count = shard.records(exp), 0
+        for record in read_jsonl(path):
+            count += 1
+            yield record
+        if count != shard.last - shard.first:
+            found, expected = f"{count} records", f"{shard.last - shard.first}, one an utterance"
+            raise DataError(
+                str(path), found=found, expected=expected, cause="a failing disk", remedy="remove it, and run stage 3 again"
+            )
 
 
 def write_part(exp: Path, system: str, part: str, cuts: Path, shard_lists: list[list[Shard]]) -> int:
@@ -142,9 +156,27 @@ def write_part(exp: Path, system: str, part: str, cuts: Path, shard_lists: list[
 
 def units_of(cut: MonoCut) -> np.ndarray:
     """(T,) int32, all of them: no rounding of the cut's duration to frames comes between."""
-    return cut.custom[artifacts.UNITS_FIELD].load()
+    return load_array(cut.id, cut.custom[artifacts.UNITS_FIELD])
 
 
 def hidden_of(cut: MonoCut) -> np.ndarray:
     """(T, D) float16."""
-    return cut.custom[artifacts.HIDDEN_FIELD].load()
+    return load_array(cut.id, cut.custom[artifacts.HIDDEN_FIELD])
+
+
+def load_array(utterance: str, array: TemporalArray) -> np.ndarray:
+    """A stored array.
+
+    Raises:
+        DataError: it is gone, or damaged.
+    """
+    try:
+        return array.load()
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{array.array.storage_path}/{array.array.storage_key} ({utterance})",
+            found=" ".join(str(error).split())[:200],
+            expected="an array of stage 3",
+            cause="removed, or damaged by a full or failing disk",
+            remedy="run stage 3 with --force",
+        ) from error

@@ -21,7 +21,7 @@ from spin.units.extraction import CLUSTERS, FEATURES, Job, assign_units, extract
 from spin.units.features import BASELINE, SPIN
 from spin.units.kmeans import Utterances, save_kmeans, train_kmeans
 from spin.units.phones import alignment_of, by_class
-from spin.units.shards import ARRAYS, ID, REASON, part_records, plan, read_cuts, units_of, write_part
+from spin.units.shards import ARRAYS, ID, REASON, load_array, part_records, plan, read_cuts, units_of, write_part
 from spin.units.speaker_probe import probe_speakers
 
 
@@ -103,7 +103,7 @@ def _teach_kmeans(context: Context, jobs: dict[str, list[Job]]) -> None:
                 while frames - chosen[kept[0][1]].num_frames >= budget:
                     frames -= chosen.pop(heapq.heappop(kept)[1]).num_frames
     names = sorted(chosen)
-    data = Utterances(names, [chosen[name].num_frames for name in names], lambda name: chosen[name].load())
+    data = Utterances(names, [chosen[name].num_frames for name in names], lambda name: load_array(name, chosen[name]))
     begun = time.monotonic()
     units = config.units
     model = train_kmeans(

@@ -36,7 +36,9 @@ class BadCheckpoint:
     encoder: str = "bad.pt"
 
 
-class _Code:
+class Code:
+    """Runs a command when it is unpickled."""
+
     def __reduce__(self):
         return os.system, ("touch canary",)
 
@@ -83,7 +85,7 @@ def _checkpoints(change: Callable[[Path], object], every: bool) -> Callable[[Pat
     return make
 
 
-def _cut(path: Path) -> None:
+def cut_in_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
@@ -104,16 +106,16 @@ KINDS = (
     BadCheckpoint("encoder of no byte", 2, _encoder(lambda _: b"")),
     BadCheckpoint("encoder truncated", 2, _encoder(lambda content: content[: len(content) // 2])),
     BadCheckpoint("encoder that is text", 2, _encoder(lambda _: b"hello\n" * 100)),
-    BadCheckpoint("pickle with code in it", 2, lambda folder: torch.save({"model": _Code()}, folder / "bad.pt"), "run code"),
+    BadCheckpoint("pickle with code in it", 2, lambda folder: torch.save({"model": Code()}, folder / "bad.pt"), "run code"),
     BadCheckpoint("a pickled model", 2, lambda folder: torch.save(torch.nn.Linear(2, 2), folder / "bad.pt"), "run code"),
     BadCheckpoint("weights of something else", 2, lambda folder: torch.save({"weight": torch.zeros(3)}, folder / "bad.pt")),
     BadCheckpoint("encoder with NaN weights", 2, _nan_encoder, "not finite|not a number|finite"),
-    BadCheckpoint("last checkpoint truncated", 2, _checkpoints(_cut, every=False), "", "mini"),
-    BadCheckpoint("every checkpoint truncated", 2, _checkpoints(_cut, every=True), "none readable", "mini"),
+    BadCheckpoint("last checkpoint truncated", 2, _checkpoints(cut_in_half, every=False), "", "mini"),
+    BadCheckpoint("every checkpoint truncated", 2, _checkpoints(cut_in_half, every=True), "none readable", "mini"),
     BadCheckpoint(
         "checkpoint with code in it",
         2,
-        _checkpoints(lambda path: torch.save({"step": 1, "state": _Code()}, path), every=True),
+        _checkpoints(lambda path: torch.save({"step": 1, "state": Code()}, path), every=True),
         "none readable",
         "mini",
     ),

@@ -29,6 +29,7 @@ PR_CAPBSET_DROP = 24  # <sys/prctl.h>
 PRELOADED = {
     "preparing": ("spin.corpus.prepare", "tensorboard", "matplotlib.figure"),
     "training": ("spin.perturbation.stage", "spin.training.spin_stage", "spin.units.stage"),
+    "recognising": ("spin.asr.training_stage", "spin.report.stage"),
 }
 
 
@@ -45,12 +46,13 @@ class StageServer:
 
     Args:
         preloaded: a key of PRELOADED.
+        python: the interpreter; this one where none is given.
     """
 
-    def __init__(self, preloaded: str = "preparing"):
+    def __init__(self, preloaded: str = "preparing", python: str = sys.executable):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.stage_server", preloaded],
+            [python, "-m", "tests.faults.stage_server", preloaded],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_give_up_privileges,
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ HEADS = {
     "corpus": "Bad corpora (stage 0)",
     "configuration": "Bad configurations (any stage)",
     "checkpoint": "Bad weights and checkpoints (stages 2 and 3)",
+    "product": "Damaged products of earlier stages (stages 1 to 5)",
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import bad_configurations, bad_corpora
 from tests.faults.stage_server import StageServer, privileged
-from tests.faults.tried import try_checkpoints, try_configuration, try_corpus, try_utterances
+from tests.faults.tried import try_checkpoints, try_configuration, try_corpus, try_products, try_utterances
 
 
 @pytest.fixture(scope="module")
@@ -44,4 +44,10 @@ def test_bad_corpora(kind, server, tmp_path):
 @pytest.mark.slow
 def test_bad_checkpoints(tmp_path):
     wrong = [f"{tried.name}: {tried.wrong}" for tried in try_checkpoints(tmp_path) if tried.wrong]
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_damaged_products(tmp_path):
+    wrong = [f"{tried.name}: {tried.wrong}" for tried in try_products(tmp_path) if tried.wrong]
     assert wrong == []

@@ -93,7 +93,7 @@ def test_the_reader_of_configurations_is_a_safe_one():
 
 
 def test_who_reads_files_of_torch_and_how():
-    """torch.load stands only where torch is 2.6 or later, or is asked for first; a reader of pickles only where its list is closed."""
+    """torch.load stands only where torch is 2.6 or later, or is asked for first; only one list of classes is open to pickles."""
     texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in SOURCES}
     loading = {name for name, text in texts.items() if re.search(r"torch\.load\(", text.split('"""', 2)[-1])}
     assert loading == {"spin/models/reading.py", "spin/units/abx_features.py"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import re
 import shutil
@@ -136,6 +137,42 @@ def try_checkpoints(folder: Path) -> Iterator[Tried]:
             yield judge("checkpoint", kind.name, ended, kind.expected, copy)
 
 
+def try_products(folder: Path, names: str = "") -> Iterator[Tried]:
+    """Every kind of damaged product on a copy of a small experiment; those alone whose name matches `names`, if given."""
+    from tests.faults import bad_products  # torch, only where it is needed
+    from tests.faults.harness import NEEDS_K2, python_of
+
+    more = tuple(word for pair in bad_products.SETTINGS for word in ("--set", pair))
+    with StageServer("training") as first, StageServer("recognising", python_of(NEEDS_K2)) as second:
+        work, whole = folder / "work", folder / "whole"
+        small_corpus(work)
+        for stage in artifacts.STAGES:
+            ended = (second if stage >= NEEDS_K2 else first).run(stage, work, *options(), *more)
+            if ended.status != 0:
+                yield Tried("product", f"stage {stage} before all", "", f"status {ended.status}\n{ended.output[-3000:]}")
+                return
+        work.rename(whole)
+        for kind in (kind for kind in bad_products.KINDS if re.search(names, kind.name)):
+            shutil.copytree(whole, work)  # always in the same place, as manifests name arrays by their folder
+            kind.make(work)
+            server = second if kind.stage >= NEEDS_K2 else first
+            ended = server.run(kind.stage, work, *options(), *more, *kind.options)
+            tried = judge("product", kind.name, ended, kind.expected, work)
+            if not (tried.wrong or kind.expected):
+                tried = dataclasses.replace(tried, wrong=_different(whole, work, bad_products.SAME[kind.stage]))
+            yield tried
+            shutil.rmtree(work)
+
+
+def _different(whole: Path, folder: Path, patterns: tuple[str, ...]) -> str:
+    """Products of an undisturbed run that are not the same here; "" where all are."""
+    names = sorted(path.relative_to(whole) for pattern in patterns for path in whole.glob(pattern))
+    wrong = [
+        str(name) for name in names if not (folder / name).exists() or (folder / name).read_bytes() != (whole / name).read_bytes()
+    ]
+    return f"another result: {wrong[0]}" if wrong else ("" if names else "nothing to compare")
+
+
 def try_all(folder: Path) -> Iterator[Tried]:
     """Every kind, in the order of the tables."""
     with StageServer() as server:
@@ -145,3 +182,4 @@ def try_all(folder: Path) -> Iterator[Tried]:
         for number, configuration in enumerate(bad_configurations.KINDS):
             yield try_configuration(folder / f"configuration{number}", server, configuration)
     yield from try_checkpoints(folder / "checkpoints")
+    yield from try_products(folder / "products")
