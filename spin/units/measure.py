@@ -19,7 +19,7 @@ from spin.units.bitrate import UnitUse
 from spin.units.phones import LABELS_A_UNIT, alignment_of, frame_labels
 from spin.units.purity import JointCounts, cluster_purity, phone_purity, pnmi
 from spin.units.segmentation import BorderCounts
-from spin.units.shards import hidden_of, read_cuts, units_of
+from spin.units.shards import hidden_of, load_array, read_cuts, units_of
 from spin.units.speaker_nmi import SpeakerCounts, nmi
 from spin.units.speaker_probe import histogram
 
@@ -146,7 +146,7 @@ def measure_abx(made: Design, manifests: Iterable[Path], name: str, threads: int
 
     def load(utterance: str) -> np.ndarray:
         array: TemporalArray = arrays[utterance]
-        return array.load()
+        return load_array(utterance, array)
 
     return abx(made, load, threads)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,13 @@ import torch
 
 from spin import artifacts
 from spin.models import importers
+from spin.models.official import CODEBOOK, ENCODER_PREFIX, HEAD
+from spin.models.spin_model import load_model
 from tests.faults.layouts import remove
+from tests.models.writers import fairseq_content
 
 EXP = Path("exp/t")
+UNITS = -1
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class BadCheckpoint:
 
     Attributes:
         name: for people.
-        stage: that reads it.
+        stage: that reads it; UNITS: `python -m spin units`, which alone reads official checkpoints of Spin.
         make: given a folder with stages 0 to 2 done, lays the bad file there.
         expected: a regular expression that the message must contain; "" where the stage must end well all the same.
         encoder: the encoder's file, where that is what is bad.
@@ -95,13 +100,37 @@ def _other(path: Path) -> None:
     torch.save(content, path)
 
 
+def _not_a_number(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    content["state"]["trained"] = {name: value * float("nan") for name, value in content["state"]["trained"].items()}
+    torch.save(content, path)
+
+
 def _misshapen(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     content["state"]["trained"] = {name: value[..., :1] for name, value in content["state"]["trained"].items()}
     torch.save(content, path)
 
 
+def _official(spoilt: str) -> Callable[[Path], object]:
+    """The model as the official code would save it, with one parameter ("": none) that is no number."""
+
+    def make(folder: Path) -> None:
+        model = load_model(artifacts.spin_model(folder / EXP))
+        state = {ENCODER_PREFIX + name: value for name, value in fairseq_content(model.encoder)["model"].items()}
+        state |= {HEAD[0]: model.head.weight, HEAD[1]: model.head.bias, CODEBOOK: model.codebook.weight}
+        state = {name: value.detach() * (float("nan") if name == spoilt else 1) for name, value in state.items()}
+        shutil.copy(importers.MINI, folder / "base.safetensors")
+        settings = {"encoder": {"path_or_url": "base.safetensors", "use_layer": model.layer}, "loss": {"l2_norm": True}}
+        torch.save({"state_dict": state, "hyper_parameters": {"model": settings}}, folder / "bad.ckpt")
+
+    return make
+
+
 KINDS = (
+    BadCheckpoint("official checkpoint, whole", UNITS, _official(""), ""),
+    BadCheckpoint("official checkpoint with NaN in its codebook", UNITS, _official(CODEBOOK), "not finite"),
+    BadCheckpoint("official checkpoint with NaN in its head", UNITS, _official(HEAD[0]), "not finite"),
     BadCheckpoint("encoder missing", 2, lambda folder: None, "bad.pt"),
     BadCheckpoint("encoder of no byte", 2, _encoder(lambda _: b"")),
     BadCheckpoint("encoder truncated", 2, _encoder(lambda content: content[: len(content) // 2])),
@@ -111,6 +140,7 @@ KINDS = (
     BadCheckpoint("weights of something else", 2, lambda folder: torch.save({"weight": torch.zeros(3)}, folder / "bad.pt")),
     BadCheckpoint("encoder with NaN weights", 2, _nan_encoder, "not finite|not a number|finite"),
     BadCheckpoint("last checkpoint truncated", 2, _checkpoints(cut_in_half, every=False), "", "mini"),
+    BadCheckpoint("last checkpoint with NaN", 2, _checkpoints(_not_a_number, every=False), "", "mini"),
     BadCheckpoint("every checkpoint truncated", 2, _checkpoints(cut_in_half, every=True), "none readable", "mini"),
     BadCheckpoint(
         "checkpoint with code in it",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from tests.faults import bad_configurations, bad_corpora, bad_utterances
 from tests.faults.bad_configurations import BadConfiguration
 from tests.faults.bad_corpora import BadCorpus
 from tests.faults.layouts import CONF, small_corpus, write_chapter
-from tests.faults.stage_server import HUNG, Ended, StageServer
+from tests.faults.stage_server import HUNG, ROOT, Ended, StageServer
 
 TEXTS = ["HELLO WORLD", "GOOD MORNING"]
 SPEAKER = "200"
@@ -41,7 +44,7 @@ def judge(group: str, name: str, ended: Ended, expected: str, folder: Path) -> T
     """An error with status 1, the expected words, a remedy or an expectation and no traceback; or, expected "", a good end."""
     lines = ended.output.splitlines()
     starts = [number for number, line in enumerate(lines) if " ERROR " in line]
-    told = " ".join(lines[starts[0] + 1 : starts[0] + 4]) if starts else (lines[-1] if lines else "")
+    told = " ".join(lines[starts[0] + 1 : starts[0] + 4]) if starts else " ".join(lines[:4])
     told = shown(told.replace(f"{folder}/", "").replace(str(folder), "."))
     problems = []
     if ended.status == HUNG:
@@ -133,8 +136,20 @@ def try_checkpoints(folder: Path) -> Iterator[Tried]:
             shutil.copytree(whole, copy)
             kind.make(copy)
             more = ("--set", f"encoder.source={kind.encoder}")
-            ended = server.run(kind.stage, copy, *options(), *(more if kind.encoder != "mini" else ()))
+            if kind.stage == bad_checkpoints.UNITS:
+                ended = units_of_a_file(copy)
+            else:
+                ended = server.run(kind.stage, copy, *options(), *(more if kind.encoder != "mini" else ()))
             yield judge("checkpoint", kind.name, ended, kind.expected, copy)
+
+
+def units_of_a_file(folder: Path) -> Ended:
+    """`python -m spin units` with bad.ckpt."""
+    audio = str(next((folder / "LibriSpeech").rglob("*.flac")))
+    command = [sys.executable, "-m", "spin", "units", "--model", "bad.ckpt", "--audio", audio, "--output", "units.jsonl"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return Ended(done.returncode, done.stdout + done.stderr)
 
 
 def try_products(folder: Path, names: str = "") -> Iterator[Tried]:

@@ -202,6 +202,8 @@ def test_official_checkpoints_that_differ(golden_dir, official):
     assert "pred_head.layers.0.bias" in message(lambda c: c["state_dict"].pop("pred_head.layers.0.bias"))
     assert "pred_head.layers.1.bias" in message(lambda c: c["state_dict"].update({"pred_head.layers.1.bias": torch.zeros(1)}))
     assert "loss_module.codebook.weight" in message(lambda c: c["state_dict"].pop("loss_module.codebook.weight"))
+    for key in ("pred_head.layers.0.weight", "loss_module.codebook.weight"):
+        assert "not finite" in message(lambda c, k=key: c["state_dict"][k].view(-1)[0].fill_(float("nan")))
     assert "encoder.layers.0.fc1.weight" in message(lambda c: c["state_dict"].pop("encoder.model.encoder.layers.0.fc1.weight"))
 
 
