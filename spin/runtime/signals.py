@@ -1,21 +1,27 @@
 """What SIGTERM and SIGINT do to a stage: it ends in time, leaves nothing half-written, and its workers end with it.
 
 Slurm and other schedulers send SIGTERM and, some seconds later, SIGKILL. A stage therefore unwinds at once (locks, temporary
-files), a training writes a checkpoint first (StopRequest), and who is still alive after GRACE_SECONDS is ended from inside.
+files), a training writes a checkpoint first (StopRequest), and who is still alive after GRACE_SECONDS is ended from inside, or
+where compiled code keeps Python from running, from outside (spin.runtime.watchdog).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from types import FrameType
 
+from spin.runtime import watchdog
+
 GRACE_SECONDS = 8.0
+KILLED_AFTER = 1.0  # seconds more, by the watchdog
 SAME_SIGNAL_SECONDS = 2.0  # a terminal and the shell both pass on one Ctrl-C
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
@@ -44,6 +50,51 @@ def stop_in_time() -> None:
     # Set even where the shell had the signal ignored, as it does for a command that it runs beside itself.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    _watched.start()
+
+
+class _Watched:
+    """What ties this process to its watchdog: the end of the pipe that signals are written into, None where nobody looks."""
+
+    def __init__(self) -> None:
+        self.pipe: int | None = None
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        if self.pipe is not None:
+            return
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        seconds = str(GRACE_SECONDS + KILLED_AFTER)
+        command = [sys.executable, "-I", "-S", watchdog.__file__, str(reading), str(os.getpid()), seconds]
+        nothing = subprocess.DEVNULL
+        try:
+            self.process = subprocess.Popen(command, pass_fds=[reading], stdin=nothing, stdout=nothing, stderr=nothing)
+        except OSError:  # no process to be had: the stage will say so itself where that matters
+            os.close(writing)
+        else:
+            self.pipe = writing
+            signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+            os.register_at_fork(after_in_child=self.leave)
+        finally:
+            os.close(reading)
+
+    def call_off(self) -> None:
+        """After a signal that need not end this process."""
+        if self.pipe is not None:
+            with contextlib.suppress(OSError):
+                os.write(self.pipe, bytes([watchdog.CALLED_OFF]))
+
+    def leave(self) -> None:
+        """In a process that was forked from this one: its signals are its own."""
+        if self.pipe is not None:
+            with contextlib.suppress(ValueError, OSError):
+                signal.set_wakeup_fd(-1)
+                os.close(self.pipe)
+            self.pipe = None
+
+
+_watched = _Watched()
 
 
 def _end_in_any_case(number: int) -> threading.Timer:
@@ -103,6 +154,7 @@ class StopRequest:
             signal.signal(number, handler)
         if self._end is not None:
             self._end.cancel()
+            _watched.call_off()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number

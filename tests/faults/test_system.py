@@ -143,7 +143,7 @@ def test_a_loader_worker_is_killed(server, copy, tmp_path):
                 assert process.poll() is None and time.monotonic() < until
                 time.sleep(0.05)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            os.kill(int(children[0]), signal.SIGKILL)
+            os.kill(int(children[-1]), signal.SIGKILL)  # the first is the watchdog
             output = process.communicate(timeout=PATIENCE_S)[0]
         finally:
             process.kill()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,61 @@ def test_what_does_not_end_in_time_is_ended(kind, number, status):
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         assert process.wait(30) == status
+
+
+LOCKED = """
+import ctypes, sys
+from spin.runtime import signals
+signals.GRACE_SECONDS, signals.KILLED_AFTER = 0.3, 0.4
+signals.stop_in_time()
+mutex = ctypes.create_string_buffer(64)
+libc = ctypes.PyDLL(None)  # its calls keep Python's lock, as k2's do
+libc.pthread_mutex_lock(mutex)
+print("ready", flush=True)
+libc.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_compiled_code_that_keeps_python_from_running_is_ended_from_outside(number):
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCKED], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.wait(30) == -signal.SIGKILL
+
+
+WATCHED = """
+import os, signal, subprocess, sys, time
+from spin.runtime import signals
+signals.GRACE_SECONDS, signals.KILLED_AFTER = 0.3, 0.2
+signals.stop_in_time()
+print(signals._watched.process.pid, flush=True)
+if sys.argv[1] == "forked":
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        time.sleep(60)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+if sys.argv[1] == "called off":
+    with signals.StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while stop.signal is None:
+            time.sleep(0.01)
+time.sleep(1.5)
+"""
+
+
+@pytest.mark.parametrize("kind", ["nothing", "forked", "called off"])
+def test_the_watchdog_leaves_in_peace_what_was_sent_no_signal_and_ends_with_it(kind):
+    command = [sys.executable, "-c", WATCHED, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        watchdog = int(process.stdout.readline())
+        assert process.wait(30) == 0
+    until = time.monotonic() + 20
+    while Path(f"/proc/{watchdog}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
