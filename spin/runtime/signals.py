@@ -21,6 +21,7 @@ from types import FrameType
 from spin.runtime import watchdog
 
 GRACE_SECONDS = 8.0
+AGAIN_SECONDS = 0.05
 KILLED_AFTER = 1.0  # seconds more, by the watchdog
 SAME_SIGNAL_SECONDS = 2.0  # a terminal and the shell both pass on one Ctrl-C
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
@@ -36,16 +37,29 @@ class Stopped(SystemExit):
 
 def stop_in_time() -> None:
     """SIGTERM and SIGINT raise Stopped in the main thread from now on; GRACE_SECONDS later the process is gone in any case."""
-    last = [-SAME_SIGNAL_SECONDS]
+    last: list[float] = []  # when Stopped was raised
+    unraisable = sys.unraisablehook
 
     def stop(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if now - last[0] < SAME_SIGNAL_SECONDS:
+        if last and now - last[-1] < SAME_SIGNAL_SECONDS:
             return
-        if last[0] < 0:
+        if not last:
             _end_in_any_case(number)
-        last[0] = now
+        last.append(now)
         raise Stopped(number)
+
+    def lost(ignored) -> None:
+        """What is raised where Python calls code of its own accord (a finaliser, a weak reference's callback) is dropped."""
+        if not isinstance(ignored.exc_value, Stopped):
+            unraisable(ignored)
+            return
+        last[:] = [-SAME_SIGNAL_SECONDS]
+        again = threading.Timer(AGAIN_SECONDS, os.kill, [os.getpid(), ignored.exc_value.number])  # when this has returned
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = lost
 
     # Set even where the shell had the signal ignored, as it does for a command that it runs beside itself.
     signal.signal(signal.SIGTERM, stop)

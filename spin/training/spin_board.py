@@ -40,6 +40,7 @@ class Monitor:
         self.unreadable: dict[str, str] = {}
         self.loss: float | None = None  # mean over the steps of the last report
         self._updates: list[tuple[int, Update, list[str]]] = []
+        self._carried: list[list[float]] = []  # loss and gradient norm of updates that a run before this one had not yet reported
         self._seconds, self._since, self._waited = 0.0, time.monotonic(), 0.0
 
     def add(self, step: int, update: Update, batch: PairBatch) -> None:
@@ -90,17 +91,36 @@ class Monitor:
         """
         if not self._updates:
             return
+        losses, norms = zip(*self._measured())
+        self.loss = sum(losses) / len(losses)
+        figures = self._figures(norms, waited)
+        self._report(self._updates[-1][0] + 1, figures)
+        self._updates, self._carried = [], []
+
+    def _measured(self) -> list[list[float]]:
+        """Loss and gradient norm of every update since the last report; TrainingError where they are no numbers."""
+        if not self._updates:
+            return self._carried
         losses = ranks.total(torch.stack([update.loss for _, update, _ in self._updates])).tolist()
         norms = torch.stack([update.gradient_norm for _, update, _ in self._updates]).tolist()
         for (step, update, ids), loss, norm in zip(self._updates, losses, norms, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise _not_a_number(step, update.rate, loss, norm, ids)
-        self.loss = sum(losses) / len(losses)
-        figures = self._figures(norms, waited)
-        self._report(self._updates[-1][0] + 1, figures)
-        self._updates = []
+        return self._carried + [list(pair) for pair in zip(losses, norms)]
 
-    def _figures(self, norms: list[float], waited: float) -> dict[str, float]:
+    def pending(self) -> torch.Tensor:
+        """(n, 2) float64: what is not reported yet, for a checkpoint; a run that goes on reports it with its own.
+
+        Raises:
+            TrainingError: as drain.
+        """
+        return torch.tensor(self._measured(), dtype=torch.float64).reshape(-1, 2)
+
+    def carry(self, pending: torch.Tensor | None) -> None:
+        """Takes over what pending() gave to the checkpoint that the training goes on from."""
+        self._carried = [] if pending is None else pending.tolist()
+
+    def _figures(self, norms: tuple[float, ...], waited: float) -> dict[str, float]:
         last = self._updates[-1][1]
         figures = {
             "train/loss": self.loss,

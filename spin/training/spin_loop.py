@@ -70,6 +70,7 @@ class SpinTraining:
         found = self._resume()
         writer = board(tensorboard, self.progress.step + 1) if self.leads else None  # points count the updates made
         self.monitor = Monitor(writer, self.settings, cuts.count, config.corpus.max_bad_share)
+        self.monitor.carry(found.get("pending"))
         self.monitor.unchanged.update(found.get("unchanged", []))
         self.monitor.unreadable.update(found.get("unreadable", {}))
 
@@ -95,7 +96,7 @@ class SpinTraining:
                 monitor.add(step, self.updater.update(batch.parts, step, with_statistics=logs), batch)
                 self.progress = progress = Progress(step + 1, batch.epoch, batch.index + 1)
                 stops = stop.asked(progress.step, self.updater.device, settings.log_every_steps)
-                if logs or stops:
+                if logs:
                     monitor.drain(loader.waited)  # before a checkpoint: it never holds what is not a number
                 score = self._validate() if validates else None
                 if saves or stops:
@@ -132,6 +133,7 @@ class SpinTraining:
 
     def _save(self, score: float | None) -> None:
         self.monitor.share_names()
+        pending = self.monitor.pending()
         if not self.leads:
             return
         self.monitor.flush()  # a kill after this point must not lose curves that will not be drawn again
@@ -142,6 +144,7 @@ class SpinTraining:
             "epoch": self.progress.epoch,
             "index": self.progress.index,
             "low": self.watch.low,
+            "pending": pending,
             "unchanged": sorted(self.monitor.unchanged),
             "unreadable": self.monitor.unreadable,
         }

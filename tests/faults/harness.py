@@ -1,7 +1,8 @@
 """Kills and stops every stage of the very small recipe at random moments: python -m tests.faults.harness [--moments N] [--seed S]
 
 An undisturbed run comes first. Then, in other folders, each stage is started and ended by SIGKILL, SIGTERM and SIGINT at moments
-drawn from the seed, N times each, and at last let run to its end. Prints a Markdown table of what happened; status 1 where a stop
+drawn from the seed, N times each, and at last let run to its end; where a stage had ended before its signal came, it is put back
+and the signal sent in half the time. Prints a Markdown table of what happened; status 1 where a stop
 took longer than ten seconds, left a process, or where the products, the report or the TensorBoard points in the end differ.
 
 It runs the stage scripts themselves, with SPIN_PYTHON and SPIN_K2_PYTHON or the environments beside them.
@@ -13,6 +14,7 @@ import argparse
 import dataclasses
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LONGEST_STOP_S = 10.0  # as long as schedulers wait before they kill
 START_S = 1.0  # of Python: earlier there is nothing to disturb
 NEEDS_K2 = 4  # and later stages
+TRIES = 6  # moments for one signal, each half as late
 STOPPED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
 # Products that hold neither paths nor times: equal to the byte. Reports are compared apart, manifests name folders.
 SAME = (
@@ -105,11 +108,10 @@ class Stop:
     took_s: float
     status: int
     wrong: str
+    saved: bool  # with a checkpoint
 
     def row(self) -> str:
-        ending = (
-            "had ended before" if self.status == 0 else f"status {self.status}, all its processes gone after {self.took_s:.1f} s"
-        )
+        ending = f"status {self.status}, all its processes gone after {self.took_s:.1f} s" + self.saved * ", with a checkpoint"
         name = f"{self.stage} {artifacts.STAGES[self.stage]}"
         return f"| {name} | {self.number.name} | {self.after_s:.1f} s | {self.wrong or ending} |"
 
@@ -141,6 +143,23 @@ def disturb(place: Place, stage: int, number: signal.Signals, after_s: float) ->
     if number != signal.SIGKILL and "Traceback" in output:
         wrong.append(f"a traceback: {output[-800:]}")
     return Stop(stage, number, after_s, took, process.returncode, "; ".join(wrong), "a checkpoint is written" in output)
+
+
+def disturb_in_time(place: Place, stage: int, number: signal.Signals, after_s: float) -> Stop:
+    """As disturb, at an earlier moment where the stage, which goes on from what was there, had ended before."""
+    kept = place.folder.with_name(f"{place.folder.name}-kept")
+    for _ in range(TRIES):
+        shutil.copytree(place.folder, kept, symlinks=True)
+        stop = disturb(place, stage, number, after_s)
+        if stop.status != 0:
+            shutil.rmtree(kept)
+            return stop
+        shutil.rmtree(place.folder)
+        kept.rename(place.folder)  # back where it was, as manifests name files by their folder
+        if stop.wrong:
+            return stop
+        after_s = START_S + (after_s - START_S) / 2
+    return dataclasses.replace(stop, wrong="no moment found before its end")
 
 
 def members(session: int) -> list[int]:
@@ -190,12 +209,10 @@ def run(folder: Path, moments: int, seed: int, last: int) -> int:
     for stage in range(last + 1):
         seconds = read_json(whole.mark(stage))["seconds"]
         for number in SIGNALS * moments:
-            stop = disturb(broken, stage, number, START_S + random.uniform(0.1, 0.95) * seconds)
+            stop = disturb_in_time(broken, stage, number, START_S + random.uniform(0.1, 0.95) * seconds)
             wrong += bool(stop.wrong)
             starts += 1
             print(stop.row(), flush=True)
-            if stop.status == 0:
-                break
         problem = finish(broken, stage)
         wrong += bool(problem)
         print(f"| {stage} {artifacts.STAGES[stage]} | | | {problem or 'done, gone on from what was there'} |", flush=True)

@@ -143,6 +143,46 @@ def test_what_does_not_end_in_time_is_ended(kind, number, status):
         assert process.wait(30) == status
 
 
+DROPPED = """
+import sys, time, weakref
+from spin.runtime import signals
+signals.GRACE_SECONDS, signals.KILLED_AFTER = 60.0, 0.0
+signals.stop_in_time()
+
+class Thing:
+    pass
+
+def busy(_):
+    if sys.argv[1] == "weak":
+        print("ready", flush=True)
+        time.sleep(60)
+
+class Final:
+    def __del__(self):
+        if sys.argv[1] == "final":
+            print("ready", flush=True)
+            time.sleep(60)
+
+thing, final = Thing(), Final()
+reference = weakref.ref(thing, busy)
+del thing
+del final
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["weak", "final"])
+def test_a_stop_that_python_dropped_is_told_again(kind):
+    with subprocess.Popen(
+        [sys.executable, "-c", DROPPED, kind],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+        assert process.stderr.read() == ""
+
+
 LOCKED = """
 import ctypes, sys
 from spin.runtime import signals

@@ -119,6 +119,18 @@ def test_a_stop_writes_a_checkpoint_and_ends_with_the_signals_status(corpus, unb
     assert _equal(weights(training), unbroken[2])
 
 
+def test_a_stop_between_two_reports_changes_no_curve_and_no_history(corpus, unbroken, tmp_path):
+    assert _in_a_process(_killed_run, corpus, tmp_path, 6, signal.SIGTERM, 1) == 143
+    training = make_training(corpus, tmp_path)
+    assert training.progress.step == 7
+    training.run()
+    histories = [list(read_jsonl(artifacts.spin_history(folder))) for folder in (unbroken[0], tmp_path)]
+    assert histories[0] == histories[1]
+    for name in ("train/loss", "train/gradient_norm", "train/learning_rate", "train/agreement"):
+        curves = [[(point.step, point.value) for point in _events(folder).Scalars(name)] for folder in (unbroken[0], tmp_path)]
+        assert curves[0] == curves[1]
+
+
 def test_a_damaged_last_checkpoint_costs_only_time(corpus, unbroken, tmp_path):
     training = make_training(corpus, tmp_path, max_steps=12)
     training.run()
