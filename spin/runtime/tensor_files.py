@@ -1,8 +1,9 @@
 """Files of torch.save read by a reader of our own, which builds tensors and plain containers and nothing else.
 
 torch.load(weights_only=True) of torch 1.13.1, which k2's wheel needs, is no safe way: it hands TorchScript archives to
-torch.jit.load, which runs what is in them, and unpacks files of the old tar format (CVE-2025-32434, mended in torch 2.6). Here a
-file is a zip of torch 1.6 and later, every name in its pickle stands in a closed list, and storages are bytes copied out of it.
+torch.jit.load, which runs what is in them (of that kind is CVE-2025-32434, mended in torch 2.6), and believes what a file says of
+the sizes of its storages (CVE-2026-24747, mended in torch 2.10). Here a file is a zip of torch 1.6 and later, every name in its
+pickle stands in a closed list, and storages are bytes copied out of it, as many as there are.
 """
 
 from __future__ import annotations
