@@ -35,18 +35,28 @@ class Stopped(SystemExit):
         self.number = number
 
 
+_raised: list[tuple[float, int]] = []
+
+
+def stopped_by() -> int | None:
+    """The signal that this process was asked to end by, None before: compiled code, such as an import, may turn Stopped into
+    an error of its own."""
+    return _raised[-1][1] if _raised else None
+
+
 def stop_in_time() -> None:
     """SIGTERM and SIGINT raise Stopped in the main thread from now on; GRACE_SECONDS later the process is gone in any case."""
-    last: list[float] = []  # when Stopped was raised
+    last = _raised  # when Stopped was raised, and for which signal
+    last.clear()
     unraisable = sys.unraisablehook
 
     def stop(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if last and now - last[-1] < SAME_SIGNAL_SECONDS:
+        if last and now - last[-1][0] < SAME_SIGNAL_SECONDS:
             return
         if not last:
             _end_in_any_case(number)
-        last.append(now)
+        last.append((now, number))
         raise Stopped(number)
 
     def lost(ignored) -> None:
@@ -54,7 +64,7 @@ def stop_in_time() -> None:
         if not isinstance(ignored.exc_value, Stopped):
             unraisable(ignored)
             return
-        last[:] = [-SAME_SIGNAL_SECONDS]
+        last[:] = [(-SAME_SIGNAL_SECONDS, ignored.exc_value.number)]
         again = threading.Timer(AGAIN_SECONDS, os.kill, [os.getpid(), ignored.exc_value.number])  # when this has returned
         again.daemon = True
         again.start()

@@ -24,14 +24,13 @@ from typing import NoReturn
 
 from spin import artifacts
 from spin.config import Config
-from spin.errors import SpinError
 from spin.runtime.failures import explain_threads, explained
 from spin.runtime.files import read_json, sweep, write_json, write_text
 from spin.runtime.locks import folder_lock, reading_lock
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.provenance import commit
 from spin.runtime.settings import dump_config, load_config
-from spin.runtime.signals import Stopped, stop_in_time
+from spin.runtime.signals import Stopped, stop_in_time, stopped_by
 from spin.runtime.upkeep import PRODUCTS, check_before, difference, made_from, mark_folder, why_again
 
 
@@ -102,14 +101,19 @@ def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
                 _load(work)(context)
             return
         _run_alone(stage, Context(config, exp, corpus, artifacts.tensorboard(exp, stage), arguments.force, log, command), work)
-    except SpinError as error:
-        _fail(stage, log, error)
     except Stopped as stopped:
-        name = signal.Signals(stopped.number).name
-        log.error("stage %d (%s) stopped by %s; the same command goes on from here", stage, artifacts.STAGES[stage], name)
-        raise
+        _stop(stage, log, stopped.number)
     except Exception as error:  # noqa: BLE001 - told from a defect there, and never hidden
+        if stopped_by() is not None:
+            _stop(stage, log, stopped_by())
         _fail(stage, log, error)
+
+
+def _stop(stage: int, log: logging.Logger, number: int) -> NoReturn:
+    """Ends the process as one that was ended by a signal."""
+    name = signal.Signals(number).name
+    log.error("stage %d (%s) stopped by %s; the same command goes on from here", stage, artifacts.STAGES[stage], name)
+    raise Stopped(number) from None
 
 
 def _fail(stage: int, log: logging.Logger, error: Exception) -> NoReturn:

@@ -1,8 +1,8 @@
 """Kills and stops every stage of the very small recipe at random moments: python -m tests.faults.harness [--moments N] [--seed S]
 
 An undisturbed run comes first. Then, in other folders, each stage is started and ended by SIGKILL, SIGTERM and SIGINT at moments
-drawn from the seed, N times each, and at last let run to its end; where a stage had ended before its signal came, it is put back
-and the signal sent in half the time. Prints a Markdown table of what happened; status 1 where a stop
+drawn from the seed, N times each, and at last let run to its end; where a stage had ended before its signal came, it is begun
+afresh and the signal sent earlier. Prints a Markdown table of what happened; status 1 where a stop
 took longer than ten seconds, left a process, or where the products, the report or the TensorBoard points in the end differ.
 
 It runs the stage scripts themselves, with SPIN_PYTHON and SPIN_K2_PYTHON or the environments beside them.
@@ -35,7 +35,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LONGEST_STOP_S = 10.0  # as long as schedulers wait before they kill
 START_S = 1.0  # of Python: earlier there is nothing to disturb
 NEEDS_K2 = 4  # and later stages
-TRIES = 6  # moments for one signal, each half as late
+TRIES = 6  # moments for one signal, each earlier
 STOPPED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
 # Products that hold neither paths nor times: equal to the byte. Reports are compared apart, manifests name folders.
 SAME = (
@@ -145,20 +145,17 @@ def disturb(place: Place, stage: int, number: signal.Signals, after_s: float) ->
     return Stop(stage, number, after_s, took, process.returncode, "; ".join(wrong), "a checkpoint is written" in output)
 
 
-def disturb_in_time(place: Place, stage: int, number: signal.Signals, after_s: float) -> Stop:
-    """As disturb, at an earlier moment where the stage, which goes on from what was there, had ended before."""
-    kept = place.folder.with_name(f"{place.folder.name}-kept")
+def disturb_in_time(place: Place, stage: int, number: signal.Signals, after_s: float, kept: Path) -> Stop:
+    """As disturb. Where the stage had ended before its signal came, it is begun afresh, and then the signal sent earlier."""
     for _ in range(TRIES):
-        shutil.copytree(place.folder, kept, symlinks=True)
         stop = disturb(place, stage, number, after_s)
         if stop.status != 0:
-            shutil.rmtree(kept)
             return stop
         shutil.rmtree(place.folder)
-        kept.rename(place.folder)  # back where it was, as manifests name files by their folder
+        shutil.copytree(kept, place.folder, symlinks=True)  # where it was, as manifests name files by their folder
         if stop.wrong:
             return stop
-        after_s = START_S + (after_s - START_S) / 2
+        after_s = START_S + 0.8 * (after_s - START_S)
     return dataclasses.replace(stop, wrong="no moment found before its end")
 
 
@@ -208,11 +205,14 @@ def run(folder: Path, moments: int, seed: int, last: int) -> int:
     print("| stage | signal | after | outcome |\n|---|---|---:|---|")
     for stage in range(last + 1):
         seconds = read_json(whole.mark(stage))["seconds"]
+        kept = folder / f"before{stage}"
+        shutil.copytree(broken.folder, kept, symlinks=True)
         for number in SIGNALS * moments:
-            stop = disturb_in_time(broken, stage, number, START_S + random.uniform(0.1, 0.95) * seconds)
+            stop = disturb_in_time(broken, stage, number, START_S + random.uniform(0.1, 0.95) * seconds, kept)
             wrong += bool(stop.wrong)
             starts += 1
             print(stop.row(), flush=True)
+        shutil.rmtree(kept)
         problem = finish(broken, stage)
         wrong += bool(problem)
         print(f"| {stage} {artifacts.STAGES[stage]} | | | {problem or 'done, gone on from what was there'} |", flush=True)

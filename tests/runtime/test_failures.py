@@ -183,6 +183,36 @@ def test_a_stop_that_python_dropped_is_told_again(kind):
         assert process.stderr.read() == ""
 
 
+TURNED = """
+import sys, time
+from pathlib import Path
+from spin.runtime import stages
+
+def work(context):
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except BaseException as error:
+        raise RuntimeError("an import failed") from error
+
+sys.modules["work"] = sys.modules["__main__"]
+stages._run_alone = lambda stage, context, name: work(context)
+stages.run_stage(0, ["--conf", sys.argv[1]], "work:work", "")
+"""
+
+
+def test_a_stop_that_compiled_code_turned_into_an_error_is_a_stop(tmp_path):
+    (tmp_path / "conf.yaml").write_text("name: t\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", TURNED, "conf.yaml"], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        told = process.stdout.read()
+        assert process.wait(30) == 143 and "stopped by SIGTERM" in told and "Traceback" not in told
+
+
 LOCKED = """
 import ctypes, sys
 from spin.runtime import signals
