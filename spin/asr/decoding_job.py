@@ -166,7 +166,7 @@ class Decoding:
         counts = {scale: ErrorCounts() for scale in scales}
         for batch, _, log_probs, lengths in self.outputs(job.config.corpus.valid):
             lattices = search.lattices(log_probs, lengths)
-            rescored = self.recogniser.rescored(method, search, lattices) if method in RESCORING else None
+            rescored = self.recogniser.rescored(method, search, lattices, lengths) if method in RESCORING else None
             for scale in scales:
                 texts = search.best_texts(lattices, scale) if rescored is None else rescored.best_texts(scale)
                 for reference, text in zip(batch.texts, texts):

@@ -11,7 +11,15 @@ from spin import artifacts
 from spin.asr.decoding import CTC_1BEST, HLG, NBEST, RESCORING, GraphDecoder, best_path
 from spin.asr.graphs import load_graph
 from spin.asr.lang import Lang
-from spin.asr.rescoring import Rescored, RescoredLattices, RescoredLists, RescoringGrammar, rescore_lattices, rescore_lists
+from spin.asr.rescoring import (
+    Rescored,
+    RescoredLattices,
+    RescoredLists,
+    RescoringGrammar,
+    rescore_lattices,
+    rescore_lists,
+    thinned,
+)
 from spin.asr.timings import Span, frame_labels, spelled_spans, token_spans, word_spans
 from spin.config import DecodingConfig
 
@@ -63,12 +71,11 @@ class Recogniser:
             self._grammar = RescoringGrammar.of(load_graph(path), self.lang, self.device)
         return self._grammar
 
-    def rescored(self, method: str, search: GraphDecoder, lattices: k2.Fsa) -> Rescored:
-        """The lattices of a search under the larger LM."""
+    def rescored(self, method: str, search: GraphDecoder, lattices: k2.Fsa, lengths: torch.Tensor) -> Rescored:
+        """The lattices of a search under the larger LM; `lengths` are their (B,) frames."""
         if lattices.num_arcs == 0:  # some operations of k2 refuse vectors of empty FSAs only
             return RescoredLists.empty(lattices.shape[0], self.lang)
-        if self.config.rescore_min_posterior > 0:
-            lattices = k2.prune_on_arc_post(lattices, self.config.rescore_min_posterior, True)
+        lattices = thinned(lattices, lengths, self.config.rescore_min_posterior, self.config.rescore_max_arcs)
         if method == NBEST:
             paths, spread = self.config.nbest_paths, self.config.nbest_spread
             return rescore_lists(lattices, search.search_scale, self.grammar, paths, spread)
@@ -90,7 +97,7 @@ class Recogniser:
         best = search.best_paths(lattices)
         texts = search.texts(best)
         if method in RESCORING:
-            return self._by_rescoring(method, scales[1], search, lattices, texts)
+            return self._by_rescoring(scales[1], self.rescored(method, search, lattices, lengths), texts)
         found = Recognised(texts)
         if self.config.word_times:
             found.times = self._times(best, texts)
@@ -106,8 +113,7 @@ class Recogniser:
             found.times = [spelled_spans(token_spans(row[:length]), self.lang) for row, length in rows]
         return found
 
-    def _by_rescoring(self, method: str, scale: float, search: GraphDecoder, lattices: k2.Fsa, first: list) -> Recognised:
-        rescored = self.rescored(method, search, lattices)
+    def _by_rescoring(self, scale: float, rescored: Rescored, first: list) -> Recognised:
         second = rescored.best_texts(scale)
         lost = sum(new is None and old is not None for old, new in zip(first, second))
         found = Recognised([old if new is None else new for old, new in zip(first, second)], not_rescored=lost)

@@ -17,6 +17,9 @@ import torch
 
 from spin.asr.lang import Lang
 
+KEPT_POSTERIOR = 0.03  # of an arc: above it none is ever left out
+ARCS_AT_ONCE = 3_000_000  # of the lattices that texts are aligned with: about a gigabyte
+
 
 class Rescored(Protocol):
     """What rescoring gives: for each LM scale a text for each utterance, None for an empty lattice."""
@@ -158,6 +161,31 @@ class RescoredLists:
         ]
 
 
+def thinned(lattices: k2.Fsa, lengths: torch.Tensor, least_posterior: float, arcs_a_frame: float) -> k2.Fsa:
+    """Without arcs that hardly any path takes: what a larger LM costs grows faster than the lattices do.
+
+    Every lattice is pruned by itself, so that the rest of the batch has no say. The lattices of a good model are small; those of
+    a poor one, which has no opinion on most frames, would take hours and all memory.
+
+    Args:
+        lattices: FsaVec with `scores`.
+        lengths: (B,) frames of each.
+        least_posterior: arcs below it go.
+        arcs_a_frame: of a lattice with more, the least probable arcs go too, but none above KEPT_POSTERIOR: with ever fewer arcs
+            no path is left from start to end.
+    """
+    posteriors = lattices.get_arc_post(use_double_scores=True, log_semiring=True).detach()
+    kept = []
+    for row, (own, frames) in enumerate(zip(posteriors.split(arc_counts(lattices)), lengths.tolist())):
+        one = k2.index_fsa(lattices, torch.tensor([row], dtype=torch.int32, device=lattices.device))
+        budget, threshold = int(arcs_a_frame * frames), least_posterior
+        if len(own) > budget:
+            weakest = float(own.topk(budget).values[-1].exp())
+            threshold = max(threshold, min(weakest, KEPT_POSTERIOR))
+        kept.append(k2.prune_on_arc_post(one, threshold, True) if threshold > 0 and len(own) else one)
+    return k2.cat(kept)
+
+
 def rescore_lists(lattices: k2.Fsa, search_scale: float, grammar: RescoringGrammar, paths: int, spread: float) -> RescoredLists:
     """Draws texts from the lattices (k2.random_paths, which is not random) and scores each by itself.
 
@@ -172,15 +200,34 @@ def rescore_lists(lattices: k2.Fsa, search_scale: float, grammar: RescoringGramm
     if not words:
         return RescoredLists.empty(lattices.shape[0], grammar.lang)
     inverted = k2.arc_sort(acoustic_lattices(lattices, search_scale))
-    device = inverted.device
-    texts = k2.linear_fsa(words, device)
-    to_lattice = torch.tensor(owners, dtype=torch.int32, device=device)
-    aligned = k2.intersect_device(inverted, k2.add_epsilon_self_loops(texts), b_to_a_map=to_lattice, sorted_match_a=True)
-    spoken = k2.intersect_device(
-        grammar.fsa, grammar.with_back_off_loops(texts), b_to_a_map=torch.zeros_like(to_lattice), sorted_match_a=True
-    )
-    acoustic, lm_scores = (_best_scores(found) for found in (aligned, spoken))
-    return RescoredLists(words, owners, lattices.shape[0], acoustic, lm_scores, grammar.lang)
+    device, sizes = inverted.device, arc_counts(inverted)
+    acoustic, lm_scores = [], []
+    for first, last in portions([sizes[owner] for owner in owners], ARCS_AT_ONCE):
+        texts = k2.linear_fsa(words[first:last], device)
+        to_lattice = torch.tensor(owners[first:last], dtype=torch.int32, device=device)
+        aligned = k2.intersect_device(inverted, k2.add_epsilon_self_loops(texts), b_to_a_map=to_lattice, sorted_match_a=True)
+        spoken = k2.intersect_device(
+            grammar.fsa, grammar.with_back_off_loops(texts), b_to_a_map=torch.zeros_like(to_lattice), sorted_match_a=True
+        )
+        acoustic.append(_best_scores(aligned))
+        lm_scores.append(_best_scores(spoken))
+    return RescoredLists(words, owners, lattices.shape[0], torch.cat(acoustic), torch.cat(lm_scores), grammar.lang)
+
+
+def arc_counts(fsas: k2.Fsa) -> list[int]:
+    """Arcs of each FSA of an FsaVec."""
+    return fsas.arcs.row_splits(2)[fsas.arcs.row_splits(1).long()].diff().tolist()
+
+
+def portions(sizes: list[int], at_most: int) -> list[tuple[int, int]]:
+    """Cuts a row into runs [first, last) of at most that much together; what is larger alone is a run of its own."""
+    runs, first, total = [], 0, 0
+    for place, size in enumerate(sizes):
+        if place > first and total + size > at_most:
+            runs.append((first, place))
+            first, total = place, 0
+        total += size
+    return [*runs, (first, len(sizes))] if sizes else []
 
 
 def draw_texts(lattices: k2.Fsa, paths: int, spread: float) -> tuple[list[list[int]], list[int]]:

@@ -166,6 +166,7 @@ RANGES = {
     "decoding.lm_order": (1, 6),
     "decoding.rescore_order": (1, 6),
     "decoding.rescore_min_posterior": (0.0, 0.5),
+    "decoding.rescore_max_arcs": (1.0, 1e6),
     "decoding.nbest_paths": (1, 100_000),
     "decoding.nbest_spread": (1e-3, 100.0),
     "decoding.search_beam": (0.1, 1000.0),

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 
+import k2
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spin import artifacts
+from spin.asr import rescoring
 from spin.asr.decoding import HLG, LATTICE, METHODS, NBEST, GraphDecoder
 from spin.asr.graphs import load_graph, prepare_graph, prepare_rescoring
 from spin.asr.lang import make_lang, save_lang
 from spin.asr.lm_sources import LmSource
 from spin.asr.recognise import Recogniser
-from spin.asr.rescoring import RescoringGrammar, acoustic_lattices, rescore_lattices, rescore_lists
+from spin.asr.rescoring import (
+    RescoringGrammar,
+    acoustic_lattices,
+    arc_counts,
+    portions,
+    rescore_lattices,
+    rescore_lists,
+    thinned,
+)
 from spin.asr.timings import ctm_lines, lattice_blocks, token_spans, word_spans
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
@@ -108,6 +120,49 @@ def test_rescoring_equals_the_best_of_all_texts(toy):
             if owner == index:
                 assert float(acoustic) == pytest.approx(texts[tuple(words)], abs=1e-3)
                 assert float(spoken_score) == pytest.approx(spoken[tuple(words)], abs=1e-3)
+
+
+def test_texts_in_portions_have_the_same_scores(toy, monkeypatch):
+    lang, folder = toy
+    log_probs, lengths = posteriors(lang, ["BE CC", "A CAB"], 2.5, noise=1.2)
+    search = GraphDecoder(load_graph(artifacts.decoding_graph(folder, 1)), lang, CONFIG, 0.4)
+    grammar = RescoringGrammar.of(load_graph(artifacts.rescoring_grammar(folder, 2)), lang)
+    lattices = search.lattices(log_probs, lengths)
+    whole = rescore_lists(lattices, 0.4, grammar, 40, 0.3)
+    monkeypatch.setattr(rescoring, "ARCS_AT_ONCE", 2 * max(arc_counts(lattices)))
+    parted = rescore_lists(lattices, 0.4, grammar, 40, 0.3)
+    assert len(whole.words) > 4 and parted.words == whole.words
+    assert torch.equal(parted.acoustic, whole.acoustic) and torch.equal(parted.lm_scores, whole.lm_scores)
+
+
+@given(st.lists(st.integers(0, 9), max_size=20), st.integers(1, 12))
+def test_portions_cover_everything_once_and_keep_their_size(sizes, at_most):
+    runs = portions(sizes, at_most)
+    assert [place for first, last in runs for place in range(first, last)] == list(range(len(sizes)))
+    for first, last in runs:
+        assert last > first and (last == first + 1 or sum(sizes[first:last]) <= at_most)
+    assert portions([4, 4, 9, 1, 1], 8) == [(0, 2), (2, 3), (3, 5)]
+
+
+def test_thinned_lattices_keep_the_probable_arcs_each_by_itself(toy):
+    lang, folder = toy
+    log_probs, lengths = posteriors(lang, ["BE CC", "A CAB"], 2.5, noise=1.2)
+    search = GraphDecoder(load_graph(artifacts.decoding_graph(folder, 1)), lang, CONFIG, 0.4)
+    lattices = search.lattices(log_probs, lengths)
+    before, frames = arc_counts(lattices), lengths.tolist()
+    assert arc_counts(thinned(lattices, lengths, 0.0, 1e6)) == before  # nothing to do
+    fewer = thinned(lattices, lengths, 0.0, 3.0)
+    posterior = lattices.get_arc_post(True, True).exp().split(before)
+    for own, kept, count in zip(posterior, arc_counts(fewer), frames):
+        assert kept <= max(3 * count, int((own >= rescoring.KEPT_POSTERIOR).sum())) < len(own)
+    assert search.best_texts(fewer) == search.best_texts(lattices)
+    for row in range(2):
+        alone = thinned(k2.index_fsa(lattices, torch.tensor([row], dtype=torch.int32)), lengths[row : row + 1], 0.0, 3.0)
+        assert alone.arcs.values().tolist() == fewer[row].arcs.values().tolist()
+        assert torch.equal(alone.lm_scores, k2.index_fsa(fewer, torch.tensor([row], dtype=torch.int32)).lm_scores)
+    least = thinned(lattices, lengths, 0.0, 0.01)  # nothing above the bound goes, however small the budget
+    kept = least.get_arc_post(True, True).exp()
+    assert arc_counts(least)[0] > 0.01 * frames[0] and float(kept.min()) > 0.0
 
 
 @pytest.mark.parametrize("method", METHODS)
