@@ -20,8 +20,8 @@ from tests.faults.layouts import small_corpus
 from tests.faults.stage_server import ROOT, script_of
 from tests.faults.tried import options
 
-EXP = Path("exp/t")
-LOOK_EVERY_S = 0.25
+EXP, OUTPUT = Path("exp/t"), "output.txt"
+LOOK_EVERY_S = 0.5
 GROWTH = 1.03  # of memory: what allocators do of themselves
 CHECKPOINTS = {2: artifacts.spin_folder(EXP) / "checkpoints", 4: artifacts.asr_seed_folder(EXP, "baseline", 0)}
 
@@ -36,6 +36,7 @@ def settings(steps: int) -> list[str]:
 
 
 def start(stage: int, folder: Path, steps: int) -> subprocess.Popen:
+    """A stage; what it says goes to a file, as a pipe that nobody reads holds 64 kB and then stops it."""
     command = [python_of(stage), str(script_of(stage)), *options(), *settings(steps)]
     environment = {
         **os.environ,
@@ -44,7 +45,8 @@ def start(stage: int, folder: Path, steps: int) -> subprocess.Popen:
         "OMP_WAIT_POLICY": "PASSIVE",
         "MPLBACKEND": "Agg",
     }
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with open(folder / OUTPUT, "w") as output:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def look(pid: int) -> tuple[int, int]:
@@ -79,7 +81,7 @@ def main(words: list[str]) -> int:
         for stage in range(5):
             process = start(stage, folder, steps)
             seen = watch(process, folder / CHECKPOINTS.get(stage, EXP))
-            output = process.stdout.read()
+            output = (folder / OUTPUT).read_text()
             if process.returncode != 0:
                 print(f"stage {stage} ended with status {process.returncode}:\n{output[-2000:]}")
                 return 1
