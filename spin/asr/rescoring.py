@@ -178,7 +178,7 @@ def thinned(lattices: k2.Fsa, lengths: torch.Tensor, least_posterior: float, arc
     kept = []
     for row, (own, frames) in enumerate(zip(posteriors.split(arc_counts(lattices)), lengths.tolist())):
         one = k2.index_fsa(lattices, torch.tensor([row], dtype=torch.int32, device=lattices.device))
-        budget, threshold = int(arcs_a_frame * frames), least_posterior
+        budget, threshold = max(1, int(arcs_a_frame * frames)), least_posterior
         if len(own) > budget:
             weakest = float(own.topk(budget).values[-1].exp())
             threshold = max(threshold, min(weakest, KEPT_POSTERIOR))
