@@ -54,7 +54,14 @@ def keep_log(folder: Path, name: str) -> None:
 
 
 def board(folder: str | Path, start_step: int = 0):
-    """A SummaryWriter; points at or after `start_step` from a run that was killed are dropped by TensorBoard (purge_step)."""
+    """A SummaryWriter.
+
+    Points at or after `start_step` from a run that was killed are dropped by TensorBoard (purge_step); at 0, where everything is
+    drawn anew, what lies in the folder is removed.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
+    if not start_step:
+        for path in Path(folder).glob("events.out.tfevents.*"):
+            path.unlink(missing_ok=True)
     return SummaryWriter(log_dir=str(folder), purge_step=start_step or None, flush_secs=10)
