@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 from spin.runtime import watchdog
@@ -44,6 +45,26 @@ def stopped_by() -> int | None:
     return _raised[-1][1] if _raised else None
 
 
+class _Held:
+    """How many uninterrupted() are entered, and the signal that came meanwhile."""
+
+    depth = 0
+    number: int | None = None
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A stop that comes meanwhile waits for the end: for the start of a process, which would complain of what it was not told."""
+    _Held.depth += 1
+    try:
+        yield
+    finally:
+        _Held.depth -= 1
+        if _Held.depth == 0 and _Held.number is not None:
+            number, _Held.number = _Held.number, None
+            signal.raise_signal(number)
+
+
 def stop_in_time() -> None:
     """SIGTERM and SIGINT raise Stopped in the main thread from now on; GRACE_SECONDS later the process is gone in any case."""
     last = _raised  # when Stopped was raised, and for which signal
@@ -51,6 +72,9 @@ def stop_in_time() -> None:
     unraisable = sys.unraisablehook
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if _Held.depth:
+            _Held.number = number
+            return
         now = time.monotonic()
         if last and now - last[-1][0] < SAME_SIGNAL_SECONDS:
             return
@@ -111,6 +135,7 @@ class _Watched:
 
     def leave(self) -> None:
         """In a process that was forked from this one: its signals are its own."""
+        _Held.depth, _Held.number = 0, None
         if self.pipe is not None:
             with contextlib.suppress(ValueError, OSError):
                 signal.set_wakeup_fd(-1)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from spin.errors import WorkerError
-from spin.runtime.signals import follow_parent
+from spin.runtime.signals import follow_parent, uninterrupted
 
 WAITING = 2  # items handed out ahead for each worker, so that neither work nor results pile up
 STOP_SECONDS = 6.0  # for a worker that writes a checkpoint before it ends
@@ -42,7 +42,8 @@ def map_parts(function: Callable, items: Iterable, nj: int, start_method: str = 
     try:
         futures: collections.deque = collections.deque()
         for item in items:
-            futures.append(pool.submit(function, item))
+            with uninterrupted():
+                futures.append(pool.submit(function, item))
             if len(futures) > WAITING * nj:
                 yield futures.popleft().result()
         while futures:
@@ -82,7 +83,8 @@ def map_fresh(function: Callable, items: list, nj: int, preload: str) -> Iterato
                 for index, item in itertools.islice(left, max(0, nj - len(running))):
                     reading, writing = context.Pipe(duplex=False)
                     process = context.Process(target=_answer, args=(writing, function, item))
-                    process.start()
+                    with uninterrupted():
+                        process.start()
                     writing.close()
                     running[reading] = index, process
                 for reading in multiprocessing.connection.wait(list(running)):

@@ -213,6 +213,30 @@ def test_a_stop_that_compiled_code_turned_into_an_error_is_a_stop(tmp_path):
         assert process.wait(30) == 143 and "stopped by SIGTERM" in told and "Traceback" not in told
 
 
+HELD = """
+import sys, time
+from spin.runtime import signals
+signals.stop_in_time()
+with signals.uninterrupted():
+    print("ready", flush=True)
+    until = time.monotonic() + 60
+    while signals._Held.number is None and time.monotonic() < until:
+        time.sleep(0.01)
+    print("whole", flush=True)
+print("beyond", flush=True)
+"""
+
+
+def test_a_stop_waits_where_it_must_not_interrupt():
+    with subprocess.Popen(
+        [sys.executable, "-c", HELD], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "whole\n"
+        assert process.wait(30) == 143
+
+
 LOCKED = """
 import ctypes, sys
 from spin.runtime import signals
