@@ -147,8 +147,7 @@ class DecodingConfig:
     rescore_order: int = 4  # of the larger LM
     arpa: str | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
     rescore_arpa: str | None = None  # likewise for rescoring
-    rescore_min_posterior: float = 1e-4  # arcs of the search's lattices below it are not rescored
-    rescore_max_arcs: float = 10.0  # a frame: of lattices with more, the least probable go too; bounds time and memory
+    rescore_max_arcs: float = 10.0  # a frame: of lattices with more, the best are rescored; bounds time and memory
     nbest_paths: int = 100  # drawn from each lattice
     nbest_spread: float = 0.5  # of the lattice's scores in drawing: smaller gives more different texts
     word_times: bool = False  # words.ctm of every decoding that has an alignment

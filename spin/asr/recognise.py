@@ -75,7 +75,7 @@ class Recogniser:
         """The lattices of a search under the larger LM; `lengths` are their (B,) frames."""
         if lattices.num_arcs == 0:  # some operations of k2 refuse vectors of empty FSAs only
             return RescoredLists.empty(lattices.shape[0], self.lang)
-        lattices = thinned(lattices, lengths, self.config.rescore_min_posterior, self.config.rescore_max_arcs)
+        lattices = thinned(lattices, lengths, self.config.rescore_max_arcs)
         if method == NBEST:
             paths, spread = self.config.nbest_paths, self.config.nbest_spread
             return rescore_lists(lattices, search.search_scale, self.grammar, paths, spread)

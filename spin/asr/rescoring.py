@@ -17,7 +17,7 @@ import torch
 
 from spin.asr.lang import Lang
 
-KEPT_POSTERIOR = 0.03  # of an arc: above it none is ever left out
+ROUNDING = 1e-4  # of log-probabilities summed along a path
 ARCS_AT_ONCE = 3_000_000  # of the lattices that texts are aligned with: about a gigabyte
 
 
@@ -161,29 +161,40 @@ class RescoredLists:
         ]
 
 
-def thinned(lattices: k2.Fsa, lengths: torch.Tensor, least_posterior: float, arcs_a_frame: float) -> k2.Fsa:
-    """Without arcs that hardly any path takes: what a larger LM costs grows faster than the lattices do.
+def thinned(lattices: k2.Fsa, lengths: torch.Tensor, arcs_a_frame: float) -> k2.Fsa:
+    """Without the arcs that only poor paths take: what a larger LM costs grows faster than the lattices do.
 
-    Every lattice is pruned by itself, so that the rest of the batch has no say. The lattices of a good model are small; those of
-    a poor one, which has no opinion on most frames, would take hours and all memory.
+    The lattices of a good model are small; those of a poor one, which has no opinion on most frames, would take hours and all
+    memory. Arcs are ranked by the best path through each, as in Kaldi's lattice-prune: so the best path stays, and every arc that
+    stays is on a path that does. Every lattice is thinned by itself; the rest of the batch has no say.
 
     Args:
-        lattices: FsaVec with `scores`.
+        lattices: FsaVec of GraphDecoder.lattices, with `lm_scores` and `aux_labels`.
         lengths: (B,) frames of each.
-        least_posterior: arcs below it go.
-        arcs_a_frame: of a lattice with more, the least probable arcs go too, but none above KEPT_POSTERIOR: with ever fewer arcs
-            no path is left from start to end.
+        arcs_a_frame: how many stay, with those that are just as good as the last of them.
     """
-    posteriors = lattices.get_arc_post(use_double_scores=True, log_semiring=True).detach()
     kept = []
-    for row, (own, frames) in enumerate(zip(posteriors.split(arc_counts(lattices)), lengths.tolist())):
+    for row, (arcs, frames) in enumerate(zip(arc_counts(lattices), lengths.tolist())):
         one = k2.index_fsa(lattices, torch.tensor([row], dtype=torch.int32, device=lattices.device))
-        budget, threshold = max(1, int(arcs_a_frame * frames)), least_posterior
-        if len(own) > budget:
-            weakest = float(own.topk(budget).values[-1].exp())
-            threshold = max(threshold, min(weakest, KEPT_POSTERIOR))
-        kept.append(k2.prune_on_arc_post(one, threshold, True) if threshold > 0 and len(own) else one)
+        budget = max(1, int(arcs_a_frame * frames))
+        kept.append(_best_arcs(one, budget) if arcs > budget else one)
     return k2.cat(kept)
+
+
+def _best_arcs(lattice: k2.Fsa, count: int) -> k2.Fsa:
+    """An FsaVec of one FSA -> the same with the `count` best arcs, by the best path through each."""
+    arcs, scores = lattice.arcs.values(), lattice.scores.detach().double()
+    forward, backward = (
+        scores_of(True, False).detach() for scores_of in (lattice.get_forward_scores, lattice.get_backward_scores)
+    )
+    through = forward[arcs[:, 0].long()] + scores + backward[arcs[:, 1].long()]
+    # Sums in another order round differently: the arcs of one path must not be parted by that.
+    chosen = (through >= through.topk(count).values[-1] - ROUNDING).nonzero().flatten().to(torch.int32)
+    part = k2.Fsa(arcs[chosen.long()].contiguous())
+    part.lm_scores = lattice.lm_scores[chosen.long()]
+    labels = lattice.aux_labels
+    part.aux_labels = labels[chosen.long()] if isinstance(labels, torch.Tensor) else labels.index(chosen, axis=0)[0]
+    return k2.create_fsa_vec([part])
 
 
 def rescore_lists(lattices: k2.Fsa, search_scale: float, grammar: RescoringGrammar, paths: int, spread: float) -> RescoredLists:

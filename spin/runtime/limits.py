@@ -165,7 +165,6 @@ RANGES = {
     "asr.patience": (0, 10_000),
     "decoding.lm_order": (1, 6),
     "decoding.rescore_order": (1, 6),
-    "decoding.rescore_min_posterior": (0.0, 0.5),
     "decoding.rescore_max_arcs": (1.0, 1e6),
     "decoding.nbest_paths": (1, 100_000),
     "decoding.nbest_spread": (1e-3, 100.0),

@@ -144,24 +144,54 @@ def test_portions_cover_everything_once_and_keep_their_size(sizes, at_most):
     assert portions([4, 4, 9, 1, 1], 8) == [(0, 2), (2, 3), (3, 5)]
 
 
-def test_thinned_lattices_keep_the_probable_arcs_each_by_itself(toy):
+def through(lattice) -> list[float]:
+    """The score of the best path through each arc of one lattice, by walking all states in order and back."""
+    arcs, scores = lattice.arcs.values().tolist(), lattice.scores.tolist()
+    order = sorted(range(len(arcs)), key=lambda number: arcs[number][0])
+    ahead, behind = {0: 0.0}, {lattice.shape[0] - 1: 0.0}
+    for number in order:
+        start, stop, _, _ = arcs[number]
+        ahead[stop] = max(ahead.get(stop, -math.inf), ahead[start] + scores[number])
+    for number in reversed(order):
+        start, stop, _, _ = arcs[number]
+        behind[start] = max(behind.get(start, -math.inf), behind[stop] + scores[number])
+    return [ahead[start] + score + behind[stop] for (start, stop, _, _), score in zip(arcs, scores)]
+
+
+@pytest.mark.parametrize("sharpness", [0.3, 2.5])
+def test_thinned_lattices_keep_the_arcs_of_the_best_paths_each_by_itself(toy, sharpness):
     lang, folder = toy
-    log_probs, lengths = posteriors(lang, ["BE CC", "A CAB"], 2.5, noise=1.2)
+    log_probs, lengths = posteriors(lang, ["BE CC", "A CAB"], sharpness, noise=1.2)
     search = GraphDecoder(load_graph(artifacts.decoding_graph(folder, 1)), lang, CONFIG, 0.4)
     lattices = search.lattices(log_probs, lengths)
     before, frames = arc_counts(lattices), lengths.tolist()
-    assert arc_counts(thinned(lattices, lengths, 0.0, 1e6)) == before  # nothing to do
-    fewer = thinned(lattices, lengths, 0.0, 3.0)
-    posterior = lattices.get_arc_post(True, True).exp().split(before)
-    for own, kept, count in zip(posterior, arc_counts(fewer), frames):
-        assert kept <= max(3 * count, int((own >= rescoring.KEPT_POSTERIOR).sum())) < len(own)
-    assert search.best_texts(fewer) == search.best_texts(lattices)
-    for row in range(2):
-        alone = thinned(k2.index_fsa(lattices, torch.tensor([row], dtype=torch.int32)), lengths[row : row + 1], 0.0, 3.0)
-        assert alone.arcs.values().tolist() == fewer[row].arcs.values().tolist()
-        assert torch.equal(alone.lm_scores, k2.index_fsa(fewer, torch.tensor([row], dtype=torch.int32)).lm_scores)
-    least = thinned(lattices, lengths, 0.0, 0.01)  # nothing above the bound goes, however small the budget
-    assert arc_counts(least) == [int((own >= rescoring.KEPT_POSTERIOR).sum()) for own in posterior]
+    assert arc_counts(thinned(lattices, lengths, 1e6)) == before  # nothing to do
+    for arcs_a_frame in (4.0, 2.0, 0.01):
+        fewer = thinned(lattices, lengths, arcs_a_frame)
+        assert search.best_texts(fewer) == search.best_texts(lattices)
+        for row in range(2):
+            values = sorted(through(lattices[row]), reverse=True)
+            budget = max(1, int(arcs_a_frame * frames[row]))
+            bound = values[budget - 1] - 1e-3
+            assert budget <= arc_counts(fewer)[row] <= sum(value >= bound for value in values)
+            assert min(through(fewer[row])) >= bound  # also once the others are gone: no path was cut
+            one = torch.tensor([row], dtype=torch.int32)
+            alone = thinned(k2.index_fsa(lattices, one), lengths[row : row + 1], arcs_a_frame)
+            assert alone[0].arcs.values().tolist() == fewer[row].arcs.values().tolist()
+            assert torch.equal(alone.lm_scores, k2.index_fsa(fewer, one).lm_scores)
+
+
+def test_the_larger_lm_finds_the_same_in_thinned_lattices(toy):
+    lang, folder = toy
+    log_probs, lengths = posteriors(lang, ["BE CC", "A CAB"], 2.5, noise=1.2)
+    search = GraphDecoder(load_graph(artifacts.decoding_graph(folder, 1)), lang, CONFIG, 0.4)
+    grammar = RescoringGrammar.of(load_graph(artifacts.rescoring_grammar(folder, 2)), lang)
+    lattices = search.lattices(log_probs, lengths)
+    fewer = thinned(lattices, lengths, 5.0)
+    assert sum(arc_counts(fewer)) < sum(arc_counts(lattices))
+    for scale in SCALES[:3]:
+        whole, part = (rescore_lattices(some, 0.4, grammar).best_texts(scale) for some in (lattices, fewer))
+        assert part == whole
 
 
 @pytest.mark.parametrize("method", METHODS)
