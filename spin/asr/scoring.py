@@ -1,4 +1,4 @@
-"""Word and character error rates by kaldialign, with bootstrap intervals and a paired comparison over all seeds."""
+"""Word and character error rates by kaldialign."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import kaldialign
-import numpy as np
-
-from spin.runtime import seeding
-
-RESAMPLES_AT_ONCE = 64  # bounds the memory of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -67,63 +62,6 @@ def count_characters(reference: str, hypothesis: str) -> ErrorCounts:
 def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
     """Sum over utterances."""
     return sum(counts, ErrorCounts())
-
-
-def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> list[np.ndarray]:
-    """Sums of each array over `samples` draws of utterances with replacement; the same draws for all arrays.
-
-    Args:
-        values: arrays (N,), a number an utterance.
-        samples: number of draws of N utterances each.
-        seed: of the draws.
-    """
-    random = seeding.generator("bootstrap", seed)
-    size = len(values[0])
-    sums: list[list[np.ndarray]] = [[] for _ in values]
-    for start in range(0, samples, RESAMPLES_AT_ONCE):
-        drawn = random.integers(size, size=(min(RESAMPLES_AT_ONCE, samples - start), size))
-        for kept, array in zip(sums, values):
-            kept.append(np.asarray(array, dtype=np.int64)[drawn].sum(axis=1))
-    return [np.concatenate(kept) for kept in sums]
-
-
-def bootstrap_interval(errors: Sequence[int], references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
-    """95 % percentile interval of an error rate over utterances (Bisani and Ney 2004).
-
-    Args:
-        errors: (N,) edits of each utterance, summed over seeds, which share their utterances and so are no independent draws.
-        references: (N,) reference symbols of each utterance, summed likewise.
-        samples: number of bootstrap samples.
-        seed: of the draws.
-
-    Returns:
-        (low, high) in percent; (0, 0) without any utterance.
-    """
-    if len(errors) == 0:
-        return 0.0, 0.0
-    drawn_errors, drawn_references = _resampled_sums([np.asarray(errors), np.asarray(references)], samples, seed)
-    rates = 100.0 * drawn_errors / np.maximum(drawn_references, 1)
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def paired_p_value(first: Sequence[int], second: Sequence[int], samples: int, seed: int) -> float:
-    """Two-sided paired bootstrap over utterances: how often resampling turns the sign of the difference, or leaves none.
-
-    Args:
-        first: (N,) edits of one system, summed over seeds.
-        second: (N,) edits of the other on the same utterances.
-        samples: number of bootstrap samples; the smallest p-value is 2 / (samples + 1).
-        seed: of the draws.
-
-    Returns:
-        In (0, 1]; 1 where the two do not differ or there is no utterance.
-    """
-    if len(first) == 0:
-        return 1.0
-    (differences,) = _resampled_sums([np.asarray(first, dtype=np.int64) - np.asarray(second, dtype=np.int64)], samples, seed)
-    rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return min(1.0, 2.0 * (rarer + 1) / (samples + 1))
 
 
 def relative_reduction(before: float, after: float) -> float:

@@ -36,7 +36,7 @@ def detail_tables(exp: Path, report: dict, texts) -> list[Table]:
 
 
 def over_speakers(report: dict, names: list[str]) -> Table | None:
-    """Intervals and test by bootstrap over speakers instead of utterances; None where no result has them."""
+    """Intervals and test over speakers instead of utterances; None where no result has them."""
     rows = []
     for part, methods in report["asr"]["baseline"].items():
         for method in methods:
@@ -50,8 +50,9 @@ def over_speakers(report: dict, names: list[str]) -> Table | None:
         return None
     header = ("part", "decoding", *map(metrics.system_title, names), "test")
     note = (
-        "95\u00a0% intervals of the error rate and paired test of Spin against the baseline, both by bootstrap over speakers: "
-        "what another choice of speakers could have given. Utterances of one speaker share a voice, so these tend to be wider."
+        "95\u00a0% intervals of the error rate over speakers (bootstrap; Student's t below 20 speakers), and paired test of Spin "
+        "against the baseline by flipping the signs of the speakers' differences: what another choice of speakers could have "
+        "given, with these trainings. Utterances of one speaker share a voice, so the intervals tend to be wider."
     )
     return Table("Recognition errors, intervals over speakers", header, tuple(rows), tuple(range(2, len(header))), note)
 

@@ -57,8 +57,9 @@ def recognition(report: dict) -> Table:
             results = [report["asr"][name].get(part, {}).get(method) for name in names]
             rows.extend(_recognition_rows(report, part, method, names, results))
     note = (
-        "Brackets: 95\u00a0% interval by bootstrap over utterances. Change: Spin against the baseline, relative. "
-        "Test: paired, over the same utterances. Words: over all seeds."
+        "Brackets: 95\u00a0% interval. Change: Spin against the baseline, relative. Test: paired, over the same utterances. "
+        "Both by bootstrap over utterances, widened by how the trainings of several seeds differ (Student's t); of one seed they "
+        "hold for this one training only. Words: over all seeds."
     )
     return Table("Recognition errors", tuple(header), tuple(rows), tuple(range(3, len(header))), note)
 

@@ -1,0 +1,135 @@
+"""How sure an error rate and a gain are: what other sentences, other speakers and another training could have given.
+
+Sentences: bootstrap over utterances (Bisani and Ney 2004). Trainings: the few seeds of one system are no sample to draw from
+again; the mean over S of them strays from that over all by their standard deviation / sqrt(S) times Student's t with S - 1
+degrees of freedom, which is added to every bootstrap draw. With one seed all holds for this one training only. Speakers: where
+there are few, the bootstrap finds intervals too narrow and tests too sure; then Student's t and sign flips stand in.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from spin.runtime import seeding
+
+RESAMPLES_AT_ONCE = 64  # bounds the memory of the bootstrap
+FEW_SPEAKERS = 20  # below this the bootstrap over speakers is not to be trusted
+EXACT_SPEAKERS = 12  # up to here every flip of signs is tried
+
+
+def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
+    """95 % interval of an error rate over utterances, and over trainings where there are several.
+
+    Args:
+        errors: (S, N) edits of each utterance with each of S seeds; or (N,) of one.
+        references: (N,) reference symbols of each utterance.
+        samples: number of bootstrap samples.
+        seed: of the draws.
+
+    Returns:
+        (low, high) in percent; (0, 0) without any utterance.
+    """
+    errors, references = np.atleast_2d(np.asarray(errors, dtype=np.int64)), np.asarray(references, dtype=np.int64)
+    if errors.size == 0:
+        return 0.0, 0.0
+    drawn, drawn_references = _resampled_sums([errors.sum(axis=0), len(errors) * references], samples, seed)
+    rates = 100.0 * drawn / np.maximum(drawn_references, 1)
+    of_seeds = 100.0 * errors.sum(axis=1) / max(1, int(references.sum()))
+    return _middle(np.maximum(0.0, rates + _stray(of_seeds, samples, seed)))
+
+
+def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -> float:
+    """Two-sided paired test over utterances, and over trainings where there are several: how often the difference turns its sign.
+
+    Args:
+        first: (S, N) edits of one system with each of S seeds, or (N,) of one seed.
+        second: of the other on the same utterances with the same seeds.
+        samples: number of bootstrap samples; the smallest p-value is 2 / (samples + 1).
+        seed: of the draws.
+
+    Returns:
+        In (0, 1]; 1 where the two do not differ or there is no utterance.
+    """
+    differences = np.atleast_2d(np.asarray(first, dtype=np.int64)) - np.atleast_2d(np.asarray(second, dtype=np.int64))
+    if differences.size == 0:
+        return 1.0
+    (drawn,) = _resampled_sums([differences.sum(axis=0)], samples, seed)
+    drawn = drawn + len(differences) * _stray(differences.sum(axis=1), samples, seed)
+    rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(1.0, 2.0 * (rarer + 1) / (samples + 1))
+
+
+def speaker_interval(errors: Sequence[int], references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
+    """95 % interval of an error rate over speakers, whose utterances are no independent draws.
+
+    Below FEW_SPEAKERS: the rate and its linearised standard error (Cochran 1977, section 6.4, of a ratio), times Student's t.
+
+    Args:
+        errors, references: (K,) edits and reference symbols of each speaker, over all seeds; at least two speakers.
+        samples, seed: of the draws.
+    """
+    errors, references = np.asarray(errors, dtype=np.int64), np.asarray(references, dtype=np.int64)
+    count = len(errors)
+    if count >= FEW_SPEAKERS:
+        return bootstrap_interval(errors, references, samples, seed)
+    symbols = max(1, int(references.sum()))
+    rate = errors.sum() / symbols
+    error = np.sqrt(count / (count - 1) * np.square(errors - rate * references).sum()) / symbols
+    draws = seeding.generator("student over speakers", seed).standard_t(count - 1, size=samples)
+    return _middle(np.maximum(0.0, 100.0 * (rate + error * draws)))
+
+
+def speaker_p_value(differences: Sequence[int], samples: int, seed: int) -> float:
+    """Two-sided sign-flip test over speakers (Fisher's randomisation): how often chance signs give a sum as large.
+
+    Args:
+        differences: (K,) edits of one system less those of the other, over all seeds. With K speakers that agree, p is 2 / 2^K.
+        samples: random flips where there are more than EXACT_SPEAKERS speakers.
+        seed: of the flips.
+
+    Returns:
+        In (0, 1].
+    """
+    differences = np.asarray(differences, dtype=np.int64)
+    if len(differences) <= EXACT_SPEAKERS:
+        signs = np.array(list(itertools.product((1, -1), repeat=len(differences))), dtype=np.int64)
+        sums = signs @ differences
+        return float((np.abs(sums) >= abs(differences.sum())).mean())
+    signs = 1 - 2 * seeding.generator("sign flips", seed).integers(2, size=(samples, len(differences)))
+    reached = int((np.abs(signs @ differences) >= abs(differences.sum())).sum())
+    return (reached + 1) / (samples + 1)
+
+
+def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> list[np.ndarray]:
+    """Sums of each array over `samples` draws of utterances with replacement; the same draws for all arrays.
+
+    Args:
+        values: arrays (N,), a number an utterance.
+        samples: number of draws of N utterances each.
+        seed: of the draws.
+    """
+    random = seeding.generator("bootstrap", seed)
+    size = len(values[0])
+    sums: list[list[np.ndarray]] = [[] for _ in values]
+    for start in range(0, samples, RESAMPLES_AT_ONCE):
+        drawn = random.integers(size, size=(min(RESAMPLES_AT_ONCE, samples - start), size))
+        for kept, array in zip(sums, values):
+            kept.append(np.asarray(array, dtype=np.int64)[drawn].sum(axis=1))
+    return [np.concatenate(kept) for kept in sums]
+
+
+def _stray(of_seeds: np.ndarray, samples: int, seed: int) -> np.ndarray:
+    """(samples,) draws of how far the mean of these trainings may lie from that of all; 0 where there is one only."""
+    count = len(of_seeds)
+    if count < 2:
+        return np.zeros(samples)
+    draws = seeding.generator("student over trainings", seed).standard_t(count - 1, size=samples)
+    return np.std(of_seeds, ddof=1) / np.sqrt(count) * draws
+
+
+def _middle(rates: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,140 @@
+"""Intervals and tests: against kaldialign and exact values, under a null hypothesis, few speakers, several trainings."""
+
+from __future__ import annotations
+
+import itertools
+
+import kaldialign
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spin import artifacts
+from spin.asr.scoring import ErrorCounts
+from spin.asr.significance import bootstrap_interval, paired_p_value, speaker_interval, speaker_p_value
+from spin.asr.summary import write_scores
+from spin.asr.transcripts import Hypothesis, write_decoding
+
+
+def test_interval_against_kaldialign():
+    random = np.random.default_rng(1)
+    references = [["A"] * int(random.integers(3, 12)) for _ in range(150)]
+    hypotheses = [["A" if random.random() > 0.3 else "B" for _ in reference] for reference in references]
+    errors = [sum(word == "B" for word in words) for words in hypotheses]
+    low, high = bootstrap_interval(errors, [len(words) for words in references], 2000, 0)
+    theirs = kaldialign.bootstrap_wer_ci(references, hypotheses, replications=2000, seed=0)
+    assert low == pytest.approx(100 * theirs["ci95min"], abs=0.5)
+    assert high == pytest.approx(100 * theirs["ci95max"], abs=0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(5, 9)), min_size=1, max_size=20))
+def test_interval_holds_the_rate_and_is_repeatable(pairs):
+    errors, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    low, high = bootstrap_interval(errors, references, 200, 3)
+    rates = [100.0 * error / reference for error, reference in pairs]
+    assert min(rates) - 1e-9 <= low <= high <= max(rates) + 1e-9
+    assert bootstrap_interval(errors, references, 200, 3) == (low, high)
+
+
+def test_interval_of_equal_utterances_and_of_none():
+    assert bootstrap_interval([1] * 5, [4] * 5, 100, 0) == (25.0, 25.0)
+    assert bootstrap_interval([], [], 100, 0) == (0.0, 0.0)
+
+
+def test_p_value():
+    random = np.random.default_rng(2)
+    before = random.integers(2, 6, size=100)
+    better = before - (random.random(100) < 0.5)
+    assert paired_p_value(before, better, 999, 0) == pytest.approx(2 / 1000)
+    assert paired_p_value(before, before, 999, 0) == 1.0
+    assert paired_p_value(before, before + random.integers(-2, 3, size=100), 999, 0) > 0.01
+    assert paired_p_value(better, before, 999, 0) == paired_p_value(before, better, 999, 0)
+    assert paired_p_value([], [], 999, 0) == 1.0
+
+
+def test_trainings_that_differ_widen_the_interval_and_raise_p():
+    random = np.random.default_rng(3)
+    errors = random.integers(0, 5, size=(1, 200)).repeat(3, axis=0)
+    references = np.full(200, 8)
+    alike = bootstrap_interval(errors, references, 2000, 0)
+    assert alike == bootstrap_interval(errors[0], references, 2000, 0)  # three times the same is as one
+    other = errors.copy()
+    other[1], other[2] = np.minimum(errors[1] + 1, 8), np.maximum(errors[2] - 1, 0)
+    wide = bootstrap_interval(other, references, 2000, 0)
+    rates = 100.0 * other.sum(axis=1) / references.sum()
+    spread = rates.std(ddof=1) / 3**0.5 * 4.303  # the 97.5 % point of Student's t with two degrees of freedom
+    assert (wide[1] - wide[0]) / 2 == pytest.approx(spread, rel=0.15)
+    better = errors - (random.random((3, 200)) < 0.2)
+    assert paired_p_value(errors, better, 999, 0) < 0.05
+    better[0] += random.random(200) < 0.5  # one of the three trainings is no better at all
+    assert paired_p_value(errors, better, 999, 0) > 0.05
+
+
+def test_equal_systems_seldom_differ_whatever_their_trainings_do():
+    random, found = np.random.default_rng(4), 0
+    for number in range(100):
+        base = random.beta(2, 5, size=300)
+        systems = [[random.binomial(10, np.clip(base + random.normal(0, 0.01), 0, 1)) for _ in range(3)] for _ in range(2)]
+        found += paired_p_value(*systems, 200, number) < 0.05
+    assert found <= 10
+
+
+def test_speakers_by_hand():
+    assert speaker_p_value([1, 1, 1, 1], 999, 0) == pytest.approx(2 / 16)
+    assert speaker_p_value([3, -1], 999, 0) == pytest.approx(1.0)  # |2|: all four flips reach it
+    assert speaker_p_value([0, 0, 0], 999, 0) == 1.0
+    errors, references = np.array([10, 20, 30, 40]), np.full(4, 100)
+    rate, error = 0.25, np.sqrt(4 / 3 * (15**2 + 5**2 + 5**2 + 15**2)) / 400
+    low, high = speaker_interval(errors, references, 50_000, 0)
+    assert high == pytest.approx(100 * (rate + 3.182 * error), rel=0.03)
+    assert low == pytest.approx(max(0.0, 100 * (rate - 3.182 * error)), abs=1.0)
+    assert speaker_interval([5] * 25, [20] * 25, 100, 0) == (25.0, 25.0)
+
+
+@given(st.lists(st.integers(-6, 6), min_size=2, max_size=7))
+def test_sign_flips_against_a_loop(differences):
+    reached = [abs(sum(s * d for s, d in zip(signs, differences))) >= abs(sum(differences))
+               for signs in itertools.product((1, -1), repeat=len(differences))]  # fmt: skip
+    assert speaker_p_value(differences, 10, 0) == pytest.approx(sum(reached) / len(reached))
+
+
+def test_random_flips_are_near_the_exact_ones():
+    differences = [4, -1, 3, 2, -2, 5, 1, 0, 2, -3, 4, 1]
+    exact = speaker_p_value(differences, 10, 0)
+    assert speaker_p_value([*differences, 0], 20_000, 0) == pytest.approx(exact, abs=0.01)  # a zero changes nothing
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(50, 90)), min_size=2, max_size=30), st.integers(0, 99))
+def test_speaker_interval_holds_the_rate(pairs, seed):
+    errors, references = zip(*pairs)
+    low, high = speaker_interval(errors, references, 400, seed)
+    assert 0.0 <= low <= 100 * sum(errors) / sum(references) + 1e-9 <= high + 2e-9
+
+
+def test_the_scores_of_two_speakers_and_two_seeds(tmp_path, tools):
+    """Which sums go into which test: utterances by seed, and speakers over seeds."""
+    config = tools.config(seeds=(0, 1))
+    texts = {"u1": ("ann", "A B C D"), "u2": ("bob", "A B C"), "u3": ("bob", "A A")}
+    heard = {
+        "baseline": {0: ("X X C D", "A X C", "A A"), 1: ("A X C D", "X X C", "A X")},
+        "spin": {0: ("A X C D", "A B C", "A A"), 1: ("A B C D", "A X C", "A A")},
+    }
+    for system, by_seed in heard.items():
+        for seed, said in by_seed.items():
+            found = [Hypothesis(name, who, text, out) for (name, (who, text)), out in zip(texts.items(), said)]
+            for method in config.decoding.methods:
+                write_decoding((tmp_path, system, seed, "eval", method), found, {}, "words")
+    scores = write_scores(tmp_path, config)
+    before, after = [[2, 1, 0], [1, 2, 1]], [[1, 0, 0], [0, 1, 0]]
+    samples = config.decoding.bootstrap_samples
+    for system, errors in (("baseline", before), ("spin", after)):
+        score = scores["asr"][system]["eval"]["hlg"]
+        assert score["ci95"] == pytest.approx(list(bootstrap_interval(errors, [4, 3, 2], samples, config.seed)))
+        sums = [sum(row[0] for row in errors), sum(row[1] + row[2] for row in errors)]
+        assert score["ci95_speakers"] == pytest.approx(list(speaker_interval(sums, [8, 10], samples, config.seed)))
+    gain = scores["gain"]["eval"]["hlg"]
+    assert gain["p_value"] == paired_p_value(before, after, samples, config.seed)
+    assert gain["p_value_speakers"] == speaker_p_value([2, 3], samples, config.seed) == 0.5
+    assert ErrorCounts(9, 0, 0, 7).rate == pytest.approx(100 * 7 / 9)
+    assert artifacts.scores(tmp_path).exists()
