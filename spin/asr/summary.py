@@ -18,8 +18,8 @@ def write_scores(exp: Path, config: Config) -> dict:
     """Reads the counts of every decoding and writes artifacts.scores; returns what it wrote.
 
     "asr": system -> part -> method -> {wer, cer (percent, errors and symbols summed over seeds), ci95 (of the WER, over
-    utterances and trainings), words, errors, per_seed: [{seed, wer, cer}]}; with several speakers also ci95_speakers (over speakers, whose
-    utterances are no independent draws); of a phone recogniser's best path also per, and then wer and cer are it.
+    utterances and trainings), words, errors, per_seed: [{seed, wer, cer}]}; with several speakers also ci95_speakers (over
+    speakers, whose utterances are no independent draws); of a phone recogniser's best path also per, and then wer and cer are it.
     "gain": part -> method -> {relative_wer_reduction, relative_cer_reduction (percent of the baseline's), p_value (paired, over
     utterances and trainings; p_value_speakers over speakers), per_seed: [{seed, relative_wer_reduction,
     relative_cer_reduction}]}. What the tests are, and what they assume: spin/asr/significance.py.
