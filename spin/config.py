@@ -150,8 +150,8 @@ class DecodingConfig:
     rescore_max_arcs: float = 10.0  # a frame: of lattices with more, the best are rescored; bounds time and memory
     nbest_paths: int = 100  # drawn from each lattice
     nbest_spread: float = 0.5  # of the lattice's scores in drawing: smaller gives more different texts
-    word_times: bool = False  # words.ctm of every decoding that has an alignment
-    lattices: bool = False  # lattices.txt.gz of every decoding by a graph, in Kaldi's text form
+    word_times: bool = False  # words.ctm of every decoding but hlg_nbest, which has no alignment
+    lattices: bool = False  # lattices.txt.gz of hlg and hlg_lattice, in Kaldi's text form; hlg_nbest keeps texts only
     search_beam: float = 20.0
     output_beam: float = 8.0
     min_active_states: int = 30

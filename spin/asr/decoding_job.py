@@ -56,6 +56,7 @@ class Found:
     seconds: float = 0.0
     empty: int = 0
     not_rescored: int = 0
+    without_times: int = 0  # recognised, but no pronunciation fits the tokens of the path
     times: dict[str, str] = field(default_factory=dict)  # lines of words.ctm by utterance
 
 
@@ -99,6 +100,7 @@ class Decoding:
         if method in RESCORING:
             facts["not_rescored"] = found.not_rescored
         if found.times:
+            facts["without_times"] = found.without_times
             ctm = artifacts.word_times(artifacts.decode_folder(*place))
             write_text(ctm, "".join(found.times[name] for name in sorted(found.times)))
         symbols = "phones" if self.lang.kind == "phone" and method == CTC_1BEST else "words"
@@ -117,7 +119,8 @@ class Decoding:
         for name, reference, text in zip(batch.ids, batch.texts, recognised.texts):
             found.hypotheses.append(Hypothesis(name, speakers[name], self.reference(method, reference), text or ""))
         shift = artifacts.FRAME_SHIFT_IN_S * self.job.config.asr.subsampling
-        for name, spans in zip(batch.ids, recognised.times or ()):
+        for name, spans, text in zip(batch.ids, recognised.times or (), recognised.texts):
+            found.without_times += spans is None and bool(text)
             found.times[name] = ctm_lines(name, spans or (), shift)
 
     def reference(self, method: str, text: str) -> str:

@@ -30,8 +30,10 @@ class Recognised:
 
     Attributes:
         texts: of each utterance; None for an empty lattice.
-        times: words with their frames, where the method has an alignment and was asked; None for an utterance without.
-        lattices: with `acoustic` and `lm_scores`, where the method has them and was asked.
+        times: words with their frames, of the very path that gave the text, where the method has one (a list of texts has none)
+            and was asked; None for an utterance without.
+        lattices: with `acoustic` and `lm_scores`, where the method has them (lists of texts have none) and was asked; one for
+            each utterance, empty where the search or the larger LM left nothing.
         not_rescored: utterances whose first text stands because the larger LM let no path through.
     """
 
@@ -96,9 +98,16 @@ class Recogniser:
         lattices = search.lattices(log_probs, lengths)
         best = search.best_paths(lattices)
         texts = search.texts(best)
-        if method in RESCORING:
-            return self._by_rescoring(scales[1], self.rescored(method, search, lattices, lengths), texts)
         found = Recognised(texts)
+        if method in RESCORING:
+            rescored = self.rescored(method, search, lattices, lengths)
+            second = rescored.best_texts(scales[1])
+            found = Recognised(kept_first(texts, second))
+            found.not_rescored = sum(new is None and old is not None for old, new in zip(texts, second))
+            if method == NBEST:
+                return found
+            if isinstance(rescored, RescoredLattices):  # else all lattices are empty, and stay so
+                return self._with_alignments(found, rescored, scales[1], (best, texts), second)
         if self.config.word_times:
             found.times = self._times(best, texts)
         if self.config.lattices:
@@ -113,15 +122,17 @@ class Recogniser:
             found.times = [spelled_spans(token_spans(row[:length]), self.lang) for row, length in rows]
         return found
 
-    def _by_rescoring(self, scale: float, rescored: Rescored, first: list) -> Recognised:
-        second = rescored.best_texts(scale)
-        lost = sum(new is None and old is not None for old, new in zip(first, second))
-        found = Recognised([old if new is None else new for old, new in zip(first, second)], not_rescored=lost)
-        if isinstance(rescored, RescoredLattices):
-            if self.config.word_times:
-                found.times = self._times(rescored.best_paths(scale), second)
-            if self.config.lattices:
-                found.lattices = rescored.fsas
+    def _with_alignments(
+        self, found: Recognised, rescored: RescoredLattices, scale: float, first: tuple, second: list
+    ) -> Recognised:
+        """Adds times and lattices; where the first text stands, the times are those of the first search."""
+        if self.config.word_times:
+            best, texts = first
+            times = self._times(rescored.best_paths(scale), second)
+            standing = self._times(best, [old if new is None else None for old, new in zip(texts, second)])
+            found.times = [old if new is None else spans for old, new, spans in zip(standing, second, times)]
+        if self.config.lattices:
+            found.lattices = rescored.fsas
         return found
 
     def _times(self, best: k2.Fsa, texts: list[str | None]) -> list[list[Span] | None]:
@@ -138,3 +149,8 @@ class Recogniser:
 def needs_graph(methods: tuple[str, ...]) -> bool:
     """Whether any of the methods searches the decoding graph."""
     return any(method in (HLG, *RESCORING) for method in methods)
+
+
+def kept_first(first: list[str | None], second: list[str | None]) -> list[str | None]:
+    """Texts of the second pass; where the larger LM let no path through, the text of the first search stands."""
+    return [old if new is None else new for old, new in zip(first, second)]

@@ -29,7 +29,7 @@ from spin.asr.rescoring import (
 from spin.asr.timings import ctm_lines, lattice_blocks, token_spans, word_spans
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
-from tests.asr.toys import ONE_SENTENCE, TEXTS
+from tests.asr.toys import ONE_SENTENCE, TEXTS, posteriors
 
 SCALES = (0.0, 0.5, 1.0, 2.5)
 CONFIG = DecodingConfig(
@@ -47,21 +47,6 @@ def toy(tmp_path_factory):
     prepare_graph(lang, folder, LmSource(folder / "text", 1))
     prepare_rescoring(lang, folder, LmSource(folder / "text", 2))
     return lang, folder
-
-
-def posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each token in two frames, a blank between equal neighbours; longest text first."""
-    rows = []
-    for text in texts:
-        frames: list[int] = [0]
-        for token in lang.encode(text):
-            frames += [0, token, token] if frames[-1] == token else [token, token]
-        rows.append([*frames, 0])
-    logits = torch.zeros(len(rows), max(map(len, rows)), lang.vocabulary_size)
-    for row, frames in enumerate(rows):
-        logits[row, torch.arange(len(frames)), torch.tensor(frames)] = sharpness
-    logits += noise * torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
-    return logits.log_softmax(-1), torch.tensor([len(frames) for frames in rows])
 
 
 def grammar_score(grammar: RescoringGrammar, words: list[int]) -> float:

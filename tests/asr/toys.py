@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from spin.asr import training
 from spin.asr.training_stage import train_asr
@@ -27,6 +28,21 @@ ngram 2=3
 
 \\end\\
 """
+
+
+def posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each token in two frames, a blank between equal neighbours; longest text first."""
+    rows = []
+    for text in texts:
+        frames: list[int] = [0]
+        for token in lang.encode(text):
+            frames += [0, token, token] if frames[-1] == token else [token, token]
+        rows.append([*frames, 0])
+    logits = torch.zeros(len(rows), max(map(len, rows)), lang.vocabulary_size)
+    for row, frames in enumerate(rows):
+        logits[row, torch.arange(len(frames)), torch.tensor(frames)] = sharpness
+    logits += noise * torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
+    return logits.log_softmax(-1), torch.tensor([len(frames) for frames in rows])
 
 
 class Killed(Exception):
