@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from spin import artifacts
-from spin.asr.decoding import CTC_1BEST, HLG, RESCORING
+from spin.asr.decoding import CTC_1BEST, HLG, LATTICE, RESCORING
 from spin.asr.features import Batch, collate, frames_of, open_cuts, sample_batches, text_of
 from spin.asr.lang import load_lang
 from spin.asr.model import restore_model
@@ -92,7 +92,7 @@ class Decoding:
                 recognised = self.recogniser.recognise(method, scales, log_probs, lengths)
                 self.take(found, method, batch, speakers, recognised)
                 if stream is not None and recognised.lattices is not None:
-                    stream.writelines(lattice_blocks(batch.ids, recognised.lattices))
+                    stream.writelines(lattice_blocks(batch.ids, recognised.lattices, self.lang))
         if not found.hypotheses:
             raise DataError(f"part {part}", found="no utterance", expected="at least one", remedy="see corpus.test")
         factor = (time.monotonic() - begun) / max(found.seconds, 1e-9)
@@ -130,7 +130,7 @@ class Decoding:
     @contextlib.contextmanager
     def lattice_file(self, place: tuple[Path, str, int, str, str]):
         """A text stream for the lattices of a decoding, or None where they are not wanted."""
-        if not self.config.lattices or place[-1] == CTC_1BEST:
+        if not self.config.lattices or place[-1] not in (HLG, LATTICE):
             yield None
             return
         path = artifacts.lattice_texts(artifacts.decode_folder(*place))

@@ -106,7 +106,7 @@ class Recogniser:
             found.not_rescored = sum(new is None and old is not None for old, new in zip(texts, second))
             if method == NBEST:
                 return found
-            if isinstance(rescored, RescoredLattices):  # else all lattices are empty, and stay so
+            if isinstance(rescored, RescoredLattices):  # else all lattices are empty, and stay so: what follows says that
                 return self._with_alignments(found, rescored, scales[1], (best, texts), second)
         if self.config.word_times:
             found.times = self._times(best, texts)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import k2
 
-from spin.asr.lang import Lang
+from spin.asr.lang import BACK_OFF, Lang
 from spin.asr.tokens import BLANK_ID, BOUNDARY
 
 Span = tuple[str, int, int]  # word, first frame, frame after the last
@@ -85,27 +85,34 @@ def ctm_lines(name: str, spans: Iterable[Span], frame_shift: float) -> str:
     )
 
 
-def lattice_blocks(names: Sequence[str], lattices: k2.Fsa) -> Iterator[str]:
+def lattice_blocks(names: Sequence[str], lattices: k2.Fsa, lang: Lang) -> Iterator[str]:
     """Each lattice as a block of Kaldi's text archive.
 
-    A block is the name, lines of `from to token word graph_cost,acoustic_cost`, the final state, and an empty line.
+    A block is the name, lines of `from to token word graph_cost,acoustic_cost`, the final state, and an empty line; of an empty
+    lattice the name and the empty line. Tokens are numbered one higher than in tokens.txt, as in k2's decoders for Kaldi's
+    graphs: label 0 is epsilon in Kaldi, and blank, token 0, takes a frame. Words have their numbers in words.txt; #0, which the
+    whole-lattice method has on the way, is written as epsilon.
 
     Args:
-        names: of the utterances.
+        names: of the utterances, one for each lattice.
         lattices: FsaVec from tokens to words with `acoustic` and `lm_scores`. The final state takes over the costs of no arc:
-            those of arcs into it stand on the arcs, with label 0.
+            those of arcs into it stand on the arcs, with label 0. Where it has `frames`, an arc with 0 takes none: label 0.
+        lang: word table.
     """
     if isinstance(lattices.aux_labels, k2.RaggedTensor):
         lattices = k2.expand_ragged_attributes(lattices, ragged_attribute_names=["aux_labels"])
     arcs, words = lattices.arcs.values().tolist(), lattices.aux_labels.tolist()
     acoustic, lm_scores = lattices.acoustic.tolist(), lattices.lm_scores.tolist()
-    bounds = _arc_bounds(lattices)
+    bounds, back_off = _arc_bounds(lattices), lang.word_table.index(BACK_OFF)
+    taken = lattices.frames.tolist() if hasattr(lattices, "frames") else [1] * len(arcs)
     for name, first, last in zip(names, bounds, bounds[1:]):
         lines = [name]
         for number in range(first, last):
             start, stop, label, _ = arcs[number]
             costs = f"{-lm_scores[number]:.6g},{-acoustic[number]:.6g}"
-            lines.append(f"{start} {stop} {max(label, 0)} {max(words[number], 0)} {costs}")
+            token = label + 1 if label >= 0 and taken[number] else 0
+            word = words[number] if 0 < words[number] != back_off else 0
+            lines.append(f"{start} {stop} {token} {word} {costs}")
         lines += [f"{stop} 0,0"] if last > first else []
         yield "\n".join(lines) + "\n\n"
 

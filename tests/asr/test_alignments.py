@@ -12,6 +12,7 @@ from spin.asr.graphs import prepare_graph, prepare_rescoring
 from spin.asr.lang import make_lang, save_lang
 from spin.asr.lm_sources import LmSource
 from spin.asr.recognise import Recogniser, kept_first
+from spin.asr.timings import lattice_blocks, token_spans
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
 from tests.asr.toys import ONE_SENTENCE, TEXTS, posteriors
@@ -83,3 +84,54 @@ def test_no_times_unless_asked(open_minded):
     plain = Recogniser(open_minded.lang, open_minded.folder, dataclasses.replace(CONFIG, word_times=False), torch.device("cpu"))
     found = plain.recognise(LATTICE, (0.5, 0.5), *posteriors(plain.lang, ["A CAB"]))
     assert found.times is None and found.lattices is not None
+
+
+def read_lattices(blocks: list[str]) -> dict[str, tuple[list[tuple], int | None]]:
+    """Name -> (arcs as (from, to, token, word, graph cost, acoustic cost), final state), read as Kaldi's text form."""
+    found = {}
+    for block in "".join(blocks).split("\n\n")[:-1]:
+        name, *lines = block.split("\n")
+        rows = [line.split() for line in lines]
+        arcs = [(*map(int, row[:4]), *map(float, row[4].split(","))) for row in rows if len(row) == 5]
+        finals = [int(row[0]) for row in rows if len(row) == 2]
+        found[name] = (arcs, finals[0] if finals else None)
+    return found
+
+
+def best_way(arcs: list[tuple], final: int, scale: float) -> tuple[list[int], list[int]]:
+    """Tokens and words of the cheapest path, epsilons left out; states are in topological order."""
+    best: dict[int, tuple[float, list[int], list[int]]] = {0: (0.0, [], [])}
+    for start, stop, token, word, graph, acoustic in sorted(arcs):
+        cost, tokens, words = best[start]
+        cost += scale * graph + acoustic
+        if stop not in best or cost < best[stop][0]:
+            best[stop] = (cost, tokens + [token] * (token > 0), words + [word] * (word > 0))
+    return best[final][1:]
+
+
+@pytest.mark.parametrize("method", [HLG, LATTICE])
+def test_lattices_are_kaldis(open_minded, method):
+    lang = open_minded.lang
+    texts = ["ABBA BE A", "EEL EEL", "CC EEL"]
+    log_probs, lengths = posteriors(lang, texts, 2.5, noise=1.2)
+    found = open_minded.recognise(method, (0.4, 0.9), log_probs, lengths)
+    lattices = read_lattices(list(lattice_blocks(texts, found.lattices, lang)))
+    back_off = lang.word_table.index("#0")
+    scale = 0.9 if method == LATTICE else 0.4
+    for row, (name, (arcs, final)) in enumerate(lattices.items()):
+        assert name == texts[row]
+        assert all(0 <= token <= lang.vocabulary_size and 0 <= word < back_off for _, _, token, word, _, _ in arcs)
+        tokens, words = best_way(arcs, final, scale)
+        assert len(tokens) == lengths[row]  # every frame has a label, blank among them
+        assert " ".join(lang.word_table[word] for word in words) == found.texts[row]
+        spans = token_spans(token - 1 for token in tokens)
+        assert spans[0][1] == found.times[row][0][1] and spans[-1][2] == found.times[row][-1][2]
+
+
+@pytest.mark.parametrize("method", [HLG, LATTICE])
+def test_a_wholly_empty_batch_has_empty_lattices(sources, tmp_path, method):
+    recogniser = recogniser_of(tmp_path, sources[2][0], sources[1])
+    log_probs, _ = posteriors(recogniser.lang, ["CAB A", "CAB A"])
+    found = recogniser.recognise(method, (0.4, 1.0), log_probs, torch.tensor([3, 3]))
+    assert found.texts == [None, None] and found.times == [None, None]
+    assert list(lattice_blocks(["u", "v"], found.lattices, recogniser.lang)) == ["u\n\n", "v\n\n"]

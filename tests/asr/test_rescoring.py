@@ -194,7 +194,7 @@ def test_perfect_posteriors_are_read_back_with_their_times(toy, method):
         assert spans[0][1] == 1 and spans[-1][2] == int(lengths[row]) - 1  # silence of one frame around
         assert all(first[2] <= second[1] for first, second in zip(spans, spans[1:]))
     if method in (HLG, LATTICE):
-        blocks = list(lattice_blocks(texts, found.lattices))
+        blocks = list(lattice_blocks(texts, found.lattices, lang))
         assert [block.split("\n")[0] for block in blocks] == texts
         assert all(block.endswith("\n\n") and len(block.split("\n")) > 5 for block in blocks)
 
@@ -231,7 +231,7 @@ def test_empty_lattices(toy, tmp_path, method):
     if found.times is not None:
         assert found.times[1] is None
     if found.lattices is not None:
-        assert list(lattice_blocks(["u", "v"], found.lattices))[1] == "v\n\n"
+        assert list(lattice_blocks(["u", "v"], found.lattices, lang))[1] == "v\n\n"
 
 
 def test_spans_by_hand():
