@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from spin import artifacts
-from spin.asr.decoding import CTC_1BEST, HLG, LATTICE, RESCORING
-from spin.asr.features import Batch, collate, frames_of, open_cuts, sample_batches, text_of
+from spin.asr.decoding import CTC_1BEST, HLG, LATTICE, RESCORING, GraphDecoder
+from spin.asr.decoding_batches import Survey, decoding_batches, named_failures, speaker_of, survey
+from spin.asr.features import Batch, collate, open_cuts
 from spin.asr.lang import load_lang
 from spin.asr.model import restore_model
 from spin.asr.readers import open_reader
-from spin.asr.recognise import Recognised, Recogniser
+from spin.asr.recognise import Recognised, Recogniser, kept_first, search_lang_folder
 from spin.asr.scoring import ErrorCounts, count_words
 from spin.asr.timings import ctm_lines, lattice_blocks
 from spin.asr.transcripts import Hypothesis, read_summary, write_decoding
@@ -56,6 +57,7 @@ class Found:
     seconds: float = 0.0
     empty: int = 0
     not_rescored: int = 0
+    unpronounced: int = 0  # words of the references without a pronunciation
     without_times: int = 0  # recognised, but no pronunciation fits the tokens of the path
     times: dict[str, str] = field(default_factory=dict)  # lines of words.ctm by utterance
 
@@ -67,12 +69,12 @@ class Decoding:
         self.job, self.config = job, job.config.decoding
         self.log = get_logger("asr.decoding")
         self.device = resolve_device(job.config.runtime.device)
-        place = artifacts.decoding_lang_folder if self.config.arpa else artifacts.lang_folder
-        folder = place(job.exp)
+        folder = search_lang_folder(self.config, job.exp)
         self.lang = load_lang(folder)
         self.recogniser = Recogniser(self.lang, folder, self.config, self.device)
         self.reader = open_reader(job.config, job.exp, job.system, 0)
         self._model = None
+        self._surveys: dict[tuple[str, ...], Survey] = {}
 
     def run(self) -> None:
         """Decodes each test part by each method, where that is not done yet."""
@@ -89,12 +91,14 @@ class Decoding:
         begun, found = time.monotonic(), Found()
         with self.lattice_file(place) as stream:
             for batch, speakers, log_probs, lengths in self.outputs([part]):
-                recognised = self.recogniser.recognise(method, scales, log_probs, lengths)
+                with named_failures(batch.ids, lengths.tolist()):
+                    recognised = self.recogniser.recognise(method, scales, log_probs, lengths)
                 self.take(found, method, batch, speakers, recognised)
                 if stream is not None and recognised.lattices is not None:
                     stream.writelines(lattice_blocks(batch.ids, recognised.lattices, self.lang))
         if not found.hypotheses:
             raise DataError(f"part {part}", found="no utterance", expected="at least one", remedy="see corpus.test")
+        facts.update(self.add_left_out(found, method, part))
         factor = (time.monotonic() - begun) / max(found.seconds, 1e-9)
         facts["empty_lattices"] = found.empty
         if method in RESCORING:
@@ -103,7 +107,9 @@ class Decoding:
             facts["without_times"] = found.without_times
             ctm = artifacts.word_times(artifacts.decode_folder(*place))
             write_text(ctm, "".join(found.times[name] for name in sorted(found.times)))
-        symbols = "phones" if self.lang.kind == "phone" and method == CTC_1BEST else "words"
+        symbols = "phones" if self.to_phones(method) else "words"
+        if symbols == "phones":
+            facts["words_without_pronunciation"] = found.unpronounced
         summary = write_decoding(place, found.hypotheses, facts, symbols)
         rate = "PER" if symbols == "phones" else "WER"
         self.log.info(
@@ -111,12 +117,20 @@ class Decoding:
             system, seed, part, method, rate, summary["wer"], summary["cer"], found.empty, factor,
         )  # fmt: skip
 
+    def add_left_out(self, found: Found, method: str, part: str) -> dict[str, int]:
+        """Counts as deletions what has a text and no frame; returns facts about what was not decoded."""
+        surveyed = self.surveyed((part,))
+        for name, speaker, text in surveyed.without_frames:
+            found.hypotheses.append(Hypothesis(name, speaker, self.reference(method, text), ""))
+        return surveyed.facts
+
     def take(self, found: Found, method: str, batch: Batch, speakers: dict[str, str], recognised: Recognised) -> None:
         """Adds a batch to what was found."""
         found.seconds += batch.seconds
         found.empty += sum(text is None for text in recognised.texts)
         found.not_rescored += recognised.not_rescored
         for name, reference, text in zip(batch.ids, batch.texts, recognised.texts):
+            found.unpronounced += self.lang.unpronounced(reference)
             found.hypotheses.append(Hypothesis(name, speakers[name], self.reference(method, reference), text or ""))
         shift = artifacts.FRAME_SHIFT_IN_S * self.job.config.asr.subsampling
         for name, spans, text in zip(batch.ids, recognised.times or (), recognised.texts):
@@ -125,7 +139,11 @@ class Decoding:
 
     def reference(self, method: str, text: str) -> str:
         """What a hypothesis is held against: the words, or for the best path of a phone model their phones."""
-        return self.lang.decode(self.lang.encode(text)) if self.lang.kind == "phone" and method == CTC_1BEST else text
+        return self.lang.reference(text) if self.to_phones(method) else text
+
+    def to_phones(self, method: str) -> bool:
+        """Whether a method's texts are phones: the best path of a phone model."""
+        return self.lang.kind == "phone" and method == CTC_1BEST
 
     @contextlib.contextmanager
     def lattice_file(self, place: tuple[Path, str, int, str, str]):
@@ -168,10 +186,9 @@ class Decoding:
         search = self.recogniser.decoder(search_scale)
         counts = {scale: ErrorCounts() for scale in scales}
         for batch, _, log_probs, lengths in self.outputs(job.config.corpus.valid):
-            lattices = search.lattices(log_probs, lengths)
-            rescored = self.recogniser.rescored(method, search, lattices, lengths) if method in RESCORING else None
-            for scale in scales:
-                texts = search.best_texts(lattices, scale) if rescored is None else rescored.best_texts(scale)
+            with named_failures(batch.ids, lengths.tolist()):
+                texts_of = self.texts_by_scale(method, search, scales, log_probs, lengths)
+            for scale, texts in texts_of.items():
                 for reference, text in zip(batch.texts, texts):
                     counts[scale] += count_words(reference, text or "")
         best = min(scales, key=lambda scale: (counts[scale].errors, scale))
@@ -180,21 +197,43 @@ class Decoding:
         self.log.info("%s, seed %d, %s: valid WER by LM scale %s", job.system, job.seed, method, rates)
         return best
 
+    def texts_by_scale(self, method: str, search: GraphDecoder, scales: list[float], log_probs, lengths) -> dict[float, list]:
+        """Scale -> texts of a batch, those that Recogniser.recognise gives with that scale; one search for all."""
+        lattices = search.lattices(log_probs, lengths)
+        if method not in RESCORING:
+            return {scale: search.best_texts(lattices, scale) for scale in scales}
+        first = search.best_texts(lattices)
+        rescored = self.recogniser.rescored(method, search, lattices, lengths)
+        return {scale: kept_first(first, rescored.best_texts(scale)) for scale in scales}
+
+    def surveyed(self, parts: tuple[str, ...]) -> Survey:
+        """What of some parts can be decoded; what cannot is logged, once."""
+        if parts not in self._surveys:
+            found = survey(open_cuts(self.job.exp, self.job.system, parts), self.config.batch_seconds)
+            self._surveys[parts] = found
+            what = f"{self.job.system}, {', '.join(parts)}"
+            if found.facts:
+                self.log.warning(
+                    "%s: %d utterance(s) without a transcript are left out, %d without a frame count as deletions",
+                    what, found.without_text, len(found.without_frames),
+                )  # fmt: skip
+            if found.long:
+                limit = self.config.batch_seconds
+                self.log.info(
+                    "%s: %d utterance(s) longer than decoding.batch_seconds (%g s), each alone", what, found.long, limit
+                )
+        return self._surveys[parts]
+
     @torch.no_grad()
     def outputs(self, parts) -> Iterator[tuple[Batch, dict[str, str], torch.Tensor, torch.Tensor]]:
         """Batches of the parts with speakers, log-probabilities (B, T, V) and lengths (B,), in a fixed order."""
         job = self.job
-        cuts = open_cuts(job.exp, job.system, parts).filter(_decodable)
-        count = sum(1 for _ in cuts)
-        for batch_cuts in sample_batches(cuts, count, self.config.batch_seconds, None) if count else ():
+        surveyed = self.surveyed(tuple(parts))
+        for batch_cuts in decoding_batches(open_cuts(job.exp, job.system, parts), surveyed, self.config.batch_seconds):
             batch = collate(batch_cuts, self.reader)
             if self._model is None:
                 path = artifacts.asr_model(job.exp, job.system, job.seed)
                 model = restore_model(job.config.asr, path, self.lang.vocabulary_size, tuple(batch.features.shape[2:]))
                 self._model = model.to(self.device)
             log_probs, lengths = self._model(batch.features.to(self.device), batch.lengths)
-            yield batch, {cut.id: cut.supervisions[0].speaker or "" for cut in batch_cuts}, log_probs, lengths
-
-
-def _decodable(cut) -> bool:
-    return bool(text_of(cut)) and frames_of(cut) > 0
+            yield batch, {cut.id: speaker_of(cut) for cut in batch_cuts}, log_probs, lengths

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import pytest
 import torch
 
 from spin.asr.decoding import HLG, LATTICE, NBEST
+from spin.asr.decoding_job import Decoding
 from spin.asr.graphs import prepare_graph, prepare_rescoring
 from spin.asr.lang import make_lang, save_lang
 from spin.asr.lm_sources import LmSource
@@ -78,6 +80,15 @@ def test_times_and_texts_agree_on_noisy_speech(open_minded):
 
 def test_the_first_text_stands_only_where_there_is_no_second():
     assert kept_first(["A", "B", None, ""], [None, "C", None, "D"]) == ["A", "C", None, "D"]
+
+
+@pytest.mark.parametrize("method", [HLG, NBEST, LATTICE])
+def test_tuning_hears_what_decoding_says(strict, method):
+    log_probs, lengths = posteriors(strict.lang, ["EEL EEL", "CAB A"])
+    job = types.SimpleNamespace(recogniser=strict)
+    texts = Decoding.texts_by_scale(job, method, strict.decoder(0.5), [0.5, 1.0], log_probs, lengths)
+    assert texts == {scale: strict.recognise(method, (0.5, scale), log_probs, lengths).texts for scale in (0.5, 1.0)}
+    assert texts[1.0][0] == "EEL EEL"  # which the larger LM does not know
 
 
 def test_no_times_unless_asked(open_minded):
