@@ -1,6 +1,7 @@
 """The lang folder, by the conventions of k2 and icefall.
 
-tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, and bpe.model if any. Token 0 is CTC's blank, word 0 is epsilon; #0 is
+tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, bpe.model if any, and for phones pronunciations.txt: all words that can
+be said, with which texts become phones. Token 0 is CTC's blank, word 0 is epsilon; #0 is
 the symbol of the back-off arcs of G, #1 and up tell pronunciations apart that begin alike. The words are those of the LM text and
 of the training transcripts, never those of a test.
 """
@@ -22,12 +23,13 @@ from spin.runtime.logs import get_logger
 
 EPSILON, UNKNOWN_WORD, BACK_OFF, SENTENCE_START, SENTENCE_END = "<eps>", "<UNK>", "#0", "<s>", "</s>"
 FEW_WORDS = 2000  # asr.tokens=auto: below this many distinct training words, characters
-TOKENS_FILE, WORDS_FILE, LEXICON_FILE, DISAMBIG_FILE, BPE_FILE = (
+TOKENS_FILE, WORDS_FILE, LEXICON_FILE, DISAMBIG_FILE, BPE_FILE, SAID_FILE = (
     "tokens.txt",
     "words.txt",
     "lexicon.txt",
     "lexicon_disambig.txt",
     "bpe.model",
+    "pronunciations.txt",
 )
 
 
@@ -82,6 +84,16 @@ class Lang:
         """Text of token ids, words (of a phone model: phones) separated by single spaces."""
         pieces = (self.tokeniser.pieces[number] for number in ids)
         return " ".join(piece for piece in pieces if piece != BLANK) if self.kind == "phone" else pieces_to_text(pieces)
+
+    def reference(self, text: str) -> str:
+        """What a flawless best path decodes to: the text, or its phones; words without a pronunciation give none."""
+        if self.kind != "phone":
+            return text
+        return self.decode(number for number in self.encode(text) if number != UNKNOWN_ID)
+
+    def unpronounced(self, text: str) -> int:
+        """How many words of a text have no pronunciation; 0 unless the tokens are phones."""
+        return self.encode(text).count(UNKNOWN_ID) if self.kind == "phone" else 0
 
 
 def make_lang(
@@ -186,6 +198,8 @@ def save_lang(lang: Lang, folder: Path) -> None:
     tokens = lang.token_table
     if isinstance(lang.tokeniser, BpeTokens):
         lang.tokeniser.save(folder / BPE_FILE)
+    if isinstance(lang.tokeniser, PhoneTokens):
+        write_text(folder / SAID_FILE, lexicon_lines(lang.tokeniser.pronunciations, tokens))
     write_text(folder / WORDS_FILE, table(lang.word_table))
     write_text(folder / LEXICON_FILE, lexicon_lines(lang.lexicon, tokens))
     write_text(folder / DISAMBIG_FILE, lexicon_lines(lang.disambiguated[0], tokens))
@@ -216,7 +230,7 @@ def load_lang(folder: Path) -> Lang:
     elif BOUNDARY in pieces:
         tokeniser = CharacterTokens(pieces[len(SPECIAL) + 1 :])
     else:
-        tokeniser = PhoneTokens(pieces[len(SPECIAL) :], lexicon)
+        tokeniser = PhoneTokens(pieces[len(SPECIAL) :], read_lexicon(folder / SAID_FILE, ids))
     if tokeniser.pieces != pieces:
         raise DataError(
             str(folder), found=f"{len(pieces)} tokens, {len(tokeniser.pieces)} in the tokeniser", expected="the same tokens"

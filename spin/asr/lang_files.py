@@ -46,10 +46,10 @@ def read_table(path: Path) -> tuple[str, ...]:
     return tuple(symbols)
 
 
-def read_lexicon(path: Path, token_ids: dict[str, int], words: set[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(word, token ids) a line; DataError names a line with an unknown word or token."""
+def read_lexicon(path: Path, token_ids: dict[str, int], words: set[str] | None = None) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(word, token ids) a line; DataError names a line with an unknown token, or a word beyond `words` (None: any word)."""
     for number, line in enumerate(read_lines(path), start=1):
         word, *pieces = line.split() or [""]
-        if word not in words or not pieces or any(piece not in token_ids for piece in pieces):
+        if not word or (words is not None and word not in words) or not pieces or any(piece not in token_ids for piece in pieces):
             raise DataError(f"{path}, line {number}", found=repr(line), expected="a word of words.txt and tokens of tokens.txt")
         yield word, tuple(token_ids[piece] for piece in pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import k2
 import torch
@@ -149,6 +150,12 @@ class Recogniser:
 def needs_graph(methods: tuple[str, ...]) -> bool:
     """Whether any of the methods searches the decoding graph."""
     return any(method in (HLG, *RESCORING) for method in methods)
+
+
+def search_lang_folder(config: DecodingConfig, exp: Path) -> Path:
+    """The lang folder of the decodings: the one with the words of a given ARPA file, where a graph of that file is searched."""
+    with_more_words = config.arpa and needs_graph(config.methods)
+    return artifacts.decoding_lang_folder(exp) if with_more_words else artifacts.lang_folder(exp)
 
 
 def kept_first(first: list[str | None], second: list[str | None]) -> list[str | None]:

@@ -140,6 +140,11 @@ class PhoneTokens:
         for word, ids in lexicon:
             self._spellings.setdefault(word, []).append(tuple(ids))
 
+    @property
+    def pronunciations(self) -> list[tuple[str, tuple[int, ...]]]:
+        """(word, token ids) of the whole lexicon, pronunciations of a word in their order."""
+        return [(word, ids) for word, variants in self._spellings.items() for ids in variants]
+
     @classmethod
     def of(cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Iterable[str]) -> PhoneTokens:
         """The phones of the words that training speaks, and every pronunciation that these phones can say.

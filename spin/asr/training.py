@@ -18,7 +18,7 @@ from spin.asr.loss import ctc_loss
 from spin.asr.model import CtcModel, load_weights
 from spin.asr.readers import open_reader
 from spin.asr.training_job import TrainJob, as_tensors, learning_rate
-from spin.asr.validation import evaluate
+from spin.asr.validation import evaluate, rates
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.ahead import read_ahead
@@ -76,9 +76,9 @@ class Training:
         if self.config.average > 1:
             self.average()
         best, state = read_checkpoint(artifacts.asr_model(self.job.exp, self.job.system, self.job.seed))
-        wer, cer = float(state["valid"]["wer"]), float(state["valid"]["cer"])
-        self.log.info("%s: best at step %d, valid CER %.2f %%, WER %.2f %%", self.job.name, best, cer, wer)
-        return {"system": self.job.system, "seed": self.job.seed, "step": best, "wer": wer, "cer": cer}
+        valid = {name: float(state["valid"][name]) for name in ("wer", "cer")}
+        self.log.info("%s: best at step %d, valid %s", self.job.name, best, rates(self.lang, valid))
+        return {"system": self.job.system, "seed": self.job.seed, "step": best, **valid}
 
     def train(self) -> None:
         """The loop over steps."""
@@ -195,13 +195,13 @@ class Training:
         load_weights(model, weights, str(self.store.folder))
         valid, _ = self.measure(model)
         score, best = -valid["cer"], self.store.best_score()
-        values = (self.job.name, self.config.average, valid["cer"], valid["wer"])
-        self.log.info("%s: mean of the last %d validated models, valid CER %.2f %%, WER %.2f %%", *values)
+        values = (self.job.name, self.config.average, rates(self.lang, valid))
+        self.log.info("%s: mean of the last %d validated models, valid %s", *values)
         if best is None or score > best:
             self.store.save_best(self.step, {"model": weights, "valid": as_tensors(valid)}, score)
 
     def validate(self, train_loss: float) -> dict:
-        """Measures loss, WER and CER of the best path on the valid parts; adds a line to the history."""
+        """Measures loss and error rates of the best path on the valid parts; adds a line to the history."""
         valid, texts = self.measure(self.model)
         record = {"step": self.step, "loss": train_loss, **{f"valid_{name}": value for name, value in valid.items()}}
         if self.model.layer_sum is not None:
@@ -211,8 +211,7 @@ class Training:
             self.board.add_scalar(f"valid/{name}", value, self.step)
         self.board.add_text("valid/texts", "\n\n".join(f"`{reference}`  \n`{text}`" for reference, text in texts), self.step)
         progress = f"{self.job.name}: step {self.step} of {self.config.max_steps}"
-        rates = (train_loss, valid["loss"], valid["cer"], valid["wer"])
-        self.log.info("%s, loss %.3f, valid loss %.3f, CER %.2f %%, WER %.2f %%", progress, *rates)
+        self.log.info("%s, loss %.3f, valid loss %.3f, %s", progress, train_loss, valid["loss"], rates(self.lang, valid))
         return valid
 
     def layer_weights(self) -> list[float]:

@@ -13,6 +13,7 @@ from spin.asr.readers import open_reader
 from spin.asr.tokens import UNKNOWN_ID
 from spin.asr.training import train_one
 from spin.asr.training_job import TrainJob
+from spin.asr.validation import rates
 from spin.errors import ConfigError, DataError
 from spin.runtime.devices import resolve_device
 from spin.runtime.rejects import Rejects
@@ -52,7 +53,7 @@ def train_asr(context: Context) -> None:
     side_by_side = 1 if resolve_device(config.runtime.device).type == "cuda" else config.runtime.nj
     context.log.info("%d trainings of %d steps, %d at a time", len(jobs), config.asr.max_steps, min(side_by_side, len(jobs)))
     for best in map_parts(train_one, jobs, side_by_side):
-        context.log.info("%(system)s, seed %(seed)d: valid CER %(cer).2f %%, WER %(wer).2f %% at step %(step)d", best)
+        context.log.info("%s, seed %d: valid %s at step %d", best["system"], best["seed"], rates(lang, best), best["step"])
 
 
 def prepare_fbank(context: Context) -> None:

@@ -28,7 +28,7 @@ def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torc
 
     Returns:
         {"loss": nats a token, "wer": percent, "cer": percent} and some pairs (reference, text). Utterances too short for their
-        text have no loss, but count as errors.
+        text have no loss, but count as errors. Of phones both rates are the phone error rate.
     """
     model.eval()
     words, characters, loss, tokens, texts = ErrorCounts(), ErrorCounts(), 0.0, 0, []
@@ -39,9 +39,15 @@ def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torc
         if rows:
             loss += float(ctc_loss(log_probs[rows], lengths[rows], [encoded[row] for row in rows]).double().sum())
             tokens += sum(len(encoded[row]) for row in rows)
-        for reference, ids in zip(batch.texts, best_path(log_probs, lengths)):
+        for reference, ids in zip(map(lang.reference, batch.texts), best_path(log_probs, lengths)):
             text = lang.decode(ids)
-            words += count_words(reference, text)
-            characters += count_characters(reference, text)
+            counted = count_words(reference, text)
+            words += counted
+            characters += counted if lang.kind == "phone" else count_characters(reference, text)
             texts.append((reference, text))
     return {"loss": loss / max(1, tokens), "wer": words.rate, "cer": characters.rate}, texts[:TEXTS_SHOWN]
+
+
+def rates(lang: Lang, valid: dict) -> str:
+    """The error rates of `evaluate` in words."""
+    return f"PER {valid['wer']:.2f} %" if lang.kind == "phone" else f"CER {valid['cer']:.2f} %, WER {valid['wer']:.2f} %"
