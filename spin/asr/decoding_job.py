@@ -18,7 +18,7 @@ from spin.asr.features import Batch, collate, open_cuts
 from spin.asr.lang import load_lang
 from spin.asr.model import restore_model
 from spin.asr.readers import open_reader
-from spin.asr.recognise import Recognised, Recogniser, kept_first
+from spin.asr.recognise import Recognised, Recogniser, kept_first, search_lang_folder
 from spin.asr.scoring import ErrorCounts, count_words
 from spin.asr.timings import ctm_lines, lattice_blocks
 from spin.asr.transcripts import Hypothesis, read_summary, write_decoding
@@ -57,6 +57,7 @@ class Found:
     seconds: float = 0.0
     empty: int = 0
     not_rescored: int = 0
+    unpronounced: int = 0  # words of the references without a pronunciation
     without_times: int = 0  # recognised, but no pronunciation fits the tokens of the path
     times: dict[str, str] = field(default_factory=dict)  # lines of words.ctm by utterance
 
@@ -68,8 +69,7 @@ class Decoding:
         self.job, self.config = job, job.config.decoding
         self.log = get_logger("asr.decoding")
         self.device = resolve_device(job.config.runtime.device)
-        place = artifacts.decoding_lang_folder if self.config.arpa else artifacts.lang_folder
-        folder = place(job.exp)
+        folder = search_lang_folder(self.config, job.exp)
         self.lang = load_lang(folder)
         self.recogniser = Recogniser(self.lang, folder, self.config, self.device)
         self.reader = open_reader(job.config, job.exp, job.system, 0)
@@ -107,7 +107,9 @@ class Decoding:
             facts["without_times"] = found.without_times
             ctm = artifacts.word_times(artifacts.decode_folder(*place))
             write_text(ctm, "".join(found.times[name] for name in sorted(found.times)))
-        symbols = "phones" if self.lang.kind == "phone" and method == CTC_1BEST else "words"
+        symbols = "phones" if self.to_phones(method) else "words"
+        if symbols == "phones":
+            facts["words_without_pronunciation"] = found.unpronounced
         summary = write_decoding(place, found.hypotheses, facts, symbols)
         rate = "PER" if symbols == "phones" else "WER"
         self.log.info(
@@ -120,6 +122,7 @@ class Decoding:
         surveyed = self.surveyed((part,))
         for name, speaker, text in surveyed.without_frames:
             found.hypotheses.append(Hypothesis(name, speaker, self.reference(method, text), ""))
+            found.unpronounced += self.lang.unpronounced(text)
         return surveyed.facts
 
     def take(self, found: Found, method: str, batch: Batch, speakers: dict[str, str], recognised: Recognised) -> None:
@@ -128,6 +131,7 @@ class Decoding:
         found.empty += sum(text is None for text in recognised.texts)
         found.not_rescored += recognised.not_rescored
         for name, reference, text in zip(batch.ids, batch.texts, recognised.texts):
+            found.unpronounced += self.lang.unpronounced(reference)
             found.hypotheses.append(Hypothesis(name, speakers[name], self.reference(method, reference), text or ""))
         shift = artifacts.FRAME_SHIFT_IN_S * self.job.config.asr.subsampling
         for name, spans, text in zip(batch.ids, recognised.times or (), recognised.texts):
@@ -136,7 +140,11 @@ class Decoding:
 
     def reference(self, method: str, text: str) -> str:
         """What a hypothesis is held against: the words, or for the best path of a phone model their phones."""
-        return self.lang.decode(self.lang.encode(text)) if self.lang.kind == "phone" and method == CTC_1BEST else text
+        return self.lang.reference(text) if self.to_phones(method) else text
+
+    def to_phones(self, method: str) -> bool:
+        """Whether a method's texts are phones: the best path of a phone model."""
+        return self.lang.kind == "phone" and method == CTC_1BEST
 
     @contextlib.contextmanager
     def lattice_file(self, place: tuple[Path, str, int, str, str]):
