@@ -8,14 +8,14 @@ from spin import artifacts
 from spin.asr.decoding import METHODS, RESCORING
 from spin.asr.decoding_job import DecodeJob, decode_one
 from spin.asr.graphs import prepare_graph, prepare_rescoring
-from spin.asr.lang import extend_lang, load_lang, save_lang
+from spin.asr.lang import Lang, extend_lang, load_lang, save_lang
 from spin.asr.lm_sources import LmSource
 from spin.asr.recognise import needs_graph
 from spin.asr.summary import write_scores
 from spin.asr.transcripts import read_summary
 from spin.errors import ConfigError
 from spin.runtime.devices import resolve_device
-from spin.runtime.logs import board
+from spin.runtime.logs import board, get_logger
 from spin.runtime.stages import Context
 from spin.runtime.workers import map_parts
 
@@ -57,7 +57,20 @@ def prepare_language(context: Context) -> None:
     prepare_graph(lang, folder, source)
     if set(config.methods) & set(RESCORING):
         given = Path(config.rescore_arpa) if config.rescore_arpa else None
-        prepare_rescoring(lang, folder, LmSource(text, config.rescore_order, given))
+        larger = LmSource(text, config.rescore_order, given)
+        report_lost_words(lang, larger)
+        prepare_rescoring(lang, folder, larger)
+
+
+def report_lost_words(lang: Lang, larger: LmSource) -> None:
+    """Warns of words that the graph knows and a given LM for rescoring does not: no path with one survives rescoring."""
+    if larger.given is None:
+        return
+    known = set(larger.words())
+    lost = [word for word in lang.words if word not in known]
+    if lost:
+        message = "%d of the %d words of the graph are not in %s, and rescoring cannot give them: %s"
+        get_logger("asr.decoding").warning(message, len(lost), len(lang.words), larger.given, ", ".join(lost[:5]))
 
 
 def show(context: Context) -> None:

@@ -126,32 +126,34 @@ def make_lang(
         )
     kind = config.tokens if config.tokens != "auto" else ("characters" if len(spoken) < FEW_WORDS else "bpe")
     if kind == "phone":
-        return Lang(*spell(PhoneTokens.of(pronunciations or {}, spoken), words))
-    tokeniser = (
-        CharacterTokens.train(transcripts) if kind == "characters" else BpeTokens.train(transcripts, config.vocabulary_size)
-    )
-    return Lang(*spell(tokeniser, words))
+        tokeniser: Tokeniser = PhoneTokens.of(pronunciations or {}, spoken)
+    elif kind == "characters":
+        tokeniser = CharacterTokens.train(transcripts)
+    else:
+        tokeniser = BpeTokens.train(transcripts, config.vocabulary_size)
+    lexicon = spell(tokeniser, words)
+    if not lexicon:
+        raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy="see asr.lexicon")
+    return Lang(tokeniser, lexicon, words_of(lexicon))
 
 
-def spell(tokeniser: Tokeniser, words: list[str]) -> tuple[Tokeniser, Lexicon, tuple[str, ...]]:
-    """What a Lang is made of; words that the tokens cannot spell are left out, with a warning.
-
-    Raises:
-        DataError: none is left.
-    """
+def spell(tokeniser: Tokeniser, words: list[str]) -> Lexicon:
+    """The spellings of the words, in their order; words that the tokens cannot spell are left out, with a warning."""
     spelled = [(word, ids) for word in words for ids in tokeniser.spellings(word)]
     lexicon = tuple((word, ids) for word, ids in spelled if UNKNOWN_ID not in ids)
-    kept = tuple(dict.fromkeys(word for word, _ in lexicon))
-    if len(kept) < len(words):
-        left_out = sorted(set(words) - set(kept))
+    left_out = sorted(set(words).difference(words_of(lexicon)))
+    if left_out:
         get_logger("asr.lang").warning(
             "%d word(s) of the LM text cannot be spelled with the tokens of the training transcripts and are left out: %s",
             len(left_out),
             ", ".join(left_out[:5]),
         )
-    if not kept:
-        raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy="see asr.lexicon")
-    return tokeniser, lexicon, kept
+    return lexicon
+
+
+def words_of(lexicon: Lexicon) -> tuple[str, ...]:
+    """The words of a lexicon, each once."""
+    return tuple(dict.fromkeys(word for word, _ in lexicon))
 
 
 def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
@@ -159,9 +161,9 @@ def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
     more = sorted({word for word in words if not _reserved(word)} - set(lang.words))
     if not more:
         return lang
-    _, lexicon, _ = spell(lang.tokeniser, more)
-    both = tuple(sorted({*lang.lexicon, *lexicon}, key=lambda entry: entry[0]))
-    return Lang(lang.tokeniser, both, tuple(dict.fromkeys(word for word, _ in both)))
+    # Stable: a word's pronunciations keep their order, whatever the hashes of this process.
+    both = tuple(sorted((*lang.lexicon, *spell(lang.tokeniser, more)), key=lambda entry: entry[0]))
+    return Lang(lang.tokeniser, both, words_of(both))
 
 
 def _reserved(word: str) -> bool:

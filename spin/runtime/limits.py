@@ -47,7 +47,23 @@ def check(config: Config) -> Config:
         if not (_get(config, key) or "").isprintable() or _get(config, key) == "":
             raise ConfigError(key, found=repr(_get(config, key)), expected="a path of printable characters")
     _check_features(config)
+    _check_given_models(config)
     return config
+
+
+def _check_given_models(config: Config) -> None:
+    """Rescoring can say no word that its LM lacks: the LMs of search and rescoring are both given, or both trained."""
+    given = config.decoding
+    rescoring = [method for method in given.methods if method in ("hlg_nbest", "hlg_lattice")]
+    if rescoring and bool(given.arpa) != bool(given.rescore_arpa):
+        one, other = ("arpa", "rescore_arpa") if given.arpa else ("rescore_arpa", "arpa")
+        raise ConfigError(
+            f"decoding.{other}",
+            found=f"nothing, but decoding.{one} is {getattr(given, one)}",
+            expected=f"an ARPA file for both of them, or for neither, with {' and '.join(rescoring)}",
+            cause="the words of one LM would be missing from the other, and rescoring would delete them",
+            remedy=f"--set decoding.{other}=<ARPA file>, or decoding.methods without {' and '.join(rescoring)}",
+        )
 
 
 def _check_features(config: Config) -> None:
@@ -174,7 +190,7 @@ RANGES = {
     "decoding.max_active_states": (1, 10**9),
     "decoding.lm_scales": (0.0, 100.0),
     "decoding.batch_seconds": (1.0, 1e6),
-    "decoding.bootstrap_samples": (0, 10_000_000),
+    "decoding.bootstrap_samples": (1, 10_000_000),
     "pretrain.clusters": (2, 65_536),
     "pretrain.steps": (1, 10_000_000),
     "pretrain.label_layer": (1, 200),

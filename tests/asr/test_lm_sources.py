@@ -8,7 +8,8 @@ import k2
 import pytest
 import torch
 
-from spin.asr.lang import extend_lang, make_lang, save_lang
+from spin.asr.decoding_stage import report_lost_words
+from spin.asr.lang import extend_lang, load_lang, make_lang, save_lang
 from spin.asr.lm import train_arpa
 from spin.asr.lm_sources import LmSource, arpa_order, arpa_words
 from spin.config import AsrConfig
@@ -81,3 +82,31 @@ def test_words_of_a_given_lm_join_the_lexicon_where_the_letters_are_known(made):
     assert list(more.words) == sorted(more.words)
     assert extend_lang(lang, ["CAB"]) is lang
     save_lang(more, folder / "more")
+
+
+def test_words_that_cannot_be_spelled_are_left_out(made):
+    lang, _ = made
+    assert extend_lang(lang, ["ZOO", "A", "<UNK>"]) == lang
+    assert extend_lang(lang, ["ZOO", "BAA"]).words == ("A", "ABBA", "BAA", "BE", "CAB")
+
+
+def test_pronunciations_keep_their_order(tmp_path):
+    """Of words of the LM's file too, after a way through the folder's files; a set would give the order of the hashes."""
+    variants = [tuple(said) for said in ("AB", "BA", "ABA", "B", "BAB", "A", "BB", "AA")]
+    said = {"AB": variants, "BA": variants[::-1], "C": [("C",)]}
+    save_lang(make_lang(AsrConfig(tokens="phone"), ["AB"], [], said), tmp_path)
+    lang = extend_lang(load_lang(tmp_path), ["C", "BA"])
+    spelled = [(word, tuple(lang.tokeniser.pieces[number] for number in ids)) for word, ids in lang.lexicon]
+    assert spelled == [(word, phones) for word in ("AB", "BA") for phones in said[word]]
+    assert extend_lang(load_lang(tmp_path), ["C"]).lexicon == load_lang(tmp_path).lexicon
+
+
+def test_words_that_rescoring_would_lose_are_named(made, caplog):
+    lang, folder = made
+    train_arpa(["A CAB"], 1, ["A", "CAB"], folder / "small.arpa")
+    for source in (LmSource(folder / "text", 2), LmSource(folder / "text", 2, folder / "lm.arpa")):
+        report_lost_words(lang, source)
+    assert not caplog.records
+    report_lost_words(lang, LmSource(folder / "text", 2, folder / "small.arpa"))
+    (record,) = caplog.records
+    assert "2 of the 4 words" in record.getMessage() and "ABBA, BE" in record.getMessage()

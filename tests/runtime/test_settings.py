@@ -56,6 +56,9 @@ def test_configuration_is_frozen():
         ("spin: {temperature: .inf}", "spin.temperature"),
         ("spin: 3", "spin"),
         ("corpus: {test: a}", "corpus.test"),
+        ("decoding: {bootstrap_samples: 0}", "decoding.bootstrap_samples"),
+        ("decoding: {methods: [hlg_nbest], arpa: a.arpa}", "decoding.rescore_arpa"),
+        ("decoding: {methods: [hlg, hlg_lattice], rescore_arpa: b.arpa}", "decoding.arpa"),
         ("corpus: {kind: klingon}", "corpus.kind"),
         ("corpus: {parts: {a: {speakers: 1}}}", "corpus.parts.a"),
         ("seed: 1\nseed: 2", "seed"),
@@ -69,6 +72,13 @@ def test_configuration_is_frozen():
 def test_bad_configuration_names_the_key(tmp_path, text, named):
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
         load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text", ["methods: [hlg], arpa: a.arpa", "methods: [hlg_lattice]", "methods: [hlg_nbest], arpa: a.arpa, rescore_arpa: b.arpa"]
+)
+def test_language_models_that_go_together(tmp_path, text):
+    assert load_config(write(tmp_path, f"decoding: {{{text}}}")).decoding.methods
 
 
 def test_error_names_file_and_override(tmp_path):
