@@ -79,7 +79,7 @@ def test_read_pronunciations(tmp_path):
     ("name", "old", "new", "said"),
     [
         ("lexicon_disambig.txt", "#2", "#1", "lexicon_disambig.txt"),
-        ("lexicon.txt", "A AH\n", "A D\n", ""),
+        ("lexicon.txt", "A AH\n", "A D\n", "not the lexicon with its disambiguation symbols"),
         ("tokens.txt", "AH 2", "AH 3", "tokens.txt"),
         ("words.txt", "RED 4", "RAT 4", "lexicon.txt"),
     ],
