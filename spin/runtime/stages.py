@@ -184,12 +184,13 @@ def _prepare(stage: int, context: Context, folder: Path) -> None:
 
 
 def _finish(stage: int, context: Context, folder: Path, seconds: float) -> None:
+    started = artifacts.started_mark(folder, stage)  # what was true at the start: a file may have changed meanwhile
     write_json(
         artifacts.done_mark(folder, stage),
         {
             "stage": stage,
             "run": secrets.token_hex(8),
-            "made_from": made_from(stage, context.config, context.exp, context.corpus),
+            "made_from": read_json(started)["made_from"],
             "seconds": seconds,
             "finished": datetime.datetime.now().isoformat(timespec="seconds"),
             "commit": commit(),
@@ -197,7 +198,7 @@ def _finish(stage: int, context: Context, folder: Path, seconds: float) -> None:
             "device": _device(context.config),
         },
     )
-    artifacts.started_mark(folder, stage).unlink(missing_ok=True)
+    started.unlink(missing_ok=True)
 
 
 def _device(config: Config) -> str:

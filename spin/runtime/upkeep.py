@@ -1,10 +1,12 @@
 """Whether a stage's product is up to date: what it was made from, and what differs now; and what a stage makes.
 
-A stage's done mark says what it was made from: the configuration keys that matter to it and the run of the stage before it.
+A stage's done mark says what it was made from: the configuration keys that matter to it, the contents of the files that these
+name, and the run of the stage before it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from spin import artifacts
@@ -34,6 +36,10 @@ NO_EFFECT = (
     "asr.checkpoint_every_steps",
 )
 FIRST_EXPERIMENT_STAGE = 2
+
+# Keys that name files from outside: what these hold counts, not only what they are called.
+NAMED_FILES = ("corpus.alignment_tsv", "corpus.lm_text", "asr.lexicon", "decoding.arpa", "decoding.rescore_arpa")
+_BLOCK, _BLOCKS = 1 << 20, 16  # of a file above 16 MiB so many blocks are read, from its first to its last byte
 
 # What a stage makes, as patterns below its folder (data/<corpus> for 0 and 1, exp/<name> for the rest). A stage that starts
 # afresh, because its input changed or --force asked for it, removes these first, so that nothing old is taken for new.
@@ -81,7 +87,10 @@ def why_again(stage: int, config: Config, exp: Path, corpus: Path) -> str | None
 
 
 def made_from(stage: int, config: Config, exp: Path, corpus: Path) -> dict:
-    """What a stage's product depends on: flat configuration keys and the run of the stage before."""
+    """What a stage's product depends on: flat configuration keys, digests of the files they name, the run of the stage before.
+
+    There is no "files" where none is named or none can be read.
+    """
     flat = _flatten(config_dict(config))
     wanted = DEPENDS[stage]
     keys = {key: value for key, value in flat.items() if key.split(".")[0] in wanted and key not in NO_EFFECT}
@@ -89,7 +98,31 @@ def made_from(stage: int, config: Config, exp: Path, corpus: Path) -> dict:
     if stage > 0:
         path = artifacts.done_mark(mark_folder(stage - 1, exp, corpus), stage - 1)
         before = read_json(path)["run"] if path.exists() else None
-    return {"config": keys, "before": before}
+    digests = {key: content_digest(Path(keys[key])) for key in NAMED_FILES if keys.get(key)}
+    files = {key: digest for key, digest in digests.items() if digest is not None}
+    return {"config": keys, "before": before, **({"files": files} if files else {})}
+
+
+def content_digest(path: Path) -> str | None:
+    """Size and SHA-256 of a file; None when it cannot be read.
+
+    Of a large file only blocks spread evenly over it are read, first and last among them, so that asking whether a stage is done
+    takes no time. A change that keeps the size and falls between the blocks goes unseen; in a gzipped file, whose last bytes are
+    a checksum, none does.
+    """
+    state = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            size = stream.seek(0, 2)
+            last = max(0, size - _BLOCK)
+            whole = size <= _BLOCK * _BLOCKS
+            starts = range(0, size, _BLOCK) if whole else [last * number // (_BLOCKS - 1) for number in range(_BLOCKS)]
+            for start in starts:
+                stream.seek(start)
+                state.update(stream.read(_BLOCK))
+    except OSError:
+        return None
+    return f"{size}:{state.hexdigest()}"
 
 
 def check_before(stage: int, config: Config, exp: Path, corpus: Path) -> None:
@@ -116,11 +149,18 @@ def _flatten(tree: dict, prefix: str = "") -> dict:
 
 
 def difference(old: dict, new: dict) -> str | None:
-    """The first thing in which two answers of made_from differ, in words; None when they do not."""
+    """The first thing in which two answers of made_from differ, in words; None when they do not.
+
+    A file that one of the answers has no digest of (a mark of an older version, a file moved away since) is no difference.
+    """
     missing = object()
     for key in sorted(set(old["config"]) | set(new["config"])):
         before, now = old["config"].get(key, missing), new["config"].get(key, missing)
         if before is missing or now is missing or before != now:
             shown = ["not set" if value is missing else repr(value) for value in (before, now)]
             return f"{key} changed from {shown[0]} to {shown[1]}"
+    was, files = old.get("files", {}), new.get("files", {})
+    for key in sorted(set(was) & set(files)):
+        if was[key] != files[key]:
+            return f"{key}: the content of {new['config'][key]} changed"
     return None if old["before"] == new["before"] else "the stage before it was done again"
