@@ -71,9 +71,9 @@ def speaker_pitch(corpus: Path) -> Path:
     return corpus / "speaker_pitch.json"
 
 
-def lexicon(corpus: Path) -> Path:
-    """Stage 0: a line a word: word, tab, phones separated by spaces."""
-    return corpus / "lexicon.txt"
+def lexicon(corpus: Path, variants: bool = False) -> Path:
+    """Stage 0: a line a word: word, tab, phones separated by spaces. `variants`: all pronunciations but the first."""
+    return corpus / ("lexicon_variants.txt" if variants else "lexicon.txt")
 
 
 def lm_text(corpus: Path) -> Path:

@@ -29,7 +29,7 @@ def prepare_lang(context: Context) -> Lang:
     sentences = read_sentences(artifacts.lm_text(context.corpus))
     said = None
     if config.asr.tokens == "phone":
-        said = read_pronunciations(Path(config.asr.lexicon) if config.asr.lexicon else artifacts.lexicon(context.corpus))
+        said = pronunciations(config.asr, context.corpus)
     folder = artifacts.lang_folder(context.exp)
     key = lang_key(config.asr, transcripts, sentences, said)
     lang = _found(folder, key)
@@ -62,6 +62,17 @@ def _found(folder: Path, key: str) -> Lang | None:
         return load_lang(folder)
     except (OSError, KeyError, ValueError, SpinError):
         return None
+
+
+def pronunciations(config: AsrConfig, corpus: Path) -> dict[str, list[tuple[str, ...]]]:
+    """Those of the given lexicon; else those of stage 0, its variants after the pronunciations that alignments know."""
+    if config.lexicon:
+        return read_pronunciations(Path(config.lexicon))
+    said, more = read_pronunciations(artifacts.lexicon(corpus)), artifacts.lexicon(corpus, variants=True)
+    if more.exists() and more.stat().st_size:  # a corpus of an older version has none
+        for word, variants in read_pronunciations(more).items():
+            said[word] = list(dict.fromkeys([*said.get(word, []), *variants]))
+    return said
 
 
 def read_pronunciations(path: Path) -> dict[str, list[tuple[str, ...]]]:

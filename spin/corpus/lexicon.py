@@ -6,19 +6,23 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from spin import artifacts
 from spin.corpus.pronunciation import Dictionary
 from spin.corpus.text import TextError, normalise
 from spin.errors import DataError
 from spin.runtime.files import atomic_path, write_text
 
 
-def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log: logging.Logger) -> int:
+def write_lexicon(corpus: Path, words: Iterable[str], dictionary: Dictionary, log: logging.Logger) -> int:
     """Writes word, tab, phones for each word that has a pronunciation (its first), sorted; returns the number of lines.
 
+    Further pronunciations go into a file of their own, in the same form: alignments and training know one of each word.
+
     Args:
+        corpus: the folder of artifacts.lexicon.
         words: normalised; a word may come more than once.
     """
-    lines, derived, guessed, missing = [], 0, [], []
+    lines, variant_lines, derived, guessed, missing = [], [], 0, [], []
     for word in sorted(set(words)):
         variants = dictionary.pronunciations(word)
         if variants and word not in dictionary:
@@ -28,9 +32,11 @@ def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log:
                 guessed.append(word)
         if variants:
             lines.append(f"{word}\t{' '.join(variants[0])}\n")
+            variant_lines += [f"{word}\t{' '.join(phones)}\n" for phones in variants[1:]]
         else:
             missing.append(word)
-    write_text(path, "".join(lines))
+    write_text(artifacts.lexicon(corpus, variants=True), "".join(variant_lines))
+    write_text(artifacts.lexicon(corpus), "".join(lines))
     log.info("lexicon: %d words, %d derived by rule, %s", len(lines), derived, _counted(guessed, "guessed from the letters"))
     if missing:
         log.warning("lexicon: %s", _counted(missing, "without a pronunciation"))

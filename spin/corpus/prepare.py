@@ -187,7 +187,7 @@ def _write_words(config: CorpusConfig, corpus: Path, summaries: dict[str, PartSu
         sentences = read_sentences(config.lm_text, log)
     held_out = set(_texts(corpus, (*config.valid, *config.test)))
     words |= write_lm_text(artifacts.lm_text(corpus), sentences, held_out, log)
-    write_lexicon(artifacts.lexicon(corpus), words, default_dictionary(), log)
+    write_lexicon(corpus, words, default_dictionary(), log)
 
 
 def _texts(corpus: Path, parts: tuple[str, ...]) -> Iterator[str]:

@@ -50,7 +50,7 @@ PRODUCTS = {
         "audio",
         "alignment",
         "unaligned_*.jsonl",
-        "lexicon.txt",
+        "lexicon*.txt",
         "lm_text.txt",
         "rejects_stage0.jsonl",
     ),

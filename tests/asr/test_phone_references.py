@@ -13,6 +13,7 @@ from spin.asr.decoding import CTC_1BEST, HLG, best_path
 from spin.asr.decoding_stage import decode
 from spin.asr.features import Batch, open_cuts, text_of
 from spin.asr.lang import SAID_FILE, load_lang, make_lang, save_lang
+from spin.asr.lang_stage import pronunciations
 from spin.asr.recognise import search_lang_folder
 from spin.asr.training_stage import train_asr
 from spin.asr.validation import evaluate, rates
@@ -30,6 +31,17 @@ def lang(tmp_path):
     made = make_lang(AsrConfig(tokens="phone"), TEXTS, [], SAID)
     save_lang(made, tmp_path)
     return load_lang(tmp_path)
+
+
+def test_variants_follow_the_pronunciation_of_alignments(tmp_path):
+    write_text(artifacts.lexicon(tmp_path), "A\tAH\nREAD\tR IY D\n")
+    assert pronunciations(AsrConfig(), tmp_path) == {"A": [("AH",)], "READ": [("R", "IY", "D")]}
+    write_text(artifacts.lexicon(tmp_path, variants=True), "")
+    assert list(pronunciations(AsrConfig(), tmp_path)) == ["A", "READ"]
+    write_text(artifacts.lexicon(tmp_path, variants=True), "READ\tR EH D\nREAD\tR IY D\nREAD\tR EY D\n")
+    assert pronunciations(AsrConfig(), tmp_path)["READ"] == [("R", "IY", "D"), ("R", "EH", "D"), ("R", "EY", "D")]
+    write_text(tmp_path / "given", "B\tB IY\n")
+    assert pronunciations(AsrConfig(lexicon=str(tmp_path / "given")), tmp_path) == {"B": [("B", "IY")]}
 
 
 def validated(lang, spoken: list[str], written: list[str]) -> dict:

@@ -31,6 +31,7 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context):
     assert sorted(products(context)) == [
         *(f"cuts_{part}.{kind}" for part in ("dev", "test", "train") for kind in ("index.npz", "jsonl.gz")),
         "lexicon.txt",
+        "lexicon_variants.txt",
         "lm_text.txt",
         "rejects_stage0.jsonl",
         *(f"unaligned_{part}.jsonl" for part in ("dev", "test", "train")),
@@ -43,6 +44,9 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context):
     lexicon = dict(line.split("\t") for line in artifacts.lexicon(context.corpus).read_text().splitlines())
     assert lexicon["CAT"] == "K AE T" and lexicon["MORNING"] == "M AO R N IH NG"
     assert list(lexicon) == sorted(lexicon)
+    variants = [line.split("\t") for line in artifacts.lexicon(context.corpus, variants=True).read_text().splitlines()]
+    assert ["THE", "DH IY"] in variants and variants == sorted(variants, key=lambda line: line[0])
+    assert all(word in lexicon and phones != lexicon[word] for word, phones in variants)
 
 
 def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make_context):
