@@ -146,7 +146,7 @@ class DecodingConfig:
     lm_order: int = 3
     rescore_order: int = 4  # of the larger LM
     arpa: str | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
-    rescore_arpa: str | None = None  # likewise for rescoring
+    rescore_arpa: str | None = None  # likewise for rescoring; given with arpa or not at all
     rescore_max_arcs: float = 10.0  # a frame: of lattices with more, the best are rescored; bounds time and memory
     nbest_paths: int = 100  # drawn from each lattice
     nbest_spread: float = 0.5  # of the lattice's scores in drawing: smaller gives more different texts
