@@ -120,11 +120,18 @@ def best_way(arcs: list[tuple], final: int, scale: float) -> tuple[list[int], li
     return best[final][1:]
 
 
+@pytest.mark.parametrize(
+    ("texts", "sharpness", "noise"),
+    [
+        (["ABBA BE A", "EEL EEL", "CC EEL"], 2.5, 1.2),
+        (["ABBA BAB EEL", "CAB CAB BE", "CC ABBA"], 20.0, 0.0),  # the larger LM backs off on the way, which takes no frame
+    ],
+)
 @pytest.mark.parametrize("method", [HLG, LATTICE])
-def test_lattices_are_kaldis(open_minded, method):
+def test_lattices_are_kaldis(open_minded, method, texts, sharpness, noise):
     lang = open_minded.lang
-    texts = ["ABBA BE A", "EEL EEL", "CC EEL"]
-    log_probs, lengths = posteriors(lang, texts, 2.5, noise=1.2)
+    log_probs, lengths = posteriors(lang, texts, sharpness, noise)
+    assert (lengths[1:] <= lengths[:-1]).all()
     found = open_minded.recognise(method, (0.4, 0.9), log_probs, lengths)
     lattices = read_lattices(list(lattice_blocks(texts, found.lattices, lang)))
     back_off = lang.word_table.index("#0")
