@@ -2,7 +2,8 @@
 
 Sentences: bootstrap over utterances (Bisani and Ney 2004). Trainings: the few seeds of one system are no sample to draw from
 again; the mean over S of them strays from that over all by their standard deviation / sqrt(S) times Student's t with S - 1
-degrees of freedom, which is added to every bootstrap draw. With one seed all holds for this one training only. Speakers: where
+degrees of freedom, which is added to every bootstrap draw. Of one or two seeds nothing useful can be said so (Student's t of one
+degree of freedom knows no bounds): then all holds for these trainings only. Speakers: where
 there are few, the bootstrap finds intervals too narrow and tests too sure; then Student's t and sign flips stand in.
 """
 
@@ -16,12 +17,13 @@ import numpy as np
 from spin.runtime import seeding
 
 RESAMPLES_AT_ONCE = 64  # bounds the memory of the bootstrap
+LEAST_TRAININGS = 3  # seeds that tell something of others
 FEW_SPEAKERS = 20  # below this the bootstrap over speakers is not to be trusted
 EXACT_SPEAKERS = 12  # up to here every flip of signs is tried
 
 
 def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
-    """95 % interval of an error rate over utterances, and over trainings where there are several.
+    """95 % interval of an error rate over utterances, and over trainings where there are LEAST_TRAININGS.
 
     Args:
         errors: (S, N) edits of each utterance with each of S seeds; or (N,) of one.
@@ -42,7 +44,7 @@ def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int
 
 
 def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -> float:
-    """Two-sided paired test over utterances, and over trainings where there are several: how often the difference turns its sign.
+    """Two-sided paired test over utterances, and over trainings where there are LEAST_TRAININGS: how often the sign turns.
 
     Args:
         first: (S, N) edits of one system with each of S seeds, or (N,) of one seed.
@@ -122,9 +124,9 @@ def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> li
 
 
 def _stray(of_seeds: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """(samples,) draws of how far the mean of these trainings may lie from that of all; 0 where there is one only."""
+    """(samples,) draws of how far the mean of these trainings may lie from that of all; 0 below LEAST_TRAININGS."""
     count = len(of_seeds)
-    if count < 2:
+    if count < LEAST_TRAININGS:
         return np.zeros(samples)
     draws = seeding.generator("student over trainings", seed).standard_t(count - 1, size=samples)
     return np.std(of_seeds, ddof=1) / np.sqrt(count) * draws

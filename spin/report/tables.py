@@ -58,8 +58,8 @@ def recognition(report: dict) -> Table:
             rows.extend(_recognition_rows(report, part, method, names, results))
     note = (
         "Brackets: 95\u00a0% interval. Change: Spin against the baseline, relative. Test: paired, over the same utterances. "
-        "Both by bootstrap over utterances, widened by how the trainings of several seeds differ (Student's t); of one seed they "
-        "hold for this one training only. Words: over all seeds."
+        "Both by bootstrap over utterances, widened by how the trainings of three and more seeds differ (Student's t); of fewer "
+        "seeds they hold for these trainings only. Words: over all seeds."
     )
     return Table("Recognition errors", tuple(header), tuple(rows), tuple(range(3, len(header))), note)
 

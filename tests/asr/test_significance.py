@@ -71,6 +71,12 @@ def test_trainings_that_differ_widen_the_interval_and_raise_p():
     assert paired_p_value(errors, better, 999, 0) > 0.05
 
 
+def test_two_trainings_say_nothing_of_others():
+    errors, references = [[3, 1, 0], [1, 1, 0]], [4, 4, 4]
+    assert bootstrap_interval(errors, references, 500, 0) == bootstrap_interval([4, 2, 0], [8, 8, 8], 500, 0)
+    assert paired_p_value(errors, [[0, 1, 0], [1, 0, 0]], 500, 0) == paired_p_value([4, 2, 0], [1, 1, 0], 500, 0)
+
+
 def test_equal_systems_seldom_differ_whatever_their_trainings_do():
     random, found = np.random.default_rng(4), 0
     for number in range(100):
