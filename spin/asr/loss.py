@@ -5,7 +5,9 @@ from __future__ import annotations
 import k2
 import torch
 
-OUTPUT_BEAM = 20.0  # arcs this far below the best path carry less than float32 can add to the total
+# Arcs this far below the best path change the loss by parts in a million; gradients, of 30 s with sharp posteriors, by a few
+# parts in a thousand.
+OUTPUT_BEAM = 20.0
 
 
 def frames_needed(tokens: list[int]) -> int:
