@@ -35,7 +35,8 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LONGEST_STOP_S = 10.0  # as long as schedulers wait before they kill
 START_S = 1.0  # of Python: earlier there is nothing to disturb
 NEEDS_K2 = 4  # and later stages
-TRIES = 6  # moments for one signal, each earlier
+TRIES = 6  # of a stage that ends before its signal, each time earlier by this factor: the undisturbed run may have been slower
+EARLIER = 0.6
 STOPPED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
 # Products that hold neither paths nor times: equal to the byte. Reports are compared apart, manifests name folders.
 SAME = (
@@ -157,7 +158,7 @@ def disturb_in_time(place: Place, stage: int, number: signal.Signals, after_s: f
         shutil.copytree(kept, place.folder, symlinks=True)  # where it was, as manifests name files by their folder
         if stop.wrong:
             return stop
-        after_s = START_S + 0.8 * (after_s - START_S)
+        after_s = START_S + EARLIER * (after_s - START_S)
     return dataclasses.replace(stop, wrong="no moment found before its end")
 
 
