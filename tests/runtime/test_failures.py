@@ -250,12 +250,23 @@ libc.pthread_mutex_lock(mutex)
 """
 
 
+def wait_until_asleep(pid: int) -> None:
+    """Returns when a process has slept for ten looks in a row, and used no time meanwhile."""
+    looks, until = [], time.monotonic() + 60
+    while len(looks) < 10 or len(set(looks[-10:])) > 1 or looks[-1][0] != "S":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        looks.append((fields[0], fields[11], fields[12]))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_compiled_code_that_keeps_python_from_running_is_ended_from_outside(number):
     with subprocess.Popen(
         [sys.executable, "-c", LOCKED], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as process:
         assert process.stdout.readline() == "ready\n"
+        wait_until_asleep(process.pid)  # in the lock: before, Python would still hear the signal
         process.send_signal(number)
         assert process.wait(30) == -signal.SIGKILL
 
