@@ -19,8 +19,8 @@ from spin.asr.rescoring import (
     RescoringGrammar,
     rescore_lattices,
     rescore_lists,
-    thinned,
 )
+from spin.asr.thinning import thinned
 from spin.asr.timings import Span, frame_labels, spelled_spans, token_spans, word_spans
 from spin.config import DecodingConfig
 

@@ -20,12 +20,10 @@ from spin.asr.recognise import Recogniser
 from spin.asr.rescoring import (
     RescoringGrammar,
     acoustic_lattices,
-    arc_counts,
-    portions,
     rescore_lattices,
     rescore_lists,
-    thinned,
 )
+from spin.asr.thinning import arc_counts, portions, thinned
 from spin.asr.timings import ctm_lines, lattice_blocks, token_spans, word_spans
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
