@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from lhotse import CutSet, MonoCut, Recording
+from lhotse.cut import MixedCut
+from lhotse.dataset import CutConcatenate
 
+from spin import artifacts
 from spin.asr.features import Batch
 from spin.runtime import seeding
 
@@ -49,11 +53,32 @@ def _span(random: np.random.Generator, size: int, longest: int) -> tuple[int, in
     return start, start + length
 
 
-def concatenate(batch: Batch, fill: np.ndarray, gap: int = GAP_FRAMES) -> Batch:
-    """Puts short utterances behind others where the longest leaves room, as lhotse's CutConcatenate does with cuts.
+def rows_by_lhotse(lengths: list[int], gap: int) -> list[list[int]]:
+    """Which utterances lhotse's CutConcatenate puts end to end: their numbers, row by row.
 
-    Every utterance goes, the longest first, to the first row that still has room for it and a gap: so there is less padding, and
-    the recogniser learns from longer rows.
+    It is given cuts of one sample a frame, so that it counts in frames.
+
+    Args:
+        lengths: frames of each utterance.
+        gap: frames between two.
+    """
+    rate = round(1 / artifacts.FRAME_SHIFT_IN_S)
+    cuts = []
+    for number, frames in enumerate(lengths):
+        recording = Recording(str(number), [], sampling_rate=rate, num_samples=frames, duration=frames / rate)
+        cuts.append(MonoCut(str(number), 0.0, frames / rate, 0, recording=recording))
+    rows = []
+    for cut in CutConcatenate(gap=gap / rate)(CutSet.from_cuts(cuts)):
+        joined = [track.cut for track in cut.tracks] if isinstance(cut, MixedCut) else [cut]
+        rows.append([int(one.id) for one in joined if isinstance(one, MonoCut)])
+    return rows
+
+
+def concatenate(batch: Batch, fill: np.ndarray, gap: int = GAP_FRAMES) -> Batch:
+    """Puts short utterances behind others where the longest leaves room: less padding, longer rows to learn from.
+
+    lhotse's CutConcatenate says which go together. It joins the audio of cuts, and cannot join arrays that are fields of theirs:
+    that is done here.
 
     Args:
         batch: the longest utterance first.
@@ -64,16 +89,8 @@ def concatenate(batch: Batch, fill: np.ndarray, gap: int = GAP_FRAMES) -> Batch:
         A batch of fewer rows; ids are joined by +, texts by a space.
     """
     longest = int(batch.lengths[0])
-    rows: list[list[int]] = []
-    used: list[int] = []
-    for number, length in enumerate(batch.lengths.tolist()):
-        place = next((row for row, taken in enumerate(used) if taken + gap + length <= longest), None)
-        if place is None:
-            rows.append([number])
-            used.append(length)
-        else:
-            rows[place].append(number)
-            used[place] += gap + length
+    rows = rows_by_lhotse(batch.lengths.tolist(), gap)
+    used = [sum(int(batch.lengths[number]) + gap for number in row) - gap for row in rows]
     order = sorted(range(len(rows)), key=lambda row: (-used[row], row))
     features = torch.zeros(len(rows), longest, *batch.features.shape[2:])
     between = torch.from_numpy(np.asarray(fill, dtype=np.float32))
