@@ -6,6 +6,7 @@ import datetime
 import itertools
 import logging
 import sys
+import time
 from pathlib import Path
 
 FORMAT = logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
@@ -61,7 +62,10 @@ def board(folder: str | Path, start_step: int = 0):
     """
     from torch.utils.tensorboard import SummaryWriter
 
+    earlier = list(Path(folder).glob("events.out.tfevents.*"))
     if not start_step:
-        for path in Path(folder).glob("events.out.tfevents.*"):
+        for path in earlier:
             path.unlink(missing_ok=True)
+    elif f"{int(time.time()):010d}" in {path.name.split(".")[3] for path in earlier}:
+        time.sleep(1.0)  # files of one second are read in the order of process numbers, and points of the later one lost
     return SummaryWriter(log_dir=str(folder), purge_step=start_step or None, flush_secs=10)

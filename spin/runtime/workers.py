@@ -136,8 +136,9 @@ def _end_workers() -> None:
     until = time.monotonic() + STOP_SECONDS
     for worker in multiprocessing.active_children():
         worker.join(max(0.0, until - time.monotonic()))
-        if worker.is_alive():
+        if worker.is_alive():  # a stop that came within the work itself is sent back as its result, and the worker goes on
             worker.kill()
+            worker.join(STOP_SECONDS)
 
 
 def _start_worker() -> None:
