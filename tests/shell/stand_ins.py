@@ -61,6 +61,7 @@ class Sandbox:
         for name in ("python3", "python3.11", "python3.10", "python3.12", "python3.13"):
             self.add_python(name, "3.9.1")
         self.python = self.add_python("python3", "3.11.7")
+        self.set_free_disk(gib=100)  # decisions are tried here, not how full the disk of this machine is
 
     def add_python(self, name: str, version: str) -> Path:
         path = self.bin / name
@@ -72,6 +73,9 @@ class Sandbox:
         path = self.bin / name
         path.write_text(text)
         path.chmod(0o755)
+
+    def set_free_disk(self, gib: int) -> None:
+        self.add_command("df", f"#!/bin/sh\necho header\necho disk 100 1 {gib << 20} 9% /\n")
 
     def environment(self, **extra: str) -> dict[str, str]:
         keep = {key: value for key, value in os.environ.items() if not key.startswith(("SPIN_", "FAKE_"))}
