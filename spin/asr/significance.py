@@ -1,9 +1,10 @@
 """How sure an error rate and a gain are: what other sentences, other speakers and another training could have given.
 
 Sentences: bootstrap over utterances (Bisani and Ney 2004). Trainings: the few seeds of one system are no sample to draw from
-again; the mean over S of them strays from that over all by their standard deviation / sqrt(S) times Student's t with S - 1
-degrees of freedom, which is added to every bootstrap draw. Of one or two seeds nothing useful can be said so (Student's t of one
-degree of freedom knows no bounds): then all holds for these trainings only. Speakers: where
+again. The analysis of variance of the crossed table of S trainings and N utterances, both random (Searle, Casella and McCulloch 1992,
+chapter 4), tells what of their scatter is more than the chance of these utterances; so much is added to every bootstrap draw, and
+the draws get the tails of Student's t, its degrees of freedom by Satterthwaite (1946). Of one or two seeds nothing useful can be
+said so (Student's t of one degree of freedom knows no bounds): then all holds for these trainings only. Speakers: where
 there are few, the bootstrap finds intervals too narrow and tests too sure; then Student's t and sign flips stand in.
 """
 
@@ -38,9 +39,10 @@ def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int
     if errors.size == 0:
         return 0.0, 0.0
     drawn, drawn_references = _resampled_sums([errors.sum(axis=0), len(errors) * references], samples, seed)
-    rates = 100.0 * drawn / np.maximum(drawn_references, 1)
-    of_seeds = 100.0 * errors.sum(axis=1) / max(1, int(references.sum()))
-    return _middle(np.maximum(0.0, rates + _stray(of_seeds, samples, seed)))
+    symbols = len(errors) * max(1, int(references.sum()))
+    rate = int(errors.sum()) / symbols
+    rates = _with_trainings(drawn / np.maximum(drawn_references, 1), rate, (errors - rate * references) / symbols, seed)
+    return _middle(np.maximum(0.0, 100.0 * rates))
 
 
 def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -> float:
@@ -59,7 +61,7 @@ def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -
     if differences.size == 0:
         return 1.0
     (drawn,) = _resampled_sums([differences.sum(axis=0)], samples, seed)
-    drawn = drawn + len(differences) * _stray(differences.sum(axis=1), samples, seed)
+    drawn = _with_trainings(drawn, int(differences.sum()), differences, seed)
     rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return min(1.0, 2.0 * (rarer + 1) / (samples + 1))
 
@@ -123,13 +125,43 @@ def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> li
     return [np.concatenate(kept) for kept in sums]
 
 
-def _stray(of_seeds: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """(samples,) draws of how far the mean of these trainings may lie from that of all; 0 below LEAST_TRAININGS."""
-    count = len(of_seeds)
-    if count < LEAST_TRAININGS:
-        return np.zeros(samples)
-    draws = seeding.generator("student over trainings", seed).standard_t(count - 1, size=samples)
-    return np.std(of_seeds, ddof=1) / np.sqrt(count) * draws
+def _with_trainings(drawn: np.ndarray, total: float, parts: np.ndarray, seed: int) -> np.ndarray:
+    """Bootstrap draws over utterances, as far from the total as other trainings too would take them.
+
+    Args:
+        drawn: (samples,) draws of the total over utterances.
+        total: what they scatter around.
+        parts: (S, N) of each training and utterance; their scatter is that of the total.
+        seed: of the draws.
+
+    Returns:
+        (samples,); the draws as they were below LEAST_TRAININGS, or where all trainings are alike.
+    """
+    of_trainings, freedom = _variance_of_trainings(parts)
+    if not np.isfinite(freedom):
+        return drawn
+    random = seeding.generator("student over trainings", seed)
+    stray = np.sqrt(of_trainings) * random.standard_normal(len(drawn))
+    return total + (drawn - total + stray) * np.sqrt(freedom / random.chisquare(freedom, size=len(drawn)))
+
+
+def _variance_of_trainings(parts: np.ndarray) -> tuple[float, float]:
+    """(variance that trainings add to the sum of all parts (S, N), degrees of freedom of that sum's whole variance)."""
+    trainings, utterances = parts.shape
+    if trainings < LEAST_TRAININGS or utterances < 2:
+        return 0.0, np.inf
+    mean, by_training, by_utterance = parts.mean(), parts.mean(axis=1, keepdims=True), parts.mean(axis=0, keepdims=True)
+    of_trainings = utterances * np.square(by_training - mean).sum() / (trainings - 1)
+    of_utterances = trainings * np.square(by_utterance - mean).sum() / (utterances - 1)
+    of_both = np.square(parts - by_training - by_utterance + mean).sum() / ((trainings - 1) * (utterances - 1))
+    if of_trainings <= 1e-12 * of_utterances:  # rounding apart, all trainings are alike
+        return 0.0, np.inf
+    # The chance of these utterances with each training is in both mean squares: it counts once. The freedom is that of the
+    # mean squares as they are, so that trainings that happen to lie close together do not make the test too sure.
+    added = max(0.0, of_trainings - of_both)
+    whole = of_utterances + added
+    freedom = whole**2 / (of_trainings**2 / (trainings - 1) + of_utterances**2 / (utterances - 1))
+    return parts.size * added, freedom
 
 
 def _middle(rates: np.ndarray) -> tuple[float, float]:
