@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
 from spin.asr.features import frames_of, sample_batches, text_of
 from spin.errors import ResourceError
+from spin.runtime.logs import get_logger
 
 NAMES_SHOWN = 5
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -71,6 +75,41 @@ def speaker_of(cut: Cut) -> str:
     return cut.supervisions[0].speaker or ""
 
 
+def piecewise(
+    work: Callable[[torch.Tensor, torch.Tensor], Result], names: list[str], log_probs: torch.Tensor, lengths: torch.Tensor
+) -> list[Result]:
+    """A batch at once; where k2 or the memory fails, in halves, down to single utterances.
+
+    Each utterance has a lattice of its own, so the halves give what the whole would have. (k2 counts the arcs of a batch in 32
+    bits: a model that has no opinion, a large graph and many utterances go beyond that long before the memory is full. On a GPU
+    such a failure may leave the device unusable; then the halves fail too, and the message says what to set.)
+
+    Args:
+        work: of log-probabilities (B, T, V) and lengths (B,).
+        names: of the B utterances.
+        log_probs, lengths: of the batch; lengths do not increase.
+
+    Returns:
+        What `work` gives for each piece, in the order of the utterances.
+
+    Raises:
+        ResourceError: the work failed for an utterance by itself.
+    """
+    try:
+        with named_failures(names, lengths.tolist()):
+            return [work(log_probs, lengths)]
+    except ResourceError as error:
+        if len(names) == 1:
+            raise
+        reason = error.found
+    get_logger("asr.decoding").warning("%d utterances from %s on: in halves, because of %s", len(names), names[0], reason)
+    middle = len(names) // 2
+    return [
+        *piecewise(work, names[:middle], log_probs[:middle], lengths[:middle]),
+        *piecewise(work, names[middle:], log_probs[middle:, : int(lengths[middle])], lengths[middle:]),
+    ]
+
+
 @contextlib.contextmanager
 def named_failures(names: list[str], frames: list[int]) -> Iterator[None]:
     """Makes an error of k2 or of the allocator one that names the utterances of the batch.
@@ -88,8 +127,8 @@ def named_failures(names: list[str], frames: list[int]) -> Iterator[None]:
             found=" ".join(f"{type(error).__name__}: {error}".split())[:300],
             expected="lattices that k2 can hold in memory",
             cause="long utterances, or a model that has no opinion on most frames",
-            remedy="a smaller decoding.batch_seconds, decoding.max_active_states, decoding.output_beam or, when rescoring, "
-            "decoding.rescore_max_arcs",
+            remedy="a smaller decoding.output_beam, decoding.batch_seconds or, when rescoring, decoding.rescore_max_arcs; "
+            "a smaller decoding.max_active_states where memory is short",
         ) from error
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,12 +15,11 @@ import torch
 
 from spin import artifacts
 from spin.asr.decoding import CTC_1BEST, HLG, LATTICE, RESCORING, GraphDecoder
-from spin.asr.decoding_batches import Survey, decoding_batches, named_failures, speaker_of, survey
+from spin.asr.decoding_batches import Survey, decoding_batches, piecewise, speaker_of, survey
 from spin.asr.features import Batch, collate, open_cuts
-from spin.asr.lang import load_lang
 from spin.asr.model import restore_model
 from spin.asr.readers import open_reader
-from spin.asr.recognise import Recognised, Recogniser, kept_first, search_lang_folder
+from spin.asr.recognise import Recognised, joined, kept_first, search_lang_folder, shared_recogniser
 from spin.asr.scoring import ErrorCounts, count_words
 from spin.asr.timings import ctm_lines, lattice_blocks
 from spin.asr.transcripts import Hypothesis, read_summary, write_decoding
@@ -70,8 +71,8 @@ class Decoding:
         self.log = get_logger("asr.decoding")
         self.device = resolve_device(job.config.runtime.device)
         folder = search_lang_folder(self.config, job.exp)
-        self.lang = load_lang(folder)
-        self.recogniser = Recogniser(self.lang, folder, self.config, self.device)
+        self.recogniser = shared_recogniser(folder, self.config, self.device)
+        self.lang = self.recogniser.lang
         self.reader = open_reader(job.config, job.exp, job.system, 0)
         self._model = None
         self._surveys: dict[tuple[str, ...], Survey] = {}
@@ -91,11 +92,14 @@ class Decoding:
         begun, found = time.monotonic(), Found()
         with self.lattice_file(place) as stream:
             for batch, speakers, log_probs, lengths in self.outputs([part]):
-                with named_failures(batch.ids, lengths.tolist()):
-                    recognised = self.recogniser.recognise(method, scales, log_probs, lengths)
-                self.take(found, method, batch, speakers, recognised)
-                if stream is not None and recognised.lattices is not None:
-                    stream.writelines(lattice_blocks(batch.ids, recognised.lattices, self.lang))
+                work = functools.partial(self.recogniser.recognise, method, scales)
+                pieces = piecewise(work, batch.ids, log_probs, lengths)
+                self.take(found, method, batch, speakers, joined(pieces))
+                names = iter(batch.ids)
+                for piece in pieces:
+                    of_piece = list(itertools.islice(names, len(piece.texts)))
+                    if stream is not None and piece.lattices is not None:
+                        stream.writelines(lattice_blocks(of_piece, piece.lattices, self.lang))
         if not found.hypotheses:
             raise DataError(f"part {part}", found="no utterance", expected="at least one", remedy="see corpus.test")
         facts.update(self.add_left_out(found, method, part))
@@ -187,10 +191,10 @@ class Decoding:
         search = self.recogniser.decoder(search_scale)
         counts = {scale: ErrorCounts() for scale in scales}
         for batch, _, log_probs, lengths in self.outputs(job.config.corpus.valid):
-            with named_failures(batch.ids, lengths.tolist()):
-                texts_of = self.texts_by_scale(method, search, scales, log_probs, lengths)
-            for scale, texts in texts_of.items():
-                for reference, text in zip(batch.texts, texts):
+            work = functools.partial(self.texts_by_scale, method, search, scales)
+            pieces = piecewise(work, batch.ids, log_probs, lengths)
+            for scale in scales:
+                for reference, text in zip(batch.texts, itertools.chain.from_iterable(piece[scale] for piece in pieces)):
                     counts[scale] += count_words(reference, text or "")
         best = min(scales, key=lambda scale: (counts[scale].errors, scale))
         write_json(path, {"lm_scale": best, "wer": {str(scale): counts[scale].rate for scale in scales}})

@@ -8,9 +8,10 @@ from spin import artifacts
 from spin.asr.decoding import METHODS, RESCORING
 from spin.asr.decoding_job import DecodeJob, decode_one
 from spin.asr.graphs import prepare_graph, prepare_rescoring
-from spin.asr.lang import Lang, extend_lang, load_lang, save_lang
+from spin.asr.lang import Lang, extend_lang, load_lang
+from spin.asr.lang_stage import write_lang
 from spin.asr.lm_sources import LmSource
-from spin.asr.recognise import needs_graph
+from spin.asr.recognise import needs_graph, release_recogniser
 from spin.asr.summary import write_scores
 from spin.asr.transcripts import read_summary
 from spin.errors import ConfigError
@@ -38,6 +39,7 @@ def decode(context: Context) -> None:
     side_by_side = 1 if resolve_device(config.runtime.device).type == "cuda" else config.runtime.nj
     for _ in map_parts(decode_one, jobs, side_by_side):
         pass
+    release_recogniser()
     write_scores(context.exp, config)
     show(context)
 
@@ -53,7 +55,7 @@ def prepare_language(context: Context) -> None:
     if config.arpa:
         folder = artifacts.decoding_lang_folder(context.exp)
         lang = extend_lang(lang, source.words())
-        save_lang(lang, folder)
+        write_lang(lang, folder)
     prepare_graph(lang, folder, source)
     if set(config.methods) & set(RESCORING):
         given = Path(config.rescore_arpa) if config.rescore_arpa else None

@@ -35,14 +35,24 @@ def prepare_lang(context: Context) -> Lang:
     lang = _found(folder, key)
     if lang is None:
         lang = make_lang(config.asr, transcripts, sentences, said)
-        save_lexicon_fsts(lang, folder)
-        save_lang(lang, folder)
-        wrong = problems(folder)
-        if wrong:
-            raise DataError(str(folder), found="; ".join(wrong[:3]), expected="a lang folder that holds together")
+        write_lang(lang, folder)
         write_json(artifacts.lang_key(folder), {"key": key})
     context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))
     return lang
+
+
+def write_lang(lang: Lang, folder: Path) -> None:
+    """Writes a whole lang folder and reads it again.
+
+    Raises:
+        DataError: what was written does not hold together.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_lexicon_fsts(lang, folder)
+    save_lang(lang, folder)
+    wrong = problems(folder)
+    if wrong:
+        raise DataError(str(folder), found="; ".join(wrong[:3]), expected="a lang folder that holds together")
 
 
 def lang_key(config: AsrConfig, transcripts: list[str], sentences: list[str], said: dict | None) -> str:

@@ -105,15 +105,18 @@ class BlstmBody(nn.Module):
     def __init__(self, width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
         self.width = 2 * hidden
-        between = dropout if layers > 1 else 0.0
-        self.lstm = nn.LSTM(width, hidden, layers, batch_first=True, bidirectional=True, dropout=between)
+        # Layer by layer: the dropout between the layers of one nn.LSTM is cuDNN's, whose state torch 1.13 seeds once a process.
+        widths = [width, *[self.width] * (layers - 1)]
+        self.layers = nn.ModuleList(nn.LSTM(inside, hidden, batch_first=True, bidirectional=True) for inside in widths)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, width) and (B,) -> (B, T, 2 hidden)."""
         packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True)
-        outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=inputs.shape[1])
-        return self.dropout(outputs)
+        for layer in self.layers:
+            packed = layer(packed)[0]
+            packed = packed._replace(data=self.dropout(packed.data))
+        return pad_packed_sequence(packed, batch_first=True, total_length=inputs.shape[1])[0]
 
 
 class ConvolutionBody(nn.Module):

@@ -16,7 +16,7 @@ from spin.errors import DataError
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.models.spin_model import load_model
-from spin.runtime.devices import resolve_device
+from spin.runtime.devices import one_thread, resolve_device
 
 STORED = "stored"  # of asr.features
 
@@ -49,7 +49,7 @@ class EncoderReader(FeatureReader):
     """Features straight from the encoder, the same as stage 3 stores: rounded to float16, each utterance by itself.
 
     (On a GPU stage 3 runs batches, which round differently in the last bits. Here no batch has a say, so that a training that was
-    cut off goes on to the bit.)
+    cut off goes on with the same features.)
 
     Args:
         max_bytes: bound of what is kept in memory.
@@ -71,7 +71,8 @@ class EncoderReader(FeatureReader):
             DataError: audio that stage 3 could read is gone or has changed, or features that float16 cannot hold.
         """
         waveform = torch.from_numpy(audio_of(cut)).to(self._device)
-        hidden, _ = self._encoder(waveform, torch.tensor([waveform.shape[1]]), self._layer)
+        with one_thread():  # as in stage 3: sums over several threads round differently
+            hidden, _ = self._encoder(waveform, torch.tensor([waveform.shape[1]]), self._layer)
         values = hidden[-1][0] if self._layer is not None else torch.stack([state[0] for state in hidden], dim=1)
         features = values.half().cpu().numpy()
         if len(features) != frames_of(cut):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from spin import artifacts
 from spin.asr.decoding import CTC_1BEST, HLG, NBEST, RESCORING, GraphDecoder, best_path
 from spin.asr.graphs import load_graph
-from spin.asr.lang import Lang
+from spin.asr.lang import Lang, load_lang
 from spin.asr.rescoring import (
     Rescored,
     RescoredLattices,
@@ -42,6 +43,13 @@ class Recognised:
     times: list[list[Span] | None] | None = None
     lattices: k2.Fsa | None = None
     not_rescored: int = 0
+
+
+def joined(pieces: list[Recognised]) -> Recognised:
+    """Pieces of a batch as one, their lattices left out."""
+    times = None if pieces[0].times is None else [spans for piece in pieces for spans in piece.times]
+    texts = [text for piece in pieces for text in piece.texts]
+    return Recognised(texts, times, not_rescored=sum(piece.not_rescored for piece in pieces))
 
 
 class Recogniser:
@@ -145,6 +153,26 @@ class Recogniser:
             None if text is None else word_spans(token_spans(labels), text.split(), self._pronunciations)
             for labels, text in zip(frame_labels(best), texts)
         ]
+
+
+def shared_recogniser(folder: Path, config: DecodingConfig, device: torch.device) -> Recogniser:
+    """The recogniser that this process used last, where nothing has changed: a large LM takes minutes and much memory to read.
+
+    Only one user at a time: each decoder sets the scores of the one graph.
+    """
+    files = (*folder.glob("*.txt"), *folder.glob("*.safetensors"))
+    stamps = tuple(sorted((path.name, path.stat().st_mtime_ns, path.stat().st_ino) for path in files))
+    return _recogniser(folder, config, device, stamps)
+
+
+@functools.lru_cache(maxsize=1)
+def _recogniser(folder: Path, config: DecodingConfig, device: torch.device, _stamps: tuple) -> Recogniser:
+    return Recogniser(load_lang(folder), folder, config, device)
+
+
+def release_recogniser() -> None:
+    """Gives the memory of the shared recogniser back."""
+    _recogniser.cache_clear()
 
 
 def needs_graph(methods: tuple[str, ...]) -> bool:

@@ -1,11 +1,11 @@
 """How sure an error rate and a gain are: what other sentences, other speakers and another training could have given.
 
 Sentences: bootstrap over utterances (Bisani and Ney 2004). Trainings: the few seeds of one system are no sample to draw from
-again. The analysis of variance of the crossed table of S trainings and N utterances, both random (Searle, Casella and McCulloch 1992,
-chapter 4), tells what of their scatter is more than the chance of these utterances; so much is added to every bootstrap draw, and
-the draws get the tails of Student's t, its degrees of freedom by Satterthwaite (1946). Of one or two seeds nothing useful can be
-said so (Student's t of one degree of freedom knows no bounds): then all holds for these trainings only. Speakers: where
-there are few, the bootstrap finds intervals too narrow and tests too sure; then Student's t and sign flips stand in.
+again. The analysis of variance of the crossed table of S trainings and N utterances, both random (Searle, Casella and McCulloch
+1992, chapter 4), tells what of their scatter is more than the chance of these utterances; so much is added to every draw of the
+bootstrap, and the draws get the tails of Student's t, its degrees of freedom by Satterthwaite (1946). Of one or two seeds nothing
+useful can be said so (Student's t of one degree of freedom knows no bounds): then all holds for these trainings only. Speakers:
+where there are few, the bootstrap finds intervals too narrow and tests too sure; then Student's t and sign flips stand in.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from spin.asr.lang import Lang
 from spin.asr.loss import ctc_loss, frames_needed
 from spin.asr.model import CtcModel
 from spin.asr.scoring import ErrorCounts, count_characters, count_words
+from spin.asr.tokens import UNKNOWN_ID
 
 TEXTS_SHOWN = 3
 
@@ -28,14 +29,15 @@ def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torc
 
     Returns:
         {"loss": nats a token, "wer": percent, "cer": percent} and some pairs (reference, text). Utterances too short for their
-        text have no loss, but count as errors. Of phones both rates are the phone error rate.
+        text, or with a word or character that no training can teach, have no loss, but count as errors. Of phones both rates are
+        the phone error rate.
     """
     model.eval()
     words, characters, loss, tokens, texts = ErrorCounts(), ErrorCounts(), 0.0, 0, []
     for batch in batches:
         log_probs, lengths = model(batch.features.to(device), batch.lengths)
         encoded = [lang.encode(text) for text in batch.texts]
-        rows = [row for row, ids in enumerate(encoded) if frames_needed(ids) <= int(lengths[row])]
+        rows = [row for row, ids in enumerate(encoded) if UNKNOWN_ID not in ids and frames_needed(ids) <= int(lengths[row])]
         if rows:
             loss += float(ctc_loss(log_probs[rows], lengths[rows], [encoded[row] for row in rows]).double().sum())
             tokens += sum(len(encoded[row]) for row in rows)

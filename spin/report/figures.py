@@ -15,11 +15,13 @@ SMALL = (4.4, 2.9)  # inches
 
 
 def error_bars(report: dict) -> Picture | None:
-    """Word error rates of both systems with 95 % intervals, one group a part and method; None without results."""
+    """Error rates of the systems with 95 % intervals, one group a part and method; None without results."""
     names = [system for system in tables.systems(report) if system in report["asr"]]
     groups = [(part, method) for part, methods in report["asr"].get("baseline", {}).items() for method in methods]
     if not groups:
         return None
+    kinds = sorted({_tested(report, part, method).title for part, method in groups}, reverse=True)
+    title = kinds[0] if len(kinds) == 1 else "error rate"
     with style():
         figure = Figure(figsize=(5.8, 0.7 + (0.36 * len(names) + 0.32) * len(groups)), layout="tight")
         axes = figure.add_subplot()
@@ -30,20 +32,30 @@ def error_bars(report: dict) -> Picture | None:
                 if result is not None:
                     place = row + (column - (len(names) - 1) / 2) * height
                     highest = max(highest, _error_bar(axes, place, height, system, result))
-        axes.set_yticks(range(len(groups)), [f"{part}\n{metrics.method_title(method)}" for part, method in groups])
+        labels = [f"{part}\n{_measure(report, part, method, kinds)}{metrics.method_title(method)}" for part, method in groups]
+        axes.set_yticks(range(len(groups)), labels)
         axes.invert_yaxis()
         axes.set_xlim(0, max(1.0, highest * 1.16))
         axes.grid(axis="x")
         axes.tick_params(length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("word error rate, %")
+        axes.set_xlabel(f"{title}, %")
         _legend(axes, names)
-    alt = "; ".join(_spoken(report, part, method, names) for part, method in groups)
+    alt = "; ".join(_spoken(report, part, method, names, kinds) for part, method in groups)
     caption = (
         "Look whether Spin's bar ends left of the baseline's. The thin lines are 95\u00a0% intervals of each system by itself; "
         "the paired test in the table compares both on the same sentences and is the sharper judge."
     )
-    return Picture("wer", "Word error rates", f"Bar chart of word error rates. {alt}.", caption, figure)
+    return Picture("wer", f"{title.capitalize()}s", f"Bar chart of {title}s. {alt}.", caption, figure)
+
+
+def _tested(report: dict, part: str, method: str) -> metrics.Metric:
+    return metrics.recognition_metrics(*(methods.get(part, {}).get(method) for methods in report["asr"].values()))[0]
+
+
+def _measure(report: dict, part: str, method: str, kinds: Sequence[str]) -> str:
+    """'PER, ' where a chart has phones beside words; nothing where all its bars are of one kind."""
+    return f"{metrics.initials(_tested(report, part, method))}, " if len(kinds) > 1 else ""
 
 
 def _error_bar(axes, place: float, height: float, system: str, result: dict) -> float:
@@ -55,12 +67,12 @@ def _error_bar(axes, place: float, height: float, system: str, result: dict) -> 
     return max(high, wer)
 
 
-def _spoken(report: dict, part: str, method: str, names: Sequence[str]) -> str:
+def _spoken(report: dict, part: str, method: str, names: Sequence[str], kinds: Sequence[str]) -> str:
     results = [(name, report["asr"][name].get(part, {}).get(method)) for name in names]
     figures = ", ".join(
         f"{metrics.system_title(name)} {WER.show(result['wer'])}" for name, result in results if result is not None
     )
-    return f"{part}, {metrics.method_title(method)}: {figures}"
+    return f"{part}, {_measure(report, part, method, kinds)}{metrics.method_title(method)}: {figures}"
 
 
 def unit_bars(report: dict) -> list[Picture]:

@@ -8,7 +8,7 @@ import yaml
 
 from spin.report import alignment, metrics, story, tables
 from spin.report.collect import Material
-from spin.report.metrics import CER, UNIT_METRICS, WER, Metric
+from spin.report.metrics import UNIT_METRICS, Metric
 from spin.report.page_style import CSS
 from spin.report.pictures import Picture, inline_svg
 
@@ -79,9 +79,10 @@ def _cards(report: dict) -> str:
     if where is not None:
         part, method = where
         scores = [report["asr"][system][part][method] for system in ("baseline", "spin")]
-        for metric in (WER, CER):
+        tested, *others = metrics.recognition_metrics(*scores)
+        for metric in (tested, *others):
             name = f"{metric.title}, {part}"
-            p = report["gain"].get(part, {}).get(method, {}).get("p_value") if metric is WER else None
+            p = report["gain"].get(part, {}).get(method, {}).get("p_value") if metric is tested else None
             items.append(_card(metric, name, *(score[metric.key] for score in scores), p))
     for metric in UNIT_METRICS:
         if metric.key in ("abx_across", "pnmi"):

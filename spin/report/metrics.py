@@ -68,6 +68,8 @@ SPEAKER_METRIC = Metric(
 )
 WER = Metric("wer", "word error rate", 1, "%", LOWER, "Wrong, missing and added words for each 100 words of the reference.")
 CER = Metric("cer", "character error rate", 1, "%", LOWER, "The same, counted in characters.")
+# Of the best path of a phone model; its result carries "per" too, but those of its seeds have the one key.
+PER = Metric("wer", "phone error rate", 1, "%", LOWER, "The same, counted in phones.")
 METHOD_TITLES = {
     "ctc_1best": "CTC, best path",
     "hlg": "HLG with n-gram LM",
@@ -75,6 +77,16 @@ METHOD_TITLES = {
     "hlg_lattice": "HLG, lattices rescored",
 }
 SYSTEM_TITLES = {"baseline": "baseline", "spin": "Spin", "fbank": "filterbank"}
+
+
+def recognition_metrics(*results: dict | None) -> tuple[Metric, ...]:
+    """The error rates of a decoding, the tested one first: of words and of characters, or of phones where a result says so."""
+    return (PER,) if any(result is not None and "per" in result for result in results) else (WER, CER)
+
+
+def initials(metric: Metric) -> str:
+    """'WER' for the word error rate."""
+    return "".join(word[0] for word in metric.title.split()).upper()
 
 
 def method_title(method: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spin import artifacts
 from spin.errors import DataError
 from spin.report import metrics
-from spin.report.metrics import CER, SPEAKER_METRIC, UNIT_METRICS, WER, Metric
+from spin.report.metrics import SPEAKER_METRIC, UNIT_METRICS, Metric
 from spin.report.schema import problems
 
 # Within a group of runs these may differ: what makes them different runs, and where they were made.
@@ -77,14 +77,14 @@ def _setting(report: dict) -> tuple:
 
 
 def recognition_pairs(runs: list[dict], metric: Metric | None = None) -> list[Pair]:
-    """WER and CER of every part and method; with `metric` that one only."""
+    """WER and CER, or PER, of every part and method; with `metric` that one only."""
     made = []
     for part, methods in runs[0]["asr"]["baseline"].items():
         for method in methods:
-            for wanted in (WER, CER):
+            for wanted in metrics.recognition_metrics(*(runs[0]["asr"][system][part][method] for system in artifacts.SYSTEMS)):
                 if metric in (None, wanted):
                     values = (_by_seed(runs, system, part, method, wanted.key) for system in artifacts.SYSTEMS)
-                    made.append(Pair(f"{wanted.key.upper()}, {part}, {metrics.method_title(method)}", wanted, *values))
+                    made.append(Pair(f"{metrics.initials(wanted)}, {part}, {metrics.method_title(method)}", wanted, *values))
     return made
 
 

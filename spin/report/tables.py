@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spin import artifacts
 from spin.report import metrics
-from spin.report.metrics import CER, SIGNIFICANT, SPEAKER_METRIC, UNIT_METRICS, WER, Metric
+from spin.report.metrics import SIGNIFICANT, SPEAKER_METRIC, UNIT_METRICS, Metric
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,16 @@ def _recognition_rows(
 ) -> list[tuple[Cell, ...]]:
     rows = []
     p = report["gain"].get(part, {}).get(method, {}).get("p_value")
-    phones = any(result is not None and "per" in result for result in results)
-    for metric in (WER,) if phones else (WER, CER):
+    for number, metric in enumerate(metrics.recognition_metrics(*results)):
         values = [None if result is None else result[metric.key] for result in results]
         shown = [metric.show(value) for value in values]
-        if metric is WER:
+        if number == 0:
             spans = [None if result is None else result["ci95"] for result in results]
             shown = [text if span is None else f"{text} [{span[0]:.1f}, {span[1]:.1f}]" for text, span in zip(shown, spans)]
-        tested = p if metric is WER else None
+        tested = p if number == 0 else None
         change = change_cell(metric, values[names.index("baseline")], values[names.index("spin")], tested)
-        test = (metrics.p_value(p), f"{results[0]['words']:,}") if metric is WER else ("", "")
-        rows.append(_cells(part, metrics.method_title(method), "PER" if phones else metric.key.upper(), *shown, change, *test))
+        test = (metrics.p_value(p), f"{results[0]['words']:,}") if number == 0 else ("", "")
+        rows.append(_cells(part, metrics.method_title(method), metrics.initials(metric), *shown, change, *test))
     return rows
 
 

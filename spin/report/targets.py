@@ -31,17 +31,20 @@ def verdicts(runs: list[dict]) -> list[Verdict]:
 
 
 def _errors(runs: list[dict]) -> list[Verdict]:
-    """CER by any method, or WER by HLG: one that is met is enough for its part."""
+    """CER by any method, or WER by HLG: one that is met is enough for its part. A phone error rate answers neither."""
     made = []
     for part in runs[0]["asr"]["baseline"]:
         pairs = [pair for pair in recognition_pairs([_only(run, part) for run in runs]) if pair.metric is CER]
         pairs += [pair for pair in recognition_pairs([_only(run, part, "hlg") for run in runs], WER)]
         enough = [pair for pair in pairs if _enough(pair)]
-        best = min(enough or pairs, key=lambda pair: pair.change if pair.change is not None else float("inf"))
-        measured = f"{best.name}: {metrics.signed(best.change)}, better for {best.better} of {len(best.spin)} seeds"
         target = (
             f"CER, or WER by HLG, on {part} at least {ERRORS_LOWER:g}{metrics.SPACE}% lower (relative), and lower for each seed"
         )
+        if not pairs:
+            made.append(Verdict(target, metrics.NOT_MEASURED, OPEN))
+            continue
+        best = min(enough or pairs, key=lambda pair: pair.change if pair.change is not None else float("inf"))
+        measured = f"{best.name}: {metrics.signed(best.change)}, better for {best.better} of {len(best.spin)} seeds"
         made.append(Verdict(target, measured, MET if enough else MISSED))
     return made
 

@@ -37,13 +37,18 @@ class CheckpointStore:
         path = self.folder / f"step-{step:09d}.pt"
         with atomic_path(path) as temporary:
             torch.save({"step": step, "state": state}, temporary)
-        if score is not None and (self.best_score() is None or score > self.best_score()):
+        if score is not None and self._is_best(step, score):
             # A second name for the same bytes: the file is never changed in place, only replaced.
             with atomic_path(self.folder / BEST_NAME) as temporary:
                 os.link(path, temporary)
             write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
+
+    def _is_best(self, step: int, score: float) -> bool:
+        """Whether a score is above the best, or the best's own: its step done again, after damage that took both names."""
+        best = self.best_score()
+        return best is None or score > best or (score == best and read_json(self.folder / BEST_NOTE)["step"] == step)
 
     def save_best(self, step: int, state: dict, score: float) -> None:
         """Makes a state the best that no training goes on from, such as a mean of several."""
@@ -83,8 +88,12 @@ class CheckpointStore:
         return None
 
 
-def read_checkpoint(path: str | Path) -> tuple[int, dict]:
+def read_checkpoint(path: str | Path, remedy: str = "take another checkpoint, or train again with --force") -> tuple[int, dict]:
     """(step, state) of one file written by CheckpointStore, on the CPU, without running code from it.
+
+    Args:
+        path: of the file.
+        remedy: said when it cannot be read.
 
     Raises:
         CheckpointError: missing, truncated, not a checkpoint, or with weights that are not finite.
@@ -102,7 +111,7 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict]:
             found=" ".join(str(error).split())[:300] or type(error).__name__,
             expected="a checkpoint of this project",
             cause="the file is missing, was cut off, or has been changed",
-            remedy="take another checkpoint, or train again with --force",
+            remedy=remedy,
         ) from error
 
 

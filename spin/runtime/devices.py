@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -49,9 +51,24 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch inside, for numbers that must be those of any other machine; the number before afterwards."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def prepare_cpu(threads: int) -> None:
-    """Fixes the number of threads (sums over threads round differently) and asks for deterministic kernels."""
+    """Fixes the number of threads (sums over threads round differently) and asks for deterministic kernels, of a GPU too."""
     torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
     torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which first imports torch's compiler, 2 s
     deterministic = getattr(torch.utils, "deterministic", None)  # not in torch 1.13.1, which does not fill
     if deterministic is not None:

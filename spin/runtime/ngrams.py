@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from spin.runtime.files import atomic_path
+from spin.runtime.files import atomic_path, write_text
+
+NEVER = -99.0  # what ARPA files say of <s>
 
 
 def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: Iterable[str] = ()) -> int:
@@ -37,6 +41,24 @@ def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: I
         counts.cal_discounting_constants()
         counts.cal_f()
         counts.cal_bow()
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-            counts.print_as_arpa(fout=stream)
+        if order == 1:
+            unigrams = io.StringIO()
+            counts.print_as_arpa(fout=unigrams)
+            write_text(path, without_start(unigrams.getvalue()))
+        else:
+            with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+                counts.print_as_arpa(fout=stream)
     return number
+
+
+def without_start(arpa: str) -> str:
+    """Unigrams with the share of <s>, which is never predicted, given to the other words in proportion.
+
+    kaldingram counts <s> as a word where no longer n-gram tells it better, so that the others sum to less than 1.
+    """
+    start = re.search(r"^(\S+)\t<s>$", arpa, re.MULTILINE)
+    if start is None or float(start[1]) <= NEVER:
+        return arpa
+    lost = math.log10(1.0 - 10.0 ** float(start[1]))
+    entries = re.compile(r"^(-?[0-9.]+)\t(\S+)$", re.MULTILINE)
+    return entries.sub(lambda line: f"{NEVER if line[2] == '<s>' else float(line[1]) - lost:.7f}\t{line[2]}", arpa)

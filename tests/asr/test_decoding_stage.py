@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,14 +13,16 @@ import torch
 from lhotse import CutSet
 
 from spin import artifacts
-from spin.asr.decoding import CTC_1BEST, HLG, LATTICE, METHODS, NBEST, RESCORING
+from spin.asr.decoding import CTC_1BEST, HLG, LATTICE, METHODS, NBEST, RESCORING, GraphDecoder
 from spin.asr.decoding_batches import decoding_batches, survey
 from spin.asr.decoding_job import DecodeJob, Decoding
 from spin.asr.decoding_stage import decode
 from spin.asr.features import Batch, open_cuts
+from spin.asr.lang import load_lang
 from spin.asr.lm import train_arpa
-from spin.asr.recognise import Recogniser
+from spin.asr.recognise import Recogniser, release_recogniser, search_lang_folder, shared_recogniser
 from spin.asr.training_stage import train_asr
+from spin.asr.validate_lang import problems
 from spin.errors import ResourceError
 from spin.runtime.files import read_json
 from tests.asr.conftest import WORDS, sentences
@@ -214,6 +218,60 @@ def test_long_utterances_are_decoded_alone(staged, limit):
     assert found.fitting + found.long == 12
     assert found.long == {LIMIT_IN_S: 1, 0.5: 12, 1000.0: 0}[limit]
     assert limit == 1000.0 or [LONG] in batches
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_that_k2_cannot_hold_are_halved(staged, monkeypatch, tmp_path, caplog, method):
+    """Texts, times, lattices and the tuned scale are those of whole batches."""
+    context, most = staged[0], []
+    whole = {name: gzip.decompress(data) if name.endswith(".gz") else data for name, data in files_of(context, method).items()}
+    lattices = GraphDecoder.lattices
+
+    def limited(self, log_probs, lengths):
+        if len(lengths) > 2:
+            raise RuntimeError("Check failed: t == oarc_idx1")
+        most.append(len(lengths))
+        return lattices(self, log_probs, lengths)
+
+    monkeypatch.setattr(GraphDecoder, "lattices", limited)
+    exp = tmp_path / "exp"
+    shutil.copytree(context.exp, exp, symlinks=True)
+    shutil.rmtree(artifacts.decode_folder(exp, "spin", 0, "eval", method))
+    for name in (HLG, NBEST, LATTICE):
+        artifacts.rescoring_tuning(exp, "spin", 0, name).unlink(missing_ok=True)
+    artifacts.lm_tuning(exp, "spin", 0).unlink()
+    decoding = Decoding(DecodeJob(context.config, exp, "spin", 0))
+    decoding.decode_part((exp, "spin", 0, "eval", method))
+    halved = files_of(dataclasses.replace(context, exp=exp), method)
+    assert halved.keys() == whole.keys()
+    for name, data in halved.items():
+        assert (gzip.decompress(data) if name.endswith(".gz") else data) == whole[name], name
+    assert (method == CTC_1BEST) == (not most)
+    assert method == CTC_1BEST or ("in halves" in caplog.text and max(most) == 2)
+
+
+def files_of(context, method: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in artifacts.decode_folder(*place(context, method)).iterdir()}
+
+
+def test_the_graph_is_read_once_and_again_when_it_has_changed(staged):
+    context = staged[0]
+    folder = search_lang_folder(context.config.decoding, context.exp)
+    arguments = folder, context.config.decoding, torch.device("cpu")
+    first = shared_recogniser(*arguments)
+    assert shared_recogniser(*arguments) is first
+    os.utime(artifacts.decoding_graph(folder, context.config.decoding.lm_order))
+    second = shared_recogniser(*arguments)
+    assert second is not first
+    release_recogniser()
+    assert shared_recogniser(*arguments) is not second
+    release_recogniser()
+
+
+def test_the_folder_with_the_words_of_a_given_lm_is_a_whole_one(staged):
+    folder = search_lang_folder(staged[0].config.decoding, staged[0].exp)
+    assert folder != artifacts.lang_folder(staged[0].exp)
+    assert "HOED" in load_lang(folder).words and problems(folder) == []
 
 
 def test_a_failure_of_the_search_names_the_utterances(staged, monkeypatch, tmp_path):

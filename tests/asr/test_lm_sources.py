@@ -10,7 +10,7 @@ import torch
 
 from spin.asr.decoding_stage import report_lost_words
 from spin.asr.lang import extend_lang, load_lang, make_lang, save_lang
-from spin.asr.lm import train_arpa
+from spin.asr.lm import grammar, train_arpa
 from spin.asr.lm_sources import LmSource, arpa_order, arpa_words
 from spin.config import AsrConfig
 from spin.errors import DataError
@@ -38,6 +38,25 @@ def test_a_given_file_is_the_trained_one(made):
     trained = LmSource(folder / "text", 2).grammar(lang, folder)
     given = LmSource(folder / "missing", 1, folder / "lm.arpa").grammar(lang, folder)
     assert torch.equal(arcs(given), arcs(trained))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_probabilities_of_all_words_sum_to_one(tmp_path, order):
+    """kaldingram's own unigrams give a share to <s>, which never follows anything."""
+    train_arpa(["A B A", "B C", "A"], order, "ABC", tmp_path / "lm.arpa")
+    unigrams = (tmp_path / "lm.arpa").read_text().split("\\1-grams:\n")[1].split("\n\n")[0].splitlines()
+    shares = {fields[1]: 10 ** float(fields[0]) for fields in (line.split("\t") for line in unigrams)}
+    assert shares.pop("<s>") < 1e-90
+    assert sum(shares.values()) == pytest.approx(1.0, abs=1e-6)
+    if order == 1:
+        assert shares == pytest.approx({"A": 1 / 3, "B": 2 / 9, "C": 1 / 9, "</s>": 1 / 3}, abs=1e-6)
+        assert torch.isfinite(grammar_of(tmp_path).scores).all()
+
+
+def grammar_of(folder):
+    lang = make_lang(AsrConfig(tokens="characters"), ["A B C"], [])
+    save_lang(lang, folder)
+    return grammar(folder / "lm.arpa", folder / "words.txt", 1)
 
 
 def test_gzipped_files(made):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spin.asr.augment import spec_augment
 from spin.asr.features import FeatureStatistics
-from spin.asr.model import CtcModel, LayerSum, load_weights, output_frames
+from spin.asr.model import BlstmBody, CtcModel, LayerSum, load_weights, output_frames
 from spin.config import AsrConfig
 from spin.errors import CheckpointError, ConfigError
 
@@ -37,6 +37,27 @@ def test_padding_and_batch_change_nothing(kind, subsampling):
     for row, length in enumerate(lengths.tolist()):
         alone, _ = model(features[row : row + 1, :length], lengths[row : row + 1])
         torch.testing.assert_close(log_probs[row, : frames[row]], alone[0], rtol=1e-5, atol=1e-6)
+
+
+def test_blstm_layers_are_one_lstm_with_dropout_after_each():
+    """Against torch's own stack of layers, and with dropout against the layers one by one."""
+    torch.manual_seed(0)
+    body = BlstmBody(6, 8, layers=3, dropout=0.5).eval()
+    theirs = torch.nn.LSTM(6, 8, 3, batch_first=True, bidirectional=True)
+    theirs.load_state_dict({
+        name.replace("_l0", f"_l{number}"): weight
+        for number, layer in enumerate(body.layers)
+        for name, weight in layer.state_dict().items()
+    })  # fmt: skip
+    features, lengths = torch.randn(2, 9, 6), torch.tensor([9, 9])
+    torch.testing.assert_close(body(features, lengths), theirs(features)[0])
+    seeds = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        seeds.append(body.train()(features, lengths))
+    assert torch.equal(*seeds)
+    assert 0.3 < float((seeds[0] == 0).float().mean()) < 0.7
+    assert not torch.equal(body(features, lengths), seeds[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)

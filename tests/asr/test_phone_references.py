@@ -87,6 +87,15 @@ def test_phone_error_rate_by_hand(lang):
     assert valid["wer"] == valid["cer"] == pytest.approx(100 * 4 / 5)  # 1 + 3 errors, 4 + 1 phones
 
 
+def test_what_no_training_can_teach_has_no_loss(lang, tmp_path):
+    sound = validated(lang, ["A READ", "RED"], ["A READ", "RED"])["loss"]
+    assert sound < 1e-3
+    assert validated(lang, ["A READ", "RED"], ["A READ", "ZEBRA RED"])["loss"] == pytest.approx(sound, abs=1e-3)
+    assert validated(lang, ["A READ", "RED"], ["A READ", "A RED"])["loss"] > 1.0
+    letters = make_lang(AsrConfig(tokens="characters"), TEXTS, [])
+    assert validated(letters, ["A RED"], ["A RED\u00c9"])["loss"] == 0.0  # of no utterance at all
+
+
 def test_the_folder_of_more_words_is_that_of_a_graph_only(tmp_path):
     given = DecodingConfig(arpa="any.arpa", methods=(CTC_1BEST,))
     assert search_lang_folder(given, tmp_path) == artifacts.lang_folder(tmp_path)

@@ -116,6 +116,19 @@ def test_a_layer_of_its_own_and_all(heard):
     assert np.array_equal(every, cut.load_custom(artifacts.LAYERS_FIELD))
 
 
+def test_the_number_of_threads_has_no_say(heard, tools):
+    cut = next(iter(CutSet.from_file(artifacts.units_cuts(heard / "exp", "baseline", "eval"))))
+    reader = open_reader(configured(heard, tools, features="on_the_fly"), heard / "exp", "baseline", 0)
+    seen, before = [], torch.get_num_threads()
+    reader._encoder.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        reader.read(cut)
+        assert seen == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_audio_that_is_gone_or_another_is_an_error(heard, tools):
     cut = next(iter(CutSet.from_file(artifacts.units_cuts(heard / "exp", "baseline", "eval"))))
     reader = open_reader(configured(heard, tools, features="on_the_fly"), heard / "exp", "baseline", 0)

@@ -18,7 +18,7 @@ from spin.asr.decoding_stage import decode
 from spin.asr.features import FeatureStatistics
 from spin.asr.training_job import learning_rate
 from spin.asr.training_stage import train_asr
-from spin.errors import ConfigError, DataError, TrainingError
+from spin.errors import CheckpointError, ConfigError, DataError, TrainingError
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
 from tests.asr.toys import Killed, train_until_killed
@@ -154,6 +154,36 @@ def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monk
     train_asr(context)
     for system in artifacts.SYSTEMS:
         assert same(weights(context, system, 0), weights(trained[0], system, 0))
+
+
+def test_a_damaged_newest_checkpoint_that_is_also_the_best(work_folder, trained, tools):
+    """Both are names of the same bytes, so a damaged disk takes both: the step is done again, and is the best again."""
+    context = tools.context(work_folder, tools.config())
+    train_until_killed(context, "spin", 25)
+    folder = artifacts.asr_seed_folder(context.exp, "spin", 0)
+    newest = CheckpointStore(folder).paths()[-1]
+    assert newest.name == "step-000000020.pt" and read_json(folder / "best.json")["step"] == 20
+    with open(newest, "r+b") as stream:
+        stream.seek(200)
+        stream.write(bytes(3000))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(folder / "best.pt")
+    train_asr(context)
+    assert same(weights(context, "spin", 0), weights(trained[0], "spin", 0))
+
+
+def test_a_best_model_that_is_lost_says_how_to_go_on(work_folder, tools):
+    context = tools.context(work_folder, tools.config())
+    train_asr(context)
+    folder = artifacts.asr_seed_folder(context.exp, "spin", 0)
+    assert read_json(folder / "best.json")["step"] == 20  # older than the checkpoints that are kept
+    whole = weights(context, "spin", 0)
+    artifacts.asr_model(context.exp, "spin", 0).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=f"remove {folder}, then run stage 4"):
+        train_asr(context)
+    shutil.rmtree(folder)
+    train_asr(context)
+    assert same(weights(context, "spin", 0), whole)
 
 
 def test_jobs_in_processes_give_the_same_bits(work_folder, trained, tools):

@@ -7,9 +7,10 @@ import copy
 import pytest
 
 from spin import artifacts
-from spin.report import metrics, story, tables
+from spin.report import figures, html, metrics, story, tables, targets
 from spin.report.collect import read_hypotheses
 from spin.report.recognition_detail import confusions, detail_tables, over_speakers, per_speaker
+from spin.report.runs import recognition_pairs
 from spin.report.schema import problems
 from spin.runtime.files import write_jsonl, write_text
 
@@ -98,6 +99,25 @@ def test_phone_error_rates_are_called_so(material):
     assert [row[2].text for row in tables.recognition(report).rows] == ["PER"]
     answer = story.headline(report)
     assert "phone error rate" in answer.title and "word error rate" not in answer.title and "phones" in answer.detail
+
+
+def test_phone_error_rates_beside_word_error_rates(material):
+    """In cards, chart, rows of runs and targets a phone error rate is neither a WER nor a CER."""
+    report = material.report
+    for system in ("baseline", "spin"):
+        best = report["asr"][system]["test"]["ctc_1best"]
+        best |= {"per": best["wer"], "cer": best["wer"]}
+    assert [pair.name.split(",")[0] for pair in recognition_pairs([report])] == ["PER", "WER", "CER"]
+    chart = figures.error_bars(report)
+    assert chart.title == "Error rates" and "PER, CTC, best path" in chart.alt and "WER, HLG" in chart.alt
+    for system in ("baseline", "spin"):
+        del report["asr"][system]["test"]["hlg"]
+    del report["gain"]["test"]["hlg"]
+    chart = figures.error_bars(report)
+    assert chart.title == "Phone error rates" and "word" not in chart.alt
+    page = html.page(material, [])
+    assert "Phone error rate, test" in page and "Character error rate" not in page and "Word error rate" not in page
+    assert targets.verdicts([report])[0].outcome == targets.OPEN
 
 
 def test_a_third_system_stands_in_the_tables(material):
