@@ -34,6 +34,11 @@ def check(config: Config) -> Config:
         values = _get(config, key)
         if not values or len(set(values)) < len(values):
             raise ConfigError(key, found=_short(list(values)), expected="at least one value, each once")
+    for key in ROLES:
+        parts = _get(config, key)
+        if len(set(parts)) < len(parts):
+            twice = next(part for part in parts if parts.count(part) > 1)
+            raise ConfigError(key, found=f"{_short(twice)} more than once", expected="each part once, or it would count twice")
     for key in FOLDER_NAMES:
         check_folder_name(key, _get(config, key))
     for name, part in config.corpus.parts.items():
@@ -220,6 +225,7 @@ ORDERED = (
     ("decoding.min_active_states", "decoding.max_active_states"),
 )
 DISTINCT = ("asr.seeds", "asr.systems", "decoding.methods", "decoding.lm_scales")
+ROLES = ("corpus.spin_train", "corpus.asr_train", "corpus.valid", "corpus.test", "pretrain.parts", "pretrain.valid_parts")
 FOLDER_NAMES = ("name", "corpus.name")
 PATHS = (
     "corpus.data_dir",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from spin.errors import LockedError
+from spin.runtime.logs import get_logger
 
 LOCK_NAME = ".lock"
 READERS = ".readers"  # a file for each run that reads: for messages alone
@@ -49,31 +50,53 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading_lock(folder: str | Path) -> Iterator[None]:
-    """Keeps the folder from being changed by other runs; any number may read it. Where it cannot be written it needs no lock.
+    """Keeps the folder from being changed by other runs; any number may read it.
+
+    Who may not write there holds the lock through the file that a run that may has left; where there is none, a line of the log
+    says that no lock is held.
 
     Raises:
         LockedError: another process works in it.
     """
     folder = Path(folder)
     with contextlib.ExitStack() as stack:
-        try:
-            stream = stack.enter_context(open(folder / LOCK_NAME, "a+", encoding="utf-8"))
-        except OSError:
-            yield
-            return
-        if not _locked(stream, fcntl.LOCK_SH):
+        stream = _opened_to_read(folder / LOCK_NAME, stack)
+        if stream is not None and not _locked(stream, fcntl.LOCK_SH):
             raise LockedError(
                 f"folder {folder}",
                 found=f"another run at work in it: {_holder(stream)}",
                 expected="data that nobody changes while they are read",
                 remedy="wait for it to end, or stop it",
             )
-        note = folder / READERS / f"{socket.gethostname()}-{os.getpid()}.json"
-        with contextlib.suppress(OSError):
-            note.parent.mkdir(exist_ok=True)
-            note.write_text(json.dumps(_myself()), encoding="utf-8")
-        stack.callback(note.unlink, missing_ok=True)
+        if stream is not None:
+            _leave_note(folder / READERS / f"{socket.gethostname()}-{os.getpid()}.json", stack)
         yield
+
+
+def _opened_to_read(path: Path, stack: contextlib.ExitStack) -> IO | None:
+    """The lock file, made where it is missing and may be made; None where it can be neither made nor opened."""
+    try:
+        return stack.enter_context(open(path, "a+", encoding="utf-8"))
+    except OSError:  # no right to write, or a disk mounted for reading: a shared lock needs no more than a descriptor
+        pass
+    try:
+        return stack.enter_context(open(path, encoding="utf-8"))
+    except OSError as error:
+        get_logger("locks").warning("%s is read without a lock (%s): let nobody change it meanwhile", path.parent, error)
+        return None
+
+
+def _leave_note(note: Path, stack: contextlib.ExitStack) -> None:
+    """Says who reads, until the stack is left; where it cannot be written the lock holds all the same."""
+    stack.callback(_removed, note)
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(json.dumps(_myself()), encoding="utf-8")
+
+
+def _removed(note: Path) -> None:
+    with contextlib.suppress(OSError):  # a disk mounted for reading refuses even where there is nothing to remove
+        note.unlink()
 
 
 def _locked(stream: IO, kind: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Iterable
@@ -14,13 +15,15 @@ import yaml
 
 from spin.config import Config
 from spin.errors import ConfigError
-from spin.runtime.limits import check
+from spin.runtime.limits import PATHS, check
 
 MAX_FILE_SIZE = 1_000_000
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """Reads a YAML file (None: the defaults) and applies `section.key=value` overrides in their order.
+
+    A path that begins with ~ or ~user lies in that user's home folder: shells do not expand the ~ of `--set key=~/x`.
 
     Raises:
         ConfigError: unreadable file, unknown key, wrong type, value out of range; names the key and the file or override.
@@ -172,7 +175,7 @@ def _convert_scalar(hint: type, value, path: tuple, origin: dict):
         value = str(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         raise ConfigError(_where(path, origin), found=_describe(value), expected=hint.__name__)
-    return value
+    return os.path.expanduser(value) if ".".join(path) in PATHS and value.isprintable() else value
 
 
 def _describe(value) -> str:

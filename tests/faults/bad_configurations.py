@@ -70,6 +70,10 @@ KINDS = (
     _set("negative seed of the recogniser", "asr.seeds=[-1]", expected="asr.seeds"),
     _set("a seed twice", "asr.seeds=[1,1]", expected="asr.seeds"),
     _set("no seed", "asr.seeds=[]", expected="asr.seeds"),
+    _set("a test part twice", "corpus.test=[test,test]", expected="corpus.test"),
+    _set("a training part twice", "corpus.asr_train=[a,b,a]", expected="corpus.asr_train"),
+    _set("word for GPUs", "runtime.gpus=two", expected="runtime.gpus"),
+    _set("shell arithmetic for GPUs", "runtime.gpus=BASH_VERSINFO[$(touch canary;echo 0)]", expected="runtime.gpus"),
     _set("unknown decoding method", "decoding.methods=[magic]", expected="decoding.methods"),
     _set(
         "shortest above longest", "corpus.min_duration_in_s=9", "corpus.max_duration_in_s=3", expected="corpus.m.._duration_in_s"

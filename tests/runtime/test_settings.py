@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spin.config import Config
 from spin.errors import ConfigError
-from spin.runtime.limits import RANGES
+from spin.runtime.limits import PATHS, RANGES
 from spin.runtime.settings import dump_config, load_config
 
 CONFS = sorted((Path(__file__).parents[2] / "egs" / "librispeech" / "conf").glob("*.yaml"))
@@ -38,6 +38,23 @@ def test_overrides_win_in_their_order(tmp_path):
     assert config.corpus.corpus_dir == "a: b"
 
 
+def test_roles_may_share_parts_and_be_empty():
+    corpus = load_config(None, ["corpus.spin_train=[a, b]", "corpus.asr_train=[b, a]", "corpus.test=[]"]).corpus
+    assert (corpus.spin_train, corpus.asr_train, corpus.test) == (("a", "b"), ("b", "a"), ())
+
+
+@pytest.mark.parametrize("key", PATHS)
+def test_a_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    section, name = key.split(".")
+    given = [f"decoding.{other}=~/x" for other in ("arpa", "rescore_arpa") if section == "decoding"]
+    for value, meant in (("~/a b", f"{tmp_path}/a b"), ("~", str(tmp_path)), ("a/~", "a/~"), ("~no-one/a", "~no-one/a")):
+        config = load_config(None, [*given, f"{key}='{value}'"])
+        assert getattr(getattr(config, section), name) == meant
+        assert load_config(write(tmp_path, dump_config(config))) == config
+    assert load_config(None, ["name='~'"]).name == "~"  # not a path
+
+
 def test_configuration_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1
@@ -56,6 +73,8 @@ def test_configuration_is_frozen():
         ("spin: {temperature: .inf}", "spin.temperature"),
         ("spin: 3", "spin"),
         ("corpus: {test: a}", "corpus.test"),
+        *((f"corpus: {{{role}: [a, b, a]}}", f"corpus.{role}") for role in ("spin_train", "asr_train", "valid", "test")),
+        *((f"pretrain: {{{role}: [a, a]}}", f"pretrain.{role}") for role in ("parts", "valid_parts")),
         ("decoding: {bootstrap_samples: 0}", "decoding.bootstrap_samples"),
         ("decoding: {methods: [hlg_nbest], arpa: a.arpa}", "decoding.rescore_arpa"),
         ("decoding: {methods: [hlg, hlg_lattice], rescore_arpa: b.arpa}", "decoding.arpa"),
@@ -120,7 +139,7 @@ def test_every_number_has_a_range():
 @given(
     st.floats(min_value=1e-4, max_value=100.0),
     st.integers(1, 10_000_000),
-    st.lists(st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True)),
+    st.lists(st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True), unique=True),
 )
 def test_round_trip_of_any_values(temperature, steps, parts):
     config = load_config(None, [f"spin.temperature={temperature!r}", f"spin.max_steps={steps}"])

@@ -1,0 +1,122 @@
+"""Locks of those who may only read: they hold, and what changes the data is refused for as long."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spin.errors import LockedError
+from spin.runtime import locks
+from spin.runtime.locks import LOCK_NAME, READERS, folder_lock, reading_lock
+from spin.runtime.logs import get_logger
+
+ROOT = Path(__file__).resolve().parents[2]
+READER = """
+import sys
+from spin.runtime.locks import reading_lock
+with reading_lock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Data of a corpus with the lock file of the run that made them."""
+    data = tmp_path / "data"
+    with folder_lock(data):
+        (data / "cuts").touch()
+    return data
+
+
+def protect(folder: Path, protected: bool) -> None:
+    for path in folder.iterdir():
+        path.chmod(0o444 if protected else 0o644)
+    folder.chmod(0o555 if protected else 0o755)
+
+
+def without_privilege() -> list[str]:
+    """The beginning of a command that may write only what the modes of files allow, root or not."""
+    if os.geteuid():
+        return []
+    words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if shutil.which("setpriv") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("root cannot give up its right to write everything here")
+    return words
+
+
+@contextlib.contextmanager
+def reader(folder: Path) -> Iterator[subprocess.Popen]:
+    """A process that may not write in the folder and reads it."""
+    command = [*without_privilege(), sys.executable, "-c", READER, str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+            process.wait(timeout=60)
+
+
+def test_a_reader_who_may_not_write_keeps_the_owner_away(folder):
+    protect(folder, True)
+    with reader(folder) as process:
+        assert process.stdout.readline().strip() == "held"  # and no warning before it
+        protect(folder, False)
+        with pytest.raises(LockedError, match="other runs that read it"), folder_lock(folder):
+            pass
+        protect(folder, True)
+    protect(folder, False)
+    with folder_lock(folder):
+        assert not (folder / READERS).exists()
+
+
+def test_a_reader_who_may_not_write_is_refused_while_the_owner_works(folder):
+    with folder_lock(folder):
+        protect(folder, True)
+        with reader(folder) as process:
+            output = process.stdout.read()
+        protect(folder, False)
+    assert process.returncode and f"LockedError: folder {folder}" in output and f"process {os.getpid()} on" in output
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EDQUOT])
+def test_any_refusal_to_write_leaves_a_shared_lock(folder, monkeypatch, number):
+    def refusing(path, mode="r", **more):
+        if mode != "r":
+            raise OSError(number, os.strerror(number), str(path))
+        return open(path, mode, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "open", refusing, raising=False)
+        patch.setattr(Path, "mkdir", lambda *_, **__: refusing(folder, "w"))
+        patch.setattr(Path, "unlink", lambda *_, **__: refusing(folder, "w"))
+        with reading_lock(folder), reading_lock(folder):
+            patch.undo()
+            with pytest.raises(LockedError, match="other runs that read it"), folder_lock(folder):
+                pass
+    with folder_lock(folder):
+        pass
+
+
+@pytest.mark.parametrize("name", ["data", "absent"])
+def test_without_a_lock_file_that_can_be_opened_data_are_read_with_a_warning(folder, monkeypatch, caplog, name):
+    def refusing(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(locks, "open", refusing, raising=False)
+    monkeypatch.setattr(get_logger("spin"), "propagate", True)
+    with caplog.at_level("WARNING"), reading_lock(folder.with_name(name)):
+        pass
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [
+        f"{folder.with_name(name)} is read without a lock"
+    ]
+    assert (folder / LOCK_NAME).exists()
