@@ -35,6 +35,7 @@ def decode(context: Context) -> None:
         if method not in METHODS:
             raise ConfigError("decoding.methods", found=repr(method), expected=", ".join(METHODS))
     prepare_language(context)
+    context.begin()
     jobs = [DecodeJob(config, context.exp, system, seed) for seed in config.asr.seeds for system in config.asr.systems]
     side_by_side = 1 if resolve_device(config.runtime.device).type == "cuda" else config.runtime.nj
     for _ in map_parts(decode_one, jobs, side_by_side):

@@ -52,6 +52,7 @@ def train_asr(context: Context) -> None:
     ]
     side_by_side = 1 if resolve_device(config.runtime.device).type == "cuda" else config.runtime.nj
     context.log.info("%d trainings of %d steps, %d at a time", len(jobs), config.asr.max_steps, min(side_by_side, len(jobs)))
+    context.begin()
     for best in map_parts(train_one, jobs, side_by_side):
         context.log.info("%s, seed %d: valid %s at step %d", best["system"], best["seed"], rates(lang, best), best["step"])
 

@@ -34,11 +34,14 @@ def prepare_data(context: Context) -> None:
     config, corpus, log = context.config.corpus, context.corpus, context.log
     parts = corpus_parts(config)
     rejects = Rejects(artifacts.rejects(corpus, 0), 0)
+    if config.lm_text is not None and config.asr_train:
+        collections.deque(read_sentences(config.lm_text, log), maxlen=0)  # a wrong file ends the stage before the work
     if config.kind == "generated":
         _check_generated(config)
+        context.begin()
         prepare_parts(context.config, corpus, parts, context.config.runtime.nj, log)
     else:
-        prepare_librispeech(config, corpus, parts, context.config.runtime.nj, rejects, log)
+        prepare_librispeech(config, corpus, parts, context.config.runtime.nj, rejects, log, context.begin)
     rejects.close()
     known: dict[str, str] = {}
     summaries = {part: check_part(artifacts.cuts(corpus, part), part, known) for part in parts}
@@ -78,9 +81,17 @@ def corpus_parts(config: CorpusConfig) -> tuple[str, ...]:
 
 
 def prepare_librispeech(
-    config: CorpusConfig, corpus: Path, parts: tuple[str, ...], nj: int, rejects: Rejects, log: logging.Logger
+    config: CorpusConfig,
+    corpus: Path,
+    parts: tuple[str, ...],
+    nj: int,
+    rejects: Rejects,
+    log: logging.Logger,
+    begin: Callable[[], None],
 ) -> None:
     """Reads, checks and aligns the parts and writes their manifests; the bad utterances go to `rejects`.
+
+    `begin` is called when the corpus has been read and found good (spin.runtime.stages.Context.begin).
 
     Raises:
         ConfigError, DataError: no such folder, part or alignment file, or too many bad utterances.
@@ -101,6 +112,7 @@ def prepare_librispeech(
         for part in parts:  # so that mended data are read anew
             read_file(corpus, part).unlink(missing_ok=True)
         raise
+    begin()
     for part in parts:
         if not artifacts.cuts(corpus, part).exists():
             _align_and_write(part, config, corpus, nj, log)

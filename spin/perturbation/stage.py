@@ -67,6 +67,7 @@ def analyse_pitch(context: Context) -> None:
     """
     config, log, nj = context.config, context.log, context.config.runtime.nj
     parts = {part: read_utterances(context.corpus, part) for part in config.corpus.spin_train}
+    context.begin()
     warm_up()  # the workers inherit the compiled code
     begun = time.monotonic()
     kept = artifacts.speaker_pitch_lines(context.corpus)

@@ -14,24 +14,27 @@ import logging
 import os
 import secrets
 import shlex
-import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from spin import artifacts
 from spin.config import Config
+from spin.errors import ConfigError, DataError
+from spin.runtime.aside import Aside
 from spin.runtime.failures import explain_threads, explained
-from spin.runtime.files import read_json, sweep, write_json, write_text
+from spin.runtime.files import sweep, write_json, write_text
 from spin.runtime.locks import folder_lock, reading_lock
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.provenance import commit
 from spin.runtime.settings import dump_config, load_config
 from spin.runtime.signals import Stopped, stop_in_time, stopped_by
-from spin.runtime.upkeep import PRODUCTS, check_before, difference, made_from, mark_folder, why_again
+from spin.runtime.upkeep import check_before, difference, kept_products, made_from, mark_folder, read_mark, why_again
+
+TRAINING_STAGE = 2  # the one that may run on many ranks
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,15 @@ class Context:
     force: bool
     log: logging.Logger
     command: str  # makes the whole report again; the same whatever the folder, the number of jobs and the stages asked for
+    aside: Aside | None = None  # what an earlier run of the stage made
+
+    def begin(self) -> None:
+        """To be called by a stage's work when it has looked at its input and makes its first product of worth.
+
+        Until then what an earlier run made is only set aside: should the work fail, it is put back.
+        """
+        if self.aside is not None:
+            self.aside.begin()
 
 
 def parse_arguments(argv: list[str], description: str) -> argparse.Namespace:
@@ -95,7 +107,7 @@ def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
     try:
         config, exp, corpus = configure(arguments)
         command = canonical_command(arguments)
-        if int(os.environ.get("RANK", "0")) > 0:  # torchrun: rank 0 alone keeps the books
+        if stage == TRAINING_STAGE and torchrun_rank() > 0:  # rank 0 alone keeps the books
             context = Context(config, exp, corpus, artifacts.tensorboard(exp, stage), arguments.force, log, command)
             if arguments.force or why_again(stage, config, exp, corpus) is not None:
                 _load(work)(context)
@@ -130,23 +142,100 @@ def _fail(stage: int, log: logging.Logger, error: Exception) -> NoReturn:
 def _run_alone(stage: int, context: Context, work: str) -> None:
     folder = mark_folder(stage, context.exp, context.corpus)
     check_before(stage, context.config, context.exp, context.corpus)
-    reason = "--force" if context.force else why_again(stage, context.config, context.exp, context.corpus)
-    name = f"stage {stage} ({artifacts.STAGES[stage]})"
-    if reason is None:
-        mark = read_json(artifacts.done_mark(folder, stage))
-        context.log.info("%s is done (%s, %.1f s): skipped; --force does it again", name, mark["finished"], mark["seconds"])
+    if _reason(stage, context, folder) is None:
         return
-    with folder_lock(folder), contextlib.nullcontext() if folder == context.corpus else reading_lock(context.corpus):
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(folder_lock(folder))
+        # The configuration, the logs and the curves of stages 0 and 1 lie in the experiment's folder too.
+        locks.enter_context(folder_lock(context.exp) if folder == context.corpus else reading_lock(context.corpus))
         check_before(stage, context.config, context.exp, context.corpus)  # again: nobody can change it from here on
-        begun = time.monotonic()
-        keep_log(artifacts.log_folder(context.exp), f"stage{stage}")
-        write_text(artifacts.config_file(context.exp), dump_config(context.config))
-        context.log.info("%s starts: %s", name, reason)
-        _prepare(stage, context, folder)
+        aside = Aside(folder, stage, context.tensorboard)
+        _refuse_foreign(context, aside)
+        aside.sweep()
+        if aside.holds and not _started_so(stage, context, folder):
+            context.log.info("an earlier run of this stage failed before it began: what was there is put back")
+            aside.give_back()
+        reason = _reason(stage, context, folder)
+        if reason is not None:
+            _do(stage, replace(context, aside=aside), work, reason)
+
+
+def _reason(stage: int, context: Context, folder: Path) -> str | None:
+    """Why the stage is to be done; None, and a line in the log, where it is done."""
+    reason = "--force" if context.force else why_again(stage, context.config, context.exp, context.corpus)
+    if reason is None:
+        mark = read_mark(artifacts.done_mark(folder, stage))
+        values = (stage, artifacts.STAGES[stage], mark.get("finished"), mark.get("seconds", 0.0))
+        context.log.info("stage %d (%s) is done (%s, %.1f s): skipped; --force does it again", *values)
+    return reason
+
+
+def _do(stage: int, context: Context, work: str, reason: str) -> None:
+    """The work with its books, under the locks; where it fails before it begins, what was there before stays."""
+    begun, name, folder = time.monotonic(), f"stage {stage} ({artifacts.STAGES[stage]})", context.aside.folder
+    settings = artifacts.config_file(context.exp)
+    before = settings.read_bytes() if settings.exists() else None
+    keep_log(artifacts.log_folder(context.exp), f"stage{stage}")
+    write_text(settings, dump_config(context.config))
+    context.log.info("%s starts: %s", name, reason)
+    _prepare(stage, context, folder)
+    try:
         _load(work)(context)
-        seconds = round(time.monotonic() - begun, 1)
-        _finish(stage, context, folder, seconds)
+    except Exception:
+        if context.aside.holds and stopped_by() is None:
+            context.aside.give_back()
+            if before is not None:
+                write_text(settings, before.decode("utf-8", "surrogateescape"))
+            context.log.warning("%s failed before it began: what was there before is put back", name)
+        raise
+    context.begin()  # a stage that has made nothing anew
+    seconds = round(time.monotonic() - begun, 1)
+    _finish(stage, context, folder, seconds)
     context.log.info("%s done in %.1f s; TensorBoard log: %s", name, seconds, context.tensorboard)
+
+
+def torchrun_rank() -> int:
+    """This process's rank among those that torchrun started; 0 without it, whatever else has left a RANK in the environment."""
+    rank = os.environ.get("RANK", "")
+    return int(rank) if "TORCHELASTIC_RUN_ID" in os.environ and rank.isdigit() else 0
+
+
+def _refuse_foreign(context: Context, aside: Aside) -> None:
+    """A first start must not take the files of somebody else for its own.
+
+    Raises:
+        ConfigError: the corpus folder is that of the recordings.
+        DataError: there are files of these names, and no sign that a run of this project made them.
+    """
+    settings = context.config.corpus
+    if settings.corpus_dir and context.corpus.resolve() == Path(settings.corpus_dir).resolve():
+        raise ConfigError(
+            "corpus.data_dir and corpus.name",
+            found=f"{context.corpus}, which is the folder of the recordings",
+            expected="another folder for what the recipe makes of them",
+            remedy="--set corpus.name=<another>, or another corpus.data_dir",
+        )
+    found = []
+    if not artifacts.done_mark(aside.folder, aside.stage).parent.exists() and not aside.holds:
+        found += aside.products()
+    if not artifacts.log_folder(context.exp).exists() and artifacts.config_file(context.exp).exists():
+        found.append(artifacts.config_file(context.exp))
+    if found:
+        raise DataError(
+            f"folder {found[0].parent}",
+            found=f"{found[0].name}" + (f" and {len(found) - 1} more" if len(found) > 1 else "") + ", not made by this recipe",
+            expected="an empty folder, or one that it made",
+            cause="a folder given that belongs to something else, or one that lost its .done",
+            remedy="another --exp-dir, corpus.data_dir or corpus.name; or move the files away",
+        )
+
+
+def _started_so(stage: int, context: Context, folder: Path) -> bool:
+    """Whether a run of this very work has started here and was cut off."""
+    started = artifacts.started_mark(folder, stage)
+    if not started.exists():
+        return False
+    return difference(read_mark(started)["made_from"], made_from(stage, context.config, context.exp, context.corpus)) is None
 
 
 def canonical_command(arguments: argparse.Namespace) -> str:
@@ -166,21 +255,17 @@ def _load(work: str):
 
 
 def _prepare(stage: int, context: Context, folder: Path) -> None:
-    """Clears what another run left, or keeps what a killed run of the same work left."""
-    mark, started = artifacts.done_mark(folder, stage), artifacts.started_mark(folder, stage)
-    now = made_from(stage, context.config, context.exp, context.corpus)
+    """Sets aside what another run left, or keeps what a killed run of the same work left."""
     sweep(folder)
-    if started.exists() and not context.force:
-        note = read_json(started)
-        if difference(note["made_from"], now) is None:
-            context.log.info("an earlier run of this stage was cut off: going on from what it left")
-            return
-    mark.unlink(missing_ok=True)
-    for pattern in PRODUCTS[stage]:
-        for path in sorted(folder.glob(pattern)):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    shutil.rmtree(context.tensorboard, ignore_errors=True)
-    write_json(started, {"stage": stage, "made_from": now})
+    if not context.force and _started_so(stage, context, folder):
+        context.log.info("an earlier run of this stage was cut off: going on from what it left")
+        return
+    if context.aside.holds:  # --force on a run that had not begun
+        context.aside.give_back()
+    if context.aside.marks() or context.aside.products():
+        context.aside.take()
+    now = made_from(stage, context.config, context.exp, context.corpus)
+    write_json(artifacts.started_mark(folder, stage), {"stage": stage, "made_from": now})
 
 
 def _finish(stage: int, context: Context, folder: Path, seconds: float) -> None:
@@ -190,7 +275,8 @@ def _finish(stage: int, context: Context, folder: Path, seconds: float) -> None:
         {
             "stage": stage,
             "run": secrets.token_hex(8),
-            "made_from": read_json(started)["made_from"],
+            "made_from": read_mark(started)["made_from"],
+            "products": kept_products(stage, folder),
             "seconds": seconds,
             "finished": datetime.datetime.now().isoformat(timespec="seconds"),
             "commit": commit(),

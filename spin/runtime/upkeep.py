@@ -7,6 +7,7 @@ name, and the run of the stage before it.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from spin import artifacts
@@ -19,7 +20,7 @@ from spin.runtime.settings import config_dict
 DEPENDS = {
     0: ("corpus",),
     1: ("perturbation",),
-    2: ("seed", "encoder", "spin"),
+    2: ("seed", "encoder", "spin", "perturbation"),
     3: ("units",),
     4: ("asr",),
     5: ("decoding", "name"),
@@ -35,12 +36,26 @@ NO_EFFECT = (
     "asr.feature_cache_in_mib",
     "asr.checkpoint_every_steps",
 )
+# The perturbation's own draws are made in training: experiments that differ in them share the analyses.
+DRAWN = tuple(
+    f"perturbation.{name}"
+    for name in ("formant_ratio_max", "pitch_median_ratio_max", "pitch_range_ratio_max", "equaliser_gain_in_db", "equaliser")
+)
 FIRST_EXPERIMENT_STAGE = 2
 
 # Keys that name files from outside: what these hold counts, not only what they are called.
-NAMED_FILES = ("corpus.alignment_tsv", "corpus.lm_text", "asr.lexicon", "decoding.arpa", "decoding.rescore_arpa")
+NAMED_FILES = (
+    "corpus.alignment_tsv",
+    "corpus.lm_text",
+    "encoder.source",
+    "asr.lexicon",
+    "decoding.arpa",
+    "decoding.rescore_arpa",
+)
 _BLOCK, _BLOCKS = 1 << 20, 16  # of a file above 16 MiB so many blocks are read, from its first to its last byte
 
+# Products that need not be there: only where something was rejected, or remade when missing.
+PASSING = ("rejects_*", "*.index.npz")
 # What a stage makes, as patterns below its folder (data/<corpus> for 0 and 1, exp/<name> for the rest). A stage that starts
 # afresh, because its input changed or --force asked for it, removes these first, so that nothing old is taken for new.
 PRODUCTS = {
@@ -82,8 +97,39 @@ def why_again(stage: int, config: Config, exp: Path, corpus: Path) -> str | None
     path = artifacts.done_mark(mark_folder(stage, exp, corpus), stage)
     if not path.exists():
         return "not done yet"
+    mark = read_mark(path)
+    reason = difference(mark["made_from"], made_from(stage, config, exp, corpus))
+    if reason is None:
+        folder = mark_folder(stage, exp, corpus)
+        reason = next((f"{name} is gone" for name in mark.get("products", ()) if not (folder / name).exists()), None)
+    return reason
+
+
+def read_mark(path: Path) -> dict:
+    """A done or started mark.
+
+    Raises:
+        DataError: it is not what a stage writes.
+    """
     mark = read_json(path)
-    return difference(mark["made_from"], made_from(stage, config, exp, corpus))
+    source = mark.get("made_from") if isinstance(mark, dict) else None
+    if not isinstance(source, dict) or not isinstance(source.get("config"), dict) or "before" not in source:
+        raise DataError(
+            str(path),
+            found="no word of what the stage was made from",
+            expected="the mark of a stage",
+            cause="changed by hand, or by another program",
+            remedy="remove the file: the stage is then done again",
+        )
+    return mark
+
+
+def kept_products(stage: int, folder: Path) -> list[str]:
+    """Names below the folder of what a stage has made, without what the next one adds and what need not stay."""
+    found = {path for pattern in PRODUCTS[stage] for path in folder.glob(pattern)}
+    later = {path for pattern in PRODUCTS.get(stage + 1, ()) for path in folder.glob(pattern)}
+    passing = {path for path in found if any(path.match(pattern) for pattern in PASSING)}
+    return sorted(str(path.relative_to(folder)) for path in found - later - passing)
 
 
 def made_from(stage: int, config: Config, exp: Path, corpus: Path) -> dict:
@@ -93,24 +139,35 @@ def made_from(stage: int, config: Config, exp: Path, corpus: Path) -> dict:
     """
     flat = _flatten(config_dict(config))
     wanted = DEPENDS[stage]
-    keys = {key: value for key, value in flat.items() if key.split(".")[0] in wanted and key not in NO_EFFECT}
+    keys = {key: value for key, value in flat.items() if key.split(".")[0] in wanted and _matters(stage, key)}
     before = None
     if stage > 0:
         path = artifacts.done_mark(mark_folder(stage - 1, exp, corpus), stage - 1)
-        before = read_json(path)["run"] if path.exists() else None
+        before = read_mark(path).get("run") if path.exists() else None
     digests = {key: content_digest(Path(keys[key])) for key in NAMED_FILES if keys.get(key)}
     files = {key: digest for key, digest in digests.items() if digest is not None}
     return {"config": keys, "before": before, **({"files": files} if files else {})}
 
 
+def _matters(stage: int, key: str) -> bool:
+    if key in NO_EFFECT:
+        return False
+    return not key.startswith("perturbation.") or (key in DRAWN) == (stage == 2)
+
+
 def content_digest(path: Path) -> str | None:
-    """Size and SHA-256 of a file; None when it cannot be read.
+    """Size and SHA-256 of a file, or of the names and files of a folder; None when it cannot be read.
 
     Of a large file only blocks spread evenly over it are read, first and last among them, so that asking whether a stage is done
     takes no time. A change that keeps the size and falls between the blocks goes unseen; in a gzipped file, whose last bytes are
     a checksum, none does.
     """
     state = hashlib.sha256()
+    if path.is_dir():
+        files = sorted(item for item in path.rglob("*") if item.is_file())
+        for item in files:
+            state.update(f"{item.relative_to(path)}\0{content_digest(item)}\n".encode("utf-8", "surrogateescape"))
+        return f"{len(files)} files:{state.hexdigest()}"
     try:
         with open(path, "rb") as stream:
             size = stream.seek(0, 2)
@@ -138,6 +195,11 @@ def check_before(stage: int, config: Config, exp: Path, corpus: Path) -> None:
             )
 
 
+def _same_path(key: str, before, now) -> bool:
+    both = isinstance(before, str) and isinstance(now, str)
+    return both and key in (*NAMED_FILES, "corpus.corpus_dir") and os.path.abspath(before) == os.path.abspath(now)
+
+
 def _flatten(tree: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in tree.items():
@@ -156,9 +218,11 @@ def difference(old: dict, new: dict) -> str | None:
     missing = object()
     for key in sorted(set(old["config"]) | set(new["config"])):
         before, now = old["config"].get(key, missing), new["config"].get(key, missing)
-        if before is missing or now is missing or before != now:
-            shown = ["not set" if value is missing else repr(value) for value in (before, now)]
-            return f"{key} changed from {shown[0]} to {shown[1]}"
+        if now is missing or _same_path(key, before, now):
+            continue  # it no longer matters to this stage, or it is written in another way
+        if before != now:
+            shown = "not set" if before is missing else repr(before)
+            return f"{key} changed from {shown} to {now!r}"
     was, files = old.get("files", {}), new.get("files", {})
     for key in sorted(set(was) & set(files)):
         if was[key] != files[key]:

@@ -52,6 +52,7 @@ def train_spin(context) -> None:
         validation = Validation(
             valid_cuts(config, context.corpus) if rank == 0 else [], config.spin.codebook_size, config.encoder.official_padding
         )
+        context.begin()
         training = SpinTraining(config, context.exp, context.tensorboard, model, cuts, perturb, validation)
         begun = time.monotonic()
         training.run()

@@ -21,6 +21,7 @@ from lhotse.array import TemporalArray
 from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 
 from spin import artifacts
+from spin.config import Config
 from spin.models.importers import load_encoder
 from spin.models.spin_model import load_model
 from spin.runtime.ahead import read_ahead
@@ -64,6 +65,17 @@ class Done:
 def _encoders(encoder: str, model: str, layer: int, official_padding: bool, device: str) -> TwinEncoders:
     # Kept for the next shard of this process.
     return TwinEncoders(load_encoder(encoder), load_model(model), layer, official_padding).to(resolve_device(device))
+
+
+def check_encoders(exp: Path, config: Config) -> None:
+    """Reads both encoders once, before anything is made from them.
+
+    Raises:
+        CheckpointError: one of them cannot be read.
+        ConfigError: units.layer is none of theirs.
+    """
+    layer = config.units.layer or config.encoder.layer
+    TwinEncoders(load_encoder(config.encoder.source), load_model(artifacts.spin_model(exp)), layer)
 
 
 def extract_shard(job: Job) -> Done:

@@ -17,7 +17,7 @@ from spin.runtime.rejects import Rejects
 from spin.runtime.seeding import integer
 from spin.runtime.stages import Context
 from spin.units import measure, pictures
-from spin.units.extraction import CLUSTERS, FEATURES, Job, assign_units, extract_features
+from spin.units.extraction import CLUSTERS, FEATURES, Job, assign_units, check_encoders, extract_features
 from spin.units.features import BASELINE, SPIN
 from spin.units.kmeans import Utterances, save_kmeans, train_kmeans
 from spin.units.phones import alignment_of, by_class
@@ -36,6 +36,8 @@ def extract_units(context: Context) -> None:
     """
     parts = all_parts(context)
     feature_jobs = {part: _jobs(context, part, FEATURES) for part in parts}
+    check_encoders(context.exp, context.config)
+    context.begin()
     device = resolve_device(context.config.runtime.device)
     nj = 1 if device.type == "cuda" else context.config.runtime.nj
     extract_features([job for jobs in feature_jobs.values() for job in jobs], nj, context.log)
