@@ -31,6 +31,8 @@ from spin.errors import TrainingError
 def start(device: torch.device, patience: float = 600.0) -> tuple[int, int]:
     """Joins the ranks that torchrun started (WORLD_SIZE above 1): NCCL between GPUs, gloo on the CPU.
 
+    A WORLD_SIZE that something else has left in the environment (a pod, a job manager) is not looked at.
+
     Args:
         device: of this rank.
         patience: seconds that a rank waits for the others, at the start and in every sum; more than rank 0 takes to validate.
@@ -41,7 +43,7 @@ def start(device: torch.device, patience: float = 600.0) -> tuple[int, int]:
     Raises:
         TrainingError: not all ranks have come in time.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     if size > 1 and not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
