@@ -2,7 +2,7 @@
 
 A part is fetched, compared with the checksum that OpenSLR publishes, unpacked in a folder of its own, and moved to its place when
 it is whole, so that what a killed or cut-off download leaves is never taken for a part. The archive stays until then, and the
-next run goes on with it.
+next run goes on with it. One process at a time fetches into a folder of parts, as all use the same place for what is on its way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 from lhotse.utils import resumable_download
 
 from spin.corpus.librispeech import parts_in
-from spin.errors import DataError
+from spin.errors import DataError, LockedError
+from spin.runtime.locks import folder_lock
 
 BASE_URL = "http://www.openslr.org/resources"
 KNOWN_PARTS = (*LIBRISPEECH, *MINI_LIBRISPEECH)
@@ -58,6 +59,7 @@ def download_missing(
 
     Raises:
         DataError: a name that OpenSLR does not have, no network, no space, or an archive that is damaged or unsafe.
+        LockedError: another process fetches into `root`; names host, process and since when.
     """
     missing = [part for part in parts if part not in parts_in(root)]
     unknown = [part for part in missing if part not in KNOWN_PARTS]
@@ -68,7 +70,29 @@ def download_missing(
             expected=f"one of {', '.join(KNOWN_PARTS)}",
             remedy="mend corpus.spin_train, asr_train, valid and test",
         )
-    for part in missing:
+    if not missing:
+        return
+    try:
+        with folder_lock(root / _STAGING):
+            _fetch(root, missing, log, base_url, checksums)
+    except LockedError as error:
+        raise LockedError(
+            f"download of {', '.join(missing)} into {root}",
+            found=error.found,
+            expected="one download at a time into a folder of parts",
+            remedy="wait for it to end, then give the same command; or stop it, or choose another --corpus-dir",
+        ) from error
+    except OSError as error:  # of the lock: the download has its own
+        raise _failure(missing[0], str(error), "a folder that may not be written", "choose another --corpus-dir") from error
+
+
+def _fetch(root: Path, parts: list[str], log: logging.Logger, base_url: str, checksums: Mapping[str, str]) -> None:
+    """Fetches `parts`, under the lock, but for those that another process has fetched since they were found missing."""
+    there = parts_in(root)
+    for part in parts:
+        if part in there:
+            log.info("part %s: another process has fetched it meanwhile", part)
+            continue
         if (root / part).exists() and any((root / part).iterdir()):
             raise _failure(part, f"{root / part} without transcripts", "an unpacking that was cut off", "move that folder away")
         log.info("fetching %s from %s", part, base_url)

@@ -24,7 +24,8 @@ from spin.corpus.text import TextError, normalise
 from spin.errors import ConfigError, DataError
 
 _ROOT = "LibriSpeech"
-_TRANSCRIPTS = "*.trans.txt"
+AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX = ".flac", ".trans.txt"
+_TRANSCRIPTS = f"*{TRANSCRIPTS_SUFFIX}"
 _LONGEST_WORD = 100  # letters; longer ones are damage, and deriving their pronunciation takes forever
 
 
@@ -102,16 +103,17 @@ def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut |
     Raises:
         DataError: a folder that cannot be read.
     """
-    names = _names(chapter)  # not glob, which passes over what may not be read
-    audio = {name.removesuffix(".flac") for name in names if name.endswith(".flac")}
+    names = names_in(chapter)  # not glob, which passes over what may not be read
+    audio = {name.removesuffix(AUDIO_SUFFIX) for name in names if name.endswith(AUDIO_SUFFIX)}
     try:
         transcripts, rejected = _read_transcripts(chapter)
     except OSError as error:
         reason = f"transcripts unreadable: {error.strerror}"
         yield from ((identity, reason) for identity in sorted(audio))
         return
+    dashed = _dash(chapter)
     for identity in sorted(audio | transcripts.keys() | rejected.keys()):
-        reason = rejected.get(identity)
+        reason = dashed or rejected.get(identity)
         if reason is None and identity not in transcripts:
             reason = "no transcript"
         if reason is None and identity not in audio:
@@ -119,8 +121,8 @@ def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut |
         yield identity, reason or _read_utterance(chapter, identity, transcripts[identity], limits)
 
 
-def _names(folder: Path) -> list[str]:
-    """Sorted names in a folder; DataError when it cannot be read, as what is in it would be lost in silence."""
+def names_in(folder: Path) -> list[str]:
+    """Sorted names in a folder; raises DataError when it cannot be read, as what is in it would be lost in silence."""
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
@@ -133,11 +135,22 @@ def _names(folder: Path) -> list[str]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [folder / name for name in _names(folder) if (folder / name).is_dir()]
+    return [folder / name for name in names_in(folder) if (folder / name).is_dir()]
 
 
 def _prefix(chapter: Path) -> str:
     return f"{chapter.parent.name}-{chapter.name}-"
+
+
+def _dash(chapter: Path) -> str | None:
+    """Why no utterance of a folder can be used, where its name or its speaker's has a dash.
+
+    Ids are speaker-chapter-number: with more dashes two folders can have the same ids, and lhotse looks for the audio elsewhere.
+    """
+    for kind, name in (("speaker", chapter.parent.name), ("chapter", chapter.name)):
+        if "-" in name:
+            return f"a dash in the name of the {kind} folder: {name!r}, and ids are speaker-chapter-number"
+    return None
 
 
 def _read_transcripts(chapter: Path) -> tuple[dict[str, str], dict[str, str]]:

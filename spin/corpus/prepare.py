@@ -125,7 +125,7 @@ def _read_and_check(
     total, known, speakers = 0, {}, {part: set() for part in parts}
     for part in parts:
         log.info("part %s: reading every utterance of %s", part, root / part)
-        read_part(root, part, config, corpus, nj)
+        read_part(root, part, config, corpus, nj, log)
         for record in read_jsonl(read_file(corpus, part)):
             total += 1
             if REASON in record:
@@ -135,6 +135,8 @@ def _read_and_check(
                 speakers[part].add(record[CUT]["supervisions"][0]["speaker"])
     rejects.check_share(total, config.max_bad_share)
     for part in parts:
+        if not speakers[part]:
+            rejects.close()  # the error names the file
         check_not_empty(part, len(speakers[part]), rejects.path)
     check_speakers(speakers, config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.alignment import TsvIndex, items_from_labels
 from spin.corpus.librispeech import Limits, chapters, read_chapter
+from spin.corpus.listing import listing, read_listing, what_changed
 from spin.errors import ConfigError, DataError
-from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
+from spin.runtime.files import append_jsonl, read_jsonl, write_json, write_jsonl
+from spin.runtime.manifests import index_path
 from spin.runtime.seeding import integer
 from spin.runtime.workers import map_parts
 
@@ -28,16 +31,43 @@ def read_file(corpus: Path, part: str) -> Path:
     return artifacts.alignment_folder(corpus) / f"read_{part}.jsonl.gz"
 
 
-def read_part(root: Path, part: str, config: CorpusConfig, corpus: Path, nj: int) -> None:
+def read_part(root: Path, part: str, config: CorpusConfig, corpus: Path, nj: int, log: logging.Logger) -> None:
     """Reads every utterance of a part into read_file: {id, cut} and {id, reason} records in the order of ids.
 
-    A file that is there is whole and is kept.
+    A file that is there is whole, and is kept if the part is still what it was when it was read; if not, or if nothing says what
+    it was, all that a cut-off run made of the part is removed first, and the log says why.
+
+    Raises:
+        DataError: a folder that cannot be read.
     """
+    _forget_if_changed(root / part, corpus, log)
     path = read_file(corpus, part)
     if not path.exists():
         limits = Limits(config.min_duration_in_s, config.max_duration_in_s)
         items = [(str(chapter), limits) for chapter in chapters(root / part)]
         write_jsonl(path, itertools.chain.from_iterable(_map_windows(_read_chapter, items, nj)))
+
+
+def _forget_if_changed(folder: Path, corpus: Path, log: logging.Logger) -> None:
+    """Removes what was made of another state of a part, and notes its state now.
+
+    The note comes last, so that a kill on the way leaves the old one, and the next run removes the rest. It comes before the
+    reading, so that what is changed while it is read is a change to the next run.
+    """
+    part = folder.name
+    note = artifacts.alignment_folder(corpus) / f"listing_{part}.json"
+    now = listing(folder)
+    why = what_changed(read_listing(note), now)
+    if why is None:
+        return
+    manifest = artifacts.cuts(corpus, part)
+    products = manifest, index_path(manifest), artifacts.unaligned(corpus, part)
+    old = [path for path in (*products, _aligned_file(corpus, part), read_file(corpus, part)) if path.exists()]
+    if old:
+        log.warning("part %s: what a cut-off run made of it cannot be used (%s): it is read and aligned anew", part, why)
+    for path in old:
+        path.unlink()
+    write_json(note, now)
 
 
 def align_part(part: str, config: CorpusConfig, corpus: Path, nj: int) -> None:

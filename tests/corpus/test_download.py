@@ -1,27 +1,33 @@
-"""Download through lhotse from a server on this machine: whole, cut off, damaged, unknown, unreachable."""
+"""Download through lhotse from a server on this machine: whole, cut off, damaged, unknown, unreachable, by two at once."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import io
 import logging
+import multiprocessing
 import re
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from spin.corpus import download
 from spin.corpus.download import KNOWN_PARTS, MD5, download_missing, download_root
 from spin.corpus.librispeech import parts_in
-from spin.errors import DataError
+from spin.errors import DataError, LockedError
 from tests.corpus.layout import write_chapter
 
 LOG = logging.getLogger("spin.test")
 PART = "train-clean-5"
 SERVED: list[int] = []  # bytes of each answer of the server
+PROCEED = threading.Event()
+PATIENCE_IN_S = 60
 
 
 @pytest.fixture
@@ -42,7 +48,13 @@ def server(tmp_path: Path):
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", str(len(content[begin:])))
             self.end_headers()
-            SERVED.append(self.wfile.write(content[begin:]))
+            half = len(content[begin:]) // 2
+            self.wfile.write(content[begin : begin + half])
+            if (folder / "slow").exists():  # the first to ask gets the second half when it is allowed
+                (folder / "slow").rename(folder / "waits")
+                PROCEED.wait(PATIENCE_IN_S)
+            self.wfile.write(content[begin + half :])
+            SERVED.append(len(content[begin:]))
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder.parent))) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
@@ -68,7 +80,7 @@ def test_missing_part_is_fetched_and_others_are_left_alone(tmp_path: Path, serve
     write_chapter(root / "mine", "1", "1", ["A"])
     download_missing(root, ("mine", PART), LOG, address, {})
     assert parts_in(root) == ["mine", PART]
-    assert not any((root / ".download").iterdir())
+    assert [path.name for path in (root / ".download").iterdir()] == [".lock"]
     (folder / f"{PART}.tar.gz").unlink()
     download_missing(root, ("mine", PART), LOG, address, {})  # there already: the server is not asked
 
@@ -123,6 +135,50 @@ def test_a_cut_off_download_goes_on_from_there(tmp_path: Path, server, archive: 
     (folder / f"{PART}.tar.gz").write_bytes(archive)
     download_missing(root, (PART,), LOG, address, {})
     assert parts_in(root) == [PART] and SERVED[-1] == len(archive) - len(archive) // 3
+
+
+def _download_there(root: Path, address: str) -> None:
+    download_missing(root, (PART,), LOG, address, {})
+
+
+def test_one_download_at_a_time_into_a_folder(tmp_path: Path, server, archive: bytes):
+    address, folder = server
+    (folder / f"{PART}.tar.gz").write_bytes(archive)
+    (folder / "slow").touch()
+    PROCEED.clear()
+    root = tmp_path / "LibriSpeech"
+    first = multiprocessing.get_context("spawn").Process(target=_download_there, args=(root, address))
+    first.start()
+    try:
+        deadline = time.monotonic() + PATIENCE_IN_S
+        while not (folder / "waits").exists() and first.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with pytest.raises(LockedError, match=rf"another run at work in it: process {first.pid} on "):
+            download_missing(root, (PART,), LOG, address, {})
+    finally:
+        PROCEED.set()
+        first.join(PATIENCE_IN_S)
+    assert first.exitcode == 0 and parts_in(root) == [PART]
+    download_missing(root, (PART,), LOG, "http://127.0.0.1:9", {})
+
+
+def test_a_part_that_came_while_the_lock_was_waited_for_is_kept(tmp_path: Path, monkeypatch):
+    root = tmp_path / "LibriSpeech"
+
+    @contextlib.contextmanager
+    def the_other_ends(_):
+        write_chapter(root / PART, "103", "1240", ["HELLO"])
+        yield
+
+    monkeypatch.setattr(download, "folder_lock", the_other_ends)
+    download_missing(root, (PART,), LOG, "http://127.0.0.1:9", {})
+    assert parts_in(root) == [PART]
+
+
+def test_a_folder_that_cannot_hold_downloads(tmp_path: Path):
+    (tmp_path / "LibriSpeech").write_text("a file")
+    with pytest.raises(DataError, match="another --corpus-dir"):
+        download_missing(tmp_path / "LibriSpeech", (PART,), LOG, "http://127.0.0.1:9", {})
 
 
 def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
