@@ -96,6 +96,14 @@ def test_id_of_another_folder(chapter: Path, identity: str):
     assert list(found.values()) == [f"transcript: the id '{identity}' does not belong to the folder"]
 
 
+@pytest.mark.parametrize(("speaker", "number", "kind"), [("spk-7", "1", "speaker"), ("7", "a-1", "chapter")])
+def test_a_dash_in_a_folder_rejects_what_is_in_it(tmp_path: Path, speaker: str, number: str, kind: str):
+    ids = write_chapter(tmp_path / "part", speaker, number, ["A", "B"])
+    found = reasons(tmp_path / "part" / speaker / number)
+    assert list(found) == ids
+    assert all(reason.startswith(f"a dash in the name of the {kind} folder: ") for reason in found.values())
+
+
 def test_tabs_byte_order_mark_and_carriage_returns(chapter: Path):
     content = "\ufeff103-1240-0000\thello,  world\r\n\r\n103-1240-0001 caf\u00e9\r\n103-1240-0002 the cat\t sat"
     (chapter / "103-1240.trans.txt").write_bytes(content.encode())

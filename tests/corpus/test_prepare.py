@@ -78,8 +78,23 @@ def test_bad_utterances_are_named_and_too_many_end_the_stage(small_corpus: Path,
 def test_a_part_without_a_good_utterance_is_an_error(small_corpus: Path, make_context):
     for path in (small_corpus / "test").rglob("*.flac"):
         path.write_bytes(b"noise")
-    with pytest.raises(DataError, match="part test"):
-        prepare_data(make_context(small_corpus, max_bad_share=0.9))
+    context = make_context(small_corpus, max_bad_share=0.9)
+    with pytest.raises(DataError, match="part test") as caught:
+        prepare_data(context)
+    named = artifacts.rejects(context.corpus, 0)
+    assert f"see {named} for the reasons" in str(caught.value)
+    assert [record["part"] for record in read_jsonl(named)] == ["test", "test"]
+
+
+def test_the_reason_of_a_folder_with_a_dash_is_the_dash(small_corpus: Path, make_context, caplog):
+    write_chapter(small_corpus / "train", "spk-0700", "1", ["HELLO WORLD"])
+    context = make_context(small_corpus, max_bad_share=0.9)
+    prepare_data(context)
+    (record,) = read_jsonl(artifacts.rejects(context.corpus, 0))
+    assert record["id"] == "spk-0700-1-0000" and record["reason"].startswith(
+        "a dash in the name of the speaker folder: 'spk-0700'"
+    )
+    assert "No such file" not in caplog.text
 
 
 def test_shared_speakers_and_ids(small_corpus: Path, make_context):

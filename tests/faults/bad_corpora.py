@@ -84,6 +84,11 @@ KINDS = (
     BadCorpus("links in a circle", lambda root: ((root / "train/103/a").symlink_to("b"), (root / "train/103/b").symlink_to("a"))),
     BadCorpus("chapter twice by a link", lambda root: (root / "train/103/99").symlink_to("1240"), "", ALL),
     BadCorpus("folders with a space and a line feed", lambda root: write_chapter(root / "train", "10 3", "1\n2", ["A"]), "", ALL),
+    BadCorpus(
+        "speaker folder with a dash",
+        lambda root: write_chapter(root / "train", "spk-0700", "1", ["A", "B"]),
+        "2 x a dash in the name of the speaker folder; for example spk-0700-1-0000",
+    ),
     BadCorpus("unreadable chapter", lambda root: (root / "train/103/1240").chmod(0), "103/1240[\\s\\S]*Permission denied"),
     BadCorpus("unreadable speaker", lambda root: (root / "train/103").chmod(0), "train/103[\\s\\S]*Permission denied"),
     BadCorpus("unreadable part", lambda root: (root / "train").chmod(0), "Permission denied"),
