@@ -139,6 +139,10 @@ def _end_workers() -> None:
         if worker.is_alive():  # a stop that came within the work itself is sent back as its result, and the worker goes on
             worker.kill()
             worker.join(STOP_SECONDS)
+    # The pool's own thread may have been told of an end first; then join knows nothing until that thread has written it down.
+    until = time.monotonic() + STOP_SECONDS
+    while multiprocessing.active_children() and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def _start_worker() -> None:
