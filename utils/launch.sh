@@ -11,16 +11,20 @@ gpus=1
 arguments=("$@")
 for ((i = 0; i < $#; i++)); do
   case ${arguments[i]} in
-    --gpus) gpus=${arguments[i + 1]} ;;
+    --gpus) gpus=${arguments[i + 1]-} ;;
     --gpus=*) gpus=${arguments[i]#*=} ;;
-    --set) [[ ${arguments[i + 1]} != runtime.gpus=* ]] || gpus=${arguments[i + 1]#*=} ;;
+    --set) [[ ${arguments[i + 1]-} != runtime.gpus=* ]] || gpus=${arguments[i + 1]#*=} ;;
     --set=runtime.gpus=*) gpus=${arguments[i]##*=} ;;
   esac
 done
+# Arithmetic would run commands that stand in what it is given. What is no number is left to the script to refuse.
+is_number "$gpus" 4 || gpus=1
 nodes=${SPIN_NODES:-1}
+require_number SPIN_NODES "$nodes" "leave it to utils/slurm.sh"
 
 on_every_machine() { # ARGUMENT...: this script again, once on each machine of the job; ends with their status
   local status child
+  require_number SLURM_JOB_ID "$SLURM_JOB_ID" "start it with sbatch utils/slurm.sh"
   read -r SPIN_FIRST_NODE < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
   # Jobs that share a machine must not share a port; below the ports that systems give to outgoing connections (32768 up).
   SPIN_PORT=$((20000 + SLURM_JOB_ID % 10000))

@@ -13,6 +13,14 @@ fail() { # SUBJECT FOUND EXPECTED REMEDY: the error in the form of spin.errors.S
   exit 1
 }
 
+is_number() { # TEXT [DIGITS]: whether it is a whole number that arithmetic may be given: plain digits, at most so many (18)
+  [[ $1 =~ ^(0|[1-9][0-9]*)$ ]] && ((${#1} <= ${2-18}))
+}
+
+require_number() { # NAME TEXT REMEDY: fails where a variable of the environment is no whole number
+  is_number "$2" || fail "$1" "'$2'" "a whole number" "$3"
+}
+
 pass_on() { # PROCESS: ends it, if it has been started
   [ -z "$1" ] || kill -TERM "$1" 2>/dev/null || :
 }

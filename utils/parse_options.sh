@@ -5,7 +5,8 @@
 #     file    a file that exists                   path    a file or folder, need not exist
 #     flag    takes no value, sets true            set     SECTION.KEY=VALUE, repeatable
 # Sets the variables from "$@". Anything it does not know is an error: usage line, status 2. --help prints the options, status 0.
-# (No option can be called line, name, type, rest, value, left, flag, given or list: the functions below use these.)
+# (No option can be called line, name, type, rest, value, left, flag, given, owner or list: the functions below use these.)
+# A path that begins with ~/ lies in the caller's home folder (bash leaves the ~ of --conf=~/x as it is).
 # A relative path is taken from where the caller stands; `home`, if set, is the folder the script itself will work in.
 
 # shellcheck disable=SC2154  # options is the caller's
@@ -70,6 +71,16 @@ check_value() { # FLAG TYPE VALUE
   esac
 }
 
+at_home() { # PATH: prints it with ~ and ~USER replaced by the home folder; as it is where there is no such user
+  local owner=${1%%/*} folder
+  case $owner in
+    "~") folder=~ ;;
+    "~"?*) folder=$(getent passwd "${owner#"~"}" | cut -d: -f6) || : ;;
+    *) folder="" ;;
+  esac
+  printf '%s\n' "${folder:-$owner}${1#"$owner"}"
+}
+
 assign_value() { # NAME TYPE VALUE
   local given=$3
   [[ $2 != file && $2 != path || $given == /* || $PWD -ef ${home-$PWD} ]] || given=$PWD/$given
@@ -99,6 +110,7 @@ parse_options() { # ARGUMENTS...
       set -- "$flag" "${1#*=}" "${@:2}"
     fi
     if (($# < 2)) || [[ $2 == --* ]]; then usage_error "$flag needs a value"; fi
+    if [[ $type == file || $type == path ]]; then set -- "$1" "$(at_home "$2")" "${@:3}"; fi
     check_value "$flag" "$type" "$2"
     assign_value "${name//-/_}" "$type" "$2"
     shift 2

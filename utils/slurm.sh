@@ -26,7 +26,9 @@ fi
 export SPIN_NODES=${SLURM_JOB_NUM_NODES:-1}
 # srun of Slurm 22.05 and later does not take this from the job.
 [[ -z ${SLURM_CPUS_PER_TASK-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
-restarts=${SLURM_RESTART_COUNT:-0}
+restarts=${SLURM_RESTART_COUNT:-0} most_restarts=${SPIN_RESTARTS:-100}
+require_number SLURM_RESTART_COUNT "$restarts" "leave it to Slurm"
+require_number SPIN_RESTARTS "$most_restarts" "SPIN_RESTARTS=100, or leave it out"
 log "job $SLURM_JOB_ID on $SPIN_NODES machine(s), restart $restarts: $*"
 
 child="" stopped=false
@@ -40,7 +42,7 @@ trap - TERM
 if ! $stopped || ((status == 0)); then
   exit "$status"
 fi
-if ((restarts >= ${SPIN_RESTARTS:-100})); then
+if ((restarts >= most_restarts)); then
   log_error "stopped, and not queued again after $restarts restarts; the same sbatch command goes on from here"
   exit "$status"
 fi

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,11 +35,11 @@ def recipe(tmp_path_factory):
     return folder
 
 
-def run(recipe, *arguments, cwd=None, fail_in="nothing", fail_with=1):
+def run(recipe, *arguments, cwd=None, fail_in="nothing", fail_with=1, **variables):
     return subprocess.run(
         [str(recipe / "run.sh"), *arguments],
         cwd=cwd or recipe,
-        env={"PATH": "/usr/bin:/bin", "FAIL_IN": fail_in, "FAIL_WITH": str(fail_with)},
+        env={"PATH": "/usr/bin:/bin", "FAIL_IN": fail_in, "FAIL_WITH": str(fail_with), **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -91,6 +93,37 @@ def test_paths_are_taken_from_where_the_caller_stands(recipe, tmp_path):
     (tmp_path / "mine.yaml").touch()
     result = run(recipe, "--stop-stage", "0", "--conf", "mine.yaml", "--corpus-dir", "corpus", cwd=tmp_path)
     assert calls(result)[0][2:] == ["--conf", f"{tmp_path}/mine.yaml", "--corpus-dir", f"{tmp_path}/corpus"]
+
+
+@pytest.mark.parametrize("cwd", [None, "elsewhere"])
+def test_a_tilde_is_the_home_folder(recipe, tmp_path, cwd):
+    """Bash expands `--exp-dir ~/x`, but not `--exp-dir=~/x`; a folder called ~ is nobody's wish."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mine.yaml").touch()
+    place = tmp_path / cwd if cwd else None
+    options = ("--conf=~/mine.yaml", "--exp-dir=~/a b", "--corpus-dir", "~")
+    result = run(recipe, "--stop-stage", "0", *options, cwd=place, HOME=str(tmp_path))
+    assert calls(result)[0][2:] == [
+        "--conf",
+        f"{tmp_path}/mine.yaml",
+        "--corpus-dir",
+        str(tmp_path),
+        "--exp-dir",
+        f"{tmp_path}/a b",
+    ]
+    user = pwd.getpwuid(os.getuid())
+    for given, meant in ((f"~{user.pw_name}/x", f"{user.pw_dir}/x"), ("./~", "./~"), ("~no-one/x", "~no-one/x"), ("a~", "a~")):
+        result = run(recipe, "--stop-stage", "0", f"--exp-dir={given}")
+        assert calls(result)[0][-2:] == ["--exp-dir", meant], result.stderr
+
+
+def test_gpus_in_the_configuration_are_a_number_or_the_stage_refuses_them(recipe):
+    overrides = ("runtime.gpus=BASH_VERSINFO[$(touch canary;echo 0)]", "runtime.gpus=two")
+    for override in overrides:
+        result = run(recipe, "--stage", "2", "--stop-stage", "2", "--set", override)
+        assert calls(result) == [["main", "local/2_train_spin.py", "--conf", "conf/mini.yaml", f"--set={override}"]]
+        assert result.stderr == ""
+    assert not list(recipe.parents[1].rglob("canary"))
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,31 @@ def test_gpus_may_be_given_in_any_way(cluster, option):
     assert "--nproc-per-node 3" in cluster.calls("python")[0]
 
 
+@pytest.mark.parametrize(
+    "value", ["two", "2.0", "-1", "010", "2 3", "", "99999", "gpus", "BASH_VERSINFO[$(touch canary;echo 2)]"]
+)
+def test_gpus_that_are_no_number_are_left_to_the_script_to_refuse(cluster, value):
+    for option in (["--set", f"runtime.gpus={value}"], [f"--set=runtime.gpus={value}"], ["--gpus", value], [f"--gpus={value}"]):
+        status, output = end(cluster.start("utils/launch.sh", "script.py", *option, nodes=1))
+        assert status == 0 and output.count("\n") == 1, output
+        assert cluster.calls("python")[-1] == f"python script.py {' '.join(option)}"
+    assert not list(cluster.folder.rglob("canary"))
+
+
+@pytest.mark.parametrize("option", ["--gpus", "--set"])
+def test_an_option_without_its_value_is_left_to_the_script_to_refuse(cluster, option):
+    assert end(cluster.start("utils/launch.sh", "script.py", option, nodes=1))[0] == 0
+    assert cluster.calls("python") == [f"python script.py {option}"]
+
+
+@pytest.mark.parametrize("name", ["SLURM_JOB_NUM_NODES", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SPIN_RESTARTS"])
+def test_variables_that_are_no_numbers_are_refused_by_name(cluster, name):
+    status, output = end(cluster.start(*TRAIN, **{name: "a[$(touch canary)]"}))
+    assert status == 1 and "a whole number" in output
+    assert ("SPIN_NODES" if name == "SLURM_JOB_NUM_NODES" else name) in output
+    assert not list(cluster.folder.rglob("canary")) and not cluster.calls("python")
+
+
 def test_a_failure_on_one_machine_ends_all_and_is_not_tried_again(cluster):
     status, output = end(cluster.start(*TRAIN, WORK="1", FAIL_ON="1"))
     assert status == 3, output
