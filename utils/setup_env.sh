@@ -160,9 +160,33 @@ add_tests() { # ENVIRONMENT FILE STAMP_FILE...: what the tests need, into an env
   fingerprint "$environment" "$file" >"$root/$environment/.spin/tests"
 }
 
-check_only() {
+require_rights() { # ARGUMENT...: before anything is made, who may not write here is told so, and why there is something to write at all
+  local place places=("$notes/lock" "$root/.venv") user
+  [[ $(k2_home) == .venv ]] || places+=("$root/.venv-k2")
+  for place in "${places[@]}"; do
+    until [[ -e $place ]]; do place=$(dirname "$place"); done
+    [[ ! -w $place ]] || continue
+    user=$(id -un)
+    fail "environments in $root" "$(needed), and $user has no right to write to $place" \
+      "environments that $user can run as they are, or the right to write" \
+      "let $(stat -c %U "$place") run $0${*:+ $*} and give everyone the right to read them and to run their Python \
+(chmod -R a+rX, also for the Python they are made from), or work in a copy of your own"
+  done
+}
+
+needed() { # prints why the environments are not taken as they are
+  local reason
+  reason=$(why_not .venv "${main_files[@]}" 2>/dev/null)
+  [[ -z $reason ]] || { echo ".venv: $reason" && return; }
+  if [[ $(k2_home) == .venv-k2 ]]; then reason=$(why_not .venv-k2 "${k2_files[@]}" 2>/dev/null); fi
+  [[ -z $reason ]] || { echo ".venv-k2: $reason" && return; }
+  if $rebuild; then echo "--rebuild makes them again"; elif $test; then echo "--test adds what the tests need"; else echo "k2 has no place yet"; fi
+}
+
+check_only() { # changes nothing, and needs no right to write
   local environment status=0
-  mkdir -p "$notes"
+  notes=$(mktemp -d)
+  trap 'rm -rf "$notes"' EXIT
   for environment in .venv $(k2_home | grep -vx .venv); do
     if whole "$environment"; then log "$environment: whole"; else log_error "$environment: $(<"$notes/problems")" && status=1; fi
   done
@@ -172,6 +196,7 @@ check_only() {
 
 if $check; then check_only; fi
 if ! $rebuild && all_current; then exit 0; fi
+require_rights "$@"
 mkdir -p "$notes"
 exec 9>"$notes/lock"
 flock -n 9 || { log "another set-up works in $root: waiting for it" && flock 9; }

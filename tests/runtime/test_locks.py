@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from spin.errors import LockedError
 from spin.runtime import locks
 from spin.runtime.locks import LOCK_NAME, READERS, folder_lock, reading_lock
 from spin.runtime.logs import get_logger
+from tests.rights import without_privilege
 
 ROOT = Path(__file__).resolve().parents[2]
 READER = """
@@ -41,16 +41,6 @@ def protect(folder: Path, protected: bool) -> None:
     for path in folder.iterdir():
         path.chmod(0o444 if protected else 0o644)
     folder.chmod(0o555 if protected else 0o755)
-
-
-def without_privilege() -> list[str]:
-    """The beginning of a command that may write only what the modes of files allow, root or not."""
-    if os.geteuid():
-        return []
-    words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    if shutil.which("setpriv") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
-        pytest.skip("root cannot give up its right to write everything here")
-    return words
 
 
 @contextlib.contextmanager

@@ -105,3 +105,10 @@ class Sandbox:
 
     def site(self, environment: str) -> Path:
         return next((self.root / environment / "lib").glob("python3*/site-packages"))
+
+
+def assert_helpful(result: subprocess.CompletedProcess, *words: str) -> None:
+    """The script failed with an error in the usual form that has these words."""
+    assert result.returncode == 1
+    for label in ("found:", "expected:", "remedy:", *words):
+        assert label in result.stderr

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.shell.stand_ins import Sandbox
+from tests.shell.stand_ins import Sandbox, assert_helpful
 
 
 @pytest.fixture
@@ -190,12 +190,6 @@ def test_named_python_replaces_another_version(made):
     result = made.setup(SPIN_BASE_PYTHON=str(other))
     assert "SPIN_BASE_PYTHON is 3.10.4" in result.stdout
     assert (made.root / ".venv/.spin/python").read_text().strip() == "3.10.4"
-
-
-def assert_helpful(result, *words):
-    assert result.returncode == 1
-    for label in ("found:", "expected:", "remedy:", *words):
-        assert label in result.stderr
 
 
 @pytest.mark.parametrize("version", ["3.9.1", "3.14.0", "2.7.18"])
