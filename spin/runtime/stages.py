@@ -82,7 +82,7 @@ def configure(arguments: argparse.Namespace) -> tuple[Config, Path, Path]:
         if value is not None:
             overrides.append(f"{key}={_quoted(value)}")
     config = load_config(arguments.conf, overrides)
-    exp = Path(arguments.exp_dir) if arguments.exp_dir else Path("exp") / config.name
+    exp = Path(arguments.exp_dir).expanduser() if arguments.exp_dir else Path("exp") / config.name
     return config, exp, artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
 
 
