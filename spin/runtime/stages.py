@@ -6,14 +6,12 @@ torch, so that skipping takes a fraction of a second.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import importlib
 import logging
 import os
 import secrets
-import shlex
 import signal
 import sys
 import time
@@ -30,7 +28,8 @@ from spin.runtime.files import sweep, write_json, write_text
 from spin.runtime.locks import folder_lock, reading_lock
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.provenance import commit
-from spin.runtime.settings import dump_config, load_config
+from spin.runtime.options import canonical_command, configure, parse_arguments
+from spin.runtime.settings import dump_config
 from spin.runtime.signals import Stopped, stop_in_time, stopped_by
 from spin.runtime.upkeep import check_before, difference, kept_products, made_from, mark_folder, read_mark, why_again
 
@@ -57,38 +56,6 @@ class Context:
         """
         if self.aside is not None:
             self.aside.begin()
-
-
-def parse_arguments(argv: list[str], description: str) -> argparse.Namespace:
-    """The options that all stage scripts share."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--conf", required=True, help="YAML file, see egs/librispeech/conf")
-    parser.add_argument("--exp-dir", help="default: exp/<name of the configuration>")
-    parser.add_argument("--corpus-dir", help="the folder that holds LibriSpeech's parts")
-    parser.add_argument("--nj", type=int, help="number of processes")
-    parser.add_argument("--gpus", type=int, help="number of GPUs")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
-    parser.add_argument("--force", action="store_true", help="do the stage again although it is done")
-    return parser.parse_args(argv)
-
-
-def configure(arguments: argparse.Namespace) -> tuple[Config, Path, Path]:
-    """(configuration, experiment folder, corpus folder) from parsed options; the options win over the file."""
-    overrides = list(arguments.overrides)
-    options = (("corpus.corpus_dir", "corpus_dir"), ("runtime.nj", "nj"), ("runtime.gpus", "gpus"), ("runtime.device", "device"))
-    for key, option in options:
-        value = getattr(arguments, option)
-        if value is not None:
-            overrides.append(f"{key}={_quoted(value)}")
-    config = load_config(arguments.conf, overrides)
-    exp = Path(arguments.exp_dir).expanduser() if arguments.exp_dir else Path("exp") / config.name
-    return config, exp, artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
-
-
-def _quoted(value) -> str:
-    # A path may hold characters that mean something in YAML; a single-quoted scalar takes them as they are.
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
 def run_stage(stage: int, argv: list[str], work: str, description: str) -> None:
@@ -236,17 +203,6 @@ def _started_so(stage: int, context: Context, folder: Path) -> bool:
     if not started.exists():
         return False
     return difference(read_mark(started)["made_from"], made_from(stage, context.config, context.exp, context.corpus)) is None
-
-
-def canonical_command(arguments: argparse.Namespace) -> str:
-    """The command that makes the whole report; what changes no result (folders of products, jobs, devices) is left out."""
-    words = ["./run.sh", "--conf", arguments.conf]
-    if arguments.corpus_dir:
-        words += ["--corpus-dir", arguments.corpus_dir]
-    hidden = ("corpus.data_dir=", "runtime.")
-    for override in arguments.overrides:
-        words += [] if override.startswith(hidden) else ["--set", override]
-    return " ".join(shlex.quote(word) for word in [*words, "--stage", "0", "--stop-stage", str(artifacts.LAST_STAGE)])
 
 
 def _load(work: str):

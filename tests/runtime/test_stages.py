@@ -16,7 +16,7 @@ from spin import artifacts
 from spin.runtime.aside import Aside
 from spin.runtime.files import read_json
 from spin.runtime.locks import folder_lock
-from spin.runtime.stages import canonical_command, parse_arguments
+from spin.runtime.options import canonical_command, parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = """
