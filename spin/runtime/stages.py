@@ -27,8 +27,8 @@ from spin.runtime.failures import explain_threads, explained
 from spin.runtime.files import sweep, write_json, write_text
 from spin.runtime.locks import folder_lock, reading_lock
 from spin.runtime.logs import get_logger, keep_log
-from spin.runtime.provenance import commit
 from spin.runtime.options import canonical_command, configure, parse_arguments
+from spin.runtime.provenance import commit
 from spin.runtime.settings import dump_config
 from spin.runtime.signals import Stopped, stop_in_time, stopped_by
 from spin.runtime.upkeep import check_before, difference, kept_products, made_from, mark_folder, read_mark, why_again
