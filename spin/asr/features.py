@@ -16,6 +16,7 @@ from lhotse.dataset import DynamicBucketingSampler
 from spin import artifacts
 from spin.errors import DataError
 from spin.runtime import seeding
+from spin.runtime.arrays import Home
 from spin.runtime.files import DAMAGED_GZIP, check_not_empty, damaged_gzip
 
 BUCKETS = 10
@@ -77,7 +78,7 @@ class _Manifest:
 
     def __iter__(self) -> Iterator[Cut]:
         try:
-            yield from self.cuts
+            yield from Home(self.path.parent).cuts(self.cuts)
         except DAMAGED_GZIP as error:
             raise damaged_gzip(self.path, str(error)) from error
 

@@ -22,6 +22,7 @@ from lhotse.serialization import deserialize_item
 
 from spin import artifacts
 from spin.errors import DataError
+from spin.runtime.arrays import Home
 from spin.runtime.files import check_not_empty, read_jsonl, write_jsonl
 from spin.runtime.manifests import read_index
 
@@ -65,6 +66,10 @@ def _open(path: Path):
 
 def read_cuts(path: Path, first: int = 0, last: int | None = None) -> Iterator[MonoCut]:
     """Cuts [first, last) of a manifest, one at a time; earlier lines are not parsed, and where there is an index not read."""
+    yield from Home(path.parent).cuts(_read_cuts(path, first, last))
+
+
+def _read_cuts(path: Path, first: int, last: int | None) -> Iterator[MonoCut]:
     index = read_index(path)
     if index is not None:
         yield from (deserialize_item(json.loads(line)) for line in index.lines(first, last))
@@ -118,10 +123,14 @@ def part_records(exp: Path, shards: list[Shard]) -> Iterator[dict]:
     Raises:
         DataError: one does not hold all of its shard.
     """
+    homes: dict[str, Home] = {}
     for shard in shards:
         path, count = shard.records(exp), 0
         for record in read_jsonl(path):
             count += 1
+            for system, arrays in record.get(ARRAYS, {}).items():
+                home = homes.setdefault(system, Home(artifacts.units_folder(exp, system)))
+                record[ARRAYS][system] = home.described(arrays)
             yield record
         if count != shard.last - shard.first:
             found, expected = f"{count} records", f"{shard.last - shard.first}, one an utterance"

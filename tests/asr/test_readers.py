@@ -36,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def store(exp: Path, system: str, part: str, encoder: Encoder) -> None:
     """Gives every cut of a part noise as audio and what stage 3 would have stored of it."""
     path, cuts = artifacts.units_cuts(exp, system, part), []
-    with NumpyFilesWriter(str(exp / "arrays" / system)) as writer:
+    with NumpyFilesWriter(str(artifacts.units_arrays(exp, system, part))) as writer:
         for number, cut in enumerate(CutSet.from_file(path)):
             wave = exp / "audio" / f"{cut.id}.wav"
             if not wave.exists():
