@@ -22,15 +22,23 @@ from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.logs import board
 from spin.runtime.provenance import commit
 from spin.runtime.seeding import seed_torch
+from spin.runtime.signals import StopRequest
 from spin.training.masked_prediction import MaskedPredictor
 from spin.training.pretrain_data import MaskedBatches
 from spin.training.pretrain_labels import MFCC_DIM, Utterance, make_labels, mfcc, read_utterances
+from spin.training.pretrain_note import take_up
 
 MIN_SAMPLES = 8_000
 
 
 def pretrain(context) -> Path:
-    """All iterations of config.pretrain; returns the path of encoder.safetensors (float16)."""
+    """All iterations of config.pretrain; returns the path of encoder.safetensors (float16).
+
+    Raises:
+        DataError: no utterance, or the folder holds a pre-training that was begun with something else.
+        TrainingError: a loss that is no number.
+        SystemExit: 143 or 130 after SIGTERM or SIGINT, with a checkpoint written.
+    """
     config, settings = context.config, context.config.pretrain
     device = resolve_device(config.runtime.device)
     prepare_cpu(config.runtime.threads)
@@ -38,6 +46,7 @@ def pretrain(context) -> Path:
     if not utterances:
         raise DataError(f"parts {', '.join(settings.parts)}", found="no utterance", remedy="run stage 0 with the same --conf")
     hours = sum(utterance.samples for utterance in utterances) / 16_000 / 3600
+    take_up(context.exp / "pretrain", config, context.corpus, context.force)
     context.log.info("pre-training on %d utterances, %.1f h, on %s", len(utterances), hours, device)
     seed_torch("pretrain", config.seed)
     encoder = Encoder(TINY_SHAPE).to(device)
@@ -122,15 +131,23 @@ def _train(context, folder: Path, utterances, labels: Path, encoder: Encoder, it
     writer = board(context.exp / "tensorboard" / f"pretrain{iteration + 1}", start)
     model.train()
     losses, shares, begun = [], [], time.monotonic()
-    for step, batch in enumerate(loader, start):
-        loss, correct = _update(model, optimiser, batch, learning_rate(step, steps, settings), settings, device)
-        losses.append(loss)
-        shares.append(correct)
-        if (step + 1) % settings.log_every_steps == 0:
-            _log(context.log, writer, iteration, step, losses, shares, begun, settings)
-            losses, shares, begun = [], [], time.monotonic()
-        if (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == steps:
-            store.save(step + 1, {"model": model.state_dict(), "optimiser": optimiser.state_dict()})
+    with StopRequest() as stop:
+        for step, batch in enumerate(loader, start):
+            loss, correct = _update(model, optimiser, batch, learning_rate(step, steps, settings), settings, device)
+            losses.append(loss)
+            shares.append(correct)
+            if (step + 1) % settings.log_every_steps == 0:
+                _log(context.log, writer, iteration, step, losses, shares, begun, settings)
+                losses, shares, begun = [], [], time.monotonic()
+            stopped = stop.signal is not None
+            if stopped or (step + 1) % settings.checkpoint_every_steps == 0 or step + 1 == steps:
+                writer.flush()
+                store.save(step + 1, {"model": model.state_dict(), "optimiser": optimiser.state_dict()})
+            if stopped:
+                context.log.warning(
+                    "iteration %d: stopped at step %d; a checkpoint is written", iteration + 1, step + 1
+                )
+                raise SystemExit(stop.status())
     writer.close()
     return model.encoder
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,11 +25,13 @@ from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.models.shape import EncoderShape
 from spin.runtime.files import write_jsonl
+from spin.runtime.locks import folder_lock
 from spin.training import pretrain_stage
 from spin.training.masked_prediction import MaskedPredictor, draw_mask
 from spin.training.pretrain_data import MaskedBatches, plan_epoch
 from spin.training.pretrain_labels import FeatureFile, Utterance, frame_count, make_labels, mfcc
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = EncoderShape(conv_channels=(8,) * 7, dim=16, layers=2, heads=2, ffn_dim=32, pos_conv_taps=8, pos_conv_groups=2)
 SETTINGS = PretrainConfig(batch_seconds=4, max_samples=16_000, clusters=(5, 4), steps=(6, 4), label_layer=1, warmup_steps=2,
                           checkpoint_every_steps=2, log_every_steps=2, kmeans_hours=0.01)  # fmt: skip
@@ -140,7 +147,7 @@ def context(tmp_path, monkeypatch):
         cuts.append(_cut(f"u{i}", f"s{i % 3}", path, samples))
     write_jsonl(artifacts.cuts(tmp_path, "pretrain"), cuts)
     config = Config(corpus=CorpusConfig(), pretrain=SETTINGS, runtime=RuntimeConfig(threads=1, device="cpu"))
-    return SimpleNamespace(config=config, exp=tmp_path / "exp", corpus=tmp_path, log=logging.getLogger("test"))
+    return SimpleNamespace(config=config, exp=tmp_path / "exp", corpus=tmp_path, log=logging.getLogger("test"), force=False)
 
 
 def _cut(identity, speaker, path, samples):
@@ -169,6 +176,62 @@ def test_a_cut_off_pretraining_ends_in_the_same_weights(context, tmp_path, monke
     again = load_encoder(pretrain_stage.pretrain(context)).state_dict()
     assert len(calls) == 4 + (6 - 2) + 4  # steps 0 and 1 are not done again
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_pretraining_ends_in_the_same_weights(context, tmp_path, monkeypatch, number, status):
+    whole = load_encoder(pretrain_stage.pretrain(context)).state_dict()
+    context.exp = tmp_path / "exp2"
+    update, calls = pretrain_stage._update, []
+
+    def stopped(*arguments):
+        calls.append(1)
+        if len(calls) == 3:  # between two checkpoints
+            os.kill(os.getpid(), number)
+        return update(*arguments)
+
+    monkeypatch.setattr(pretrain_stage, "_update", stopped)
+    with pytest.raises(SystemExit) as ending:
+        pretrain_stage.pretrain(context)
+    assert ending.value.code == status
+    again = load_encoder(pretrain_stage.pretrain(context)).state_dict()
+    assert len(calls) == 6 + 4  # the third step is not done again
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_other_settings_are_refused_and_force_begins_anew(context):
+    path = pretrain_stage.pretrain(context)
+    first = load_encoder(path).state_dict()
+    context.config = replace(context.config, pretrain=replace(SETTINGS, workers=0, log_every_steps=1))
+    pretrain_stage.pretrain(context)  # what changes no weight is no difference
+    context.config = replace(context.config, seed=99)
+    with pytest.raises(DataError, match="(?s)seed changed from 0 to 99.*--force"):
+        pretrain_stage.pretrain(context)
+    assert all(torch.equal(first[name], weight) for name, weight in load_encoder(path).state_dict().items())
+    context.force = True
+    other = load_encoder(pretrain_stage.pretrain(context)).state_dict()
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+    (path.parent / "made_from.json").unlink()
+    context.force = False
+    with pytest.raises(DataError, match="unknown settings"):
+        pretrain_stage.pretrain(context)
+
+
+def test_the_script_keeps_a_log_and_names_who_changes_the_corpus(tmp_path):
+    corpus = tmp_path / "data" / "c"
+    command = [sys.executable, "local/pretrain_encoder.py", "--conf", "egs/librispeech/conf/pretrain_mini.yaml"]
+    command += ["--exp-dir", str(tmp_path / "exp"), "--set", f"corpus.data_dir={tmp_path / 'data'}", "--set", "corpus.name=c"]
+
+    def said() -> str:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    with folder_lock(corpus):
+        assert f"process {os.getpid()}" in said()
+    assert "pre-training failed" in said()  # there is no manifest
+    assert any("pre-training failed" in log.read_text() for log in artifacts.log_folder(tmp_path / "exp").glob("pretrain.*.log"))
 
 
 def test_batches_do_not_depend_on_where_the_loader_starts(context):
