@@ -144,9 +144,7 @@ def _train(context, folder: Path, utterances, labels: Path, encoder: Encoder, it
                 writer.flush()
                 store.save(step + 1, {"model": model.state_dict(), "optimiser": optimiser.state_dict()})
             if stopped:
-                context.log.warning(
-                    "iteration %d: stopped at step %d; a checkpoint is written", iteration + 1, step + 1
-                )
+                context.log.warning("iteration %d: stopped at step %d; a checkpoint is written", iteration + 1, step + 1)
                 raise SystemExit(stop.status())
     writer.close()
     return model.encoder
