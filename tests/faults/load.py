@@ -64,7 +64,13 @@ def cut(number: int, analysed: bool) -> dict:
 
 
 def make(folder: Path, count: int) -> None:
-    """The manifests that stages 1 to 3 read."""
+    """The manifests that stages 1 to 3 read, and the Spin model that stage 3 looks at before its work."""
+    from spin.models.importers import load_encoder
+    from spin.models.spin_model import SpinModel, save_model
+
+    path = artifacts.spin_model(folder / "exp")
+    path.parent.mkdir(parents=True)
+    save_model(path, SpinModel.create(load_encoder("mini"), 4, 8, 8, seed=0))
     corpus = artifacts.corpus_folder(folder, "load")
     for part, number in (("train", count), ("few", 20)):
         for path, analysed in ((artifacts.cuts(corpus, part), False), (artifacts.pitch_cuts(corpus, part), True)):
