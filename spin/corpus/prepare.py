@@ -35,7 +35,7 @@ def prepare_data(context: Context) -> None:
     parts = corpus_parts(config)
     rejects = Rejects(artifacts.rejects(corpus, 0), 0)
     if config.lm_text is not None and config.asr_train:
-        collections.deque(read_sentences(config.lm_text, log), maxlen=0)  # a wrong file ends the stage before the work
+        next(read_sentences(config.lm_text, log), None)  # a file that is not there ends the stage before the work
     if config.kind == "generated":
         _check_generated(config)
         context.begin()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spin.runtime.files import atomic_path, write_text
 
-NEVER = -99.0  # what ARPA files say of <s>
+NEVER = -99.0  # log10 probability by which ARPA files mean none, as that of <s>
 
 
 def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: Iterable[str] = ()) -> int:

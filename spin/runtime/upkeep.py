@@ -14,6 +14,7 @@ from spin import artifacts
 from spin.config import Config
 from spin.errors import DataError
 from spin.runtime.files import read_json
+from spin.runtime.limits import PATHS
 from spin.runtime.settings import config_dict
 
 # The configuration that a stage's product depends on: sections or single keys, less those that change no result.
@@ -44,14 +45,7 @@ DRAWN = tuple(
 FIRST_EXPERIMENT_STAGE = 2
 
 # Keys that name files from outside: what these hold counts, not only what they are called.
-NAMED_FILES = (
-    "corpus.alignment_tsv",
-    "corpus.lm_text",
-    "encoder.source",
-    "asr.lexicon",
-    "decoding.arpa",
-    "decoding.rescore_arpa",
-)
+NAMED_FILES = tuple(key for key in PATHS if key not in ("corpus.data_dir", "corpus.corpus_dir"))
 _BLOCK, _BLOCKS = 1 << 20, 16  # of a file above 16 MiB so many blocks are read, from its first to its last byte
 
 # Products that need not be there: only where something was rejected, or remade when missing.

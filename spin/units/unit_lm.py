@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spin.errors import DataError
-from spin.runtime.ngrams import write_arpa
+from spin.runtime.ngrams import NEVER, write_arpa
 
 BEGIN, END = "<s>", "</s>"
-NEVER = -99.0  # log10 probability by which ARPA files mean none
 MOST_ORDER = 7
 
 
