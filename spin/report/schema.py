@@ -1,219 +1,246 @@
-"""What a report.json of schema 1 must hold: a rule a key, each giving what is wrong in words."""
+"""Contents of report.json (schema 2) and of the two files it is made from.
+
+metrics.json of one system (stage 3); null where something could not be measured:
+    {"units": {name: figure},                           pooled over the clean test parts; the names of spin.units.metrics.METRICS
+     "speaker": {"accuracy": .97, "chance": .03},       linear probe of speakers on the features
+     "parts": {part: {name: figure}}}                   each test part by itself, clean and noisy
+phone_counts.npz next to it: phones (P,) str, counts (P, K) int64; no file without alignments.
+Each entry of METRICS has name, title, digits, unit ("%", "bit/s", ""), direction ("lower", "higher", "") and meaning.
+
+scores.json (stage 5), in percent:
+    {"asr": {system: {part: {method: result}}},         recognisers on features
+     "gain": {system: {part: {method: gain}}},          each system but the baseline, against the baseline
+     "asr_from_units": ..., "gain_from_units": ...}     the same for recognisers on units; absent where none were trained
+"""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from spin import artifacts
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-Rule = Callable[[object], "str | None"]  # a value -> what was expected, or None when the value is right
+from spin.errors import DataError
 
-SECONDS = re.compile(r"stage[0-9]+")
-COMMIT = re.compile(r"(unknown|[0-9a-f]{7,40}(-dirty)?)")
-TOLERANCE = 0.05  # between a rate and the counts it was made from, in per cent points: rates may be rounded
+SCHEMA = 2
+TOLERANCE = 0.05  # percent points between a rate and the counts behind it: rates may be rounded
+SHOWN = 60  # characters of a value in a message
 
-
-def text(value) -> str | None:
-    return None if isinstance(value, str) and value.strip() else "a text that is not empty"
-
-
-def commit(value) -> str | None:
-    return None if isinstance(value, str) and COMMIT.fullmatch(value) else "a git commit, perhaps with -dirty, or 'unknown'"
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Commit = Annotated[str, StringConstraints(pattern=r"^(unknown|[0-9a-f]{7,40}(-dirty)?)$")]
+StageName = Annotated[str, StringConstraints(pattern=r"^stage[0-9]+$")]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
-def schema_number(value) -> str | None:
-    return None if value == 1 and type(value) is int else "1"
+def _reject_repeats(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("expected each value once")
+    return values
 
 
-def seeds(value) -> str | None:
-    right = isinstance(value, list) and value and all(type(item) is int for item in value) and len(set(value)) == len(value)
-    return None if right else "a list of different whole numbers, at least one"
+class Record(BaseModel):
+    """A JSON object; keys of later editions are allowed, NaN is not."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-def real(low: float = -math.inf, high: float = math.inf, null: bool = False) -> Rule:
-    """A finite number from low to high; None too where null is true."""
+class UnitFigures(Record):
+    """Figures of one system's units; null where not measured. Any other figure of METRICS may follow."""
 
-    def rule(value) -> str | None:
-        if value is None and null:
-            return None
-        if type(value) in (int, float) and math.isfinite(value) and low <= value <= high:
-            return None
-        if math.isfinite(low) and math.isfinite(high):
-            span = f"a number from {low:g} to {high:g}"
-        else:
-            span = (
-                f"a number of {low:g} or more"
-                if math.isfinite(low)
-                else f"a number of {high:g} or less"
-                if math.isfinite(high)
-                else "a number"
-            )
-        return span + (" or null" if null else "")
-
-    return rule
+    __pydantic_extra__: dict[str, float | None]
+    K: Annotated[int, Field(ge=2)]
+    pnmi: Ratio | None
+    phone_purity: Ratio | None
+    cluster_purity: Ratio | None
+    abx_within: Percent | None
+    abx_across: Percent | None
+    bitrate: NonNegative | None
+    perplexity: NonNegative | None = None
 
 
-def whole(low: int) -> Rule:
-    def rule(value) -> str | None:
-        return None if type(value) is int and value >= low else f"a whole number of {low} or more"
+class PartFigures(Record):
+    """Figures of one system's units on one part."""
 
-    return rule
-
-
-def interval(value) -> str | None:
-    right = isinstance(value, list) and len(value) == 2 and not any(map(real(0.0), value)) and value[0] <= value[1]
-    return None if right else "two numbers, the lower one first"
+    __pydantic_extra__: dict[str, float | None]
 
 
-TOP: dict[str, Rule] = {
-    "schema": schema_number,
-    "name": text,
-    "commit": commit,
-    "command": text,
-    "device": text,
-    "k2": text,
-    "torch": text,
-    "seeds": seeds,
-}
-SHARE, PERCENT = real(0.0, 1.0, null=True), real(0.0, 100.0, null=True)
-UNITS: dict[str, Rule] = {
-    "K": whole(2),
-    "pnmi": SHARE,
-    "phone_purity": SHARE,
-    "cluster_purity": SHARE,
-    "abx_within": PERCENT,
-    "abx_across": PERCENT,
-    "bitrate": real(0.0, null=True),
-}
-UNITS_MORE: dict[str, Rule] = {"perplexity": real(0.0, null=True)}  # may be there
-ACCURACY: dict[str, Rule] = {"accuracy": SHARE}
-RESULT: dict[str, Rule] = {"wer": real(0.0), "cer": real(0.0), "ci95": interval, "words": whole(1), "errors": real(0.0)}
-GAIN: dict[str, Rule] = {"relative_wer_reduction": real(high=100.0, null=True), "p_value": SHARE}
+class Accuracy(Record):
+    """Speaker probe of one system's features."""
+
+    accuracy: Ratio | None
+
+
+class Speaker(Record):
+    """Speaker probes by system, and the accuracy of guessing."""
+
+    __pydantic_extra__: dict[str, Accuracy]
+    chance: Ratio | None
+
+
+class Result(Record):
+    """Error rates of one decoding in percent, over all seeds. `per` exists where symbols are phones; then wer and cer equal it."""
+
+    wer: NonNegative
+    cer: NonNegative
+    ci95: Annotated[list[NonNegative], Field(min_length=2, max_length=2)]
+    words: Annotated[int, Field(ge=1)]
+    errors: NonNegative
+    per: NonNegative | None = None
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.ci95[0] > self.ci95[1]:
+            raise ValueError("ci95: expected the lower bound first")
+        rate = 100 * self.errors / self.words
+        if abs(self.wer - rate) > TOLERANCE:
+            raise ValueError(f"wer: expected {rate:.2f} ({self.errors:g} errors in {self.words} words), found {self.wer:g}")
+        return self
+
+
+class Gain(Record):
+    """Reduction of the error rate against the baseline in percent, and the paired test of it."""
+
+    relative_wer_reduction: Annotated[float, Field(le=100.0)] | None
+    p_value: Ratio | None
+
+
+Results = dict[str, dict[str, dict[str, Result]]]  # system -> part -> method
+Gains = dict[str, dict[str, dict[str, Gain]]]
+
+
+class ScoresFile(Record):
+    """scores.json."""
+
+    asr: Results
+    gain: Gains
+    asr_from_units: Results | None = None
+    gain_from_units: Gains | None = None
+
+
+class SystemSpeaker(Record):
+    """Speaker probe of one system."""
+
+    accuracy: Ratio | None = None
+    chance: Ratio | None = None
+
+
+class MetricsFile(Record):
+    """metrics.json of one system."""
+
+    units: UnitFigures
+    speaker: SystemSpeaker
+    parts: dict[str, PartFigures]
+
+
+class Report(ScoresFile):
+    """report.json."""
+
+    number: Literal[2] = Field(alias="schema")
+    name: Text
+    commit: Commit
+    command: Text
+    device: Text
+    k2: Text
+    torch: Text
+    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_reject_repeats)]
+    systems: Annotated[list[Text], Field(min_length=1), AfterValidator(_reject_repeats)]
+    seconds: dict[StageName, NonNegative]
+    units: dict[str, UnitFigures]
+    units_by_part: dict[str, dict[str, PartFigures]] = {}  # system -> part
+    speaker: Speaker
 
 
 def problems(report) -> list[str]:
-    """Everything that is wrong with a report, each line naming the key; empty when it fits schema 1."""
-    if not isinstance(report, dict):
-        return ["report: found " + shown(report) + ", expected an object"]
-    found = _keys(report, TOP, "")
-    for section, check in (("seconds", _seconds), ("units", _units), ("speaker", _speaker), ("asr", _asr)):
-        if isinstance(report.get(section), dict):
-            found += check(report[section])
-        else:
-            found.append(_line(section, report, section, "an object"))
-    if not isinstance(report.get("gain"), dict):
-        found.append(_line("gain", report, "gain", "an object"))
-    elif not found:  # the comparison below rests on sound results
-        found += _gain(report["gain"], report["asr"])
-    return found
+    """Everything that is wrong with a report: one line per key; empty when it fits schema 2."""
+    found = validation_problems(Report, report)
+    return found or list(_contradictions(Report.model_validate(report)))
 
 
-def shown(value) -> str:
+def validation_problems(model: type[Record], content) -> list[str]:
+    """What pydantic says of a file's content, one line per key."""
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        return [_line(item) for item in error.errors(include_url=False)]
+    return []
+
+
+def check_file(model: type[Record], content: dict, path, stage: int) -> dict:
+    """The content, when it fits the model.
+
+    Raises:
+        DataError: it does not; names the stage that writes the file.
+    """
+    found = validation_problems(model, content)
+    if found:
+        raise DataError(
+            str(path),
+            found="; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else ""),
+            expected=f"what stage {stage} writes",
+            remedy=f"./run.sh --stage {stage} --stop-stage 5 --force with the same --conf, --set and --exp-dir",
+        )
+    return content
+
+
+def shorten(value) -> str:
     """A value in a message, cut to a readable length."""
     words = repr(value)
-    return words if len(words) <= 60 else words[:57] + "..."
+    return words if len(words) <= SHOWN else words[: SHOWN - 3] + "..."
 
 
-def _line(key: str, holder: dict, name: str, expected: str) -> str:
-    return f"{key}: " + (f"found {shown(holder[name])}" if name in holder else "missing") + f", expected {expected}"
+def _line(item: dict) -> str:
+    key = ".".join(map(str, item["loc"])) or "report"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a whole record; the message begins with its key
+        return f"{key}.{message}"
+    return f"{key}: found {shorten(item['input'])}, {message}"
 
 
-def _keys(holder: dict, rules: dict[str, Rule], prefix: str, optional: bool = False) -> list[str]:
-    found = []
-    for name, rule in rules.items():
-        if name not in holder and optional:
-            continue
-        expected = rule(holder.get(name))
-        if name not in holder or expected is not None:
-            found.append(_line(prefix + name, holder, name, expected or "to be there"))
-    return found
+def _contradictions(report: Report) -> Iterator[str]:
+    """Keys that do not fit each other."""
+    for section in ("units", "speaker"):
+        holder = report.units if section == "units" else report.speaker.__pydantic_extra__
+        yield from (f"{section}.{system}: missing, but the system is listed" for system in report.systems if system not in holder)
+    if not report.asr and not report.asr_from_units:
+        yield "asr: no part was decoded, expected at least one"
+    for suffix in ("", "_from_units"):
+        results, gains = getattr(report, f"asr{suffix}"), getattr(report, f"gain{suffix}")
+        if results:
+            yield from _check_results(report.systems, results, gains or {}, suffix)
 
 
-def _objects(holder: dict, names, prefix: str) -> tuple[list[str], list[str]]:
-    """(names that hold objects, messages about those that do not)."""
-    good = [name for name in names if isinstance(holder.get(name), dict)]
-    return good, [_line(prefix + name, holder, name, "an object") for name in names if name not in good]
-
-
-def _seconds(seconds: dict) -> list[str]:
-    rule = real(0.0)
-    found = [
-        _line(f"seconds.{name}", seconds, name, "a key such as stage3") for name in seconds if not SECONDS.fullmatch(str(name))
-    ]
-    return found + [
-        _line(f"seconds.{name}", seconds, name, rule(value)) for name, value in seconds.items() if rule(value) is not None
-    ]
-
-
-def _units(units: dict) -> list[str]:
-    names, found = _objects(units, [*artifacts.SYSTEMS, *sorted(set(units) - set(artifacts.SYSTEMS))], "units.")
-    for name in names:
-        found += _keys(units[name], UNITS, f"units.{name}.") + _keys(units[name], UNITS_MORE, f"units.{name}.", optional=True)
-    return found
-
-
-def _speaker(speaker: dict) -> list[str]:
-    names, found = _objects(speaker, artifacts.SYSTEMS, "speaker.")
-    for name in names:
-        found += _keys(speaker[name], ACCURACY, f"speaker.{name}.")
-    return found + _keys(speaker, {"chance": SHARE}, "speaker.")
-
-
-def _asr(asr: dict) -> list[str]:
-    systems, found = _objects(asr, [*artifacts.SYSTEMS, *sorted(set(asr) - set(artifacts.SYSTEMS))], "asr.")
-    layouts = {}
+def _check_results(systems: list[str], results: Results, gains: Gains, suffix: str) -> Iterator[str]:
+    """Every system has each decoding of the others, and every system but the baseline its gain."""
+    decodings = {(part, method) for parts in results.values() for part, methods in parts.items() for method in methods}
+    if not decodings:
+        yield f"asr{suffix}: no part was decoded, expected at least one"
     for system in systems:
-        layouts[system] = set()
-        parts, wrong = _objects(asr[system], list(asr[system]), f"asr.{system}.")
-        found += wrong
-        for part in parts:
-            methods, wrong = _objects(asr[system][part], list(asr[system][part]), f"asr.{system}.{part}.")
-            found += wrong
-            layouts[system] |= {(part, method) for method in methods}
-            for method in methods:
-                found += _result(asr[system][part][method], f"asr.{system}.{part}.{method}.")
-    first, second = (layouts.get(system, set()) for system in artifacts.SYSTEMS)
-    for part, method in sorted(first ^ second):
-        system = artifacts.SYSTEMS[0 if (part, method) in second else 1]
-        found.append(f"asr.{system}.{part}.{method}: missing, but the other system has it")
-    if not first and not found:
-        found.append(f"asr.{artifacts.SYSTEMS[0]}: no part was decoded, expected at least one")
-    return found
-
-
-def _result(result: dict, prefix: str) -> list[str]:
-    found = _keys(result, RESULT, prefix)
-    if not found and abs(result["wer"] - 100 * result["errors"] / result["words"]) > TOLERANCE:
-        rate = 100 * result["errors"] / result["words"]
-        found.append(
-            f"{prefix}wer: found {result['wer']:g}, expected {rate:.2f} ({result['errors']:g} errors in {result['words']} words)"
-        )
-    return found
-
-
-def _gain(gain: dict, asr: dict) -> list[str]:
-    found = []
-    baseline, spin = (asr[system] for system in artifacts.SYSTEMS)
-    for part, methods in baseline.items():
-        for method, result in methods.items():
-            name = f"gain.{part}.{method}"
-            entry = gain.get(part, {}).get(method) if isinstance(gain.get(part), dict) else None
-            if not isinstance(entry, dict):
-                found.append(f"{name}: missing, expected relative_wer_reduction and p_value")
+        for part, method in sorted(decodings):
+            name = f"{system}.{part}.{method}"
+            result = results.get(system, {}).get(part, {}).get(method)
+            if result is None:
+                yield f"asr{suffix}.{name}: missing, but another system has it"
                 continue
-            wrong = _keys(entry, GAIN, f"{name}.")
-            found += wrong or _reduction(entry["relative_wer_reduction"], result["wer"], spin[part][method]["wer"], name)
-    return found
+            baseline = results.get(systems[0], {}).get(part, {}).get(method)
+            if system != systems[0] and baseline is not None:
+                gain = gains.get(system, {}).get(part, {}).get(method)
+                yield from _check_gain(gain, baseline.wer, result.wer, f"gain{suffix}.{name}")
 
 
-def _reduction(given: float | None, before: float, after: float, name: str) -> list[str]:
-    """The reduction must be (before - after) / before in per cent; where before is 0 it says nothing, and may be null or 0."""
+def _check_gain(gain: Gain | None, before: float, after: float, name: str) -> Iterator[str]:
+    """The reduction must be (before - after) / before in percent; with before = 0 it says nothing, and may be null or 0."""
+    if gain is None:
+        yield f"{name}: missing"
+        return
+    given = gain.relative_wer_reduction
     if before == 0:
-        return [] if not given else [f"{name}.relative_wer_reduction: found {given:g}, expected 0: the baseline makes no error"]
+        if given:
+            yield f"{name}.relative_wer_reduction: found {given:g}, expected 0: the baseline makes no error"
+        return
     expected = 100 * (before - after) / before
-    slack = 200 * TOLERANCE / before
-    if given is None or abs(given - expected) > slack:
-        return [f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"]
-    return []
+    if given is None or abs(given - expected) > 200 * TOLERANCE / before:
+        yield f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"
