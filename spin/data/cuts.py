@@ -1,0 +1,114 @@
+"""Manifests of cuts (.jsonl or .jsonl.gz): read lazily, in order, with errors that name the file and the line.
+
+Cuts may carry arrays (spin/data/store.py). A manifest stores their paths relative to its own folder, so that folders can be
+renamed, copied and moved. Reading makes the paths absolute.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from lhotse.cut import Cut
+from lhotse.serialization import deserialize_item
+
+from spin.data import store  # registers the reader of packed arrays
+from spin.errors import DataError
+from spin.runtime.files import write_jsonl
+
+REMEDY = "rerun the stage that wrote it with --force"
+
+
+def read_records(path: str | Path, first: int = 0, last: int | None = None) -> Iterator[dict]:
+    """The cuts of a manifest as plain values, with absolute array paths; several times faster than read_cuts.
+
+    Args:
+        path: manifest, .jsonl or .jsonl.gz.
+        first, last: cuts [first, last) of the manifest; default: all.
+
+    Raises:
+        DataError: no such file, a truncated or damaged file, or a line that is not a JSON object.
+    """
+    path = Path(path).absolute()
+    lines = _lines(path)
+    for number, line in itertools.islice(enumerate(lines, start=1), first, last):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise _bad_line(path, number, f"not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise _bad_line(path, number, f"JSON of type {type(record).__name__}")
+        yield _with_paths(record, lambda stored: os.path.normpath(path.parent / stored))
+
+
+def read_cuts(path: str | Path, first: int = 0, last: int | None = None) -> Iterator[Cut]:
+    """The cuts of a manifest, lazily.
+
+    Args:
+        path: manifest, .jsonl or .jsonl.gz.
+        first, last: cuts [first, last) of the manifest; default: all.
+
+    Raises:
+        DataError: as read_records, or a line that is not a cut.
+    """
+    for number, record in enumerate(read_records(path, first, last), start=first + 1):
+        try:
+            cut = deserialize_item(record)
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            raise _bad_line(path, number, f"not a cut ({type(error).__name__}: {error})") from error
+        if not isinstance(cut, Cut):
+            raise _bad_line(path, number, f"a {type(cut).__name__}")
+        yield cut
+
+
+def write_cuts(path: str | Path, cuts: Iterable[Cut]) -> int:
+    """Writes a manifest that appears whole or not at all and has no time stamp; returns the number of cuts.
+
+    Args:
+        path: manifest, .jsonl or .jsonl.gz.
+        cuts: cuts; absolute paths of packed arrays become relative to the folder of the manifest.
+    """
+    folder = os.path.abspath(Path(path).parent)
+
+    def relative(stored: str) -> str:
+        return os.path.relpath(stored, folder) if os.path.isabs(stored) else stored
+
+    return write_jsonl(path, (_with_paths(cut.to_dict(), relative) for cut in cuts))
+
+
+def count_cuts(path: str | Path) -> int:
+    """Number of cuts of a manifest; raises DataError when it is missing or damaged."""
+    return sum(1 for _ in _lines(Path(path)))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        if path.suffix == ".gz" and path.stat().st_size == 0:
+            raise EOFError("0 bytes")  # gzip reads an empty file as one without lines
+        with opener(path, "rb") as stream:
+            yield from stream
+    except FileNotFoundError as error:
+        remedy = "run the earlier stages first, or correct the path"
+        raise DataError(str(path), found="no such file", expected="a manifest of cuts", remedy=remedy) from error
+    except (EOFError, OSError, zlib.error) as error:
+        cause = "an incomplete copy, or a failing disk"
+        raise DataError(str(path), found=str(error), expected="a complete manifest", cause=cause, remedy=REMEDY) from error
+
+
+def _with_paths(record: dict, change: Callable[[str], str]) -> dict:
+    """The record with the paths of its packed arrays changed, in place."""
+    for value in (record.get("custom") or {}).values():
+        array = value.get("array", value) if isinstance(value, dict) else {}
+        if isinstance(array, dict) and array.get("storage_type") == store.NAME:
+            array["storage_path"] = change(array["storage_path"])
+    return record
+
+
+def _bad_line(path: str | Path, number: int, found: str) -> DataError:
+    return DataError(f"{path}, line {number}", found=found[:300], expected="one cut per line", remedy=REMEDY)

@@ -1,0 +1,148 @@
+"""The one array store: many arrays in one file, lossless, of any shape, read one at a time.
+
+Importing this module registers it as a storage backend of lhotse, so that lhotse can load the arrays of a cut. A writer gives paths
+relative to the folder it writes into. spin/data/cuts.py makes them absolute when it reads the manifest in that folder.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+from lhotse.array import Array, TemporalArray
+from lhotse.cut import Cut
+from lhotse.features.io import FeaturesReader, register_reader
+
+from spin.errors import DataError
+
+NAME = "spin_packed"
+RAW, ZLIB = "raw", "zlib"
+LEVEL = 6  # of zlib
+REMEDY = "rerun the stage that wrote it with --force"
+
+
+class ArrayWriter:
+    """Packs arrays into the file `<folder>/<name>.bin`; a context manager.
+
+    Args:
+        folder: folder of the manifest that will name the arrays.
+        name: file name without its suffix; each process writes a file of its own.
+        compress: with zlib, for arrays that repeat themselves; features in float16 hardly shrink.
+    """
+
+    def __init__(self, folder: str | Path, name: str, compress: bool = False):
+        self.path = Path(folder) / f"{name}.bin"
+        self.codec, self.offset = ZLIB if compress else RAW, 0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = open(self.path, "wb")
+
+    def write(self, key: str, array: np.ndarray, frame_shift: float | None = None, start: float = 0.0) -> Array | TemporalArray:
+        """Appends one array.
+
+        Args:
+            key: utterance id, for messages.
+            array: numbers of any shape.
+            frame_shift: seconds between rows; None for an array without a time axis.
+            start: seconds into the recording of the first row.
+
+        Returns:
+            A manifest for a custom field of the cut.
+
+        Raises:
+            ValueError: the array does not hold numbers.
+        """
+        if array.dtype.kind not in "iufb":
+            raise ValueError(f"array of {key}: found type {array.dtype}, expected numbers")
+        array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        content = array.tobytes() if self.codec == RAW else zlib.compress(_to_planes(array), LEVEL)
+        shape = "x".join(map(str, array.shape))
+        place = f"{self.offset}:{len(content)}:{self.codec}:{array.dtype.str}:{shape}"
+        self._stream.write(content)
+        self.offset += len(content)
+        stored = Array(storage_type=NAME, storage_path=self.path.name, storage_key=place, shape=list(array.shape))
+        return stored if frame_shift is None else TemporalArray(stored, temporal_dim=0, frame_shift=frame_shift, start=start)
+
+    def close(self) -> None:
+        """Writes everything to the disk."""
+        if not self._stream.closed:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+@register_reader
+class PackedReader(FeaturesReader):
+    """Reads one array at a time and keeps no file open, so that it can be copied into any process."""
+
+    name = NAME
+
+    def __init__(self, storage_path: str | Path, *args, **kwargs):
+        super().__init__()
+        self.path = Path(storage_path)
+
+    def read(self, key: str, left_offset_frames: int = 0, right_offset_frames: int | None = None) -> np.ndarray:
+        """The array at a place that ArrayWriter returned, or a slice of its rows.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        offset, size, codec, kind, shape = key.split(":")
+        content = self._content(int(offset), int(size), codec)
+        dtype, shape = np.dtype(kind), tuple(map(int, filter(None, shape.split("x"))))
+        if len(content) != dtype.itemsize * int(np.prod(shape)):
+            raise self._damaged(f"{len(content)} bytes at byte {offset}", f"an array of shape {shape}, type {dtype}")
+        array = np.frombuffer(content, dtype) if codec == RAW else _from_planes(content, dtype)
+        array = array.reshape(shape)
+        return array[left_offset_frames:right_offset_frames] if shape else array
+
+    def _content(self, offset: int, size: int, codec: str) -> bytearray:
+        content = bytearray(size)  # writable, unlike bytes, so that the array is too
+        try:
+            with open(self.path, "rb", buffering=0) as stream:
+                stream.seek(offset)
+                content = content[: stream.readinto(content)]
+            return bytearray(zlib.decompress(content)) if codec == ZLIB else content
+        except OSError as error:
+            raise self._damaged(str(error), "the arrays that its manifest names") from error
+        except zlib.error as error:
+            raise self._damaged(f"{error} at byte {offset}", f"{size} good bytes") from error
+
+    def _damaged(self, found: str, expected: str) -> DataError:
+        cause = "a damaged file, or a manifest copied without its arrays"
+        return DataError(str(self.path), found=found, expected=expected, cause=cause, remedy=REMEDY)
+
+
+def load_array(cut: Cut, field: str) -> np.ndarray:
+    """The whole array of a custom field, whatever stretch of it the cut covers.
+
+    Raises:
+        DataError: the cut has no such array, or its file is missing or damaged.
+    """
+    value = (cut.custom or {}).get(field)
+    array = getattr(value, "array", value)
+    if not isinstance(array, Array):
+        raise DataError(
+            f"utterance {cut.id}",
+            found=f"no array '{field}' in its cut",
+            expected="a manifest whose cuts carry it",
+            remedy="run the stage that computes it, and read the manifest it wrote",
+        )
+    return array.load()
+
+
+def _to_planes(array: np.ndarray) -> bytes:
+    """All first bytes of the numbers, then all second ones, and so on: neighbours are alike in the high bytes."""
+    return array.reshape(-1).view(np.uint8).reshape(array.size, array.itemsize).T.tobytes()
+
+
+def _from_planes(content: bytearray, dtype: np.dtype) -> np.ndarray:
+    planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
+    return np.array(planes.T, order="C").view(dtype).reshape(-1)
