@@ -1,0 +1,141 @@
+"""Figures of units for TensorBoard and the report: units by phones, and an utterance with its phones and units."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from spin import artifacts
+from spin.runtime.figures import BRIGHT, COLOURS, draw_spectrogram, style, system_colour
+from spin.units.phones import by_class, phone_class
+
+NARROWEST_IN_S = 0.03  # a narrower box, of a single unit, has no label
+Span = tuple[float, float, str]  # start and end in seconds, label
+
+
+@dataclass(frozen=True)
+class UnitMap:
+    """P(phone | unit), sorted for reading.
+
+    Attributes:
+        phones: (P,) names, by class.
+        shares: (P, U) float64; each column sums to 1; columns by main phone, then by its share.
+        unused: number of units without a frame.
+    """
+
+    phones: tuple[str, ...]
+    shares: np.ndarray
+    unused: int
+
+    @property
+    def clear_share(self) -> float:
+        """Share of the used units that have one phone in at least half of their frames; 0 without units."""
+        return float((self.shares.max(axis=0) >= 0.5).mean()) if self.shares.size else 0.0
+
+
+def unit_map(phones: Sequence[str], counts: np.ndarray) -> UnitMap:
+    """Sorts counts (P, K) of frames into a map; phones and units without a frame are left out."""
+    rows = [phones.index(phone) for phone in by_class(phones)]
+    rows = [row for row in rows if counts[row].sum() > 0]
+    counts = counts[rows].astype(np.float64)
+    used = np.flatnonzero(counts.sum(axis=0) > 0)
+    shares = counts[:, used] / counts[:, used].sum(axis=0)
+    columns = sorted(range(len(used)), key=lambda unit: (shares[:, unit].argmax(), -shares[:, unit].max(), unit))
+    return UnitMap(tuple(phones[row] for row in rows), shares[:, columns], int(counts.shape[1] - len(used)))
+
+
+def draw_unit_map(content: UnitMap) -> Figure:
+    """Phones as rows, units as columns; the opacity is the share of the unit's frames with that phone."""
+    with style():
+        figure = Figure(figsize=(5.6, 0.9 + 0.128 * len(content.phones)), layout="tight")
+        axes = figure.add_subplot()
+        axes.imshow(_tint(content.shares), aspect="auto", interpolation="none")
+        axes.set_yticks(range(len(content.phones)), content.phones, fontsize=7)
+        axes.set_xlabel(f"{content.shares.shape[1]} units, sorted by their commonest phone")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        _draw_classes(axes, [phone_class(phone) for phone in content.phones])
+        _draw_scale(axes)
+    return figure
+
+
+def _tint(shares: np.ndarray) -> np.ndarray:
+    """(P, U) shares -> (P, U, 4) colours whose opacity is the share, faint ones lifted a little."""
+    image = np.zeros((*shares.shape, 4))
+    image[..., :3] = to_rgb(BRIGHT)
+    image[..., 3] = np.round(shares**0.75, 3)
+    return image
+
+
+def _draw_classes(axes, classes: list[str]) -> None:
+    """Lines between the classes of phones, and their names on the right."""
+    start = 0
+    for name, rows in itertools.groupby(classes):
+        stop = start + len(list(rows))
+        if start > 0:
+            axes.axhline(start - 0.5, color=COLOURS["grid"], linewidth=0.8)
+        axes.annotate(
+            name, (1.0, (start + stop - 1) / 2), (5, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", fontsize=7.5, color=COLOURS["muted"],
+        )  # fmt: skip
+        start = stop
+
+
+def _draw_scale(axes) -> None:
+    scale = axes.inset_axes((0.7, 1.02, 0.3, 0.016))
+    scale.imshow(_tint(np.linspace(0.0, 1.0, 64)[None, :]), aspect="auto", interpolation="none", extent=(0.0, 1.0, 0.0, 1.0))
+    scale.set_yticks([])
+    scale.set_xticks([0.0, 0.5, 1.0], ["0", "share 0.5", "1"], fontsize=7.5)
+    scale.tick_params(length=0, pad=1, labelbottom=False, labeltop=True)
+    scale.spines[:].set_visible(False)
+
+
+def unit_spans(units: Sequence[int]) -> list[Span]:
+    """Runs of equal units, in seconds."""
+    spans, start = [], 0
+    for unit, run in itertools.groupby(units):
+        stop = start + len(list(run))
+        spans.append((start * artifacts.FRAME_SHIFT_IN_S, stop * artifacts.FRAME_SHIFT_IN_S, str(unit)))
+        start = stop
+    return spans
+
+
+def draw_utterance(audio: np.ndarray, phones: Sequence[Span], units: dict[str, Sequence[int]], title: str = "") -> Figure:
+    """Spectrogram, phones, and the units of each system, one below the other.
+
+    Args:
+        audio: (S,) at 16 kHz.
+        phones: may be empty.
+        units: name of each system -> (T,) units of 20 ms, in the order of the systems.
+        title: text above the figure.
+    """
+    strips = [("phones", phones, COLOURS["muted"])]
+    strips += [(name, unit_spans(sequence), system_colour(index)) for index, (name, sequence) in enumerate(units.items())]
+    seconds = len(audio) / artifacts.SAMPLE_RATE
+    with style():
+        figure = Figure(figsize=(max(8.4, 2.4 * seconds), 2.2 + 0.42 * len(strips)), layout="constrained")
+        rows = figure.subplots(1 + len(strips), 1, sharex=True, height_ratios=[5] + [1] * len(strips))
+        draw_spectrogram(rows[0], audio)
+        rows[0].set_title(title, fontsize=9, loc="left")
+        for axes, (name, spans, colour) in zip(rows[1:], strips, strict=True):
+            _draw_strip(axes, name, spans, colour)
+        rows[-1].set_xlabel("seconds")
+    return figure
+
+
+def _draw_strip(axes, name: str, spans: Sequence[Span], colour: str) -> None:
+    """Boxes along time with their labels, which stand upright in narrow boxes."""
+    for index, (start, stop, label) in enumerate(spans):
+        axes.axvspan(start, stop, color=colour, alpha=(0.30, 0.14)[index % 2], linewidth=0)
+        rotation = 90 if stop - start < 0.02 * len(label) else 0
+        if stop - start >= NARROWEST_IN_S:
+            axes.text((start + stop) / 2, 0.5, label, ha="center", va="center", fontsize=6.0, rotation=rotation)
+    axes.set(yticks=[], ylim=(0, 1))
+    axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
