@@ -1,6 +1,6 @@
-"""Every file name and every record key that one part of the recipe writes and another reads. No other file spells them.
+"""File names and record keys that one room writes and another reads. No other file spells them.
 
-Folders: data/<corpus>/ belongs to stages 0 and 1 and may serve several experiments; exp/<name>/ belongs to one experiment.
+data/<corpus>/ belongs to stages 0 and 1 and may serve several experiments; exp/<name>/ belongs to one experiment.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ STAGES = {
     5: "decode_and_report",
 }
 LAST_STAGE = max(STAGES)
-SYSTEMS = ("baseline", "spin")  # the encoder before and after Spin
-FBANK = "fbank"  # the third system of asr.systems: log-mel filterbank features
+BASELINE, SPIN, FBANK = "baseline", "spin", "fbank"  # systems that need no source
 FRAME_SHIFT_IN_S = 0.02  # of encoder frames and units
+HOP_IN_SAMPLES = 320  # the same in samples
 PHONE_SHIFT_IN_S = 0.01  # of phone labels
 SAMPLE_RATE = 16_000
 SILENCE = "SIL"  # the phone label of silence, and of frames outside every alignment item
 
-# Names of custom fields in lhotse cuts, and of alignment tiers in supervisions.
+# Custom fields of lhotse cuts, and alignment tiers of supervisions.
 PHONE_TIER = "phone"
 WORD_TIER = "word"
-PITCH_FIELD = "pitch"  # TemporalArray (frames,) float32, Hz, 0 where unvoiced; custom keys below give its time axis
-PULSES_FIELD = "pulses"  # Array (pulses,) float64, positions in samples of the recording
+PITCH_FIELD = "pitch"  # (frames,) float32, Hz, 0 where unvoiced; the fields below give its time axis
+PULSES_FIELD = "pulses"  # (pulses,) float64, positions in samples of the recording
 PITCH_START_FIELD = "pitch_start"  # seconds, time of the first frame
-PITCH_SHIFTED_START_FIELD = "pitch_shifted_start"  # seconds, where the synthesis puts the first frame (perturbation.md, item 4)
+PITCH_SHIFTED_START_FIELD = (
+    "pitch_shifted_start"  # seconds, where the synthesis puts the first frame (spin/perturbation/README.md)
+)
 PITCH_NOTE_FIELD = "pitch_note"  # "" or why the perturbation is an equaliser only
 PITCH_STEP_FIELD = "pitch_step"  # seconds between frames
 PITCH_FLOOR_FIELD = "pitch_floor"  # Hz, of the speaker
 PITCH_CEILING_FIELD = "pitch_ceiling"  # Hz
-HIDDEN_FIELD = "hidden"  # TemporalArray (frames, dim) float16, one layer of an encoder
-LAYERS_FIELD = "layers"  # TemporalArray (frames, layers + 1, dim) float16, every layer; only with units.store_layers
-UNITS_FIELD = "units"  # TemporalArray (frames,) int32
+HIDDEN_FIELD = "hidden"  # (frames, dim) float16, one layer of an encoder, or a filterbank
+UNITS_FIELD = "units"  # (frames,) int32
+LABELS_FIELD = "labels"  # (frames,) int32, frame labels of an auxiliary loss, on the encoder's frame grid
+NOISE_FIELD = "noise"  # {"kind", "snr_in_db", "seed"}: noise that spin.data.audio adds when it reads the cut
 
 UNITS_ID, UNITS_SEQUENCE = "id", "units"  # keys of a line of units.jsonl
 REJECT_ID, REJECT_PART, REJECT_STAGE, REJECT_REASON = "id", "part", "stage", "reason"
@@ -48,22 +51,37 @@ def corpus_folder(data_dir: str | Path, corpus_name: str) -> Path:
 
 
 def cuts(corpus: Path, part: str) -> Path:
-    """Stage 0: one MonoCut an utterance, one supervision each (text, speaker, alignment)."""
+    """Stage 0: one MonoCut per utterance with one supervision (text, speaker, alignment)."""
     return corpus / f"cuts_{part}.jsonl.gz"
 
 
-def pitch_cuts(corpus: Path, part: str) -> Path:
-    """Stage 1: the same cuts with pitch contour, pulses and pitch range."""
-    return corpus / f"cuts_{part}_pitch.jsonl.gz"
+def unaligned(corpus: Path, part: str) -> Path:
+    """Stage 0: JSON {id, reason} per utterance that is used but has no phone alignment."""
+    return corpus / f"unaligned_{part}.jsonl"
 
 
-def pitch_arrays(corpus: Path, part: str) -> Path:
-    return corpus / "pitch" / part
+def rejects(folder: Path, name: str) -> Path:
+    """One line of JSON per utterance that a stage could not use; `name` is the part or the stage."""
+    return folder / f"rejects_{name}.jsonl"
 
 
-def speaker_pitch_lines(corpus: Path) -> Path:
-    """Stage 1's own record of the speakers whose range is estimated, from which a killed stage goes on."""
-    return corpus / "pitch" / "speakers.jsonl"
+def generated_audio(corpus: Path) -> Path:
+    return corpus / "audio"
+
+
+def alignment_folder(corpus: Path) -> Path:
+    """Stage 0's finished alignments, from which an interrupted run resumes."""
+    return corpus / "alignment"
+
+
+def lexicon(corpus: Path, variants: bool = False) -> Path:
+    """Stage 0: word, tab, phones separated by spaces. `variants`: all pronunciations but the first."""
+    return corpus / ("lexicon_variants.txt" if variants else "lexicon.txt")
+
+
+def lm_text(corpus: Path) -> Path:
+    """Stage 0: normalised sentences for the n-gram LM, one per line."""
+    return corpus / "lm_text.txt"
 
 
 def speaker_pitch(corpus: Path) -> Path:
@@ -71,23 +89,18 @@ def speaker_pitch(corpus: Path) -> Path:
     return corpus / "speaker_pitch.json"
 
 
-def lexicon(corpus: Path, variants: bool = False) -> Path:
-    """Stage 0: a line a word: word, tab, phones separated by spaces. `variants`: all pronunciations but the first."""
-    return corpus / ("lexicon_variants.txt" if variants else "lexicon.txt")
+def pitch_folder(corpus: Path, part: str) -> Path:
+    return corpus / "pitch" / part
 
 
-def lm_text(corpus: Path) -> Path:
-    """Stage 0: normalised sentences for the n-gram LM, one a line."""
-    return corpus / "lm_text.txt"
+def pitch_cuts(corpus: Path, part: str) -> Path:
+    """Stage 1: the cuts of stage 0 with pitch contour, pulses and pitch range."""
+    return cuts_in(pitch_folder(corpus, part))
 
 
-def rejects(folder: Path, stage: int) -> Path:
-    """A line of JSON for each utterance that a stage could not use."""
-    return folder / f"rejects_stage{stage}.jsonl"
-
-
-def generated_audio(corpus: Path) -> Path:
-    return corpus / "audio"
+def cuts_in(folder: Path) -> Path:
+    """The manifest of a folder product."""
+    return folder / "cuts.jsonl.gz"
 
 
 # exp/<name>/
@@ -99,196 +112,124 @@ def tensorboard(exp: Path, stage: int) -> Path:
     return exp / "tensorboard" / f"{stage}_{STAGES[stage]}"
 
 
-def done_mark(folder: Path, stage: int) -> Path:
-    """Marks of stages 0 and 1 lie in the corpus folder, the others in the experiment's."""
-    return folder / ".done" / f"stage{stage}.json"
-
-
-def started_mark(folder: Path, stage: int) -> Path:
-    """There while a stage is at work: what it is made from, so that a killed run is gone on with only for the same work."""
-    return folder / ".done" / f"stage{stage}.started.json"
-
-
-def spin_folder(exp: Path) -> Path:
-    return exp / "spin"
-
-
-def spin_model(exp: Path) -> Path:
-    """Stage 2's product: encoder, head and codebook in one safetensors file."""
-    return spin_folder(exp) / "model.safetensors"
-
-
-def spin_history(exp: Path) -> Path:
-    """A line of JSON a validation: step, loss, pnmi, perplexity."""
-    return spin_folder(exp) / "history.jsonl"
-
-
-def units_folder(exp: Path, system: str) -> Path:
-    return exp / "units" / system
-
-
-def units_cuts(exp: Path, system: str, part: str) -> Path:
-    """Stage 3: stage 0's cuts with HIDDEN_FIELD and UNITS_FIELD."""
-    return units_folder(exp, system) / f"cuts_{part}.jsonl.gz"
-
-
-def units_lines(exp: Path, system: str, part: str) -> Path:
-    return units_folder(exp, system) / f"units_{part}.jsonl"
-
-
-def units_arrays(exp: Path, system: str, part: str) -> Path:
-    return units_folder(exp, system) / "arrays" / part
-
-
-def units_shards(exp: Path, part: str) -> Path:
-    """Stage 3's own records of finished work on a part, from which its manifests are put together."""
-    return exp / "units" / "shards" / part
-
-
-def kmeans(exp: Path) -> Path:
-    """The baseline's cluster centres, safetensors key `centres` (K, dim) float32."""
-    return units_folder(exp, "baseline") / "kmeans.safetensors"
-
-
-def unit_quality(exp: Path) -> Path:
-    """Stage 3: JSON {"units": {system: {K, pnmi, ...}}, "speaker": {system: {accuracy}, "chance": ..}}."""
-    return exp / "units" / "quality.json"
-
-
-def unit_phone_counts(exp: Path) -> Path:
-    """Stage 3: npz, `phones` (P,) str, and for each system `counts_<system>` (P, K) int64 frames of 10 ms."""
-    return exp / "units" / "phone_counts.npz"
-
-
-def asr_folder(exp: Path, system: str) -> Path:
-    return exp / f"asr_{system}"
-
-
-def asr_seed_folder(exp: Path, system: str, seed: int) -> Path:
-    return asr_folder(exp, system) / f"seed{seed}"
-
-
-def features_cuts(exp: Path, system: str, part: str) -> Path:
-    """What a recogniser reads: stage 3's cuts of an encoder, or stage 4's of the filterbank; both with HIDDEN_FIELD."""
-    if system == FBANK:
-        return asr_folder(exp, system) / "features" / f"cuts_{part}.jsonl.gz"
-    return units_cuts(exp, system, part)
-
-
-def fbank_arrays(exp: Path, part: str) -> Path:
-    return asr_folder(exp, FBANK) / "features" / "arrays" / part
-
-
-def asr_model(exp: Path, system: str, seed: int) -> Path:
-    """Stage 4: the checkpoint that was best on the valid part, torch.save of a state dict and its settings."""
-    return asr_seed_folder(exp, system, seed) / "best.pt"
-
-
-def asr_history(exp: Path, system: str, seed: int) -> Path:
-    """A line of JSON a validation: step, loss of training, valid_loss, valid_wer, valid_cer (per cent), where measured."""
-    return asr_seed_folder(exp, system, seed) / "history.jsonl"
-
-
-def lang_folder(exp: Path) -> Path:
-    """Stage 4: tokens.txt, words.txt, lexicon.txt, L.pt, L_disambig.pt, bpe.model if any; stage 5 adds G and HLG."""
-    return exp / "lang"
-
-
-def lang_key(lang: Path) -> Path:
-    """Stage 4: JSON {"key": digest of what the folder was made from}; written last."""
-    return lang / "made_from.json"
-
-
-def arpa(lang: Path, order: int) -> Path:
-    """Stage 5: the n-gram LM."""
-    return lang / f"{order}gram.arpa"
-
-
-def decoding_graph(lang: Path, order: int) -> Path:
-    """Stage 5: H o L o G, safetensors with the key of what it was made from."""
-    return lang / f"HLG_{order}gram.safetensors"
-
-
-def rescoring_grammar(lang: Path, order: int) -> Path:
-    """Stage 5: the larger LM as G, safetensors with the key of what it was made from."""
-    return lang / f"G_{order}gram.safetensors"
-
-
-def decoding_lang_folder(exp: Path) -> Path:
-    """Stage 5: the lang folder with the words of a given ARPA file, where decoding.arpa names one."""
-    return exp / "lang_decoding"
-
-
-def decode_folder(exp: Path, system: str, seed: int, part: str, method: str) -> Path:
-    """Stage 5: hypotheses.txt, errors.txt (per word), per utterance counts."""
-    return asr_seed_folder(exp, system, seed) / "decode" / part / method
-
-
-def hypotheses(exp: Path, system: str, seed: int, part: str, method: str) -> Path:
-    """Stage 5: a line an utterance, sorted: id, tab, reference, tab, hypothesis (normalised text, either may be empty)."""
-    return decode_folder(exp, system, seed, part, method) / "hypotheses.txt"
-
-
-def word_alignments(decoding: Path) -> Path:
-    """Stage 5: reference, hypothesis and operations of each utterance, word under word; `decoding` is a decode_folder."""
-    return decoding / "alignments.txt"
-
-
-def word_errors(decoding: Path) -> Path:
-    """Stage 5: totals, substitutions, deletions and insertions by frequency, and the errors of each word."""
-    return decoding / "errors.txt"
-
-
-def utterance_counts(decoding: Path) -> Path:
-    """Stage 5: a line of JSON an utterance: id, speaker, and counts of edits in words and characters."""
-    return decoding / "counts.jsonl"
-
-
-def decode_summary(decoding: Path) -> Path:
-    """Stage 5: totals of one decoding; written last, so that a folder that has it is whole."""
-    return decoding / "summary.json"
-
-
-def lm_tuning(exp: Path, system: str, seed: int) -> Path:
-    """Stage 5: JSON {"lm_scale": the best on valid, "wer": {scale: per cent}}."""
-    return asr_seed_folder(exp, system, seed) / "decode" / "lm_scale.json"
-
-
-def rescoring_tuning(exp: Path, system: str, seed: int, method: str) -> Path:
-    """Stage 5: as lm_tuning, of the larger LM."""
-    return asr_seed_folder(exp, system, seed) / "decode" / f"lm_scale_{method}.json"
-
-
-def word_times(decoding: Path) -> Path:
-    """Stage 5, on request: words.ctm."""
-    return decoding / "words.ctm"
-
-
-def lattice_texts(decoding: Path) -> Path:
-    """Stage 5, on request: lattices in Kaldi's text form."""
-    return decoding / "lattices.txt.gz"
-
-
-def scores(exp: Path) -> Path:
-    """Stage 5: JSON {"asr": {system: {part: {method: {...}}}}, "gain": {part: {method: {...}}}} as in report.json."""
-    return exp / "scores.json"
-
-
-def report(exp: Path, kind: str) -> Path:
-    """kind: json, md or html; figures: the folder of the pictures that report.md links."""
-    return exp / f"report.{kind}"
-
-
 def log_folder(folder: Path) -> Path:
     """Text logs of every run of every stage."""
     return folder / "log"
 
 
-def alignment_folder(corpus: Path) -> Path:
-    """Stage 0's work in progress: what a killed run has finished, so that the next one goes on from there."""
-    return corpus / "alignment"
+def spin_folder(exp: Path) -> Path:
+    """Stage 2: model, history, checkpoints."""
+    return exp / "spin"
 
 
-def unaligned(corpus: Path, part: str) -> Path:
-    """Stage 0: JSON {id, reason}, a line for each utterance that is used but has no phone alignment."""
-    return corpus / f"unaligned_{part}.jsonl"
+def spin_model(exp: Path) -> Path:
+    """Stage 2: encoder, head and codebook in one safetensors file."""
+    return model_in(spin_folder(exp))
+
+
+def model_in(folder: Path) -> Path:
+    return folder / "model.safetensors"
+
+
+def history_in(folder: Path) -> Path:
+    """One line of JSON per validation of a training."""
+    return folder / "history.jsonl"
+
+
+def features_folder(exp: Path, system: str, part: str) -> Path:
+    """Stage 3: the cuts of stage 0 with HIDDEN_FIELD; also units.jsonl where the system has a codebook."""
+    return exp / "features" / system / part
+
+
+def kmeans(exp: Path, system: str) -> Path:
+    """Stage 3: cluster centres of a system without a codebook; safetensors key `centres` (K, dim) float32."""
+    return exp / "units" / system / "kmeans.safetensors"
+
+
+def units_folder(exp: Path, system: str, part: str) -> Path:
+    """Stage 3: units.jsonl, and cuts with UNITS_FIELD."""
+    return exp / "units" / system / part
+
+
+def units_lines(folder: Path) -> Path:
+    """One line of JSON per utterance: UNITS_ID, UNITS_SEQUENCE."""
+    return folder / "units.jsonl"
+
+
+def metrics_folder(exp: Path, system: str) -> Path:
+    """Stage 3: metrics.json and phone_counts.npz of one system on the test parts."""
+    return exp / "metrics" / system
+
+
+def metrics_in(folder: Path) -> Path:
+    return folder / "metrics.json"
+
+
+def phone_counts_in(folder: Path) -> Path:
+    """npz: `phones` (P,) str, `counts` (P, K) int64 frames of 10 ms."""
+    return folder / "phone_counts.npz"
+
+
+def lang_folder(exp: Path) -> Path:
+    """Stage 4: tokens.txt, words.txt, lexicon.txt, L and L_disambig as safetensors, bpe.model if any."""
+    return exp / "lang"
+
+
+def statistics(exp: Path, system: str, source: str) -> Path:
+    """Stage 4: mean and deviation of the training features of a system."""
+    return exp / "asr" / system / source / "statistics.json"
+
+
+def recogniser_folder(exp: Path, system: str, source: str, seed: int) -> Path:
+    """Stage 4: best.safetensors, history.jsonl. `source` is what the recogniser reads: features or units."""
+    return exp / "asr" / system / source / f"seed{seed}"
+
+
+def asr_model_in(folder: Path) -> Path:
+    """The checkpoint that was best on the valid parts."""
+    return folder / "best.safetensors"
+
+
+def graph_folder(exp: Path, order: int, kind: str = "HLG") -> Path:
+    """Stage 5: n-gram LM and decoding graph. kind: HLG (search) or G (rescoring)."""
+    return exp / "graphs" / f"{kind}_{order}gram"
+
+
+def decoding_folder(exp: Path, system: str, source: str, seed: int, part: str, method: str) -> Path:
+    """Stage 5: hypotheses.txt, alignments.txt, errors.txt, counts.jsonl, summary.json."""
+    return exp / "decode" / system / source / f"seed{seed}" / part / method
+
+
+def hypotheses(decoding: Path) -> Path:
+    """One line per utterance, sorted: id, tab, reference, tab, hypothesis (normalised text, either may be empty)."""
+    return decoding / "hypotheses.txt"
+
+
+def word_alignments(decoding: Path) -> Path:
+    """Reference, hypothesis and operations of each utterance, word under word."""
+    return decoding / "alignments.txt"
+
+
+def word_errors(decoding: Path) -> Path:
+    """Totals; substitutions, deletions and insertions by frequency; the errors of each word."""
+    return decoding / "errors.txt"
+
+
+def utterance_counts(decoding: Path) -> Path:
+    """One line of JSON per utterance: id, speaker, and counts of edits in words and characters."""
+    return decoding / "counts.jsonl"
+
+
+def decode_summary(decoding: Path) -> Path:
+    """Totals of one decoding, with the LM scale that was used."""
+    return decoding / "summary.json"
+
+
+def scores(exp: Path) -> Path:
+    """Stage 5: JSON {"asr": ..., "gain": ...} as in report.json."""
+    return exp / "scores.json"
+
+
+def report(exp: Path, kind: str) -> Path:
+    """kind: json, md or html."""
+    return exp / f"report.{kind}"

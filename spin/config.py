@@ -1,211 +1,356 @@
-"""The configuration: one frozen dataclass per concern, read from YAML, overridden by section.key=value, saved resolved.
+"""The configuration: one frozen dataclass per section. The type, the choices and the range of a key stand next to it.
 
-Unknown keys, wrong types and values out of range are errors that name the key and where it came from. The reader is
-spin/runtime/settings.py, the ranges are in limits.py beside it; this file is the list of what can be set.
+spin/runtime/config_io.py reads it from YAML and `--set section.key=value`. spin/products.py says which product reads which key.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
+def _reject_bool(value):
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+def _reject_repeats(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("expected each value once")
+    return values
+
+
+def _expand_home(value: str) -> str:
+    if not value or not value.isprintable():
+        raise ValueError("expected a path of printable characters")
+    return os.path.expanduser(value)
+
+
+def _order(low: float, high: float, names: str) -> None:
+    if low > high:
+        raise ValueError(f"{names}: expected the first not above the second, found {low:g} and {high:g}")
+
+
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, BeforeValidator(_reject_bool)]
+Flag = Annotated[bool, Strict()]
+FilePath = Annotated[str, AfterValidator(_expand_home)]
+FolderName = Annotated[str, StringConstraints(pattern=r"^[^\s./\\][^/\\\x00-\x1f\x7f]{0,99}$")]
+PartNames = Annotated[tuple[FolderName, ...], AfterValidator(_reject_repeats)]
+
+Steps = Annotated[Integer, Field(ge=1, le=10_000_000)]
+OptionalSteps = Annotated[Integer, Field(ge=0, le=10_000_000)]
+Seconds = Annotated[Number, Field(ge=1.0, le=1e6)]
+Hours = Annotated[Number, Field(ge=0.001, le=1e6)]
+Rate = Annotated[Number, Field(ge=0.0, le=10.0)]
+Clip = Annotated[Number, Field(ge=1e-9, le=1e9)]
+Samples = Annotated[Integer, Field(ge=400, le=10**9)]
+Layer = Annotated[Integer, Field(ge=1, le=200)]
+CodebookSize = Annotated[Integer, Field(ge=2, le=65_536)]
+Seed = Annotated[Integer, Field(ge=0, le=2**31 - 1)]
+Workers = Annotated[Integer, Field(ge=0, le=512)]
+Share = Annotated[Number, Field(ge=0.0, le=1.0)]
+Decibels = Annotated[Number, Field(ge=-100.0, le=100.0)]
+
+
+@dataclass(frozen=True, config=_STRICT)
 class GeneratedPart:
     """One part of the generated corpus: speakers [first_speaker, first_speaker + speakers), each with `utterances` sentences."""
 
-    first_speaker: int
-    speakers: int
-    utterances: int
+    first_speaker: Annotated[Integer, Field(ge=0, le=10**9)]
+    speakers: Annotated[Integer, Field(ge=1, le=100_000)]
+    utterances: Annotated[Integer, Field(ge=1, le=1_000_000)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class CorpusConfig:
-    name: str = "mini"  # manifests go to <data_dir>/<name>
-    kind: str = "generated"  # generated | librispeech
-    data_dir: str = "data"
-    corpus_dir: str | None = None  # LibriSpeech: the folder that holds train-clean-100/ and its like
-    download: bool = False  # LibriSpeech: fetch missing parts through lhotse into corpus_dir
-    spin_train: tuple[str, ...] = ("spin_train",)  # roles: each names parts
-    asr_train: tuple[str, ...] = ("asr_train",)
-    valid: tuple[str, ...] = ("valid",)
-    test: tuple[str, ...] = ("test",)
-    allow_shared_speakers: bool = False  # train, valid and test speakers must be disjoint unless this is true
-    alignment: str = "auto"  # auto (generated: exact, LibriSpeech: pocketsphinx) | pocketsphinx | tsv | none
-    alignment_tsv: str | None = None  # utterance, tab, comma-separated phones every 10 ms
-    alignment_max_utterances: int = 0  # of a part, spread over its speakers; 0: all. Bounds pocketsphinx's time on large parts
-    lm_text: str | None = None  # text for the n-gram LM, one sentence a line; default: the transcripts of asr_train
-    min_duration_in_s: float = 0.5
-    max_duration_in_s: float = 40.0
-    max_bad_share: float = 0.1  # a stage fails when more than this share of its utterances is bad
-    generated_seed: int = 0
-    lm_sentences: int = 0  # generated corpus: further sentences of the grammar for the LM, none of them in valid or test
-    parts: dict[str, GeneratedPart] = field(default_factory=dict)  # generated corpus only
+    name: FolderName = "mini"  # manifests go to <data_dir>/<name>
+    kind: str = "generated"  # a name in spin.corpus.CORPORA: generated | librispeech | lhotse
+    data_dir: FilePath = "data"
+    corpus_dir: FilePath | None = None  # LibriSpeech: the folder that holds train-clean-100/ and the like
+    download: Flag = False  # LibriSpeech: download missing parts into corpus_dir
+    manifests: dict[str, FilePath] = field(default_factory=dict)  # kind lhotse: part -> cut manifest
+    spin_train: PartNames = ("spin_train",)
+    asr_train: PartNames = ("asr_train",)
+    valid: PartNames = ("valid",)
+    test: PartNames = ("test",)
+    allow_shared_speakers: Flag = False  # training, valid and test speakers must be disjoint unless this is true
+    # auto: exact for generated speech, pocketsphinx otherwise; official: the Spin authors' dev-clean.tsv and dev-other.tsv
+    alignment: Literal["auto", "pocketsphinx", "tsv", "official", "none"] = "auto"
+    alignment_tsv: FilePath | None = None  # utterance, tab, comma-separated phones every 10 ms
+    align_parts: Literal["valid_and_test", "all"] = "valid_and_test"  # the metrics read no other alignments
+    alignment_max_utterances: Annotated[Integer, Field(ge=0, le=10**9)] = 0  # per part, spread over its speakers; 0: all
+    lm_text: FilePath | None = None  # text for the n-gram LM, one sentence per line; default: the transcripts of asr_train
+    min_duration_in_s: Annotated[Number, Field(ge=0.0, le=3600.0)] = 0.5
+    max_duration_in_s: Annotated[Number, Field(ge=0.1, le=36_000.0)] = 40.0
+    max_bad_share: Share = 0.1  # a stage fails when a larger share of its utterances is bad
+    lm_sentences: Annotated[Integer, Field(ge=0, le=10**8)] = (
+        0  # generated corpus: extra sentences for the LM, none from valid or test
+    )
+    parts: dict[FolderName, GeneratedPart] = field(default_factory=dict)  # generated corpus only
+
+    @model_validator(mode="after")
+    def _check(self):
+        _order(self.min_duration_in_s, self.max_duration_in_s, "min_duration_in_s and max_duration_in_s")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class PerturbationConfig:
-    formant_ratio_max: float = 1.4
-    pitch_median_ratio_max: float = 2.0
-    pitch_range_ratio_max: float = 1.5
-    equaliser_gain_in_db: float = 12.0
-    equaliser: bool = True
-    pitch_floor_in_hz: float = 75.0  # of the wide first pass
-    pitch_ceiling_in_hz: float = 600.0
-    range_seconds: float = 600.0  # of each speaker's speech, evenly spread, from which the pitch range is estimated
-    tensorboard_pairs: int = 4
+    formant_ratio_max: Annotated[Number, Field(ge=1.0, le=3.0)] = 1.4
+    pitch_median_ratio_max: Annotated[Number, Field(ge=1.0, le=4.0)] = 2.0
+    pitch_range_ratio_max: Annotated[Number, Field(ge=1.0, le=4.0)] = 1.5
+    equaliser_gain_in_db: Annotated[Number, Field(ge=0.0, le=60.0)] = 12.0
+    equaliser: Flag = True
+    pitch_floor_in_hz: Annotated[Number, Field(ge=20.0, le=1000.0)] = 75.0  # of the wide first pass
+    pitch_ceiling_in_hz: Annotated[Number, Field(ge=40.0, le=4000.0)] = 600.0
+
+    @model_validator(mode="after")
+    def _check(self):
+        _order(self.pitch_floor_in_hz, self.pitch_ceiling_in_hz, "pitch_floor_in_hz and pitch_ceiling_in_hz")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
+class NoiseConfig:
+    """Additive noise: for both views of an objective that asks for it, and for noisy copies of the test parts."""
+
+    manifests: tuple[
+        FilePath, ...
+    ] = ()  # cut manifests of a noise corpus (MUSAN); none: generated noise and babble of spin_train
+    impulse_responses: tuple[FilePath, ...] = ()  # recording manifests of room impulse responses
+    min_snr_in_db: Decibels = -10.0
+    max_snr_in_db: Decibels = 10.0
+    test_kinds: Annotated[tuple[Literal["gaussian", "babble", "noise", "reverb"], ...], AfterValidator(_reject_repeats)] = ()
+    test_snrs_in_db: Annotated[tuple[Decibels, ...], AfterValidator(_reject_repeats)] = (0.0,)
+
+    @model_validator(mode="after")
+    def _check(self):
+        _order(self.min_snr_in_db, self.max_snr_in_db, "min_snr_in_db and max_snr_in_db")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
 class EncoderConfig:
-    source: str = "mini"  # "mini" (shipped), a torchaudio bundle name, or a path
-    layer: int = 4  # the layer that Spin, units and ASR read
-    official_padding: bool = False  # the official, padding-dependent GroupNorm; for comparison with published figures only
+    source: FilePath = "mini"  # "mini" (shipped), a torchaudio bundle name, or a path
+    layer: Layer = 4  # the layer that Spin, units and ASR read
+    official_padding: Flag = False  # the official, padding-dependent GroupNorm; only for comparison with published figures
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class SpinConfig:
-    codebook_size: int = 128
-    codebook_dim: int = 256
-    trainable_layers: int = 2  # the top layers below and including encoder.layer
-    temperature: float = 0.1
-    sinkhorn_epsilon: float = 0.02
-    sinkhorn_iterations: int = 3
-    learning_rate: float = 1e-4
-    min_learning_rate: float = 1e-6
-    weight_decay: float = 1e-6
-    gradient_clip: float = 10.0
-    warmup_steps: int = 2500
-    max_steps: int = 5000
-    batch_seconds: float = 256.0  # audio of view 1 in one update, over all ranks
-    accumulation: int = 1
-    min_samples: int = 40_000
-    max_samples: int = 272_000
-    equal_lengths: bool = False  # crop further, to the lower end of the duration bucket: no padding, faster attention
-    valid_every_steps: int = 500
-    valid_utterances: int = 200
-    checkpoint_every_steps: int = 500
-    log_every_steps: int = 10
-    min_perplexity_share: float = 0.05  # code perplexity below this share of K for `patience` validations: collapsed
-    collapse_patience: int = 2
-    precision: str = "auto"  # auto (bf16 where the device multiplies it natively, else float32) | float32 | bf16
-    workers: int = 2  # loader workers
-    speed_up: str = "none"  # none | compile
+    """Stage 2: the training, shared by all objectives, and the Spin loss that they build on."""
+
+    codebook_size: CodebookSize = 128  # K
+    codebook_dim: Annotated[Integer, Field(ge=1, le=65_536)] = 256
+    trainable_layers: Annotated[Integer, Field(ge=0, le=200)] = 2  # the top layers up to and including encoder.layer
+    temperature: Annotated[Number, Field(ge=1e-4, le=100.0)] = 0.1
+    sinkhorn_epsilon: Annotated[Number, Field(ge=1e-4, le=100.0)] = 0.02
+    learning_rate: Rate = 1e-4
+    min_learning_rate: Rate = 1e-6
+    weight_decay: Rate = 1e-6
+    gradient_clip: Clip = 10.0
+    warmup_steps: OptionalSteps = 2500
+    max_steps: Steps = 5000
+    batch_seconds: Seconds = 256.0  # audio of view 1 in one update, over all ranks
+    accumulation: Annotated[Integer, Field(ge=1, le=10_000)] = 1  # micro-batches per update (GradCache)
+    min_samples: Samples = 40_000
+    max_samples: Samples = 272_000
+    equal_lengths: Flag = False  # crop further, to the lower end of the duration bucket: no padding, faster attention
+    valid_every_steps: Steps = 500
+    valid_utterances: Annotated[Integer, Field(ge=1, le=10_000_000)] = 200
+    checkpoint_every_steps: Steps = 500
+    precision: Literal["auto", "float32", "bf16"] = "auto"  # auto: bf16 where the device multiplies it natively, else float32
+    workers: Workers = 2  # data loader workers
+    compile: Flag = False  # torch.compile the encoder
+
+    @model_validator(mode="after")
+    def _check(self):
+        _order(self.min_samples, self.max_samples, "min_samples and max_samples")
+        _order(self.min_learning_rate, self.learning_rate, "min_learning_rate and learning_rate")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
+class RSpinConfig:
+    """R-Spin (arXiv 2311.09117): the Spin loss plus the weighted cross-entropy of frame labels, with noise on both views."""
+
+    aux_weight: Annotated[Number, Field(ge=0.0, le=1000.0)] = 5.0  # lambda in equation 3
+    labels: FilePath | None = None  # folder made by `python -m spin acoustic-pieces`; none: no auxiliary loss
+    noise: Flag = True
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DCSpinConfig:
+    """DC-Spin-style (after arXiv 2410.24177): a second, larger codebook beside the primary one. The weight is our own choice."""
+
+    auxiliary_size: CodebookSize = 4096
+    auxiliary_weight: Annotated[Number, Field(ge=0.0, le=1000.0)] = 1.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SystemConfig:
+    """A system from outside: an encoder or a Spin or R-Spin model, by published name, torchaudio bundle or path."""
+
+    name: FolderName
+    source: FilePath
+    layer: Layer | None = None  # default: the model's own, or encoder.layer
+
+
+@dataclass(frozen=True, config=_STRICT)
 class UnitsConfig:
-    layer: int | None = None  # default: encoder.layer
-    batch_seconds: float = 120.0
-    kmeans_hours: float = 2.0  # at most this much of spin_train teaches k-means
-    kmeans_starts: int = 3
-    kmeans_epochs: int = 5
-    kmeans_memory_in_mib: float = 512.0  # of its batches, sample and centres; where it is too little, batches become smaller
-    abx_max_per_context: int = 10  # items per (phone, context, speaker)
-    abx_max_utterances: int = 1000
-    abx_max_x_across: int = 5  # speakers of X for each (A, B) of another speaker
-    abx_max_distances: int = 2_000_000  # alignments by dynamic time warping; about 5 microseconds each
-    metrics_first_seconds: float = 0.0  # 0: whole utterances; 10: the official validation
-    pictures: int = 3
-    store_layers: bool = False  # every layer of the parts that ASR reads, for asr.weighted_sum; L + 1 times the disk of one
+    layer: Layer | None = None  # default: encoder.layer
+    batch_seconds: Seconds = 120.0
+    kmeans_hours: Hours = 2.0  # k-means learns from at most this much of spin_train
+    kmeans_starts: Annotated[Integer, Field(ge=1, le=1000)] = 3
+    abx_max_utterances: Annotated[Integer, Field(ge=0, le=10**9)] = 1000
+    metrics_first_seconds: Annotated[Number, Field(ge=0.0, le=1e6)] = 0.0  # 0: whole utterances; 10: the official validation
+    pictures: Annotated[Integer, Field(ge=0, le=1000)] = 3  # utterances shown in TensorBoard
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class AsrConfig:
-    systems: tuple[str, ...] = ("baseline", "spin")  # and fbank: a log-mel filterbank with the same recogniser
-    tokens: str = "auto"  # auto (characters below 2,000 distinct training words, else bpe) | characters | bpe | phone
-    weighted_sum: bool = False  # a learned weighted sum of all layers instead of the one of stage 3, as in SUPERB
-    features: str = "stored"  # stored (by stage 3) | on_the_fly (by the frozen encoder, in stages 4 and 5; no disk)
-    lexicon: str | None = None  # for tokens=phone: word and phones a line; default: the lexicon of stage 0
-    vocabulary_size: int = 500  # of the BPE
-    model: str = "conv"  # conv: residual convolutions, fast on a CPU | blstm: as in SUPERB (hidden 1024, layers 2)
-    hidden: int = 192  # blstm: of each direction
-    layers: int = 3
-    dropout: float = 0.1
-    subsampling: int = 1  # frames joined into one: 1 is best for characters at 20 ms
-    learning_rate: float = 2e-3
-    warmup_steps: int = 50
-    max_steps: int = 600
-    batch_seconds: float = 60.0
-    gradient_clip: float = 5.0
-    weight_decay: float = 1e-6
-    spec_augment: bool = True
-    concatenate: bool = False  # short utterances of a batch end to end, up to the longest of it: less padding
-    average: int = 0  # 2 and more: the mean of the weights of so many last validations stands for the model where it is better
-    patience: int = 0  # stop after so many validations without a better WER; 0: never
-    valid_every_steps: int = 100
-    checkpoint_every_steps: int = 100
-    log_every_steps: int = 10
-    feature_cache_in_mib: int = 1024  # of each training: features kept in memory
-    threads: int = 1  # of torch in each training and decoding; --nj of them run side by side, with the same bits for any --nj
-    seeds: tuple[int, ...] = (0,)
+    inputs: Annotated[tuple[Literal["features", "units"], ...], Field(min_length=1), AfterValidator(_reject_repeats)] = (
+        "features",
+    )
+    unit_input: Literal["raw", "deduplicated", "pieces"] = "raw"  # how the recogniser reads units
+    unit_pieces: Annotated[Integer, Field(ge=10, le=100_000)] = 500  # vocabulary of the pieces
+    # auto: characters below 2,000 distinct training words, otherwise bpe
+    tokens: Literal["auto", "characters", "bpe", "phone"] = "auto"
+    weighted_sum: Flag = False  # a learned weighted sum of all layers, as in SUPERB; needs features=on_the_fly
+    features: Literal["stored", "on_the_fly"] = "stored"  # stored by stage 3, or computed by the frozen encoder in stages 4 and 5
+    lexicon: FilePath | None = None  # for tokens=phone: a word and its phones per line; default: the lexicon of stage 0
+    vocabulary_size: Annotated[Integer, Field(ge=10, le=100_000)] = 500  # of the BPE
+    model: Literal["conv", "blstm"] = "conv"  # conv: residual convolutions, fast on a CPU; blstm: as in SUPERB
+    hidden: Annotated[Integer, Field(ge=1, le=65_536)] = 192  # blstm: of each direction
+    layers: Annotated[Integer, Field(ge=1, le=100)] = 3
+    dropout: Annotated[Number, Field(ge=0.0, le=0.99)] = 0.1
+    learning_rate: Rate = 2e-3
+    warmup_steps: OptionalSteps = 50
+    max_steps: Steps = 600
+    batch_seconds: Seconds = 60.0
+    gradient_clip: Clip = 5.0
+    weight_decay: Rate = 1e-6
+    spec_augment: Flag = True
+    average: Annotated[Integer, Field(ge=0, le=1000)] = (
+        0  # 2 or more: use the mean of the last N validated checkpoints if it is better
+    )
+    valid_every_steps: Steps = 100
+    checkpoint_every_steps: Steps = 100
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_reject_repeats)] = (0,)
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.weighted_sum and self.features == "stored":
+            raise ValueError("weighted_sum needs every layer, but only one is stored; set features=on_the_fly")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class DecodingConfig:
-    methods: tuple[str, ...] = ("ctc_1best", "hlg")  # and hlg_nbest, hlg_lattice: rescored with a larger LM
-    lm_order: int = 3
-    rescore_order: int = 4  # of the larger LM
-    arpa: str | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
-    rescore_arpa: str | None = None  # likewise for rescoring; given with arpa or not at all
-    rescore_max_arcs: float = 10.0  # a frame: of lattices with more, the best are rescored; bounds time and memory
-    nbest_paths: int = 100  # drawn from each lattice
-    nbest_spread: float = 0.5  # of the lattice's scores in drawing: smaller gives more different texts
-    word_times: bool = False  # words.ctm of every decoding but hlg_nbest, which has no alignment
-    lattices: bool = False  # lattices.txt.gz of hlg and hlg_lattice, in Kaldi's text form; hlg_nbest keeps texts only
-    search_beam: float = 20.0
-    output_beam: float = 8.0
-    min_active_states: int = 30
-    max_active_states: int = 2000  # bounds the time of a poor model too
-    lm_scales: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)  # the best on valid is used on test
-    batch_seconds: float = 120.0
-    bootstrap_samples: int = 1000
+    # names in spin.asr.decoders.DECODERS
+    methods: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_reject_repeats)] = ("ctc_1best", "hlg")
+    lm_order: Annotated[Integer, Field(ge=1, le=6)] = 3
+    rescore_order: Annotated[Integer, Field(ge=1, le=6)] = 4  # of the larger LM
+    arpa: FilePath | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
+    rescore_arpa: FilePath | None = None  # the same for rescoring; set both or neither
+    search_beam: Annotated[Number, Field(ge=0.1, le=1000.0)] = 20.0
+    output_beam: Annotated[Number, Field(ge=0.1, le=1000.0)] = 8.0
+    max_active_states: Annotated[Integer, Field(ge=1, le=10**9)] = 2000  # bounds the time of a poor model too
+    # the best on valid is used on test
+    lm_scales: Annotated[
+        tuple[Annotated[Number, Field(ge=0.0, le=100.0)], ...], Field(min_length=1), AfterValidator(_reject_repeats)
+    ] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
+    batch_seconds: Seconds = 120.0
+    bootstrap_samples: Annotated[Integer, Field(ge=1, le=10_000_000)] = 1000
+
+    @model_validator(mode="after")
+    def _check(self):
+        _order(self.lm_order, self.rescore_order, "lm_order and rescore_order")
+        rescoring = [method for method in self.methods if method == "hlg_lattice"]
+        if rescoring and bool(self.arpa) != bool(self.rescore_arpa):
+            # Rescoring deletes paths with a word that its LM lacks, so both LMs are given or both are trained.
+            missing = "rescore_arpa" if self.arpa else "arpa"
+            raise ValueError(f"{missing} is not set: give an ARPA file for both LMs or for neither")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class PretrainConfig:
-    """Masked prediction of k-means units, for the shipped tiny encoder; egs/librispeech/conf/pretrain_mini.yaml."""
+    """Masked prediction of k-means units, for the shipped small encoder; egs/librispeech/conf/pretrain_mini.yaml."""
 
-    parts: tuple[str, ...] = ("pretrain",)
-    valid_parts: tuple[str, ...] = ("pretrain_valid",)  # never trained on; speaks the sentences kept for valid
-    clusters: tuple[int, ...] = (100, 200)  # one number an iteration
-    steps: tuple[int, ...] = (1000, 4000)
-    label_layer: int = 3  # of the encoder of the iteration before
-    speaker_normalised_labels: bool = True
-    kmeans_hours: float = 1.0
-    learning_rate: float = 1e-3
-    warmup_steps: int = 200
-    batch_seconds: float = 32.0
-    max_samples: int = 96_000
-    unmasked_weight: float = 0.5  # of the loss on frames that are not masked; it shortens the first plateau
-    mask_probability: float = 0.08
-    mask_length: int = 10
-    gradient_clip: float = 5.0
-    weight_decay: float = 1e-2
-    checkpoint_every_steps: int = 250
-    log_every_steps: int = 25
-    precision: str = "bf16"
-    workers: int = 0
+    parts: PartNames = ("pretrain",)
+    manifests: tuple[FilePath, ...] = ()  # further cut manifests, for example of another corpus
+    init: FilePath | None = None  # start from this encoder, and take the first labels from it; none: from MFCCs
+    augment: Flag = False  # random equaliser and noise on the input
+    clusters: Annotated[tuple[CodebookSize, ...], Field(min_length=1)] = (100, 200)  # one per iteration
+    steps: Annotated[tuple[Steps, ...], Field(min_length=1)] = (1000, 4000)  # one per iteration
+    label_layer: Layer = 3
+    kmeans_hours: Hours = 1.0
+    learning_rate: Rate = 1e-3
+    batch_seconds: Seconds = 32.0
+    max_samples: Samples = 96_000
+
+    @model_validator(mode="after")
+    def _check(self):
+        if len(self.clusters) != len(self.steps):
+            raise ValueError(
+                f"clusters and steps: expected one of each per iteration, found {len(self.clusters)} and {len(self.steps)}"
+            )
+        return self
 
 
-@dataclass(frozen=True)
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, config=_STRICT)
 class RuntimeConfig:
-    """Where and how the work runs. Never part of what a stage's done mark was made from."""
+    """Where and how the work runs. No product reads this section."""
 
-    nj: int = 2
-    gpus: int = 1  # of each machine that stage 2 trains on
-    rank_patience: float = 600.0  # seconds until a GPU or machine that does not answer ends the training of all; see ranks.start
-    device: str = "auto"  # auto | cpu | cuda
-    threads: int = 2  # of torch on the CPU; fixed, because sums over threads round differently
+    nj: Annotated[Integer, Field(ge=1, le=1024)] = field(default_factory=_available_cores)
+    gpus: Annotated[Integer, Field(ge=0, le=1024)] = 1  # per machine
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[Integer, Field(ge=1, le=1024)] = (
+        2  # of torch in stage 2; fixed, because sums over threads round differently
+    )
 
 
-@dataclass(frozen=True)
+def _name_of(system) -> str:
+    return system if isinstance(system, str) else system.name
+
+
+def _check_systems(systems: tuple) -> tuple:
+    names = [_name_of(system) for system in systems]
+    _reject_repeats(tuple(names))
+    known = ("baseline", "spin", "fbank")
+    unknown = [system for system in systems if isinstance(system, str) and system not in known]
+    if unknown:
+        raise ValueError(f"'{unknown[0]}' has no source: write {{name: {unknown[0]}, source: ...}}, or one of {', '.join(known)}")
+    return systems
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Config:
-    name: str = "mini"
-    seed: int = 0
+    name: FolderName = "mini"
+    seed: Seed = 0
+    objective: str = "spin"  # a name in spin.objectives.OBJECTIVES: spin | rspin | dcspin
+    # What is compared, baseline first. baseline: the encoder with k-means units; spin: what stage 2 trains; fbank: filterbanks
+    systems: Annotated[tuple[str | SystemConfig, ...], Field(min_length=1), AfterValidator(_check_systems)] = ("baseline", "spin")
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     spin: SpinConfig = field(default_factory=SpinConfig)
+    rspin: RSpinConfig = field(default_factory=RSpinConfig)
+    dcspin: DCSpinConfig = field(default_factory=DCSpinConfig)
     units: UnitsConfig = field(default_factory=UnitsConfig)
     asr: AsrConfig = field(default_factory=AsrConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)

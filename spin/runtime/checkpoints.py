@@ -1,30 +1,33 @@
-"""Checkpoints of a training: whole or not there, the last few and the best kept, a damaged one passed over with a warning."""
+"""Checkpoints of a training as safetensors: the last few and the best are kept, a damaged one is skipped with a warning."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from spin.errors import CheckpointError
 from spin.runtime.files import atomic_path, read_json, sweep, write_json
 from spin.runtime.logs import get_logger
-from spin.runtime.tensor_files import DAMAGE, read_tensor_file
 
-NAME = re.compile(r"step-(\d{9})\.pt$")
-BEST_NAME, BEST_NOTE = "best.pt", "best.json"
-FIGURES = ("valid", "losses")  # parts of a state that may hold what is not finite
+NAME = re.compile(r"step-(\d{9})\.safetensors$")
+BEST, BEST_NOTE = "best.safetensors", "best.json"
+METADATA, TENSOR = "checkpoint", "tensor:"
+ALLOWED_NAN = "figures"  # the part of a state whose tensors may hold NaN or infinity
 
 
 class CheckpointStore:
     """The checkpoints of one training in one folder.
 
     Args:
-        folder: made when missing.
-        keep: how many of the latest checkpoints stay; an older one is the way back when the last is damaged.
+        folder: created when missing.
+        keep: number of the latest checkpoints that stay; an older one serves when the last is damaged.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2):
@@ -33,37 +36,34 @@ class CheckpointStore:
         sweep(self.folder)
 
     def save(self, step: int, state: dict, score: float | None = None) -> None:
-        """Writes `state` (tensors, strings, numbers, lists, dicts); a score above the best so far also makes it the best."""
-        path = self.folder / f"step-{step:09d}.pt"
-        with atomic_path(path) as temporary:
-            torch.save({"step": step, "state": state}, temporary)
+        """Writes a state of tensors, strings, numbers, None, lists and dicts; a new best score also makes it the best."""
+        path = self.folder / f"step-{step:09d}.safetensors"
+        write_checkpoint(path, step, state)
         if score is not None and self._is_best(step, score):
-            # A second name for the same bytes: the file is never changed in place, only replaced.
-            with atomic_path(self.folder / BEST_NAME) as temporary:
-                os.link(path, temporary)
+            with atomic_path(self.folder / BEST) as temporary:
+                _link(path, temporary)
             write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
 
+    def save_best(self, step: int, state: dict, score: float) -> None:
+        """Makes a state the best that no training resumes from, such as a mean of several."""
+        write_checkpoint(self.folder / BEST, step, state)
+        write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
+
     def _is_best(self, step: int, score: float) -> bool:
-        """Whether a score is above the best, or the best's own: its step done again, after damage that took both names."""
+        """Whether a score is above the best, or belongs to the best step itself, repeated after damage to both files."""
         best = self.best_score()
         return best is None or score > best or (score == best and read_json(self.folder / BEST_NOTE)["step"] == step)
 
-    def save_best(self, step: int, state: dict, score: float) -> None:
-        """Makes a state the best that no training goes on from, such as a mean of several."""
-        with atomic_path(self.folder / BEST_NAME) as temporary:
-            torch.save({"step": step, "state": state}, temporary)
-        write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
-
     def paths(self) -> list[Path]:
         """The step checkpoints, oldest first."""
-        return sorted(path for path in self.folder.glob("step-*.pt") if NAME.search(path.name))
+        return sorted(path for path in self.folder.glob("step-*.safetensors") if NAME.search(path.name))
 
     def best_score(self) -> float | None:
         """Score of the best checkpoint, None before the first."""
         note = self.folder / BEST_NOTE
-        return read_json(note)["score"] if note.exists() and (self.folder / BEST_NAME).exists() else None
+        return read_json(note)["score"] if note.exists() and (self.folder / BEST).exists() else None
 
     def load_latest(self) -> tuple[int, dict] | None:
         """(step, state) of the latest readable checkpoint; None when there is none at all.
@@ -71,59 +71,83 @@ class CheckpointStore:
         Raises:
             CheckpointError: there are checkpoints, but none can be read.
         """
-        paths, reasons = self.paths(), []
-        for path in reversed(paths):
+        reasons = []
+        for path in reversed(self.paths()):
             try:
                 return read_checkpoint(path)
             except CheckpointError as error:
                 get_logger("checkpoints").warning("%s is damaged, falling back to the one before: %s", path, error.found)
                 reasons.append(error.found)
-        if paths:
+        if reasons:
             raise CheckpointError(
                 str(self.folder),
-                found=f"{len(paths)} checkpoint(s), none readable; the last: {reasons[0]}",
-                cause="a full or failing disk, or a file of another program",
-                remedy="remove them, or run the stage with --force",
+                found=f"{len(reasons)} checkpoint(s), none readable; the last: {reasons[0]}",
+                cause="a full or failing disk, or files of another program",
+                remedy=f"rm -r {self.folder}, then rerun the same command: the training starts over",
             )
         return None
 
 
-def read_checkpoint(path: str | Path, remedy: str = "take another checkpoint, or train again with --force") -> tuple[int, dict]:
-    """(step, state) of one file written by CheckpointStore, on the CPU, without running code from it.
+def write_checkpoint(path: Path, step: int, state: dict) -> None:
+    """Writes one safetensors file: tensors by their place in the state, everything else as JSON in its metadata."""
+    tensors: dict[str, torch.Tensor] = {}
+    tree = {"step": step, "state": _pack(state, "", tensors)}
+    # Copies: safetensors refuses tensors that share memory, as tied weights and optimizer views do.
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(copies, str(temporary), metadata={METADATA: json.dumps(tree)})
 
-    Args:
-        path: of the file.
-        remedy: said when it cannot be read.
+
+def read_checkpoint(path: str | Path) -> tuple[int, dict]:
+    """(step, state) of one checkpoint, on the CPU. No code in the file is run.
 
     Raises:
         CheckpointError: missing, truncated, not a checkpoint, or with weights that are not finite.
     """
     try:
-        content = read_tensor_file(path)
-        step, state = int(content["step"]), content["state"]
-        bad = next((name for name, value in _tensors(state) if not _finite(value)), None)
+        with safe_open(str(path), framework="pt") as content:
+            tree = json.loads((content.metadata() or {})[METADATA])
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a dict
+        bad = next((name for name, tensor in tensors.items() if not _finite(name, tensor)), None)
         if bad is not None:
             raise ValueError(f"{bad} has values that are not finite")
-        return step, state
-    except DAMAGE as error:
+        return int(tree["step"]), _unpack(tree["state"], tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             str(path),
             found=" ".join(str(error).split())[:300] or type(error).__name__,
             expected="a checkpoint of this project",
-            cause="the file is missing, was cut off, or has been changed",
-            remedy=remedy,
+            cause="the file is missing, truncated, or was changed",
+            remedy=f"rm {path}, then rerun the stage",
         ) from error
 
 
-def _tensors(value, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """(where it stands, tensor) of a state, FIGURES left out."""
+def _pack(value, name: str, tensors: dict[str, torch.Tensor]):
     if isinstance(value, torch.Tensor):
-        yield name, value
-    elif isinstance(value, (dict, list, tuple)):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            if key not in FIGURES:
-                yield from _tensors(item, f"{name}.{key}".lstrip("."))
+        tensors[name] = value
+        return TENSOR + name
+    if isinstance(value, dict):  # JSON turns keys into strings, and optimizer states have integers
+        return {"keys": list(value), "values": [_pack(item, f"{name}.{key}".lstrip("."), tensors) for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_pack(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
+    return value
 
 
-def _finite(value: torch.Tensor) -> bool:
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+def _unpack(value, tensors: dict[str, torch.Tensor]):
+    if isinstance(value, str) and value.startswith(TENSOR):
+        return tensors[value.removeprefix(TENSOR)]
+    if isinstance(value, dict):
+        return dict(zip(value["keys"], (_unpack(item, tensors) for item in value["values"]), strict=True))
+    return [_unpack(item, tensors) for item in value] if isinstance(value, list) else value
+
+
+def _finite(name: str, value: torch.Tensor) -> bool:
+    return name.split(".")[0] == ALLOWED_NAN or not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+
+def _link(path: Path, target: Path) -> None:
+    """A second name for the same bytes, which are never changed in place; a copy where the file system has no hard links."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)

@@ -5,38 +5,70 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from spin.errors import ConfigError
+from spin.runtime.distributed_rank import local_rank
+
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' takes CUDA where a GPU answers, else the CPU; 'cuda' without one is an error.
+    """'auto' takes CUDA where a GPU answers, otherwise the CPU. Under torchrun the local rank picks the GPU.
 
-    Under torchrun the local rank picks the GPU.
+    Raises:
+        ConfigError: 'cuda' without a usable GPU; 'auto' on a machine whose NVIDIA GPU torch cannot use; more processes than GPUs.
     """
     available = torch.cuda.is_available()
-    if name == "cuda" and not available:
+    if name != "cpu" and not available and (name == "cuda" or DRIVER.exists()):
         raise ConfigError(
             "runtime.device",
-            found="cuda, but torch sees no GPU",
-            expected="a CUDA GPU and its driver",
-            cause="no GPU in this machine, or a driver older than the CUDA version of torch",
-            remedy="--device cpu, or install the driver",
+            found=f"{name}, but torch {torch.__version__} cannot use a GPU; driver: {_driver_version()}",
+            expected=f"a CUDA GPU with a driver for CUDA {torch.version.cuda}",
+            cause="no GPU, or a driver older than the CUDA version of torch",
+            remedy="run on the CPU with --device cpu, update the driver, or run utils/setup_env.sh --rebuild for a matching torch",
         )
     if name == "cpu" or not available:
         return torch.device("cpu")
-    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    number, count = local_rank(), torch.cuda.device_count()
     if number >= count:
         raise ConfigError(
             "runtime.gpus",
             found=f"process {number + 1} of this machine, but torch sees {count} GPU(s)",
-            expected="a GPU for each process",
-            cause="--gpus above the number of GPUs, or CUDA_VISIBLE_DEVICES hides some",
+            expected="one GPU per process",
+            cause="--gpus is larger than the number of GPUs, or CUDA_VISIBLE_DEVICES hides some",
             remedy=f"--gpus {count}",
         )
-    return torch.device("cuda", number)
+    device = torch.device("cuda", number)
+    _require_kernels(device)
+    if hasattr(
+        torch.backends.cuda, "enable_cudnn_sdp"
+    ):  # cuDNN's attention rejects a mask that needs a gradient, as WavLM's does
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    return device
+
+
+def _require_kernels(device: torch.device) -> None:
+    """Runs one product on the GPU, so that a torch without kernels for it fails before the work."""
+    try:
+        (torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)).sum().item()
+    except RuntimeError as error:
+        major, minor = torch.cuda.get_device_capability(device)
+        raise ConfigError(
+            "runtime.device",
+            found=f"{torch.cuda.get_device_name(device)} (compute capability {major}.{minor}): {' '.join(str(error).split())[:200]}",
+            expected=f"one of {', '.join(torch.cuda.get_arch_list())}, which torch {torch.__version__} was built for",
+            remedy="--device cpu, or run utils/setup_env.sh --rebuild for a torch that supports this GPU",
+        ) from error
+
+
+def _driver_version() -> str:
+    try:
+        return " ".join(DRIVER.read_text(encoding="utf-8", errors="replace").split("\n")[0].split()) or "none"
+    except OSError:
+        return "none"
 
 
 def device_name(device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: write beside, flush to the disk, rename."""
+"""Files that appear complete or not at all: write to a temporary name, flush to the disk, rename."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from pathlib import Path
 from spin.errors import DataError
 
 DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+# File names are bytes. What is not UTF-8 reaches Python as lone surrogates, which this writes as JSON's own escapes.
+_ERRORS = "backslashreplace"
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` with the same suffixes; on success it is synced and renamed to `path`, else removed.
+    """Yields a temporary path in the folder of `path`; on success it is synced and renamed to `path`, otherwise removed.
 
     A killed process leaves at most a file named `.tmp-*`, which sweep() removes.
     """
@@ -37,7 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def sweep(folder: str | Path) -> int:
-    """Removes what killed writers left directly in `folder`; call it only under the folder's lock. Returns the number removed."""
+    """Removes what killed writers left directly in `folder`; needs the folder's lock. Returns the number of files removed."""
     left = list(Path(folder).glob(".tmp-*")) if Path(folder).is_dir() else []
     for path in left:
         path.unlink(missing_ok=True)
@@ -52,49 +54,53 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-# File names are bytes; what of them is no UTF-8 reaches Python as lone surrogates, and this writes those as JSON's own escapes.
-_ERRORS = "backslashreplace"
-
-
 def write_text(path: str | Path, text: str) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=_ERRORS, newline="\n")
 
 
 def write_json(path: str | Path, content) -> None:
-    """Sorted only by insertion, indented, with a final line feed; NaN is an error, because JSON has none."""
+    """Indented JSON with a final line feed. NaN is an error, because JSON has none."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path):
-    """Raises DataError that names the file when it is missing or no JSON."""
+    """The content of a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(str(path), found="no such file", expected="JSON of an earlier stage", remedy="run that stage") from error
     except (ValueError, OSError) as error:
-        raise DataError(
-            str(path), found=str(error), expected="a readable JSON file", remedy="run its stage with --force"
-        ) from error
+        remedy = f"rm {path}, then rerun the stage that writes it"
+        raise DataError(str(path), found=str(error), expected="a readable JSON file", remedy=remedy) from error
+
+
+def json_line(record: dict) -> str:
+    """One record as a line of JSON."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_jsonl(path: str | Path, records: Iterable[dict]) -> int:
-    """A line of JSON a record; names ending in .gz are compressed without a time stamp. Returns the number of records."""
+    """Writes one line of JSON per record, compressed without a time stamp in a .gz file. Returns the number of records."""
     count = 0
     with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
         raw = stack.enter_context(open(temporary, "wb"))
         if str(path).endswith(".gz"):
-            raw = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
+            raw = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6))
         stream = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS, newline="\n"))
         for record in records:
-            stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            stream.write(json_line(record))
             count += 1
     return count
 
 
 def append_jsonl(path: str | Path, record: dict) -> None:
-    """Adds one line; a torn line of a killed writer is closed first, so that it cannot swallow the new one."""
+    """Adds one line and syncs it. A line torn by a kill is closed first, so that it cannot swallow the new one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab+") as stream:
@@ -102,53 +108,50 @@ def append_jsonl(path: str | Path, record: dict) -> None:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 stream.write(b"\n")
-        stream.write((json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", _ERRORS))
+        stream.write(json_line(record).encode("utf-8", _ERRORS))
         stream.flush()
         os.fsync(stream.fileno())
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict]:
-    """The records of a .jsonl or .jsonl.gz file; lines torn by a kill are passed over, a missing file has none.
+    """The records of a .jsonl or .jsonl.gz file, one at a time; a missing file has none.
+
+    In a .jsonl file, which is appended to, lines torn by a kill are ignored.
 
     Raises:
-        DataError: a compressed file, which always appears whole, is damaged.
+        DataError: a .gz file, which always appears complete, is damaged or has a line that is not a JSON object.
     """
     path = Path(path)
     if not path.exists():
         return
-    if path.suffix == ".gz":
-        check_not_empty(path)
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as stream:
-        lines = iter(stream)
-        while (line := _next_line(lines, path)) is not None:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
+    complete = path.suffix == ".gz"
+    if complete and path.stat().st_size == 0:  # gzip reads zero bytes as an empty file; the shortest one written has twenty
+        raise _damaged(path, "0 bytes")
+    with (gzip.open if complete else open)(path, "rt", encoding="utf-8", errors="replace") as stream:
+        try:
+            for number, line in enumerate(stream, 1):
+                record = _parse(line)
+                if record is not None:
+                    yield record
+                elif complete and line.strip():
+                    raise _damaged(path, f"line {number} is not a JSON object")
+        except DAMAGED_GZIP as error:
+            raise _damaged(path, str(error)) from error
 
 
-def _next_line(lines: Iterator[str], path: Path) -> str | None:
+def _parse(line: str) -> dict | None:
     try:
-        return next(lines, None)
-    except DAMAGED_GZIP as error:
-        raise damaged_gzip(path, str(error)) from error
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
-def check_not_empty(path: str | Path) -> None:
-    """DataError for a compressed file of no byte, which reads like one of no line; the shortest that is written has twenty."""
-    if Path(path).stat().st_size == 0:
-        raise damaged_gzip(path, "0 bytes")
-
-
-def damaged_gzip(path: str | Path, found: str) -> DataError:
-    """The error for a compressed file that DAMAGED_GZIP was raised for."""
+def _damaged(path: Path, found: str) -> DataError:
     return DataError(
         str(path),
         found=found,
-        expected="a whole gzip file",
-        cause="a copy that was cut off, or a failing disk",
-        remedy="the stage that wrote it, with --force",
+        expected="a complete gzip file with one JSON object per line",
+        cause="a truncated copy, an edit by hand, or a failing disk",
+        remedy=f"rm {path}, then rerun the stage that writes it",
     )

@@ -1,4 +1,4 @@
-"""n-gram models of anything that is written in words, by kaldingram: Kneser-Ney, in ARPA format."""
+"""n-gram models of sentences of words by kaldingram: Kneser-Ney, in ARPA format."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from spin.runtime.files import atomic_path, write_text
 
-NEVER = -99.0  # log10 probability by which ARPA files mean none, as that of <s>
+NEVER = -99.0  # log10 probability that means zero in ARPA files, as that of <s>
 
 
 def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: Iterable[str] = ()) -> int:
-    """Trains a model and writes it; the same sentences give the same file. Nothing is written where there is no sentence.
+    """Trains a model and writes it; the same sentences give the same file. Without a sentence, nothing is written.
 
     Args:
-        sentences: words separated by spaces; empty ones are passed over.
+        sentences: words separated by spaces; empty ones are ignored.
         order: of the n-grams, 1 to 7.
         path: of the ARPA file.
-        single: words that the model shall know in any case: each counts as a sentence of its own, after the others.
+        single: words that the model must know; each counts as a sentence of its own, after the others.
 
     Returns:
         The number of sentences.
@@ -54,7 +54,7 @@ def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: I
 def without_start(arpa: str) -> str:
     """Unigrams with the share of <s>, which is never predicted, given to the other words in proportion.
 
-    kaldingram counts <s> as a word where no longer n-gram tells it better, so that the others sum to less than 1.
+    kaldingram counts <s> as a word in a unigram model, so the others sum to less than 1.
     """
     start = re.search(r"^(\S+)\t<s>$", arpa, re.MULTILINE)
     if start is None or float(start[1]) <= NEVER:

@@ -1,4 +1,4 @@
-"""Utterances that a stage could not use: named with their reason, counted, and too many of them stop the stage."""
+"""Rejected utterances: each is listed with its reason and counted, and a stage stops when their share is too large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spin.runtime.logs import get_logger
 
 
 class Rejects:
-    """Collects rejects and writes them to `path`, one line of JSON each, when closed."""
+    """Collects rejected utterances and writes them to `path`, one line of JSON each, when closed."""
 
     def __init__(self, path: str | Path, stage: int):
         self.path, self.stage = Path(path), stage
@@ -23,12 +23,12 @@ class Rejects:
         self.records.append(dict(zip(record, (utterance_id, part, self.stage, reason))))
 
     def reasons(self) -> list[tuple[str, int]]:
-        """Reasons with their counts, the commonest first; what follows a colon is detail and is not counted apart."""
+        """Reasons with their counts, the most frequent first; text after a colon is detail and is not counted separately."""
         counts = collections.Counter(record[artifacts.REJECT_REASON].split(":")[0] for record in self.records)
         return counts.most_common()
 
     def check_share(self, total: int, max_share: float) -> None:
-        """Raises DataError when more than `max_share` of `total` utterances were rejected, or when none is left."""
+        """Raises DataError when more than `max_share` of `total` utterances were rejected, or when none remains."""
         bad = len(self.records)
         if total > 0 and bad <= max_share * total and bad < total:
             return
@@ -43,11 +43,11 @@ class Rejects:
             f"stage {self.stage}: {bad} of {total} utterances cannot be used",
             found=f"{reasons}; for example {names}",
             expected=f"a share of at most {max_share:g} (corpus.max_bad_share)",
-            remedy=f"see {self.path}, mend the data, or raise corpus.max_bad_share",
+            remedy=f"see {self.path}; fix the data, or rerun with --set corpus.max_bad_share=<a larger share>",
         )
 
     def close(self) -> None:
-        """Writes the file (an empty one says that nothing was rejected) and logs the counts."""
+        """Writes the file (empty when nothing was rejected) and logs the counts."""
         write_jsonl(self.path, sorted(self.records, key=lambda record: tuple(str(value) for value in record.values())))
         log = get_logger("rejects")
         for reason, count in self.reasons():

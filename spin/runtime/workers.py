@@ -1,155 +1,154 @@
-"""Work split over --nj processes, results in the order of the items."""
+"""Work split over processes, results in the order of the items.
+
+The standard library's pool serves better than joblib's here: its workers end with their parent even when that is killed, so that
+an abandoned training never writes next to the run that resumes it.
+"""
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures.process
+import contextlib
+import ctypes
 import itertools
 import multiprocessing
-import multiprocessing.connection
 import os
-import time
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from spin.errors import WorkerError
-from spin.runtime.signals import follow_parent, uninterrupted
 
-WAITING = 2  # items handed out ahead for each worker, so that neither work nor results pile up
-STOP_SECONDS = 6.0  # for a worker that writes a checkpoint before it ends
+QUEUED = 2  # items handed out ahead per worker, so that neither work nor results pile up
+STOP_SECONDS = 100.0  # for a worker that saves a checkpoint first; Slurm's grace is 120
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
-def map_parts(function: Callable, items: Iterable, nj: int, start_method: str = "spawn") -> Iterator:
-    """Yields function(item) for each item, in order; nj = 1 runs inline, else in nj processes.
+def map_jobs(function: Callable, items: Iterable, nj: int, start_method: str = "spawn", environments=()) -> Iterator:
+    """Yields function(item) for each item, in order; nj = 1 runs in this process.
 
     Args:
-        function: importable (top-level) function of one picklable item.
-        items: the work, taken as workers become free; keep each item large enough (seconds) to outweigh the process border.
+        function: importable function of one picklable item.
+        items: the work, taken as workers become free; each item should take seconds.
         nj: number of processes.
         start_method: spawn is safe with threads and compiled code; fork starts faster.
+        environments: environment variables of each worker, dealt out in turn, such as one CUDA_VISIBLE_DEVICES per GPU.
 
     Raises:
-        WorkerError: a worker died. Otherwise whatever function raises, in the order of items. In both cases the other workers are
-            ended, as they are when the caller itself is stopped or stops taking results.
+        WorkerError: a worker died. Otherwise whatever `function` raises. In both cases the other workers are ended, as they are
+            when the caller is stopped or takes no more results.
     """
     items = iter(items)
     head = list(itertools.islice(items, max(nj, 2)))
     items = itertools.chain(head, items)
-    if nj <= 1 or len(head) <= 1:
+    if (nj <= 1 or len(head) <= 1) and not environments:
         yield from map(function, items)
         return
     context = multiprocessing.get_context(start_method)
-    pool = concurrent.futures.ProcessPoolExecutor(min(nj, len(head)), mp_context=context, initializer=_start_worker)
+    turns = context.SimpleQueue()
+    for number in range(nj):
+        turns.put(environments[number % len(environments)] if environments else {})
+    before = set(multiprocessing.active_children())
+    pool = concurrent.futures.ProcessPoolExecutor(min(nj, len(head)), context, initializer=_start_worker, initargs=(turns,))
     try:
-        futures: collections.deque = collections.deque()
-        for item in items:
-            with uninterrupted():
+        with pool:
+            futures: collections.deque = collections.deque()
+            for item in items:
                 futures.append(pool.submit(function, item))
-            if len(futures) > WAITING * nj:
+                if len(futures) > QUEUED * nj:
+                    yield futures.popleft().result()
+            while futures:
                 yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise _dead_worker(nj) from error
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        _end_workers()
+        _end_workers(set(multiprocessing.active_children()) - before)
         raise
-    pool.shutdown()
 
 
 def map_fresh(function: Callable, items: list, nj: int, preload: str) -> Iterator:
-    """Yields function(item) for each item, in order, each in a process of its own that nothing else has run in.
+    """Yields function(item) for each item, in order, each in a new process that a server with `preload` imported forks.
 
-    For libraries that cannot be used twice in a process. A server process that has imported `preload`, and called nothing, forks
-    them, which takes no start of Python each.
+    For libraries that cannot be used twice in one process.
 
     Args:
-        function: importable (top-level) function of one picklable item; what it returns is small (a path).
-        items: the work; results wait until their turn comes.
+        function: importable function of one picklable item; its result is small (a path).
         nj: processes at a time.
-        preload: module that the server imports.
 
     Raises:
-        As map_parts.
+        WorkerError: a process died. Otherwise whatever `function` raises.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
-    running: dict = {}  # reading end of a pipe -> (number of the item, process)
-    results: dict[int, tuple[bool, object]] = {}
-    left = iter(enumerate(items))
+    running: collections.deque = collections.deque()
     try:
-        for number in range(len(items)):
-            while number not in results:
-                for index, item in itertools.islice(left, max(0, nj - len(running))):
-                    reading, writing = context.Pipe(duplex=False)
-                    process = context.Process(target=_answer, args=(writing, function, item))
-                    with uninterrupted():
-                        process.start()
-                    writing.close()
-                    running[reading] = index, process
-                for reading in multiprocessing.connection.wait(list(running)):
-                    index, process = running.pop(reading)
-                    results[index] = _received(reading, nj)
-                    process.join()
-            good, result = results.pop(number)
-            if not good:
-                raise result
-            yield result
+        for item in items:
+            reading, writing = context.Pipe(duplex=False)
+            process = context.Process(target=_answer, args=(writing, function, item))
+            process.start()
+            writing.close()
+            running.append((reading, process))
+            if len(running) >= nj:
+                yield _receive(*running.popleft(), nj)
+        while running:
+            yield _receive(*running.popleft(), nj)
     except BaseException:
-        _end_workers()
+        _end_workers(process for _, process in running)
         raise
 
 
 def _answer(writing, function: Callable, item) -> None:
-    """In the fresh process: sends (True, result) or (False, exception)."""
-    _start_worker()
+    _start_worker(None)
     try:
         answer = True, function(item)
     except Exception as error:  # noqa: BLE001 - raised again where the results are taken
         answer = False, error
     writing.send(answer)
-    writing.close()
 
 
-def _received(reading, nj: int) -> tuple[bool, object]:
+def _receive(reading, process, nj: int):
     try:
-        return reading.recv()
+        good, result = reading.recv()
     except EOFError:
-        return False, _dead_worker(nj)
+        raise _dead_worker(nj) from None
     finally:
-        reading.close()
+        process.join()
+    if not good:
+        raise result
+    return result
+
+
+def _start_worker(turns) -> None:
+    """The worker ends with its parent, leaves SIGINT to it, and computes in one thread: more would only compete."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = "1"
+    if turns is not None:
+        os.environ.update(turns.get())
+
+
+def _end_workers(workers: Iterable) -> None:
+    """Asks worker processes to end, and kills those that do not."""
+    workers = list(workers)
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        with contextlib.suppress(AssertionError, ValueError):  # the pool's own thread may have joined it first
+            worker.join(STOP_SECONDS)
+            worker.kill()
 
 
 def _dead_worker(nj: int) -> WorkerError:
     return WorkerError(
         f"a worker process of {nj}",
         found="it ended before its work was done",
-        cause="killed, most often by the system for want of memory (dmesg tells), or by a person",
-        remedy="run the same command again, with a smaller --nj where memory is short; what is done is kept",
+        cause="killed, usually by the kernel when memory runs out (check dmesg)",
+        remedy="rerun the same command with a smaller --nj; finished work is kept",
     )
-
-
-def _end_workers() -> None:
-    """Asks this process's workers to end, and kills those that do not."""
-    for worker in multiprocessing.active_children():
-        worker.terminate()
-    until = time.monotonic() + STOP_SECONDS
-    for worker in multiprocessing.active_children():
-        worker.join(max(0.0, until - time.monotonic()))
-        if worker.is_alive():  # a stop that came within the work itself is sent back as its result, and the worker goes on
-            worker.kill()
-            worker.join(STOP_SECONDS)
-    # The pool's own thread may have been told of an end first; then join knows nothing until that thread has written it down.
-    until = time.monotonic() + STOP_SECONDS
-    while multiprocessing.active_children() and time.monotonic() < until:
-        time.sleep(0.005)
-
-
-def _start_worker() -> None:
-    follow_parent()
-    # One process a core: threads inside each would only fight. Set before numpy and torch start their pools.
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = "1"
 
 
 def chunks(items: list, count: int) -> list[list]:

@@ -1,4 +1,4 @@
-"""Reading the next while the GPU works on one."""
+"""Prefetching: reading the next group while the GPU works on the current one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TypeVar
 Piece, Result = TypeVar("Piece"), TypeVar("Result")
 
 
-def read_ahead(
+def prefetch(
     groups: Iterable[list[Piece]], read: Callable[[Piece], Result], threads: int
 ) -> Iterator[tuple[list[Piece], list[Result]]]:
-    """Each group with what `read` makes of its pieces, in order; the pieces of the next group are read meanwhile.
+    """Each group with the results of `read` for its pieces, in order, while the next group is being read.
 
     Args:
         groups: may be endless; one is taken ahead of time.
-        read: called in other threads, so that it must not draw random numbers; its errors come up where the group is due.
-        threads: that read. 0: nothing ahead, all in this thread, as suits a CPU that is busy with the work itself.
+        read: called in other threads, so it must not draw random numbers; its errors are raised where the group is due.
+        threads: number of reading threads. 0: no prefetching, all in this thread, as suits a CPU busy with the work itself.
     """
     if threads == 0:
         yield from ((group, [read(piece) for piece in group]) for group in groups)

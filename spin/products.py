@@ -1,0 +1,330 @@
+"""The products of the recipe: where each lies, which products it reads and which configuration keys decide its content.
+
+One rule holds for all of them (spin/runtime/product.py). Same key: skip. No product: build. Different key: build the new one next
+to the old one, then replace it. A configuration key decides every product unless READ_BY names the kinds that read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from spin import artifacts
+from spin.config import Config
+from spin.runtime.context import Context
+from spin.runtime.digest import source_digest
+from spin.runtime.product import Product
+from spin.systems import System, uses_stage_2
+
+# Which kinds of product read a key. Keys and sections not listed are read by every kind, so that a new one is never missed.
+# An empty tuple: no product reads it, because it changes no result. The longest matching prefix decides.
+NOTHING: tuple[str, ...] = ()
+STAGE_3 = ("features", "kmeans", "units")
+READ_BY: dict[str, tuple[str, ...]] = {
+    "name": ("report",),
+    "seed": ("spin", "kmeans", "metrics", "scores"),
+    "objective": ("spin",),
+    "systems": ("scores", "report"),
+    "corpus": ("manifest",),
+    "corpus.name": NOTHING,
+    "corpus.data_dir": NOTHING,
+    "corpus.download": NOTHING,
+    "corpus.corpus_dir": NOTHING,  # the recordings count by their content, as a file of the manifest
+    "corpus.manifests": NOTHING,  # likewise
+    "corpus.parts": NOTHING,  # a manifest reads its own part
+    "corpus.spin_train": NOTHING,  # roles decide which products there are
+    "corpus.asr_train": NOTHING,
+    "corpus.valid": NOTHING,
+    "corpus.test": NOTHING,
+    "corpus.align_parts": NOTHING,  # a manifest reads whether it is aligned
+    "corpus.allow_shared_speakers": NOTHING,
+    "corpus.max_bad_share": NOTHING,
+    "corpus.lm_text": ("lm_text",),
+    "corpus.lm_sentences": ("lm_text",),
+    "perturbation": ("spin",),
+    "perturbation.pitch_floor_in_hz": ("speaker_pitch", "pitch"),
+    "perturbation.pitch_ceiling_in_hz": ("speaker_pitch", "pitch"),
+    "noise": ("spin",),
+    "noise.test_kinds": NOTHING,  # they decide which noisy parts there are
+    "noise.test_snrs_in_db": NOTHING,
+    "encoder": ("spin", *STAGE_3),
+    "spin": ("spin",),
+    "spin.codebook_size": ("spin", "kmeans"),  # k-means has as many clusters
+    "spin.checkpoint_every_steps": NOTHING,
+    "spin.workers": NOTHING,
+    "spin.accumulation": NOTHING,  # the same gradients in smaller pieces: the remedy for a GPU out of memory
+    "rspin": ("spin",),
+    "dcspin": ("spin",),
+    "units.layer": STAGE_3,
+    "units.batch_seconds": NOTHING,
+    "units.kmeans_hours": ("kmeans",),
+    "units.kmeans_starts": ("kmeans",),
+    "units.abx_max_utterances": ("metrics",),
+    "units.metrics_first_seconds": ("metrics",),
+    "units.pictures": ("unit_pictures",),
+    "asr": ("recogniser",),
+    "asr.inputs": ("scores",),
+    "asr.seeds": ("scores",),
+    "asr.checkpoint_every_steps": NOTHING,
+    "asr.tokens": ("lang",),
+    "asr.lexicon": ("lang",),
+    "asr.vocabulary_size": ("lang",),
+    "asr.features": NOTHING,
+    "decoding": ("decoding",),
+    "decoding.methods": ("scores",),
+    "decoding.lm_order": ("graph",),
+    "decoding.rescore_order": ("graph",),
+    "decoding.arpa": ("graph",),
+    "decoding.rescore_arpa": ("graph",),
+    "decoding.batch_seconds": NOTHING,
+    "decoding.bootstrap_samples": ("scores",),
+    "decoding.lm_scales": ("decoding",),
+    "pretrain": ("pretrain",),
+    "runtime": NOTHING,
+}
+
+# Keys that name files: their content counts, not their path.
+FILE_KEYS = (
+    "corpus.alignment_tsv",
+    "corpus.lm_text",
+    "encoder.source",
+    "asr.lexicon",
+    "decoding.arpa",
+    "decoding.rescore_arpa",
+    "rspin.labels",
+    "noise.manifests",
+    "noise.impulse_responses",
+    "pretrain.init",
+    "pretrain.manifests",
+)
+CLEAN = "+"  # a noisy part is named <clean part>+<kind>_<SNR>dB
+
+
+def readers(key: str) -> tuple[str, ...] | None:
+    """The kinds of product that read a configuration key; None: every kind."""
+    matches = [prefix for prefix in READ_BY if key == prefix or key.startswith(prefix + ".")]
+    return READ_BY[max(matches, key=len)] if matches else None
+
+
+def flatten(config: Config) -> dict:
+    """Every configuration key with its value as JSON holds it."""
+    flat: dict = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= {f"{field.name}.{key}": _plain(item) for key, item in vars(value).items()}
+        else:
+            flat[field.name] = _plain(value)
+    return {key: value for key, value in flat.items() if "__pydantic" not in key}
+
+
+def _plain(value):
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def make_key(config: Config, kind: str, values: dict | None = None) -> dict:
+    """The key of a product of that kind.
+
+    Args:
+        values: what else decides its content, such as the part or the seed.
+    """
+    read = {key: value for key, value in flatten(config).items() if (kinds := readers(key)) is None or kind in kinds}
+    files = {key: read.pop(key) for key in FILE_KEYS if read.get(key)}
+    digests = {
+        key: [source_digest(name) for name in ([value] if isinstance(value, str) else value)] for key, value in files.items()
+    }
+    return {"config": {**read, **(values or {})}, "files": digests}
+
+
+def noisy_parts(config: Config) -> dict[str, tuple[str, str, float | None]]:
+    """Name of each noisy copy of a test part -> (clean part, kind of noise, SNR in dB; None for reverberation)."""
+    found: dict[str, tuple[str, str, float | None]] = {}
+    for part in config.corpus.test:
+        for kind in config.noise.test_kinds:
+            for snr in (None,) if kind == "reverb" else config.noise.test_snrs_in_db:
+                level = "" if snr is None else f"_{snr:g}dB"
+                found[f"{part}{CLEAN}{kind}{level}"] = (part, kind, snr)
+    return found
+
+
+def test_parts(config: Config) -> list[str]:
+    """The test parts, the noisy copies after the clean ones."""
+    return [*config.corpus.test, *noisy_parts(config)]
+
+
+def asr_parts(config: Config) -> list[str]:
+    """The parts that a recogniser reads, each once."""
+    return list(dict.fromkeys((*config.corpus.asr_train, *config.corpus.valid, *test_parts(config))))
+
+
+def all_parts(config: Config) -> list[str]:
+    """Every part, each once."""
+    corpus = config.corpus
+    return list(dict.fromkeys((*corpus.spin_train, *corpus.asr_train, *corpus.valid, *test_parts(config))))
+
+
+# Stage 0
+def manifest(context: Context, part: str) -> Product:
+    """Cuts of a part: recordings, transcripts, alignments. Noisy copies read the clean part's."""
+    config = context.config
+    noisy = noisy_parts(config).get(part)
+    name, path = f"manifest of {part}", artifacts.cuts(context.corpus, part)
+    if noisy is not None:
+        clean, kind, snr = noisy
+        noise = {"kind": kind, "snr_in_db": snr, "seed": config.seed}
+        sources = [*config.noise.impulse_responses] if kind == "reverb" else [*config.noise.manifests]
+        key = {"config": noise, "files": {source: [source_digest(source)] for source in sources}}
+        others = [manifest(context, other) for other in config.corpus.spin_train] if kind == "babble" else []
+        return Product(context, "manifest", name, path, 0, key, [manifest(context, clean), *others])
+    from spin.corpus.fingerprint import fingerprint_part
+
+    return Product(
+        context, "manifest", name, path, 0, make_key(config, "manifest", fingerprint_part(config, context.corpus, part))
+    )
+
+
+def lexicon(context: Context) -> Product:
+    """Pronunciations of the words of all clean parts."""
+    config = context.config
+    parts = dict.fromkeys((*config.corpus.asr_train, *config.corpus.valid, *config.corpus.test))
+    inputs = [lm_text(context), *(manifest(context, part) for part in parts)]
+    return Product(context, "lexicon", "lexicon", artifacts.lexicon(context.corpus), 0, make_key(config, "lexicon"), inputs)
+
+
+def lm_text(context: Context) -> Product:
+    """Sentences for the n-gram LM."""
+    config = context.config
+    inputs = [] if config.corpus.lm_text else [manifest(context, part) for part in config.corpus.asr_train]
+    return Product(context, "lm_text", "LM text", artifacts.lm_text(context.corpus), 0, make_key(config, "lm_text"), inputs)
+
+
+# Stage 1
+def speaker_pitch(context: Context) -> Product:
+    """Pitch range of each speaker of spin_train."""
+    inputs = [manifest(context, part) for part in context.config.corpus.spin_train]
+    path = artifacts.speaker_pitch(context.corpus)
+    return Product(context, "speaker_pitch", "pitch ranges", path, 1, make_key(context.config, "speaker_pitch"), inputs)
+
+
+def pitch(context: Context, part: str) -> Product:
+    """Pitch contours and pulses of a part."""
+    path, key = artifacts.pitch_folder(context.corpus, part), make_key(context.config, "pitch")
+    return Product(context, "pitch", f"pitch of {part}", path, 1, key, [speaker_pitch(context), manifest(context, part)])
+
+
+# Stage 2
+def spin(context: Context) -> Product:
+    """The trained model."""
+    corpus = context.config.corpus
+    inputs = [*(pitch(context, part) for part in corpus.spin_train), *(manifest(context, part) for part in corpus.valid)]
+    path, key = artifacts.spin_folder(context.exp), make_key(context.config, "spin")
+    return Product(context, "spin", "Spin model", path, 2, key, inputs, content=("model.safetensors",))
+
+
+# Stage 3
+def features(context: Context, system: System, part: str) -> Product:
+    """Features of a part by one system, and units where the system has a codebook."""
+    inputs = [manifest(context, part), *([spin(context)] if uses_stage_2(system, context.exp) else [])]
+    key = _system_key(context, "features", system)
+    path = artifacts.features_folder(context.exp, system.name, part)
+    return Product(context, "features", f"features of {system.name}, {part}", path, 3, key, inputs)
+
+
+def kmeans(context: Context, system: System) -> Product:
+    """Cluster centres of a system without a codebook."""
+    inputs = [features(context, system, part) for part in context.config.corpus.spin_train]
+    key, path = _system_key(context, "kmeans", system), artifacts.kmeans(context.exp, system.name)
+    return Product(context, "kmeans", f"k-means of {system.name}", path, 3, key, inputs)
+
+
+def units(context: Context, system: System, part: str) -> Product:
+    """Units of a part by one system."""
+    inputs = [features(context, system, part), *([] if system.has_codebook else [kmeans(context, system)])]
+    key, path = _system_key(context, "units", system), artifacts.units_folder(context.exp, system.name, part)
+    return Product(context, "units", f"units of {system.name}, {part}", path, 3, key, inputs)
+
+
+def metrics(context: Context, system: System) -> Product:
+    """Metrics of a system's units and features on the test parts."""
+    parts = test_parts(context.config)
+    inputs = [product(context, system, part) for part in parts for product in (features, units)]
+    key, path = make_key(context.config, "metrics", {"parts": parts}), artifacts.metrics_folder(context.exp, system.name)
+    return Product(context, "metrics", f"metrics of {system.name}", path, 3, key, inputs)
+
+
+# Stages 4 and 5
+def lang(context: Context) -> Product:
+    """Tokens, words, lexicon and the lexicon's transducers."""
+    inputs = [lexicon(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
+    return Product(context, "lang", "lang", artifacts.lang_folder(context.exp), 4, make_key(context.config, "lang"), inputs)
+
+
+def recogniser_input(context: Context, system: System, source: str, part: str) -> Product:
+    """What a recogniser reads of a part: features or units."""
+    return (features if source == "features" else units)(context, system, part)
+
+
+def recogniser(context: Context, system: System, source: str, seed: int) -> Product:
+    """A trained recogniser; what other products read of it is the best checkpoint."""
+    corpus = context.config.corpus
+    parts = dict.fromkeys((*corpus.asr_train, *corpus.valid))
+    # An utterance that one system cannot use is left out for all of them, so that all learn from the same data.
+    inputs = [lang(context), *(recogniser_input(context, system, source, part) for part in parts)]
+    key = make_key(context.config, "recogniser", {"asr.seed": seed, "asr.input": source, **_input_values(context, source)})
+    path = artifacts.recogniser_folder(context.exp, system.name, source, seed)
+    name = f"recogniser of {system.name}, {source}, seed {seed}"
+    return Product(context, "recogniser", name, path, 4, key, inputs, content=("best.safetensors",))
+
+
+def graph(context: Context, order: int, kind: str = "HLG") -> Product:
+    """n-gram LM with its decoding graph (HLG), or the larger LM of rescoring (G)."""
+    given = "decoding.arpa" if kind == "HLG" else "decoding.rescore_arpa"
+    value = getattr(context.config.decoding, given.split(".")[1])
+    key = {"config": {"order": order, "kind": kind}, "files": {given: [source_digest(value)]} if value else {}}
+    inputs = [lang(context), lm_text(context)]
+    path = artifacts.graph_folder(context.exp, order, kind)
+    return Product(context, "graph", f"{kind} of the {order}-gram LM", path, 5, key, inputs)
+
+
+def decoding(
+    context: Context, system: System, source: str, seed: int, part: str, method: str, values: dict, graphs: Sequence[Product] = ()
+) -> Product:
+    """One decoding.
+
+    Args:
+        values: what the method reads of the configuration, with the LM scale.
+        graphs: what the method searches.
+    """
+    inputs = [recogniser(context, system, source, seed), recogniser_input(context, system, source, part), *graphs]
+    path = artifacts.decoding_folder(context.exp, system.name, source, seed, part, method)
+    name = f"decoding of {part} by {method}: {system.name}, {source}, seed {seed}"
+    return Product(context, "decoding", name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
+
+
+def scores(context: Context, decodings: Sequence[Product]) -> Product:
+    """Error rates of all decodings, with intervals and paired tests."""
+    return Product(context, "scores", "scores", artifacts.scores(context.exp), 5, make_key(context.config, "scores"), decodings)
+
+
+def report(context: Context, inputs: Sequence[Product]) -> Product:
+    """report.json; the pages are written before it."""
+    path = artifacts.report(context.exp, "json")
+    return Product(context, "report", "report", path, 5, make_key(context.config, "report"), inputs)
+
+
+def _system_key(context: Context, kind: str, system: System) -> dict:
+    """The key of a product of stage 3. A system from outside is its source and layer, whatever encoder.source says."""
+    key = make_key(context.config, kind)
+    own = ("encoder.source", "encoder.layer", "units.layer")
+    config = {name: value for name, value in key["config"].items() if name not in own} | {"layer": system.layer}
+    external = {} if system.source is None or uses_stage_2(system, context.exp) else {"source": [source_digest(system.source)]}
+    return {"config": config, "files": external}
+
+
+def _input_values(context: Context, source: str) -> dict:
+    config = context.config
+    return {"spin.codebook_size": config.spin.codebook_size} if source == "units" else {}

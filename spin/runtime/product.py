@@ -1,0 +1,280 @@
+"""One rule for finished work. A product is a file or folder that somebody would hate to lose or to compute again.
+
+Each product has a key: the configuration values it reads, the files these name, and the contents of the products it reads.
+Same key: skip. No product: build it in a partial file or folder next to the target, and rename it when it is complete. Different
+key: build the new one first, then replace the old one. The log names what changed. Nothing is moved out of the way before the new
+product is complete, so rejected input costs nothing. The next run resumes the partial folder of an interrupted build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from spin import artifacts
+from spin.errors import DataError
+from spin.runtime.context import Context
+from spin.runtime.digest import combined_digest, content_digest
+from spin.runtime.distributed_rank import rank
+from spin.runtime.files import read_json, write_json
+from spin.runtime.git import commit
+
+KEY = ".key.json"
+MARKER = ".spin-recipe"  # marks a folder made by this recipe, whose files may be replaced
+
+
+class Product:
+    """A file, or a folder where the name has no suffix.
+
+    Args:
+        context: of the stage that asks.
+        kind: as in spin.products.READ_BY.
+        name: for messages, such as "units of baseline, test".
+        path: of the finished product.
+        stage: the stage that builds it.
+        key: {"config": {key: value}, "files": {key: digest}}; JSON values.
+        inputs: products it reads; their contents belong to the key.
+        content: patterns of the files whose content counts for products that read this one; default: all.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        kind: str,
+        name: str,
+        path: Path,
+        stage: int,
+        key: dict,
+        inputs: Sequence[Product] = (),
+        content: Sequence[str] = ("*",),
+    ):
+        self.context, self.kind, self.name, self.path, self.stage = context, kind, name, path, stage
+        self._key, self.inputs, self.content = key, tuple(inputs), tuple(content)
+        self.is_file = bool(path.suffix)
+        self.root = context.corpus if stage < 2 else context.exp
+        self.key_path = path.with_name(f".{path.name}{KEY}") if self.is_file else path / KEY
+        self.partial = path.with_name(f".partial-{path.name}" if self.is_file else f"{path.name}.partial")
+        self._replaced = path.with_name(f".replaced-{path.name}")
+
+    @property
+    def key(self) -> dict:
+        """The key as it should be now."""
+        return {**self._key, "inputs": {product.name: product.digest for product in self.inputs}}
+
+    @property
+    def digest(self) -> str | None:
+        """Content digest of the finished product; None when there is none."""
+        return self._record().get("digest")
+
+    @property
+    def seconds(self) -> float | None:
+        """Time its build took."""
+        return self._record().get("seconds")
+
+    def is_stale(self) -> bool:
+        """Whether the product must be built; the log says why.
+
+        Raises:
+            DataError: an input is missing or stale.
+        """
+        for product in self.inputs:
+            product.require()
+        self._recover()
+        reason = self.stale_reason(forced=True)
+        if rank() == 0:
+            message = "%s: %s; building it" if reason else "%s: up to date, skipped"
+            self.context.log.info(message, *((self.name, reason) if reason else (self.name,)))
+        return reason is not None
+
+    def stale_reason(self, forced: bool = False) -> str | None:
+        """None when the product is up to date, else the reason to build it.
+
+        Args:
+            forced: whether --force counts.
+        """
+        if not self.path.exists():
+            return "not built yet"
+        record = self._record()
+        if not record:
+            return f"it has no readable key ({self.key_path.name})"
+        force = self.context.force
+        if forced and force and self.stage == self.context.stage and record.get("forced") != force:
+            return "--force"
+        return difference(record["key"], self.key) or self._edited(record)
+
+    def require(self) -> Path:
+        """The path of the finished, current product.
+
+        Raises:
+            DataError: it is missing or stale; names the stage to run.
+        """
+        if self.path in self.context.checked:
+            return self.path
+        for product in self.inputs:
+            if product.stage < self.context.stage:
+                product.require()
+        reason = self.stale_reason()
+        if reason is not None:
+            stage = f"stage {self.stage} ({artifacts.STAGES[self.stage]})"
+            raise DataError(
+                self.name,
+                found=reason,
+                expected=f"a finished product of {stage}, built with this configuration",
+                remedy=f"./run.sh --stage {self.stage} --stop-stage {max(self.context.stage, self.stage)} "
+                "with the same --conf, --set and --exp-dir",
+            )
+        if self.stage < self.context.stage:
+            self.context.checked.add(self.path)
+        return self.path
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[Path]:
+        """Yields the partial path: a file path, or an existing folder that may hold the work of an interrupted build.
+
+        On success the partial product replaces the old one, and the key is written last. On an exception the partial folder and
+        the old product stay. Only rank 0 of a distributed run touches files.
+
+        Raises:
+            DataError: files that this recipe did not make are in the way.
+        """
+        if rank() > 0:
+            yield self.partial
+            return
+        self._refuse_foreign_files()
+        key, force, begun = self.key, self.context.force, time.monotonic()
+        self._prepare_partial(key, force)
+        yield self.partial
+        self._publish(key, force, round(time.monotonic() - begun, 1))
+
+    def _prepare_partial(self, key: dict, force: str | None) -> None:
+        note = self.partial / KEY
+        if self.is_file:
+            self.partial.parent.mkdir(parents=True, exist_ok=True)
+            self.partial.unlink(missing_ok=True)
+            return
+        if self.partial.exists():
+            left = _read_record(note)
+            if left.get("key") == key and (force is None or left.get("forced") == force):
+                self.context.log.info("%s: resuming an interrupted build", self.name)
+                return
+            shutil.rmtree(self.partial)
+        self.partial.mkdir(parents=True)
+        write_json(note, {"key": key, "forced": force})
+
+    def _publish(self, key: dict, force: str | None, seconds: float) -> None:
+        record = {"key": key, "forced": force, "seconds": seconds, "commit": commit()}
+        record["finished"] = datetime.datetime.now().isoformat(timespec="seconds")
+        if self.is_file:
+            os.replace(self.partial, self.path)
+            write_json(self.key_path, record | self._contents(self.path))
+            return
+        write_json(self.partial / KEY, record | self._contents(self.partial))
+        if self.path.exists():
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            os.replace(self.path, self._replaced)
+        os.replace(self.partial, self.path)
+        shutil.rmtree(self._replaced, ignore_errors=True)
+
+    def _recover(self) -> None:
+        """Finishes a replacement that was interrupted between its two renames."""
+        if self.is_file or rank() > 0 or not self._replaced.exists():
+            return
+        if not self.path.exists():
+            complete = "digest" in _read_record(self.partial / KEY)
+            os.replace(self.partial if complete else self._replaced, self.path)
+        shutil.rmtree(self._replaced, ignore_errors=True)
+
+    def _record(self) -> dict:
+        record = _read_record(self.key_path)
+        return record if "digest" in record else {}
+
+    def _files(self, path: Path) -> dict[str, Path]:
+        if self.is_file:
+            return {path.name: path}
+        files = (item for item in path.rglob("*") if item.is_file() and item.name != KEY)
+        names = {str(item.relative_to(path)): item for item in files}
+        return {name: item for name, item in sorted(names.items()) if any(fnmatch(name, pattern) for pattern in self.content)}
+
+    def _contents(self, path: Path) -> dict:
+        files, digests = {}, {}
+        for name, item in self._files(path).items():
+            name = self.path.name if self.is_file else name
+            status = item.stat()
+            digests[name] = content_digest(item) or ""
+            files[name] = [status.st_size, status.st_mtime_ns, digests[name]]
+        return {"digest": combined_digest(digests), "files": files}
+
+    def _edited(self, record: dict) -> str | None:
+        """The first file that is gone or was changed after the build. Size and time are compared first, then contents."""
+        for name, (size, changed, digest) in record["files"].items():
+            item = self.path if self.is_file else self.path / name
+            try:
+                status = item.stat()
+            except OSError:
+                return f"{name} is gone"
+            if (status.st_size, status.st_mtime_ns) != (size, changed) and content_digest(item) != digest:
+                return f"{name} was changed after it was built"
+        return None
+
+    def _refuse_foreign_files(self) -> None:
+        if self.path.exists() and not self.key_path.exists() and not (self.root / MARKER).exists():
+            raise DataError(
+                f"folder {self.path.parent}",
+                found=f"{self.path.name}, which this recipe did not make",
+                expected="an empty folder, or one made by this edition of the recipe",
+                cause="the folder belongs to another program or to an earlier edition",
+                remedy="choose another --exp-dir, corpus.data_dir or corpus.name, or move the files away",
+            )
+
+
+def _read_record(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        record = read_json(path)
+    except DataError:
+        return {}
+    return record if isinstance(record, dict) and isinstance(record.get("key"), dict) else {}
+
+
+def claim_folder(folder: Path) -> None:
+    """Marks a new or empty folder as the recipe's own.
+
+    Raises:
+        DataError: the folder holds a config.yaml that this recipe did not write.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MARKER).exists():
+        return
+    names = {item.name for item in folder.iterdir()} - {".lock"}
+    if not names:
+        (folder / MARKER).write_text(
+            "Files in this folder were made by the Spin recipe and may be replaced by it.\n", encoding="utf-8"
+        )
+    elif artifacts.config_file(folder).name in names:
+        raise DataError(
+            f"folder {folder}",
+            found="a config.yaml that this edition of the recipe did not write",
+            expected="an empty folder, or one made by the recipe",
+            remedy="choose another --exp-dir, or move the files away",
+        )
+
+
+def difference(old: dict, new: dict) -> str | None:
+    """The first difference between two keys in words; None when they agree."""
+    for key in sorted(set(old.get("config", {})) | set(new["config"])):
+        before, now = old.get("config", {}).get(key), new["config"].get(key)
+        if before != now:
+            return f"{key} changed from {before!r} to {now!r}"
+    for section, what in (("files", "the content of {} changed"), ("inputs", "its input changed: {}")):
+        was, now = old.get(section, {}), new.get(section, {})
+        changed = next((name for name in sorted(set(was) | set(now)) if was.get(name) != now.get(name)), None)
+        if changed is not None:
+            return what.format(changed)
+    return None

@@ -1,0 +1,190 @@
+"""Start and end of a stage: options, configuration, locks, log, exit status. Imports no torch: a finished stage ends at once."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from spin import artifacts
+from spin.config import Config
+from spin.errors import ConfigError, SpinError
+from spin.runtime.config_io import dump_config, load_config
+from spin.runtime.context import Context
+from spin.runtime.distributed_rank import rank
+from spin.runtime.files import write_text
+from spin.runtime.locks import folder_lock
+from spin.runtime.logs import get_logger, keep_log
+from spin.runtime.product import claim_folder
+from spin.runtime.stop import exit_on_signals
+
+FIRST_EXPERIMENT_STAGE = 2  # stages 0 and 1 write to the corpus folder
+SYSTEM_ERRORS = {
+    errno.ENOSPC: "free disk space, then rerun the same command",
+    errno.EDQUOT: "raise the disk quota, then rerun the same command",
+    errno.EACCES: "check the permissions, or choose another --exp-dir or corpus.data_dir",
+    errno.EROFS: "choose another --exp-dir or corpus.data_dir on a writable disk",
+    errno.EMFILE: "raise the limit of open files (ulimit -n 4096), then rerun the same command",
+}
+
+
+def parse_arguments(argv: list[str], description: str) -> argparse.Namespace:
+    """The options that run.sh and all stage scripts share."""
+    parser = argparse.ArgumentParser(
+        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--conf", required=True, help="YAML file, see egs/librispeech/conf")
+    parser.add_argument("--corpus-dir", help="folder that holds LibriSpeech's parts (train-clean-100/ and the like)")
+    parser.add_argument("--exp-dir", help="folder for results (default: exp/<name in the configuration>)")
+    parser.add_argument("--nj", type=int, help="number of processes (default: the available cores)")
+    parser.add_argument("--gpus", type=int, help="number of GPUs per machine (default: 1)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where to compute (default: auto)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides", help="override one key; repeatable"
+    )
+    parser.add_argument("--force", action="store_true", help="rebuild what the stage owns, even if it is up to date")
+    return parser.parse_args(argv)
+
+
+def configure(arguments: argparse.Namespace) -> tuple[Config, Path, Path]:
+    """(configuration, experiment folder, corpus folder) from parsed options, which override the file."""
+    overrides = list(arguments.overrides)
+    options = (("corpus.corpus_dir", "corpus_dir"), ("runtime.nj", "nj"), ("runtime.gpus", "gpus"), ("runtime.device", "device"))
+    for key, option in options:
+        value = getattr(arguments, option)
+        if value is not None:
+            overrides.append(f"{key}={_quoted(value)}")
+    config = load_config(arguments.conf, overrides)
+    exp = Path(arguments.exp_dir).expanduser() if arguments.exp_dir else Path("exp") / config.name
+    corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
+    if config.corpus.corpus_dir and corpus.resolve() == Path(config.corpus.corpus_dir).resolve():
+        raise ConfigError(
+            "corpus.data_dir and corpus.name",
+            found=f"{corpus}, the folder of the recordings",
+            expected="another folder for the manifests",
+            remedy="--set corpus.name=<another name>",
+        )
+    return config, exp, corpus
+
+
+def _quoted(value) -> str:
+    # A path may hold characters that mean something in YAML; a single-quoted scalar takes them as they are.
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def canonical_command(arguments: argparse.Namespace) -> str:
+    """The command that rebuilds the whole report, without what changes no result (folders, jobs, devices)."""
+    words = ["./run.sh", "--conf", arguments.conf]
+    if arguments.corpus_dir:
+        words += ["--corpus-dir", arguments.corpus_dir]
+    for override in arguments.overrides:
+        words += [] if override.startswith(("corpus.data_dir=", "runtime.")) else ["--set", override]
+    return " ".join(shlex.quote(word) for word in [*words, "--stage", "0", "--stop-stage", str(artifacts.LAST_STAGE)])
+
+
+def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], description: str) -> None:
+    """Runs a stage. Ends the process with status 1: with a remedy on an expected error, with a traceback on a bug.
+
+    Args:
+        stage: number of the stage.
+        argv: command line without the program's name.
+        work: the stage itself; it builds the products that are missing or stale.
+        description: for --help.
+    """
+    arguments = parse_arguments(argv, description)
+    log = get_logger(f"stage{stage}")
+    exit_on_signals()
+    name = f"stage {stage} ({artifacts.STAGES[stage]})"
+    try:
+        config, exp, corpus = configure(arguments)
+        context = Context(
+            config, exp, corpus, stage, log, canonical_command(arguments), _force(arguments.force, stage, exp, corpus)
+        )
+        if rank() > 0:  # rank 0 keeps the records
+            work(context)
+            return
+        _run(context, work, name)
+    except SystemExit as stop:
+        if stop.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+            hint = " without --force" if arguments.force else ""
+            log.error("%s stopped by %s; rerun the same command%s to resume", name, signal.Signals(stop.code - 128).name, hint)
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug is reported as one
+        _fail(name, log, error)
+
+
+def _run(context: Context, work: Callable[[Context], None], name: str) -> None:
+    with contextlib.ExitStack() as locks:
+        owns_corpus = context.stage < FIRST_EXPERIMENT_STAGE
+        for folder in (context.exp, *([context.corpus] if owns_corpus else [])):
+            claim_folder(folder)
+            locks.enter_context(folder_lock(folder))
+        if not owns_corpus:
+            locks.enter_context(folder_lock(context.corpus, shared=True))
+        keep_log(artifacts.log_folder(context.exp), f"stage{context.stage}")
+        begun = time.monotonic()
+        work(context)
+        write_text(artifacts.config_file(context.exp), dump_config(context.config))
+        _force_file(context.stage, context.exp, context.corpus).unlink(missing_ok=True)
+        context.log.info("%s done in %.1f s; TensorBoard: %s", name, time.monotonic() - begun, context.tensorboard)
+
+
+def _force_file(stage: int, exp: Path, corpus: Path) -> Path:
+    return (corpus if stage < FIRST_EXPERIMENT_STAGE else exp) / f".force_stage{stage}"
+
+
+def _force(asked: bool, stage: int, exp: Path, corpus: Path) -> str | None:
+    """The identity of the rebuild that --force asked for, kept in a file until the stage ends, so that an interrupted one resumes.
+
+    A requeued Slurm job keeps its number, so what it rebuilt before is not rebuilt again.
+    """
+    path = _force_file(stage, exp, corpus)
+    if path.exists():
+        return path.read_text(encoding="utf-8").strip() or None
+    if not asked:
+        return None
+    job = os.environ.get("SLURM_JOB_ID")
+    identity = f"slurm-{job}" if job else secrets.token_hex(8)
+    if rank() == 0:
+        claim_folder(path.parent)
+        write_text(path, identity + "\n")
+    return identity
+
+
+def _fail(name: str, log: logging.Logger, error: Exception) -> None:
+    known = explain(error)
+    if known is not None:
+        log.error("%s failed\n%s", name, known)
+    else:
+        log.error(
+            "%s crashed: this is a bug; finished work is kept\n  found: %s: %s", name, type(error).__name__, error, exc_info=error
+        )
+    sys.exit(1)
+
+
+def explain(error: BaseException) -> str | None:
+    """The text for an error that a user can act on; None for a bug."""
+    if isinstance(error, SpinError):
+        return str(error)
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+        return f"{error.filename or 'the system'}\n  found: {error.strerror}\n  remedy: {SYSTEM_ERRORS[error.errno]}"
+    if "CUDA out of memory" in text:
+        return f"GPU memory\n  found: {text}\n  remedy: --set spin.accumulation=2 (training resumes), or a smaller batch_seconds"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return f"memory of this machine\n  found: {text or 'out of memory'}\n  remedy: rerun the same command with a smaller --nj"
+    if "DataLoader worker" in text or "Bus error" in text or "unable to open shared memory object" in text:
+        return (
+            f"data loader\n  found: {text}\n  likely cause: a full /dev/shm (64 MB in Docker by default), or a killed worker\n"
+            "  remedy: start the container with --shm-size=8g or --ipc=host, or rerun with --set spin.workers=0"
+        )
+    return None

@@ -1,0 +1,46 @@
+"""Stops by SIGTERM and SIGINT: a training saves a checkpoint after its step; everything else ends at once and resumes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+
+class StopRequest:
+    """While entered, SIGINT and SIGTERM only set a flag, which a training reads between steps.
+
+    Attributes:
+        signal: number of the signal that arrived, None before.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._handlers: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a worker leaves SIGINT to its parent
+                self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame) -> None:
+        self.signal = number
+
+    def status(self) -> int:
+        """Exit status of a process ended by the signal: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + (self.signal or signal.SIGTERM)
+
+
+def exit_on_signals() -> None:
+    """SIGTERM and SIGINT raise SystemExit(143 or 130) in the main thread, so that locks and temporary files are released."""
+
+    def stop(number: int, frame) -> None:
+        signal.signal(number, signal.SIG_IGN)  # run.sh and a terminal both pass on one Ctrl-C
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

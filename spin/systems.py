@@ -1,0 +1,70 @@
+"""Systems: what the recipe compares. The first in the configuration is the baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spin import artifacts
+from spin.config import Config, SystemConfig
+from spin.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the comparison.
+
+    Attributes:
+        name: names its folders and its rows in the report.
+        kind: encoder (units from k-means), model (units from its own codebook) or fbank (a log-mel filterbank).
+        source: for spin.load_encoder or spin.load_model; None for fbank.
+        layer: the encoder layer that is read; None: the model's own, or the last of a filterbank.
+    """
+
+    name: str
+    kind: Literal["encoder", "model", "fbank"]
+    source: str | None
+    layer: int | None
+
+    @property
+    def has_codebook(self) -> bool:
+        return self.kind == "model"
+
+
+def systems_of(config: Config, exp: Path) -> tuple[System, ...]:
+    """The systems of the configuration in order, baseline first."""
+    return tuple(_resolve(system, config, exp) for system in config.systems)
+
+
+def find_system(config: Config, exp: Path, name: str) -> System:
+    """The system of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    systems = systems_of(config, exp)
+    found = next((system for system in systems if system.name == name), None)
+    if found is None:
+        raise ConfigError("systems", found=repr(name), expected=", ".join(system.name for system in systems))
+    return found
+
+
+def _resolve(system: str | SystemConfig, config: Config, exp: Path) -> System:
+    layer = config.units.layer or config.encoder.layer
+    if system == artifacts.BASELINE:
+        return System(artifacts.BASELINE, "encoder", config.encoder.source, layer)
+    if system == artifacts.SPIN:
+        return System(artifacts.SPIN, "model", str(artifacts.spin_model(exp)), config.units.layer)
+    if system == artifacts.FBANK:
+        return System(artifacts.FBANK, "fbank", None, None)
+    from spin.models.published import is_model_source
+
+    if is_model_source(system.source):
+        return System(system.name, "model", system.source, system.layer)
+    return System(system.name, "encoder", system.source, system.layer or layer)
+
+
+def uses_stage_2(system: System, exp: Path) -> bool:
+    """Whether the system is the model that stage 2 of this experiment trains."""
+    return system.source == str(artifacts.spin_model(exp))
