@@ -1,7 +1,7 @@
 """The one array store: many arrays in one file, lossless, of any shape, read one at a time.
 
-Importing this module registers it as a storage backend of lhotse, so that lhotse can load the arrays of a cut. A writer gives paths
-relative to the folder it writes into. spin/data/cuts.py makes them absolute when it reads the manifest in that folder.
+Importing this module registers it as a storage backend of lhotse, so that lhotse can load the arrays of a cut. A writer gives
+paths relative to the folder it writes into. spin/data/cuts.py makes them absolute when it reads the manifest in that folder.
 """
 
 from __future__ import annotations
