@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: utils/gpu_check.sh [--corpus-dir DIR] [--device cuda|cpu] [--minutes 9] [--output FILE] [--help]
-# On a machine with a CUDA GPU: the tests marked gpu, the benchmarks and a short real training, in under ten minutes, as one JSON.
-# SPIN_PYTHON, when set beforehand, is used instead of the environment that path.sh makes.
+# Checks the project on a machine with a CUDA GPU: tests marked gpu, benchmarks, short real trainings, as one JSON file.
+# SPIN_PYTHON (and SPIN_K2_PYTHON), set beforehand, replace the environments of path.sh.
 set -euo pipefail
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)

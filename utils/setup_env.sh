@@ -1,212 +1,215 @@
 #!/usr/bin/env bash
-# Makes the Python environments from requirements/*.txt:
-#   .venv     torch 2.11 and everything of stages 0 to 3; also k2, where its authors' wheel for this torch can be had
+# usage: utils/setup_env.sh [--test] [--rebuild] [--help]
+# Makes the Python environments of the recipe from requirements/*.txt, with uv:
+#   .venv     torch 2.11 and everything for stages 0 to 3; also k2, where its authors' wheel for this torch can be downloaded
 #   .venv-k2  only where it cannot: k2 1.23.4 with torch 1.13.1, for stages 4 and 5
-# Does nothing when they are as they were left. An environment that is half made, damaged or out of date is made good or made again;
-# one that something else made is taken over when it fits, and moved aside when it does not. .venv/.spin/k2 names the one that has k2.
+#   --test    add what the tests need
+#   --rebuild start from nothing
+# Finished environments are recognized by their stamps. SPIN_BASE_PYTHON=/path/to/python names the Python (3.10 to 3.13) to use.
+# SPIN_CUDA=12.6, 12.8 or 13.0 names the CUDA version of torch and k2, which otherwise follows from the NVIDIA driver and GPUs.
 set -euo pipefail
 
-setup_version=1 # a change makes every environment be looked at again
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
-home=$root
-
+tools=$root/.env-lock # lock and uv
 test=false
-check=false
 rebuild=false
-# shellcheck disable=SC2034  # read by parse_options.sh
-{
-  about="Makes the Python environments of the recipe. SPIN_BASE_PYTHON=/path/to/python says which Python they are made from."
-  options=(
-    "test     flag  add what the tests need"
-    "check    flag  only say whether the environments are as they should be (status 1 if not), reading every file's size"
-    "rebuild  flag  make them again from nothing"
-  )
-}
-. "$root/utils/log.sh"
-. "$root/utils/parse_options.sh"
-. "$root/utils/environment.sh"
-
 main_files=(main.txt k2-official.txt)
-k2_files=(k2.txt k2-wheel.txt)
-main_imports=(torch torchaudio lhotse soundfile sentencepiece numba scipy sklearn matplotlib kaldialign kaldilm kaldingram pocketsphinx
-  espeakng_loader safetensors tqdm yaml torch.utils.tensorboard)
-k2_imports=(k2 torch lhotse soundfile sentencepiece matplotlib kaldialign kaldilm kaldingram safetensors tqdm yaml torch.utils.tensorboard)
-notes=$root/.env-lock
+. "$root/utils/log.sh"
 
-k2_home() { # the environment that has k2; nothing when that is not settled
-  cat "$root/.venv/.spin/k2" 2>/dev/null || true
+for option in "$@"; do
+  case $option in
+    --test) test=true ;;
+    --rebuild) rebuild=true ;;
+    --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit ;;
+    *) echo "$0: unknown option '$option'; --help lists the options" >&2 && exit 2 ;;
+  esac
+done
+
+clean_python() { # PYTHON ARGUMENT...: without the user's site-packages, PYTHON* variables and current folder
+  local python=$1
+  shift
+  PIP_USER=0 "$python" -I "$@"
 }
 
-tests_recorded() { # ENVIRONMENT FILE: whether the test requirements were added as they are now
-  [[ -f $root/$1/.spin/tests && $(<"$root/$1/.spin/tests") == "$(fingerprint "$1" "$2")" ]]
+python_version() { # PYTHON: prints 3.11; fails where it does not run
+  clean_python "$1" -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+}
+
+choose_cuda() { # prints the CUDA version of the builds for this machine; without an NVIDIA driver that of the standard torch
+  local driver capability version="" oldest=999 major=999
+  if [[ -n ${SPIN_CUDA-} ]]; then
+    [[ $SPIN_CUDA =~ ^(12\.6|12\.8|13\.0)$ ]] || fail "SPIN_CUDA" "'$SPIN_CUDA'" "12.6, 12.8 or 13.0" "unset SPIN_CUDA, or correct it"
+    echo "$SPIN_CUDA" && return
+  fi
+  while IFS=', ' read -r driver capability; do
+    [[ $driver =~ ^[0-9]+\. && $capability =~ ^[0-9]+\.[0-9]$ ]] || continue
+    version=$driver major=${driver%%.*}
+    ((oldest <= ${capability/./})) || oldest=${capability/./}
+  done < <(nvidia-smi --query-gpu=driver_version,compute_cap --format=csv,noheader 2>/dev/null)
+  # CUDA 13 needs driver 580, CUDA 12 driver 525 (12.8 for Blackwell 570). GPUs before Turing (7.5) have kernels in the 12.6 build only.
+  if ((major < 525)); then
+    fail "NVIDIA driver" "version $version" "525 or newer" "update the driver; to compute on the CPU: SPIN_CUDA=13.0 $0, and run with --device cpu"
+  elif ((oldest < 75)); then
+    echo 12.6
+  elif ((major >= 580)); then
+    echo 13.0
+  elif ((major >= 570)); then
+    echo 12.8
+  else
+    echo 12.6
+  fi
+}
+
+identity() { # ENVIRONMENT: what cannot change without making it again
+  echo "$root/$1 python $python cuda $cuda"
+}
+
+stamp() { # ENVIRONMENT FILE...: its identity, and a digest of the requirement files it was made from
+  identity "$1"
+  shift
+  (cd "$root/requirements" && cat "$@" | sha256sum | cut -d' ' -f1)
+}
+
+is_current() { # ENVIRONMENT STAMP FILE...: whether the stamp fits and the interpreter runs
+  local environment=$1 name=$2
+  shift 2
+  [[ $(cat "$root/$environment/.spin/$name" 2>/dev/null) == "$(stamp "$environment" "$@")" ]] \
+    && [[ $(python_version "$root/$environment/bin/python") == "$python" ]]
+}
+
+k2_is_current() { # sets k2, the environment that has it
+  k2=$(cat "$root/.venv/.spin/k2" 2>/dev/null) || return 1
+  [[ $k2 == .venv ]] || is_current .venv-k2 stamp k2.txt
 }
 
 all_current() {
-  [[ -z $(why_not .venv "${main_files[@]}") && -n $(k2_home) ]] || return 1
-  [[ $(k2_home) == .venv || -z $(why_not .venv-k2 "${k2_files[@]}") ]] || return 1
+  python=$(python_version "${SPIN_BASE_PYTHON:-$root/.venv/bin/python}") || return 1
+  is_current .venv stamp "${main_files[@]}" && k2_is_current || return 1
   $test || return 0
-  tests_recorded .venv test.txt || return 1
-  [[ $(k2_home) == .venv ]] || tests_recorded .venv-k2 test-k2.txt
+  is_current .venv tests test.txt || return 1
+  [[ $k2 == .venv ]] || is_current .venv-k2 tests test-k2.txt
 }
 
-whole() { # ENVIRONMENT: every pin, file and import of it is as it should be; problems go to .env-lock/problems
-  local imports=("${main_imports[@]}") files=("$root/requirements/main.txt")
-  if [[ $1 == .venv-k2 ]]; then
-    imports=("${k2_imports[@]}") files=("${k2_files[@]/#/$root/requirements/}")
+choose_python() { # sets base_python, python (3.11) and uv; the first of these that can make an environment
+  local candidate refusals="" candidates=(python3.11 python3.10 python3 python3.12 python3.13)
+  [[ -z ${SPIN_BASE_PYTHON-} ]] || candidates=("$SPIN_BASE_PYTHON")
+  for candidate in "${candidates[@]}"; do
+    base_python=$(type -P "$candidate") || base_python=$candidate
+    if ! python=$(python_version "$base_python"); then
+      refusals+="; $candidate does not run"
+    elif [[ ! $python =~ ^3\.1[0-3]$ ]]; then
+      refusals+="; $candidate is Python $python"
+    elif ! clean_python "$base_python" -m venv --clear "$tools/uv" >/dev/null 2>&1; then
+      refusals+="; $candidate ($python) has no venv or ensurepip module"
+    else
+      install_uv && return
+    fi
+  done
+  fail "Python" "${refusals#; }" "Python 3.11 or 3.10; 3.12 and 3.13 need the official k2 wheel" \
+    "install Python 3.11 with its venv module, or name one: SPIN_BASE_PYTHON=/path/to/python3.11 $0"
+}
+
+install_uv() { # uv of the tested version, and the package index that pip is configured to use
+  if ! clean_python "$tools/uv/bin/python" -m pip install --no-input -r "$root/requirements/uv.txt" >"$tools/pip.log" 2>&1; then
+    tail -n 3 "$tools/pip.log" >&2
+    fail "package index" "pip could not install uv, see above" "a network, or a mirror set in pip's configuration" \
+      "connect, or run: pip config set global.index-url <mirror>; then rerun $0"
   fi
-  [[ -x $root/$1/bin/python ]] || { echo "no interpreter" >"$notes/problems" && return 1; }
-  clean_python "$root/$1/bin/python" "$root/utils/check_environment.py" "${files[@]}" --imports "${imports[@]}" >"$notes/problems" 2>&1
+  uv=$tools/uv/bin/uv
+  local index
+  index=$(clean_python "$tools/uv/bin/python" -m pip config get global.index-url 2>/dev/null) || return 0
+  export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX-$index}
 }
 
-pip_install() { # ENVIRONMENT ARGUMENT...: output in .env-lock/pip.log, its end shown on failure
-  local environment=$1 begun=$SECONDS
-  shift
-  if ! clean_python "$root/$environment/bin/python" -m pip install --no-input --progress-bar off "$@" >"$notes/pip.log" 2>&1; then
-    grep -v '^WARNING' "$notes/pip.log" | tail -n 8 >&2
-    fail "$environment: pip install $*" "pip failed, see above and $notes/pip.log" "all packages installed" \
-      "look for a lost network or a full disk (df -h), then start again: it goes on by itself"
+new_environment() { # ENVIRONMENT FILE: an empty environment, unless the one there was made here, by this Python and for this CUDA
+  local folder=$root/$1 kept
+  if ! $rebuild && [[ $(head -n 1 "$folder/.spin/stamp" 2>/dev/null) == "$(identity "$1")" ]] \
+    && [[ $(python_version "$folder/bin/python") == "$python" ]]; then
+    log "$1: updating it"
+    rm "$folder/.spin/stamp" && return
   fi
-  log "$environment: installed in $((SECONDS - begun)) s"
-}
-
-clear_away() { # ENVIRONMENT: what this script made is deleted; what something else made is moved aside
-  local folder=$root/$1 aside
-  if [[ -d $folder/.spin ]]; then
-    log "$1: clearing the old one away"
-    find "$folder/" -mindepth 1 -delete # the folder stays: it may be a link to a larger disk
-  elif [[ -e $folder || -L $folder ]] && [[ ! -d $folder || -n $(ls -A "$folder/") ]]; then
-    aside=$folder.aside-$(date +%Y%m%d-%H%M%S)
-    mv "$folder" "$aside"
-    log "$1 was made by something else and does not fit: moved to $aside"
+  must_install "$1" --dry-run "$2" # nothing is deleted before the packages were found
+  if [[ -d $folder && ! -d $folder/.spin && -n $(ls -A "$folder/") ]]; then
+    kept=$folder.old-$(date +%Y%m%d-%H%M%S)
+    mv "$folder" "$kept"
+    log "$1 was made by another program: renamed to $kept"
   fi
+  log "$1: new, with $base_python (Python $python) for CUDA $cuda"
+  mkdir -p "$folder"
+  find "$folder/" -mindepth 1 -delete # the folder stays: it may be a link to a larger disk
+  mkdir "$folder/.spin"
+  "$uv" venv --quiet --no-project --allow-existing --python "$base_python" "$folder"
+  # The recipe's own package, so that .venv/bin/python imports it from any folder.
+  echo "$root" >"$folder/lib/python$python/site-packages/spin_recipe.pth"
 }
 
-start_anew() { # ENVIRONMENT GIB: an empty environment of the chosen Python; .spin/ says from the start whose it is
-  [[ -n ${base_python-} ]] || { log "looking for a Python, the package index and k2's own wheels" && choose_python; }
-  clear_away "$1"
-  mkdir -p "$root/$1/.spin"
-  check_disk "$2" "$root/$1/"
-  check_temporary_disk
-  log "$1: new, from $base_python (Python $base_version)"
-  clean_python "$base_python" -m venv "$root/$1"
+install() { # ENVIRONMENT ARGUMENT...: installs packages; fails with uv's own message on standard error
+  local quiet=() backend=() python=$root/$1/bin/python
+  [[ -t 2 ]] || quiet=(--quiet)
+  [[ $cuda == 13.0 || $1 != .venv ]] || backend=(--torch-backend "cu${cuda/./}") # 13.0 is the standard torch
+  [[ $* != *--dry-run* ]] || python=$tools/uv/bin/python
+  "$uv" pip install "${quiet[@]}" "${backend[@]}" --python "$python" "${@:2}"
 }
 
-fits() { # ENVIRONMENT REASON: takes the environment as it is when nothing is wrong with it
-  $rebuild && log "$1: made again (--rebuild)" && return 1
-  log "$1: $2"
-  [[ -d $root/$1 && $2 != *SPIN_BASE_PYTHON* && $2 != *" is gone" ]] || return 1
-  whole "$1" && log "$1: everything it needs is there: taken as it is"
+must_install() { # ENVIRONMENT [--dry-run] FILE
+  local begun=$SECONDS
+  install "${@:1:$#-1}" -r "$root/requirements/${*: -1}" || fail "$1" "uv could not install ${*: -1}, see above" \
+    "all packages installed" "check the network and the free disk space (df -h), then rerun $0"
+  [[ $* == *--dry-run* ]] || log "$1: ${*: -1} installed in $((SECONDS - begun)) s"
 }
 
-make_main() {
-  local reason
-  reason=$(why_not .venv "${main_files[@]}")
-  if ! $rebuild && [[ -z $reason ]]; then return; fi
-  if ! fits .venv "$reason"; then
-    start_anew .venv 10
-    log ".venv: installing torch 2.11 and the rest of requirements/main.txt (about 5 GB; a minute or two on a fast line)"
-    pip_install .venv -r "$root/requirements/main.txt"
-    whole .venv || fail ".venv" "$(<"$notes/problems")" "every package whole and importable" "$0 --rebuild; if it stays, see $notes/pip.log"
+install_official_k2() { # into .venv; fails where it cannot be downloaded or does not import
+  sed "s/cuda13\.0/cuda$cuda/" "$root/requirements/k2-official.txt" >"$tools/k2-official.txt"
+  log "k2: trying the official wheel for torch 2.11 and CUDA $cuda"
+  if install .venv -r "$tools/k2-official.txt" 2>"$tools/k2.log"; then
+    clean_python "$root/.venv/bin/python" -c 'import k2; k2.linear_fsa([1, 2])' >"$tools/k2.log" 2>&1 && return
+    "$uv" pip uninstall --quiet --python "$root/.venv/bin/python" k2
   fi
-  record .venv "${main_files[@]}"
-}
-
-add_official_k2() { # k2 of its authors into .venv; status 1 when it cannot be had or does not work there
-  if [[ -z ${official_k2-} ]]; then # .venv was not made in this run
-    if official_k2_listed "$root/.venv/bin/python"; then official_k2=true; else official_k2=false; fi
-  fi
-  $official_k2 || { log "k2: the official wheel for torch 2.11 is not to be had: k2 1.23.4 goes into .venv-k2" && return 1; }
-  log "k2: the official wheel for torch 2.11 goes into .venv"
-  pip_install .venv -r "$root/requirements/k2-official.txt"
-  clean_python "$root/.venv/bin/python" -c 'import k2; k2.linear_fsa([1, 2])' >"$notes/problems" 2>&1 && return 0
-  tail -n 2 "$notes/problems" >&2
-  log "k2: the official wheel does not work here: k2 1.23.4 goes into .venv-k2"
-  clean_python "$root/.venv/bin/python" -m pip uninstall --quiet --yes k2
-  case $(<"$root/.venv/.spin/python") in
-    3.12.* | 3.13.*) fail "k2" "the official wheel does not work here, with Python $(<"$root/.venv/.spin/python")" "Python 3.10 or 3.11" "$remedy_python" ;;
-  esac
+  log "k2: not usable: $(tail -n 1 "$tools/k2.log")"
   return 1
 }
 
-choose_k2() { # once an environment: writes .venv/.spin/k2
-  [[ -z $(k2_home) ]] || return 0
-  local choice=.venv-k2
-  if clean_python "$root/.venv/bin/python" -c 'import k2; k2.linear_fsa([1, 2])' 2>/dev/null || add_official_k2; then choice=.venv; fi
-  record .venv "${main_files[@]}"
-  echo "$choice" >"$root/.venv/.spin/k2"
-}
-
-make_k2() {
-  local reason
-  [[ $(k2_home) == .venv-k2 ]] || return 0
-  reason=$(why_not .venv-k2 "${k2_files[@]}")
-  if ! $rebuild && [[ -z $reason ]]; then return; fi
-  if ! fits .venv-k2 "$reason"; then
-    start_anew .venv-k2 5
-    log ".venv-k2: installing torch 1.13.1 and the rest of requirements/k2.txt (about 3 GB; a minute or two on a fast line)"
-    pip_install .venv-k2 -r "$root/requirements/k2.txt"
-    pip_install .venv-k2 --no-deps -r "$root/requirements/k2-wheel.txt"
-    whole .venv-k2 || fail ".venv-k2" "$(<"$notes/problems")" "every package whole and importable" "$0 --rebuild; if it stays, see $notes/pip.log"
+make_k2() { # chooses the environment of k2 and makes it; .venv/.spin/k2 names it
+  k2=.venv
+  if ! install_official_k2; then
+    k2=.venv-k2
+    log "k2: using k2 1.23.4 with torch 1.13.1 in .venv-k2 instead"
+    [[ $python == 3.1[01] ]] || fail "k2" "no official wheel, and Python $python" "Python 3.11 or 3.10 for k2 1.23.4" \
+      "install Python 3.11, or name one: SPIN_BASE_PYTHON=/path/to/python3.11 $0; or let this machine reach k2-fsa.github.io and huggingface.co"
+    if $rebuild || ! is_current .venv-k2 stamp k2.txt; then
+      new_environment .venv-k2 k2.txt
+      must_install .venv-k2 k2.txt
+      stamp .venv-k2 k2.txt >"$root/.venv-k2/.spin/stamp"
+    fi
   fi
-  record .venv-k2 "${k2_files[@]}"
+  echo "$k2" >"$root/.venv/.spin/k2"
 }
 
-add_tests() { # ENVIRONMENT FILE STAMP_FILE...: what the tests need, into an environment that is made
-  local environment=$1 file=$2
-  if tests_recorded "$environment" "$file"; then return; fi
-  log "$environment: adding what the tests need"
-  pip_install "$environment" -r "$root/requirements/$file"
-  record "$environment" "${@:3}"
-  fingerprint "$environment" "$file" >"$root/$environment/.spin/tests"
+add_tests() { # ENVIRONMENT FILE
+  is_current "$1" tests "$2" && return
+  must_install "$1" "$2"
+  stamp "$1" "$2" >"$root/$1/.spin/tests"
 }
 
-require_rights() { # ARGUMENT...: before anything is made, who may not write here is told so, and why there is something to write at all
-  local place places=("$notes/lock" "$root/.venv") user
-  [[ $(k2_home) == .venv ]] || places+=("$root/.venv-k2")
-  for place in "${places[@]}"; do
-    until [[ -e $place ]]; do place=$(dirname "$place"); done
-    [[ ! -w $place ]] || continue
-    user=$(id -un)
-    fail "environments in $root" "$(needed), and $user has no right to write to $place" \
-      "environments that $user can run as they are, or the right to write" \
-      "let $(stat -c %U "$place") run $0${*:+ $*} and give everyone the right to read them and to run their Python \
-(chmod -R a+rX, also for the Python they are made from), or work in a copy of your own"
-  done
-}
-
-needed() { # prints why the environments are not taken as they are
-  local reason
-  reason=$(why_not .venv "${main_files[@]}" 2>/dev/null)
-  [[ -z $reason ]] || { echo ".venv: $reason" && return; }
-  if [[ $(k2_home) == .venv-k2 ]]; then reason=$(why_not .venv-k2 "${k2_files[@]}" 2>/dev/null); fi
-  [[ -z $reason ]] || { echo ".venv-k2: $reason" && return; }
-  if $rebuild; then echo "--rebuild makes them again"; elif $test; then echo "--test adds what the tests need"; else echo "k2 has no place yet"; fi
-}
-
-check_only() { # changes nothing, and needs no right to write
-  local environment status=0
-  notes=$(mktemp -d)
-  trap 'rm -rf "$notes"' EXIT
-  for environment in .venv $(k2_home | grep -vx .venv); do
-    if whole "$environment"; then log "$environment: whole"; else log_error "$environment: $(<"$notes/problems")" && status=1; fi
-  done
-  all_current || status=1
-  exit "$status"
-}
-
-if $check; then check_only; fi
-if ! $rebuild && all_current; then exit 0; fi
-require_rights "$@"
-mkdir -p "$notes"
-exec 9>"$notes/lock"
-flock -n 9 || { log "another set-up works in $root: waiting for it" && flock 9; }
-if ! $rebuild && all_current; then exit 0; fi
-trap 'rm -rf "$notes"/scratch.*' EXIT
-make_main
-choose_k2
-make_k2
-if $test; then
-  add_tests .venv test.txt "${main_files[@]}"
-  [[ $(k2_home) == .venv ]] || add_tests .venv-k2 test-k2.txt "${k2_files[@]}"
+cuda=$(choose_cuda)
+if ! $rebuild && all_current; then exit; fi
+mkdir -p "$tools" 2>/dev/null && [[ -w $tools && -w $root ]] \
+  || fail "environments in $root" "they are not complete, and $(id -un) cannot write there" "complete environments, or the right to write" \
+    "ask $(stat -c %U "$root") to run $0 $*, or work in your own copy"
+exec 9>"$tools/lock"
+flock -n 9 || { log "waiting for another set-up in $root" && flock 9; }
+if ! $rebuild && all_current; then exit; fi
+choose_python
+if $rebuild || ! is_current .venv stamp "${main_files[@]}"; then
+  new_environment .venv main.txt
+  must_install .venv main.txt
+  make_k2
+  stamp .venv "${main_files[@]}" >"$root/.venv/.spin/stamp"
+elif ! k2_is_current; then
+  make_k2
 fi
-log "environments ready: .venv, and k2 in $(k2_home)"
+if $test; then
+  add_tests .venv test.txt
+  [[ $k2 == .venv ]] || add_tests .venv-k2 test-k2.txt
+fi
+log "environments ready: .venv, and k2 in $k2"
