@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from spin.errors import WorkerError
@@ -51,20 +52,20 @@ def map_jobs(function: Callable, items: Iterable, nj: int, start_method: str = "
     before = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(min(nj, len(head)), context, initializer=_start_worker, initargs=(turns,))
     try:
-        with pool:
-            futures: collections.deque = collections.deque()
-            for item in items:
-                futures.append(pool.submit(function, item))
-                if len(futures) > QUEUED * nj:
-                    yield futures.popleft().result()
-            while futures:
+        futures: collections.deque = collections.deque()
+        for item in items:
+            futures.append(pool.submit(function, item))
+            if len(futures) > QUEUED * nj:
                 yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise _dead_worker(nj) from error
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         _end_workers(set(multiprocessing.active_children()) - before)
         raise
+    pool.shutdown()
 
 
 def map_fresh(function: Callable, items: list, nj: int, preload: str) -> Iterator:
@@ -90,9 +91,9 @@ def map_fresh(function: Callable, items: list, nj: int, preload: str) -> Iterato
             writing.close()
             running.append((reading, process))
             if len(running) >= nj:
-                yield _receive(*running.popleft(), nj)
+                yield _receive(running, nj)
         while running:
-            yield _receive(*running.popleft(), nj)
+            yield _receive(running, nj)
     except BaseException:
         _end_workers(process for _, process in running)
         raise
@@ -107,13 +108,15 @@ def _answer(writing, function: Callable, item) -> None:
     writing.send(answer)
 
 
-def _receive(reading, process, nj: int):
+def _receive(running: collections.deque, nj: int):
+    """The result of the oldest running process, which has then ended."""
+    reading, process = running[0]
     try:
         good, result = reading.recv()
     except EOFError:
         raise _dead_worker(nj) from None
-    finally:
-        process.join()
+    process.join()
+    running.popleft()
     if not good:
         raise result
     return result
@@ -125,6 +128,9 @@ def _start_worker(turns) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # a fork server started this process for its parent
+        threading.Thread(target=lambda: (parent.join(), os._exit(128 + signal.SIGKILL)), daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"
     if turns is not None:

@@ -1,4 +1,4 @@
-"""Checkpoints: the last two and the best stay, a damaged one is passed over, no code is run from them."""
+"""Checkpoints: the last two and the best stay, a damaged one is skipped, no code is run from them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def test_keeps_the_last_two_and_the_best(tmp_path):
     store = CheckpointStore(tmp_path)
     for step, score in [(1, 0.2), (2, 0.9), (3, 0.5), (4, 0.9)]:
         store.save(step, {"weight": torch.full((2,), float(step))}, score)
-    assert [path.name for path in store.paths()] == ["step-000000003.pt", "step-000000004.pt"]
+    assert [path.name for path in store.paths()] == ["step-000000003.safetensors", "step-000000004.safetensors"]
     assert store.best_score() == 0.9
-    assert read_checkpoint(tmp_path / "best.pt")[0] == 2  # an equal score later is no better
+    assert read_checkpoint(tmp_path / "best.safetensors")[0] == 2  # an equal score later is no better
     step, state = CheckpointStore(tmp_path).load_latest()
     assert step == 4 and torch.equal(state["weight"], torch.full((2,), 4.0))
 
@@ -35,7 +35,7 @@ def test_a_damaged_last_one_falls_back(tmp_path, damage):
     last = store.paths()[-1]
     content = last.read_bytes()
     if damage == "other":
-        torch.save({"y": 3}, last)
+        torch.save({"y": 3}, last)  # a pickle under our name
     else:
         last.write_bytes({"truncate": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
     assert store.load_latest() == (1, {"x": 1})
@@ -68,3 +68,33 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
         with pytest.raises(CheckpointError):
             read_checkpoint(tmp_path / name)
     assert not os.path.exists(target)
+
+
+def test_any_state_survives(tmp_path):
+    optimizer = {
+        "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(2, 3)}},
+        "param_groups": [{"lr": 1e-3, "params": [0]}],
+    }
+    shared = torch.randn(4)
+    state = {"a": [1, 2.5, None, "text", True], "optimizer": optimizer, "views": [shared, shared[:2]], "empty": {}}
+    CheckpointStore(tmp_path).save(7, state)
+    step, loaded = CheckpointStore(tmp_path).load_latest()
+    assert step == 7 and loaded["a"] == state["a"] and loaded["empty"] == {}
+    assert loaded["optimizer"]["param_groups"] == optimizer["param_groups"]
+    assert torch.equal(loaded["optimizer"]["state"][0]["exp_avg"], optimizer["state"][0]["exp_avg"])
+    assert torch.equal(loaded["views"][1], shared[:2])
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(1, {"weight": torch.tensor([1.0, float("nan")]), "figures": {"loss": torch.tensor(float("inf"))}})
+    with pytest.raises(CheckpointError, match="weight has values that are not finite"):
+        read_checkpoint(store.paths()[0])
+    store.save(2, {"figures": {"loss": torch.tensor(float("inf"))}})
+    assert store.load_latest()[0] == 2
+
+
+def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    CheckpointStore(tmp_path).save(1, {"x": torch.ones(1)}, 0.5)
+    assert read_checkpoint(tmp_path / "best.safetensors")[0] == 1

@@ -16,7 +16,7 @@ from spin.runtime.files import append_jsonl, atomic_path, read_json, read_jsonl,
 from spin.runtime.locks import folder_lock
 from spin.runtime.rejects import Rejects
 from spin.runtime.seeding import generator, integer
-from spin.runtime.workers import chunks, map_parts
+from spin.runtime.workers import chunks, map_jobs
 
 
 def test_failed_write_keeps_the_old_file(tmp_path):
@@ -126,9 +126,9 @@ def double(number: int) -> int:
 
 @pytest.mark.parametrize("nj", [1, 2])
 def test_workers_keep_the_order_and_pass_errors_on(nj):
-    assert list(map_parts(double, range(5), nj)) == [0, 2, 4, 6, 8]
+    assert list(map_jobs(double, range(5), nj)) == [0, 2, 4, 6, 8]
     with pytest.raises(DataError, match="bad luck"):
-        list(map_parts(double, [1, 13, 2], nj))
+        list(map_jobs(double, [1, 13, 2], nj))
 
 
 @given(st.lists(st.integers()), st.integers(1, 9))

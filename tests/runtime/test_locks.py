@@ -1,4 +1,4 @@
-"""Locks of those who may only read: they hold, and what changes the data is refused for as long."""
+"""Folder locks of readers without write permission: they hold, and a writer is refused until they are released."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pytest
 
 from spin.errors import LockedError
 from spin.runtime import locks
-from spin.runtime.locks import LOCK_NAME, READERS, folder_lock, reading_lock
+from spin.runtime.locks import LOCK_NAME, folder_lock
 from spin.runtime.logs import get_logger
 from tests.rights import without_privilege
 
 ROOT = Path(__file__).resolve().parents[2]
 READER = """
 import sys
-from spin.runtime.locks import reading_lock
-with reading_lock(sys.argv[1]):
+from spin.runtime.locks import folder_lock
+with folder_lock(sys.argv[1], shared=True):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -61,12 +61,12 @@ def test_a_reader_who_may_not_write_keeps_the_owner_away(folder):
     with reader(folder) as process:
         assert process.stdout.readline().strip() == "held"  # and no warning before it
         protect(folder, False)
-        with pytest.raises(LockedError, match="other runs that read it"), folder_lock(folder):
+        with pytest.raises(LockedError, match="another run works in it"), folder_lock(folder):
             pass
         protect(folder, True)
     protect(folder, False)
     with folder_lock(folder):
-        assert not (folder / READERS).exists()
+        pass
 
 
 def test_a_reader_who_may_not_write_is_refused_while_the_owner_works(folder):
@@ -87,11 +87,9 @@ def test_any_refusal_to_write_leaves_a_shared_lock(folder, monkeypatch, number):
 
     with monkeypatch.context() as patch:
         patch.setattr(locks, "open", refusing, raising=False)
-        patch.setattr(Path, "mkdir", lambda *_, **__: refusing(folder, "w"))
-        patch.setattr(Path, "unlink", lambda *_, **__: refusing(folder, "w"))
-        with reading_lock(folder), reading_lock(folder):
+        with folder_lock(folder, shared=True), folder_lock(folder, shared=True):
             patch.undo()
-            with pytest.raises(LockedError, match="other runs that read it"), folder_lock(folder):
+            with pytest.raises(LockedError, match="another run works in it"), folder_lock(folder):
                 pass
     with folder_lock(folder):
         pass
@@ -105,7 +103,7 @@ def test_without_a_lock_file_that_can_be_opened_data_are_read_with_a_warning(fol
     monkeypatch.setattr(locks, "open", refusing, raising=False)
     said = []
     monkeypatch.setattr(get_logger("locks"), "warning", lambda text, *values: said.append(text % values))
-    with reading_lock(folder.with_name(name)):
+    with folder_lock(folder.with_name(name), shared=True):
         pass
-    assert [line.partition(" (")[0] for line in said] == [f"{folder.with_name(name)} is read without a lock"]
+    assert [line.partition(" (")[0] for line in said] == [f"reading {folder.with_name(name)} without a lock"]
     assert (folder / LOCK_NAME).exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from spin.errors import DataError, WorkerError
-from spin.runtime.workers import WAITING, chunks, map_fresh, map_parts
+from spin.runtime.workers import QUEUED, chunks, map_fresh, map_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ def die(item: int) -> int:
 @pytest.mark.parametrize("nj", [1, 2, 5])
 @pytest.mark.parametrize("items", [[], [7], list(range(20))])
 def test_results_come_in_the_order_of_the_items(items, nj):
-    assert list(map_parts(double, items, nj, "fork")) == [2 * item for item in items]
+    assert list(map_jobs(double, items, nj, "fork")) == [2 * item for item in items]
 
 
 def test_items_are_taken_as_they_are_needed():
@@ -49,15 +49,15 @@ def test_items_are_taken_as_they_are_needed():
             taken.append(item)
             yield item
 
-    results = map_parts(double, items(), 2, "fork")
+    results = map_jobs(double, items(), 2, "fork")
     assert next(results) == 0
-    assert len(taken) <= WAITING * 2 + 2
+    assert len(taken) <= QUEUED * 2 + 2
     results.close()
     assert multiprocessing.active_children() == []
 
 
 def test_an_error_of_a_worker_arrives_whole():
-    results = map_parts(fail_on_three, range(10), 2, "fork")
+    results = map_jobs(fail_on_three, range(10), 2, "fork")
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(DataError, match="item 3"):
         next(results)
@@ -65,7 +65,7 @@ def test_an_error_of_a_worker_arrives_whole():
 
 def test_a_dead_worker_is_an_error_with_a_remedy():
     with pytest.raises(WorkerError, match="memory"):
-        list(map_parts(die, range(10), 2, "fork"))
+        list(map_jobs(die, range(10), 2, "fork"))
 
 
 def own_pid(item: int) -> tuple[int, int]:
@@ -89,8 +89,8 @@ def test_errors_and_deaths_of_fresh_processes():
 
 SCRIPT = """
 import json, os, sys, time
-from spin.runtime.signals import StopRequest, stop_in_time
-from spin.runtime.workers import map_fresh, map_parts
+from spin.runtime.stop import StopRequest, exit_on_signals
+from spin.runtime.workers import map_fresh, map_jobs
 
 def work(folder):
     with StopRequest() as stop:
@@ -105,11 +105,11 @@ def stubborn(folder):
     time.sleep(600)
 
 if __name__ == "__main__":
-    stop_in_time()
+    exit_on_signals()
     if sys.argv[2] == "fresh":
         list(map_fresh(stubborn, [sys.argv[1]] * 2, 2, "spin.runtime.workers"))
     else:
-        list(map_parts({"save": work, "sleep": stubborn}[sys.argv[2]], [sys.argv[1]] * 2, 2, "fork"))
+        list(map_jobs({"save": work, "sleep": stubborn}[sys.argv[2]], [sys.argv[1]] * 2, 2, "fork"))
 """
 
 

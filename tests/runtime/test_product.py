@@ -1,0 +1,195 @@
+"""The rule for finished work on small products: skip, resume, replace, refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+
+from spin.config import Config
+from spin.errors import DataError
+from spin.runtime.context import Context
+from spin.runtime.logs import get_logger
+from spin.runtime.product import KEY, MARKER, Product, claim_folder, difference
+
+
+@pytest.fixture
+def context(tmp_path) -> Context:
+    for name in ("exp", "data"):
+        claim_folder(tmp_path / name)
+    return Context(Config(), tmp_path / "exp", tmp_path / "data", 3, get_logger("test"))
+
+
+def folder(context: Context, value: int = 1, inputs=(), **more) -> Product:
+    return Product(context, "units", "units", context.exp / "units", 3, {"config": {"a": value}, "files": {}}, inputs, **more)
+
+
+def single(context: Context, value: int = 1, name: str = "cuts.jsonl.gz", stage: int = 3) -> Product:
+    return Product(context, "manifest", name, context.exp / name, stage, {"config": {"b": value}, "files": {}})
+
+
+def build(product: Product, text: str = "content") -> bool:
+    """Builds a product where that is needed; whether it was."""
+    if not product.is_stale():
+        return False
+    with product.building() as partial:
+        (partial if product.is_file else partial / "file.txt").write_text(text)
+    return True
+
+
+@pytest.mark.parametrize("make", [folder, single])
+def test_a_product_is_built_once_and_again_when_its_key_changes(context, make):
+    assert build(make(context)) and not build(make(context))
+    before = make(context).digest
+    assert make(context, 2).stale_reason() in ("a changed from 1 to 2", "b changed from 1 to 2")
+    assert build(make(context, 2), "other") and not build(make(context, 2))
+    assert make(context, 2).digest != before
+    assert make(context, 2).require() == make(context).path
+
+
+@pytest.mark.parametrize("make", [folder, single])
+def test_the_old_product_stays_until_the_new_one_is_complete(context, make):
+    build(make(context), "old")
+    with pytest.raises(RuntimeError), make(context, 2).building() as partial:
+        (partial if make is single else partial / "file.txt").write_text("half")
+        raise RuntimeError
+    assert not make(context).is_stale()
+    path = make(context).path
+    assert (path if path.is_file() else path / "file.txt").read_text() == "old"
+
+
+def test_an_interrupted_build_resumes_with_the_same_key_only(context):
+    for value, expected in ((1, []), (1, ["file.txt"]), (2, [])):
+        with pytest.raises(RuntimeError), folder(context, value).building() as partial:
+            assert sorted(item.name for item in partial.iterdir() if item.name != KEY) == expected
+            (partial / "file.txt").write_text("half")
+            raise RuntimeError
+
+
+def test_a_changed_input_makes_its_readers_stale(context):
+    build(single(context))
+    assert build(folder(context, inputs=[single(context)]))
+    build(single(context, 2), "content")  # another key, the same content
+    assert not build(folder(context, inputs=[single(context, 2)]))
+    build(single(context, 3), "other content")
+    assert folder(context, inputs=[single(context, 3)]).stale_reason() == "its input changed: cuts.jsonl.gz"
+
+
+def test_only_the_named_files_count_for_readers(context):
+    inner = folder(context, content=["model.*"])
+    with inner.building() as partial:
+        (partial / "model.txt").write_text("weights")
+        (partial / "history.txt").write_text("1 s")
+    before = inner.digest
+    (inner.path / "history.txt").write_text("2 s")
+    assert folder(context, content=["model.*"]).stale_reason() is None and inner.digest == before
+
+
+def test_edits_losses_and_copies_are_noticed(context):
+    build(folder(context))
+    path = context.exp / "units" / "file.txt"
+    os.utime(path, (1, 1))  # a copy changes the time, not the content
+    assert folder(context).stale_reason() is None
+    path.write_text("edited!")
+    assert folder(context).stale_reason() == "file.txt was changed after it was built"
+    path.unlink()
+    assert folder(context).stale_reason() == "file.txt is gone"
+    build(folder(context))
+    (context.exp / "units" / KEY).unlink()
+    assert "no readable key" in folder(context).stale_reason()
+    assert build(folder(context))  # in a folder of the recipe it is built again
+    (context.exp / "units" / KEY).write_text("[1, 2")
+    assert "no readable key" in folder(context).stale_reason()
+
+
+def test_files_of_another_program_are_never_replaced(tmp_path):
+    exp = tmp_path / "exp"
+    (exp / "units").mkdir(parents=True)
+    (exp / "units" / "thesis.txt").write_text("years of work")
+    claim_folder(exp)  # not empty: it gets no marker
+    context = Context(Config(), exp, tmp_path / "data", 3, get_logger("test"))
+    with pytest.raises(DataError, match="did not make"), folder(context).building():
+        pass
+    assert (exp / "units" / "thesis.txt").exists() and not (exp / MARKER).exists()
+
+
+def test_a_foreign_configuration_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text("theirs")
+    with pytest.raises(DataError, match="config.yaml"):
+        claim_folder(tmp_path)
+
+
+def test_a_missing_or_stale_input_names_its_stage(context):
+    earlier = single(context, stage=0)
+    with pytest.raises(DataError, match=r"not built yet[\s\S]*run.sh --stage 0 --stop-stage 3"):
+        folder(context, inputs=[earlier]).is_stale()
+    context_0 = Context(context.config, context.exp, context.corpus, 0, context.log)
+    build(single(context_0, stage=0))
+    assert build(folder(context, inputs=[earlier]))
+    context.checked.clear()  # the next run
+    with pytest.raises(DataError, match=r"b changed from 1 to 5"):
+        folder(context, inputs=[single(context, 5, stage=0)]).require()
+
+
+def test_force_rebuilds_once_and_resumes(context):
+    build(folder(context))
+    forced = Context(context.config, context.exp, context.corpus, 3, context.log, force="run-1")
+    with pytest.raises(RuntimeError), folder(forced).building() as partial:
+        assert folder(forced).stale_reason(forced=True) == "--force"
+        (partial / "half.txt").write_text("half")
+        raise RuntimeError
+    with folder(forced).building() as partial:  # the same forced run resumes
+        assert (partial / "half.txt").exists()
+    assert folder(forced).stale_reason(forced=True) is None
+    another = Context(context.config, context.exp, context.corpus, 3, context.log, force="run-2")
+    assert folder(another).stale_reason(forced=True) == "--force"
+    later = Context(context.config, context.exp, context.corpus, 4, context.log, force="run-2")
+    assert folder(later).stale_reason(forced=True) is None  # --force concerns the products of its own stage
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_kill_between_the_two_renames_loses_nothing(context, complete):
+    build(folder(context), "old")
+    product = folder(context, 2)
+    with pytest.raises(RuntimeError), product.building() as partial:
+        (partial / "file.txt").write_text("new")
+        raise RuntimeError
+    if complete:
+        note = partial / KEY
+        note.write_text(json.dumps(json.loads(note.read_text()) | {"forced": None} | product._contents(partial)))
+    os.replace(product.path, product._replaced)  # the state after a kill
+    assert folder(context, 2).is_stale() == (not complete)
+    expected = "new" if complete else "old"
+    assert (product.path / "file.txt").read_text() == expected and not product._replaced.exists()
+
+
+def test_a_copied_experiment_is_up_to_date(context, tmp_path):
+    build(folder(context))
+    shutil.copytree(context.exp, tmp_path / "copy")
+    copy = Context(context.config, tmp_path / "copy", context.corpus, 3, context.log)
+    assert folder(copy).stale_reason() is None
+
+
+def test_the_first_difference_is_said_in_words():
+    old = {"config": {"a": 1, "b": [1]}, "files": {"asr.lexicon": ["x"]}, "inputs": {"cuts": "1"}}
+    assert difference(old, old) is None
+    assert difference(old, {**old, "config": {"a": 1, "b": [2]}}) == "b changed from [1] to [2]"
+    assert difference(old, {**old, "config": {"a": 1}}) == "b changed from [1] to None"
+    assert difference(old, {**old, "files": {"asr.lexicon": ["y"]}}) == "the content of asr.lexicon changed"
+    assert difference(old, {**old, "inputs": {"cuts": "2"}}) == "its input changed: cuts"
+    assert difference({}, {"config": {"a": 1}}) == "a changed from None to 1"
+
+
+def test_the_time_of_a_build_is_kept(context):
+    with folder(context).building():
+        time.sleep(0.1)
+    assert folder(context).seconds >= 0.1
+
+
+def test_contents_are_read_only_when_size_or_time_differ(context, monkeypatch):
+    build(folder(context))
+    monkeypatch.setattr("spin.runtime.product.content_digest", lambda path: pytest.fail(f"{path} was read"))
+    assert folder(context).stale_reason() is None

@@ -1,0 +1,174 @@
+"""A stage's start and end: options, exit status, locks, --force, messages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spin.errors import DataError
+from spin.runtime.files import read_json
+from spin.runtime.product import KEY
+from spin.runtime.stage import canonical_command, configure, explain, parse_arguments
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from spin.errors import DataError
+from spin.runtime.product import Product
+from spin.runtime.stage import run_stage
+from spin.runtime.stop import StopRequest
+
+def work(context):
+    what = context.config.name
+    product = Product(context, "units", "units", context.exp / "units", 3, {"config": {"seed": context.config.seed}, "files": {}})
+    if not product.is_stale():
+        return
+    with product.building() as partial:
+        steps = partial / "steps"
+        done = len(steps.read_text()) if steps.exists() else 0
+        if what == "error":
+            raise DataError("corpus", found="nothing", expected="something", remedy="see there")
+        if what == "bug":
+            raise KeyError("oops")
+        with StopRequest() as stop:
+            for step in range(done, 5):
+                steps.write_text("x" * (step + 1))
+                if what == "slow" and step == 2:
+                    Path("running").touch()
+                    while stop.signal is None:
+                        time.sleep(0.01)
+                    raise SystemExit(stop.status())
+        (partial / "started_at").write_text(str(done))
+
+if __name__ == "__main__":
+    run_stage(3, sys.argv[1:], work, "Test stage.")
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "stage.py").write_text(SCRIPT)
+    (tmp_path / "conf.yaml").write_text("name: good\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start(*options: str, **more) -> subprocess.Popen:
+        command = [sys.executable, "stage.py", "--conf", "conf.yaml", "--exp-dir", "exp", *options]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=tmp_path, env={**environment, **more}, **pipes)
+
+    def run(*options: str, status: int = 0, **more) -> str:
+        with start(*options, **more) as process:
+            output = process.communicate(timeout=60)[0]
+        assert process.returncode == status, output
+        return output
+
+    run.start, run.folder = start, tmp_path
+    return run
+
+
+def test_a_stage_builds_then_skips_then_rebuilds_by_force(run):
+    assert "not built yet" in run()
+    assert "up to date, skipped" in run()
+    assert "seed changed from 0 to 1" in run("--set", "seed=1")
+    assert "--force; building it" in run("--set", "seed=1", "--force")
+    assert "up to date" in run("--set", "seed=1")
+    assert (run.folder / "exp" / "config.yaml").exists() and len(list((run.folder / "exp" / "log").iterdir())) == 5
+
+
+def stop(run, number, *options, **more) -> str:
+    with run.start("--set", "name=slow", *options, **more) as process:
+        while not (run.folder / "running").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+    (run.folder / "running").unlink()
+    assert process.returncode == 128 + number, output
+    return output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_stage_resumes(run, number):
+    assert "rerun the same command to resume" in stop(run, number)
+    assert "resuming an interrupted build" in run()
+    assert (run.folder / "exp" / "units" / "started_at").read_text() == "3"
+
+
+def test_a_forced_rebuild_that_is_requeued_resumes(run):
+    run()
+    job = {"SLURM_JOB_ID": "77"}
+    stop(run, signal.SIGTERM, "--force", **job)
+    assert "resuming an interrupted build" in run("--force", **job)
+    assert (run.folder / "exp" / "units" / "started_at").read_text() == "3"
+    assert "up to date" in run("--force", **job)  # a later stage of the same job was stopped: this one is not rebuilt
+    assert "building it" in run("--force", SLURM_JOB_ID="78")
+    assert read_json(run.folder / "exp" / "units" / KEY)["forced"] == "slurm-78"
+
+
+def test_a_typo_costs_nothing(run):
+    run()
+    before = (run.folder / "exp" / "units" / KEY).read_bytes()
+    assert "did you mean 'seed'" in run("--set", "sed=1", status=1)
+    assert "found: nothing" in run("--set", "name=error", "--set", "seed=2", status=1)
+    assert (run.folder / "exp" / "units" / KEY).read_bytes() == before
+    assert "up to date" in run()
+
+
+def test_a_bug_shows_its_traceback_and_an_error_does_not(run):
+    assert "Traceback" not in run("--set", "name=error", status=1)
+    output = run("--set", "name=bug", status=1)
+    assert "this is a bug" in output and "Traceback" in output
+
+
+def test_options(run):
+    assert "--exp-dir" in run("--help")
+    for wrong in (["stray"], ["--nj", "x"], ["--unknown"], ["--device", "tpu"]):
+        assert "usage:" in run(*wrong, status=2)
+    assert "nj" in run("--nj", "0", status=1)
+
+
+def test_a_second_run_in_the_folder_is_refused(run):
+    with run.start("--set", "name=slow") as process:
+        while not (run.folder / "running").exists():
+            time.sleep(0.02)
+        assert f"process {process.pid} on" in run(status=1)
+        process.send_signal(signal.SIGTERM)
+
+
+def test_the_command_of_a_report_leaves_out_what_changes_no_result(tmp_path):
+    options = ["--conf", "c.yaml", "--nj", "4", "--set", "runtime.threads=1", "--set", "asr.seeds=[0, 1]", "--corpus-dir", "/a b"]
+    command = canonical_command(parse_arguments(options, ""))
+    assert command == "./run.sh --conf c.yaml --corpus-dir '/a b' --set 'asr.seeds=[0, 1]' --stage 0 --stop-stage 5"
+
+
+def test_the_folder_of_the_recordings_is_no_place_for_manifests(tmp_path):
+    (tmp_path / "c.yaml").write_text(f"corpus: {{data_dir: {tmp_path}, name: LibriSpeech}}\n")
+    arguments = parse_arguments(["--conf", str(tmp_path / "c.yaml"), "--corpus-dir", str(tmp_path / "LibriSpeech")], "")
+    with pytest.raises(Exception, match="the folder of the recordings"):
+        configure(arguments)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DataError("a", found="b"), "found: b"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.bin"), "free disk space"),
+        (PermissionError(errno.EACCES, "Permission denied", "x.bin"), "permissions"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "spin.accumulation=2"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error"), "--shm-size"),
+        (MemoryError(), "smaller --nj"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "typo_in_code.txt"), None),
+        (KeyError("x"), None),
+    ],
+)
+def test_errors_with_a_remedy_and_bugs(error, words):
+    text = explain(error)
+    assert (text is None) if words is None else words in text
