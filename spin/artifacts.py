@@ -195,6 +195,11 @@ def graph_folder(exp: Path, order: int, kind: str = "HLG") -> Path:
     return exp / "graphs" / f"{kind}_{order}gram"
 
 
+def tuning(exp: Path, system: str, source: str, seed: int, method: str) -> Path:
+    """Stage 5: JSON {"wer": {LM scale: percent on the valid parts}} of one recogniser and method."""
+    return exp / "decode" / system / source / f"seed{seed}" / f"lm_scales_{method}.json"
+
+
 def decoding_folder(exp: Path, system: str, source: str, seed: int, part: str, method: str) -> Path:
     """Stage 5: hypotheses.txt, alignments.txt, errors.txt, counts.jsonl, summary.json."""
     return exp / "decode" / system / source / f"seed{seed}" / part / method

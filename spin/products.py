@@ -65,6 +65,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "asr": ("recogniser",),
     "asr.inputs": ("scores",),
     "asr.seeds": ("scores",),
+    "asr.unit_input": NOTHING,  # recognisers on units read them, see _input_values
+    "asr.unit_pieces": NOTHING,
     "asr.checkpoint_every_steps": NOTHING,
     "asr.tokens": ("lang",),
     "asr.lexicon": ("lang",),
@@ -272,7 +274,6 @@ def recogniser(context: Context, system: System, source: str, seed: int) -> Prod
     """A trained recogniser; what other products read of it is the best checkpoint."""
     corpus = context.config.corpus
     parts = dict.fromkeys((*corpus.asr_train, *corpus.valid))
-    # An utterance that one system cannot use is left out for all of them, so that all learn from the same data.
     inputs = [lang(context), *(recogniser_input(context, system, source, part) for part in parts)]
     key = make_key(context.config, "recogniser", {"asr.seed": seed, "asr.input": source, **_input_values(context, source)})
     path = artifacts.recogniser_folder(context.exp, system.name, source, seed)
@@ -286,8 +287,26 @@ def graph(context: Context, order: int, kind: str = "HLG") -> Product:
     value = getattr(context.config.decoding, given.split(".")[1])
     key = {"config": {"order": order, "kind": kind}, "files": {given: [source_digest(value)]} if value else {}}
     inputs = [lang(context), lm_text(context)]
+    if kind != "HLG":  # rescoring uses the word table of the search, which a given ARPA file may have extended
+        inputs.append(graph(context, context.config.decoding.lm_order))
     path = artifacts.graph_folder(context.exp, order, kind)
     return Product(context, "graph", f"{kind} of the {order}-gram LM", path, 5, key, inputs)
+
+
+def tuning(
+    context: Context, system: System, source: str, seed: int, method: str, values: dict, graphs: Sequence[Product]
+) -> Product:
+    """Word error rates on the valid parts by LM scale; new scales are added to those of an earlier run.
+
+    Args:
+        values: what the method reads of the configuration, without the LM scales.
+        graphs: what the method searches.
+    """
+    valid = [recogniser_input(context, system, source, part) for part in context.config.corpus.valid]
+    inputs = [recogniser(context, system, source, seed), *valid, *graphs]
+    path = artifacts.tuning(context.exp, system.name, source, seed, method)
+    name = f"LM scales of {method}: {system.name}, {source}, seed {seed}"
+    return Product(context, "tuning", name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
 
 
 def decoding(
@@ -326,5 +345,8 @@ def _system_key(context: Context, kind: str, system: System) -> dict:
 
 
 def _input_values(context: Context, source: str) -> dict:
-    config = context.config
-    return {"spin.codebook_size": config.spin.codebook_size} if source == "units" else {}
+    """What only recognisers on units read."""
+    asr = context.config.asr
+    if source != "units":
+        return {}
+    return {"asr.unit_input": asr.unit_input} | ({"asr.unit_pieces": asr.unit_pieces} if asr.unit_input == "pieces" else {})
