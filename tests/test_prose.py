@@ -1,0 +1,66 @@
+"""The project's English: no phrase that reads as translated, and short sentences in the READMEs."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BANNED = re.compile(
+    r"gone on with|\bgo(?:es)? on (?:with|from)|\bto be had\b|for want of|\bmend(?:s|ed|ing)?\b|\banew\b|\bafresh\b|\bmeanwhile\b|"
+    r"all the same\b|\bbut for\b|\bdeaf\b|put back|set aside|\bborders?\b|is no number|are no numbers|of no byte|passed over|"
+    r"in any case\b|\bbesides?\b",
+    re.IGNORECASE,
+)
+READMES = ("README.md", "egs/librispeech/README.md", "spin/README.md", "spin/objectives/README.md", "spin/perturbation/README.md")
+LONGEST, USUAL = 45, 25  # words in a sentence
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return [REPOSITORY / name for name in listing.stdout.splitlines() if (REPOSITORY / name).is_file()]
+
+
+def sentences(text: str) -> list[str]:
+    """Prose sentences of a Markdown file, without code, tables and headings."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    blocks = [block for block in text.split("\n\n") if not block.lstrip().startswith(("|", "#", "    ", "<"))]
+    prose = " ".join(re.sub(r"`[^`]*`|\]\([^)]*\)", "x", block).replace("\n", " ") for block in blocks)
+    return [sentence for sentence in re.split(r"(?<=[.!?:])\s+|\s[-*]\s", prose) if len(sentence.split()) > 2]
+
+
+@pytest.mark.parametrize("path", tracked("*.py", "*.sh", "*.md"), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_no_phrase_reads_as_translated(path):
+    if path == Path(__file__):
+        return
+    found = [
+        f"line {number}: {match[0]}"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for match in BANNED.finditer(line)
+    ]
+    assert not found, "; ".join(found)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_sentences_in_the_readmes_are_short(name):
+    lengths = {sentence: len(sentence.split()) for sentence in sentences((REPOSITORY / name).read_text(encoding="utf-8"))}
+    assert lengths, name
+    longest = max(lengths, key=lengths.get)
+    assert lengths[longest] <= LONGEST, longest
+    assert statistics.median(lengths.values()) <= USUAL
+
+
+def test_the_check_finds_what_it_looks_for():
+    assert BANNED.search("A killed run is gone on with.") and not BANNED.search("The run resumes.")
+    assert sentences("# Title\n\nOne two three. Four five six seven.\n\n    code here now and then\n") == [
+        "One two three.",
+        "Four five six seven.",
+    ]
+
+
+def test_the_readme_is_at_most_150_lines():
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
