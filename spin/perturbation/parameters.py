@@ -23,13 +23,15 @@ class PerturbationParameters:
     noise_seed: int = 0  # of the periods of unvoiced grains
 
 
-def draw_parameters(seed: int, epoch: int, utterance_id: str, config: PerturbationConfig | None = None) -> PerturbationParameters:
-    """Each ratio uniform from 1 to its maximum and inverted with probability 1/2, a random equaliser (perturbation.md, item 10).
+def draw_parameters(*keys: int | str, config: PerturbationConfig | None = None) -> PerturbationParameters:
+    """Draws each ratio uniform from 1 to its maximum, inverted with probability 1/2, and a random equaliser (README.md, step 10).
 
-    The same (seed, epoch, utterance_id) and configuration give the same parameters on every machine and in every process.
+    Args:
+        keys: seed, epoch, utterance id and the like; the same keys give the same parameters on every machine.
+        config: largest ratios and gain; default: the published ones.
     """
     config = config or PerturbationConfig()
-    random = generator("perturbation", seed, epoch, utterance_id)
+    random = generator("perturbation", *keys)
     shares, inverted = random.uniform(size=3), random.uniform(size=3) < 0.5
     qualities, gains = random.uniform(size=BANDS), random.uniform(-1.0, 1.0, size=BANDS)
     highest = (config.formant_ratio_max, config.pitch_median_ratio_max, config.pitch_range_ratio_max)

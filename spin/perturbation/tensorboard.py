@@ -61,7 +61,7 @@ def ranges_table(ranges: dict[str, PitchRange]) -> str:
 
 
 def _show_ratios(writer, part: str, ids, config: Config) -> None:
-    drawn = [draw_parameters(config.seed, 0, name, config.perturbation) for name in ids]
+    drawn = [draw_parameters(config.seed, 0, name, config=config.perturbation) for name in ids]
     if not drawn:
         return
     for name in ("formant_ratio", "pitch_median_ratio", "pitch_range_ratio"):
@@ -71,7 +71,7 @@ def _show_ratios(writer, part: str, ids, config: Config) -> None:
 def _show_pair(writer, part: str, cut, config: Config) -> None:
     waveform, rate = cut.load_audio()[0], cut.sampling_rate
     analysis = load_analysis(cut).crop(round(cut.start * rate), len(waveform))
-    parameters = draw_parameters(config.seed, 0, cut.id, config.perturbation)
+    parameters = draw_parameters(config.seed, 0, cut.id, config=config.perturbation)
     copy = synthesise(waveform, rate, analysis, parameters)
     writer.add_audio(f"{part}/{cut.id}/original", waveform[None], 0, sample_rate=rate)
     writer.add_audio(f"{part}/{cut.id}/perturbed", copy[None], 0, sample_rate=rate)

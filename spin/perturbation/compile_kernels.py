@@ -1,12 +1,12 @@
-"""Compiling before work is split, so that the workers load the compiled code instead of making it each for itself."""
+"""Compilation before work is split, so that worker processes load the compiled code instead of compiling it again."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def warm_up() -> None:
-    """Runs every compiled function once; some seconds the first time on a machine, a fraction of a second later."""
+def compile_kernels() -> None:
+    """Runs every compiled function once: some seconds the first time on a machine, a fraction of a second later."""
     from spin.perturbation.analysis import analyse
     from spin.perturbation.parameters import PerturbationParameters
     from spin.perturbation.perturb import synthesise

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from lhotse import MonoCut
 from lhotse.array import Array, TemporalArray
+from lhotse.utils import fastcopy
 
 from spin import artifacts
+from spin.data.store import ArrayWriter, load_array
 from spin.errors import DataError
 from spin.perturbation.analysis import Analysis
-from spin.perturbation.packed import PackedWriter
 
-PULSE_GRID = 2.0**20  # parts of a sample that pulses are stored in: finer than 1e-6, and the zeros after that compress
+PULSE_GRID = 2.0**20  # pulses are stored in such parts of a sample: finer than 1e-6, and the zeros after that compress
 
 
-def store_analysis(writer: PackedWriter, key: str, analysis: Analysis, start_sample: int = 0) -> dict:
+def store_analysis(writer: ArrayWriter, key: str, analysis: Analysis, start_sample: int = 0) -> dict:
     """Writes the arrays and returns the custom fields as plain values, ready for JSON.
 
     Args:
-        writer: of the file that takes the arrays.
-        key: the utterance id.
-        analysis: of the cut's stretch of its recording.
-        start_sample: where that stretch begins; what is stored counts from the start of the recording.
+        writer: takes the arrays.
+        key: utterance id.
+        analysis: analysis of the cut's stretch of its recording.
+        start_sample: start of that stretch; what is stored counts from the start of the recording.
     """
     offset = start_sample / analysis.sample_rate
-    pitch = writer.store_array(
-        key, analysis.pitch.astype(np.float32), frame_shift=analysis.step, temporal_dim=0, start=offset + analysis.start
-    )
-    pulses = writer.store_array(key, np.round(analysis.pulses * PULSE_GRID) / PULSE_GRID + start_sample)
+    pitch = writer.write(key, analysis.pitch.astype(np.float32), analysis.step, offset + analysis.start)
+    pulses = writer.write(key, np.round(analysis.pulses * PULSE_GRID) / PULSE_GRID + start_sample)
     return {
         artifacts.PITCH_FIELD: pitch.to_dict(),
         artifacts.PULSES_FIELD: pulses.to_dict(),
@@ -42,12 +39,13 @@ def store_analysis(writer: PackedWriter, key: str, analysis: Analysis, start_sam
     }
 
 
-def with_fields(cut: MonoCut, fields: dict) -> MonoCut:
-    """A copy of the cut that carries what store_analysis returned."""
-    fields = dict(fields)
-    fields[artifacts.PITCH_FIELD] = TemporalArray.from_dict(fields[artifacts.PITCH_FIELD])
-    fields[artifacts.PULSES_FIELD] = Array.from_dict(fields[artifacts.PULSES_FIELD])
-    return dataclasses.replace(cut, custom={**(cut.custom or {}), **fields})
+def add_analysis(cut: MonoCut, fields: dict) -> MonoCut:
+    """A copy of the cut that carries the fields of store_analysis."""
+    arrays = {
+        artifacts.PITCH_FIELD: TemporalArray.from_dict(fields[artifacts.PITCH_FIELD]),
+        artifacts.PULSES_FIELD: Array.from_dict(fields[artifacts.PULSES_FIELD]),
+    }
+    return fastcopy(cut, custom={**(cut.custom or {}), **fields, **arrays})
 
 
 def load_analysis(cut: MonoCut) -> Analysis:
@@ -59,24 +57,23 @@ def load_analysis(cut: MonoCut) -> Analysis:
         DataError: stage 1 has not analysed this utterance, or its arrays are damaged.
     """
     custom = cut.custom or {}
-    missing = [name for name in (artifacts.PITCH_FIELD, artifacts.PULSES_FIELD, artifacts.PITCH_STEP_FIELD) if name not in custom]
-    if missing:
+    if artifacts.PITCH_STEP_FIELD not in custom:
         raise DataError(
             f"utterance {cut.id}",
-            found=f"no field {', '.join(missing)} in its cut",
+            found=f"no field {artifacts.PITCH_STEP_FIELD} in its cut",
             expected="the pitch analysis of stage 1",
-            cause="the manifest is one of stage 0",
-            remedy="run stage 1, and read cuts_<part>_pitch.jsonl.gz",
+            cause="a manifest of stage 0",
+            remedy="run stage 1, and read pitch/<part>/cuts.jsonl.gz",
         )
     return Analysis(
         sample_rate=cut.sampling_rate,
         num_samples=cut.recording.num_samples,
-        pitch=custom[artifacts.PITCH_FIELD].array.load(),
+        pitch=load_array(cut, artifacts.PITCH_FIELD),
         start=custom[artifacts.PITCH_START_FIELD],
         step=custom[artifacts.PITCH_STEP_FIELD],
         floor=custom[artifacts.PITCH_FLOOR_FIELD],
         ceiling=custom[artifacts.PITCH_CEILING_FIELD],
-        pulses=custom[artifacts.PULSES_FIELD].load(),
+        pulses=load_array(cut, artifacts.PULSES_FIELD),
         contour_start=custom[artifacts.PITCH_SHIFTED_START_FIELD],
         note=custom[artifacts.PITCH_NOTE_FIELD],
     )

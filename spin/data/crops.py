@@ -1,0 +1,230 @@
+"""The utterances of a training: how long each is once cropped, where the crop lies, and the buckets that keep padding small."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lhotse import MonoCut
+from lhotse.serialization import deserialize_item
+from lhotse.utils import fastcopy
+
+from spin import artifacts
+from spin.data.cuts import read_records
+from spin.errors import DataError
+from spin.runtime import seeding
+from spin.runtime.files import read_jsonl
+
+MAX_BUCKETS = 30
+BATCHES_PER_BUCKET = 8  # fewer would leave too many half-filled batches at the end of an epoch
+LABELS_AHEAD = 1000  # lines of labels read ahead in search of an utterance
+RECEPTIVE_FIELD = 400  # samples of one encoder frame
+
+
+@dataclass(frozen=True)
+class TrainingCuts:
+    """Utterances of a training, read from their manifests in every epoch, so that memory does not grow with the corpus.
+
+    Attributes:
+        paths: manifests of stage 1.
+        min_samples: shorter utterances are left out.
+        max_samples: longer ones are cropped to this length at a random place.
+        count: number of utterances that are long enough.
+        short: ids of those that are not.
+        bins: inner boundaries of the duration buckets in seconds, rising; buckets hold about the same audio each.
+        equal_lengths: crop further, to the lower boundary of the bucket, so that a batch needs no padding.
+        labels: files of frame labels, one per manifest; crops then start on the frame grid.
+    """
+
+    paths: tuple[Path, ...]
+    min_samples: int
+    max_samples: int
+    count: int
+    short: tuple[str, ...] = ()
+    bins: tuple[float, ...] = ()
+    equal_lengths: bool = False
+    labels: tuple[Path, ...] = ()
+
+    def epoch(self, seed: int, epoch: int) -> Iterator[Crop]:
+        """The crops of one epoch, in the manifests' order."""
+        for path, labels in itertools.zip_longest(self.paths, self.labels):
+            reader = FrameLabels(labels) if labels else None
+            for record in read_records(path):
+                samples = cropped_samples(num_samples(record), self)
+                if samples:
+                    found = reader.find(record["id"]) if reader else None
+                    yield Crop(record["id"], samples / artifacts.SAMPLE_RATE, samples, seed, epoch, _compact(record), found)
+
+
+@dataclass(slots=True)
+class Crop:
+    """A crop that is planned but not read. It is small, because a sampler holds many thousands of them.
+
+    Attributes:
+        id: utterance id.
+        duration: seconds of the crop.
+        samples: samples of the crop.
+        seed, epoch: decide where in the utterance it lies.
+        record: the utterance's cut as JSON.
+        labels: (frames,) int32 frame labels of the whole utterance, if any.
+        dataloading_info: set by lhotse's sampler.
+    """
+
+    id: str
+    duration: float
+    samples: int
+    seed: int
+    epoch: int
+    record: bytes
+    labels: np.ndarray | None = None
+    dataloading_info: dict | None = None
+
+    def cut(self) -> MonoCut:
+        """The cropped cut; start and duration say where it lies in the recording, LABELS_FIELD holds its frame labels."""
+        whole = deserialize_item(json.loads(self.record))
+        cut = crop(whole, self.samples, self.seed, self.epoch, 1 if self.labels is None else artifacts.HOP_IN_SAMPLES)
+        if self.labels is None:
+            return cut
+        first = round((cut.start - whole.start) * cut.sampling_rate) // artifacts.HOP_IN_SAMPLES
+        labels = self.labels[first : first + num_frames(self.samples)]
+        return fastcopy(cut, custom={**(cut.custom or {}), artifacts.LABELS_FIELD: labels})
+
+
+class FrameLabels:
+    """Frame labels of one part, read in step with its manifest; both have the same order, and either may lack utterances."""
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            remedy = "python -m spin acoustic-pieces --exp DIR --system NAME --vocabulary N --output DIR"
+            raise DataError(str(path), found="no such file", expected="frame labels of a training part", remedy=remedy)
+        self._lines = read_jsonl(path)
+        self._ahead: collections.deque[tuple[str, np.ndarray]] = collections.deque()
+
+    def find(self, utterance: str) -> np.ndarray:
+        """(frames,) int32 labels of an utterance, (0,) where it has none. Ask in the order of the manifest."""
+        position = next((place for place, item in enumerate(self._window()) if item[0] == utterance), None)
+        if position is None:
+            return np.zeros(0, dtype=np.int32)
+        for _ in range(position):
+            self._ahead.popleft()
+        return self._ahead.popleft()[1]
+
+    def _window(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield from tuple(self._ahead)
+        for line in itertools.islice(self._lines, max(0, LABELS_AHEAD - len(self._ahead))):
+            units = np.asarray(line[artifacts.UNITS_SEQUENCE], dtype=np.int32)
+            self._ahead.append((line[artifacts.UNITS_ID], units))
+            yield self._ahead[-1]
+
+
+def scan_training_cuts(
+    paths: Iterable[Path],
+    *,
+    min_samples: int,
+    max_samples: int,
+    batch_seconds: float,
+    equal_lengths: bool = False,
+    labels: Iterable[Path] = (),
+) -> TrainingCuts:
+    """Reads the manifests once for their durations.
+
+    Args:
+        paths: manifests of stage 1.
+        min_samples, max_samples, equal_lengths, labels: see TrainingCuts.
+        batch_seconds: audio of one view in a batch.
+
+    Raises:
+        DataError: a missing or damaged manifest, a wrong sampling rate, or no utterance that is long enough.
+    """
+    paths, short, lengths = tuple(map(Path, paths)), [], []
+    for path in paths:
+        for record in read_records(path):
+            samples = _checked_samples(path, record)
+            if samples < min_samples:
+                short.append(record["id"])
+            else:
+                lengths.append(min(samples, max_samples))
+    if not lengths:
+        raise DataError(
+            "Spin training data " + ", ".join(map(str, paths)),
+            found=f"{len(short)} utterance(s), all shorter than {min_samples} samples",
+            expected="at least one that is long enough",
+            remedy="lower spin.min_samples, or name other parts in corpus.spin_train",
+        )
+    bins = duration_bins(np.array(lengths), batch_seconds)
+    labels = tuple(map(Path, labels))
+    return TrainingCuts(paths, min_samples, max_samples, len(lengths), tuple(short), bins, equal_lengths, labels)
+
+
+def _checked_samples(path: Path, record: dict) -> int:
+    try:
+        rate, samples = record["recording"]["sampling_rate"], num_samples(record)
+    except (KeyError, TypeError) as error:
+        found = f"a record without {error}"
+        raise DataError(str(path), found=found, expected="cuts", remedy="run stage 1 with --force") from error
+    if rate != artifacts.SAMPLE_RATE:
+        expected = f"{artifacts.SAMPLE_RATE} Hz"
+        raise DataError(f"{path}: {record['id']}", found=f"{rate} Hz", expected=expected, remedy="run stage 0 with --force")
+    return samples
+
+
+def num_samples(record: dict) -> int:
+    """Samples of a cut at 16 kHz, rounded as lhotse does."""
+    return math.floor(round(record["duration"] * artifacts.SAMPLE_RATE, 8) + 0.5)
+
+
+def num_frames(samples: int) -> int:
+    """Encoder frames of a stretch of speech."""
+    return max(0, (samples - RECEPTIVE_FIELD) // artifacts.HOP_IN_SAMPLES + 1)
+
+
+def _compact(record: dict) -> bytes:
+    """The record without alignments and text, most of its bytes; the speaker stays."""
+    supervisions = [{key: item[key] for key in item.keys() - {"alignment", "text"}} for item in record.get("supervisions") or ()]
+    return json.dumps({**record, "supervisions": supervisions}).encode()
+
+
+def duration_bins(samples: np.ndarray, batch_seconds: float) -> tuple[float, ...]:
+    """Inner boundaries in seconds of buckets with about equal total duration; () when the audio fills too few batches to sort it.
+
+    Args:
+        samples: (utterances,) whole numbers, cropped lengths.
+        batch_seconds: audio of a batch.
+    """
+    samples = np.sort(samples)
+    total = samples.sum() / artifacts.SAMPLE_RATE
+    buckets = int(min(MAX_BUCKETS, total / (BATCHES_PER_BUCKET * batch_seconds)))
+    cumulative = np.cumsum(samples) / samples.sum()
+    boundaries = samples[np.searchsorted(cumulative, np.arange(1, buckets) / max(buckets, 1))]
+    return tuple(float(boundary) / artifacts.SAMPLE_RATE for boundary in np.unique(boundaries))
+
+
+def cropped_samples(samples: int, cuts: TrainingCuts) -> int:
+    """Length after cropping; 0 when the utterance is too short."""
+    if samples < cuts.min_samples:
+        return 0
+    samples = min(samples, cuts.max_samples)
+    if not cuts.equal_lengths:
+        return samples
+    bucket = bisect.bisect_right(cuts.bins, samples / artifacts.SAMPLE_RATE)
+    lower = round(cuts.bins[bucket - 1] * artifacts.SAMPLE_RATE) if bucket else cuts.min_samples
+    return max(lower, cuts.min_samples)
+
+
+def crop(cut: MonoCut, samples: int, seed: int, epoch: int, grid: int = 1) -> MonoCut:
+    """`samples` of the cut from a place drawn by (seed, epoch, utterance id).
+
+    Args:
+        grid: the place is a multiple of so many samples from the start of the cut.
+    """
+    spare = (cut.num_samples - samples) // grid
+    start = int(seeding.generator(seed, epoch, cut.id, "crop").integers(spare + 1)) * grid if spare else 0
+    rate = cut.sampling_rate
+    return fastcopy(cut, start=cut.start + start / rate, duration=samples / rate)

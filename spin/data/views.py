@@ -1,0 +1,111 @@
+"""Views of an utterance: each view is a list of transforms, such as [[], ["perturb"]] or [["noise"], ["perturb", "noise"]].
+
+Every draw comes from (seed, epoch, utterance id, view). To add a transform, write a class and add one line to TRANSFORMS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lhotse import MonoCut
+
+from spin import artifacts
+from spin.config import Config
+from spin.data import noise
+from spin.errors import ConfigError
+from spin.perturbation.analysis_io import load_analysis
+from spin.perturbation.parameters import draw_parameters
+from spin.perturbation.perturb import synthesise
+from spin.runtime import seeding
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Names the random draws for one view of one utterance in one epoch."""
+
+    seed: int
+    epoch: int
+    utterance: str
+    view: int
+
+    @property
+    def keys(self) -> tuple[int | str, ...]:
+        """Seed keys. View 1 has no number of its own: it was the only view with draws when the published runs were made."""
+        return (self.seed, self.epoch, self.utterance, *(() if self.view == 1 else (f"view {self.view}",)))
+
+
+# (waveform (S,) float32, its cropped cut, draw) -> (waveform (S,) float32, whether the transform changed all that it should)
+Transform = Callable[[np.ndarray, MonoCut, Draw], tuple[np.ndarray, bool]]
+View = tuple[Transform, ...]
+
+
+class Perturb:
+    """Another voice: speaker perturbation with the pitch analysis that stage 1 stored."""
+
+    def __init__(self, config: Config, corpus: Path):
+        self.config = config.perturbation
+
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, draw: Draw) -> tuple[np.ndarray, bool]:
+        """See Transform; False where there is no voice to change, so that only the equaliser applies.
+
+        Raises:
+            DataError: stage 1 has not analysed this utterance.
+        """
+        rate = cut.sampling_rate
+        analysis = load_analysis(cut).crop(round(cut.start * rate), len(waveform))
+        parameters = draw_parameters(*draw.keys, config=self.config)
+        return synthesise(waveform, rate, analysis, parameters), not analysis.note
+
+
+class AddNoise:
+    """Noise at an SNR uniform in the configured range (R-Spin, section 3.1).
+
+    It comes from the noise corpus where one is configured. Otherwise it is coloured noise or babble of other speakers of
+    spin_train, each half the time.
+    """
+
+    def __init__(self, config: Config, corpus: Path):
+        self.range = config.noise.min_snr_in_db, config.noise.max_snr_in_db
+        if config.noise.manifests:
+            self.pool, self.kinds = noise.read_pool(config.noise.manifests), (noise.CORPUS,)
+            return
+        self.pool = noise.read_pool(artifacts.cuts(corpus, part) for part in config.corpus.spin_train)
+        speakers = {noise.speaker_of(cut) for cut in self.pool} - {None}
+        self.kinds = (noise.COLOURED, noise.BABBLE) if len(speakers) > 1 else (noise.COLOURED,)
+
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, draw: Draw) -> tuple[np.ndarray, bool]:
+        """See Transform.
+
+        Raises:
+            UnreadableAudio: a recording of the noise cannot be read.
+        """
+        random = seeding.generator("noise", *draw.keys)
+        kind = self.kinds[int(random.integers(len(self.kinds)))]
+        drawn = noise.draw_noise(random, kind, random.uniform(*self.range), self.pool, noise.speaker_of(cut))
+        return noise.add_noise(waveform, drawn), True
+
+
+TRANSFORMS: dict[str, Callable[[Config, Path], Transform]] = {"perturb": Perturb, "noise": AddNoise}
+
+
+def make_views(names: Sequence[Sequence[str]], config: Config, corpus: Path) -> tuple[View, ...]:
+    """The transforms of each view.
+
+    Args:
+        names: keys of TRANSFORMS for each view, in the order in which they apply.
+        config: settings of the transforms.
+        corpus: folder of the corpus' manifests.
+
+    Raises:
+        ConfigError: an unknown transform.
+        DataError: a manifest of noise that cannot be used.
+    """
+    wanted = {name for view in names for name in view}
+    unknown = sorted(wanted - set(TRANSFORMS))
+    if unknown:
+        raise ConfigError("views", found=unknown[0], expected=" or ".join(TRANSFORMS), remedy="correct the objective's views")
+    transforms = {name: TRANSFORMS[name](config, corpus) for name in sorted(wanted)}
+    return tuple(tuple(transforms[name] for name in view) for view in names)
