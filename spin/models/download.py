@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 def fetch(url: str, path: str | Path, size: int | None = None, sha256: str | None = None) -> Path:
     """Downloads a file unless it exists; resumes an interrupted download.
 
-    The bytes collect in `<path>.part`, which is renamed when it is complete. Processes that want the same file wait for one another.
+    The bytes collect in `<path>.part`, which is renamed when it is complete. A second process that wants the same file waits.
 
     Args:
         url: address of the file (http, https or file).

@@ -1,4 +1,4 @@
-"""HuBERT and WavLM encoders whose output for an utterance does not depend on the batch it is in.
+"""HuBERT and WavLM encoders whose output for an utterance does not depend on its batch.
 
 Legend: B utterances, S samples at 16 kHz, T frames at 50 Hz, D features, L layers, H heads.
 """
@@ -14,9 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spin.errors import DataError
+from spin.models.architecture import TINY_SHAPE, EncoderShape
 from spin.models.extractor import FeatureExtractor
-from spin.models.shape import TINY_SHAPE, EncoderShape
-from spin.models.transformer import PositionalConv, RelativePositionBias, SelfAttention, TransformerLayer
+from spin.models.transformer import (
+    PositionalConv,
+    RelativePositionBias,
+    SelfAttention,
+    TransformerLayer,
+    disable_cudnn_attention,
+)
 from spin.runtime.devices import sent
 
 __all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "evaluating", "initialise"]
@@ -24,14 +30,14 @@ __all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "evaluating", "initialise"]
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; afterwards every sub-module has the mode that it had."""
-    modes = [(part, part.training) for part in module.modules()]
+    """Evaluation mode within the context; afterwards every submodule returns to its own mode."""
+    modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for child, training in modes:
+            child.training = training
 
 
 class FeatureProjection(nn.Module):
@@ -53,14 +59,19 @@ class Encoder(nn.Module):
     """Waveforms -> hidden states of every layer.
 
     Args:
-        shape: what to build.
-        dropout: after the projection, on attention weights, and in the feed-forward parts; training mode only.
+        shape: architecture to build.
+        dropout: probability after the projection, on attention weights and in the feed-forward layers; training mode only.
         layerdrop: probability that a layer is skipped for a batch; training mode only.
+
+    Attributes:
+        official_padding: False, or True to pad as the original implementations do: padding enters the first GroupNorm, and
+            units depend on the batch. Only for comparison with published figures.
     """
 
     def __init__(self, shape: EncoderShape, dropout: float = 0.0, layerdrop: float = 0.0):
         super().__init__()
         self.shape, self.dropout, self.layerdrop = shape, dropout, layerdrop
+        self.official_padding = False
         self.feature_extractor = FeatureExtractor(shape)
         self.feature_projection = FeatureProjection(shape.conv_channels[-1], shape.dim, shape.norm_eps, dropout)
         self.pos_conv = PositionalConv(shape.dim, shape.pos_conv_taps, shape.pos_conv_groups)
@@ -70,17 +81,13 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(shape, dropout) for _ in range(shape.layers))
         initialise(self)
 
-    def forward(
-        self, waveforms: Tensor, lengths: Tensor, last_layer: int | None = None, official_padding: bool = False
-    ) -> tuple[list[Tensor], Tensor]:
+    def forward(self, waveforms: Tensor, lengths: Tensor, last_layer: int | None = None) -> tuple[list[Tensor], Tensor]:
         """Hidden states of a padded batch.
 
         Args:
-            waveforms: (B, S) float32 at 16 kHz; what lies beyond an utterance's length has no influence on its frames.
+            waveforms: (B, S) float32 at 16 kHz; samples beyond an utterance's length have no influence on its frames.
             lengths: (B,) int64, samples; at least one frame (400 samples).
             last_layer: run only the layers up to this one (1 to L); None: all.
-            official_padding: as the original implementations do it, where padding enters the first GroupNorm and units depend
-                on the batch; only for comparison with published figures.
 
         Returns:
             hidden: last_layer + 1 tensors (B, T, D): the input of the first layer, then the output of each layer (for norm_first
@@ -90,35 +97,34 @@ class Encoder(nn.Module):
         Raises:
             DataError: wrong shapes or an utterance too short for one frame.
         """
-        features, frame_lengths = self.local_features(waveforms, lengths, official_padding)
+        features, frame_lengths = self.local_features(waveforms, lengths)
         return self.contextualise(features, frame_lengths, last_layer), frame_lengths
 
-    def local_features(self, waveforms: Tensor, lengths: Tensor, official_padding: bool = False) -> tuple[Tensor, Tensor]:
+    def local_features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Projected CNN features (B, T, D), before the positional convolution, 0 in padding; frame lengths (B,). See forward."""
-        given = lengths
+        home = lengths.device
         lengths = self._check(waveforms, lengths)
         samples = waveforms.shape[1]
         padded = bool((lengths < samples).any())
-        device_lengths = sent(lengths, waveforms.device)
         if self.shape.waveform_norm_eps is not None:
-            waveforms = normalise_waveforms(waveforms, device_lengths, self.shape.waveform_norm_eps)
-        masked = padded and not official_padding
-        features = self.feature_extractor(waveforms, device_lengths if masked else None).transpose(1, 2)
+            waveforms = normalise_waveforms(waveforms, sent(lengths, waveforms.device), self.shape.waveform_norm_eps)
+        masked = padded and not self.official_padding
+        features = self.feature_extractor(waveforms, lengths if masked else None).transpose(1, 2)
         features = self.feature_projection(features)
-        if official_padding and self.shape.official_frames == "chunks":
+        if self.official_padding and self.shape.official_frames == "chunks":
             frame_lengths = _chunk_frames(lengths, samples, features.shape[1])
         else:
             frame_lengths = self.feature_extractor.frame_lengths(lengths)
         if padded:
             features = _zero_padding(features, self._key_mask(features, frame_lengths))
-        return features, frame_lengths.to(given.device)
+        return features, frame_lengths.to(home)
 
     def contextualise(self, features: Tensor, frame_lengths: Tensor, last_layer: int | None = None) -> list[Tensor]:
         """Positional convolution and Transformer.
 
         Args:
             features: (B, T, D) of local_features, possibly with masked frames replaced.
-            frame_lengths: (B,) valid frames.
+            frame_lengths: (B,) numbers of valid frames.
             last_layer: as in forward.
 
         Returns:
@@ -134,6 +140,8 @@ class Encoder(nn.Module):
         return outputs[-1] if outputs else hidden
 
     def _run(self, x: Tensor, key_mask: Tensor | None, done: int, last: int) -> list[Tensor]:
+        if x.is_cuda:
+            disable_cudnn_attention()
         bias = self.position_bias(x.shape[1]) if self.shape.arch == "wavlm" else None
         hidden = []
         for layer in self.layers[done:last]:
@@ -144,28 +152,37 @@ class Encoder(nn.Module):
         return hidden
 
     @torch.no_grad()
-    def layer_output(
-        self, waveforms: Tensor, lengths: Tensor, layer: int | None = None, official_padding: bool = False
-    ) -> list[Tensor]:
-        """The output of one layer for each utterance, without padding.
+    def hidden_states(self, waveforms: Tensor, lengths: Tensor, last_layer: int | None = None) -> list[list[Tensor]]:
+        """Hidden states of each utterance, without padding; dropout is off even in training.
 
-        On the CPU every utterance runs by itself: nothing is computed for padding, and the result is the same to the last bit
-        whatever batch it came in (matrix products of other shapes round differently). On other devices the batch runs as one.
+        On the CPU every utterance runs by itself: no work is spent on padding, and the result is the same to the last bit in any
+        batch (matrix products of other shapes round differently). On other devices, and with official_padding, the batch runs
+        as one.
 
         Args:
-            waveforms, lengths, official_padding: see forward; official padding always runs the batch as one.
-            layer: 0 to L; None: L.
+            waveforms, lengths, last_layer: see forward.
 
         Returns:
-            B tensors (T_i, D).
+            B lists of last_layer + 1 tensors (T_i, D).
         """
         with evaluating(self):
-            if waveforms.device.type == "cpu" and not official_padding:
-                lengths = self._check(waveforms, lengths)
-                alone = [(row[None, :n], lengths[i : i + 1]) for i, (row, n) in enumerate(zip(waveforms, lengths, strict=True))]
-                return [self.forward(waveform, length, layer)[0][-1][0] for waveform, length in alone]
-            hidden, frames = self.forward(waveforms, lengths, layer, official_padding)
-            return [row[:n] for row, n in zip(hidden[-1], frames.tolist(), strict=True)]
+            return list(self._utterances(waveforms, lengths, last_layer))
+
+    @torch.no_grad()
+    def layer_output(self, waveforms: Tensor, lengths: Tensor, layer: int | None = None) -> list[Tensor]:
+        """The output of one layer (0 to L; None: L) for each utterance: B tensors (T_i, D). See hidden_states."""
+        with evaluating(self):
+            return [states[-1] for states in self._utterances(waveforms, lengths, layer)]
+
+    def _utterances(self, waveforms: Tensor, lengths: Tensor, last_layer: int | None) -> Iterator[list[Tensor]]:
+        if waveforms.device.type == "cpu" and not self.official_padding:
+            lengths = self._check(waveforms, lengths)
+            for i, n in enumerate(lengths.tolist()):
+                yield [x[0] for x in self.forward(waveforms[i : i + 1, :n], lengths[i : i + 1], last_layer)[0]]
+            return
+        hidden, frames = self.forward(waveforms, lengths, last_layer)
+        for i, n in enumerate(frames.tolist()):
+            yield [x[i, :n] for x in hidden]
 
     def embed_positions(self, features: Tensor, key_mask: Tensor | None) -> Tensor:
         """(B, T, D) features -> input of the first layer; padded frames are set to 0 before the positional convolution."""
@@ -181,7 +198,7 @@ class Encoder(nn.Module):
 
     @staticmethod
     def _key_mask(features: Tensor, frame_lengths: Tensor) -> Tensor | None:
-        """(B, 1, 1, T) bool, True = valid; None without padding, so that the fastest attention kernels can be used."""
+        """(B, 1, 1, T) bool, True: valid; None without padding, for the fastest attention kernels."""
         frames = features.shape[1]
         if not bool((frame_lengths < frames).any()):
             return None
@@ -201,7 +218,7 @@ class Encoder(nn.Module):
         if waveforms.shape[0] == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
             found = f"{lengths.tolist()[:8]} samples in a batch of {high}"
             raise DataError(
-                "lengths", found=found, expected=f"{low} (one frame) to {high} samples", cause="an empty or cut-off file"
+                "lengths", found=found, expected=f"{low} (one frame) to {high} samples", cause="an empty or truncated file"
             )
         return lengths
 
@@ -220,7 +237,7 @@ def normalise_waveforms(waveforms: Tensor, lengths: Tensor, eps: float) -> Tenso
 
 
 def _chunk_frames(lengths: Tensor, samples: int, frames: int) -> Tensor:
-    """Frames the official way: the padding mask is cut into `frames` equal chunks; a chunk of nothing but padding is padding."""
+    """Frames the official way: the padding mask is split into `frames` equal chunks; a chunk of padding alone is padding."""
     chunk = samples // frames
     return torch.div(lengths + chunk - 1, chunk, rounding_mode="floor").clamp(max=frames)
 

@@ -1,10 +1,10 @@
-"""Models in the formats of others: a transformers folder, and programs that run without this package.
+"""Models in transformers' layout.
 
 The folder loads with transformers' HubertModel or WavLMModel and gives the same hidden states for an utterance by itself. Batches
-with padding are another matter: in Base models transformers takes the first GroupNorm over the padding too, as the official code
-does (Encoder.forward's official_padding), so that there the frames of an utterance depend on the batch. In models with norm_first
-transformers' last_hidden_state is behind the final LayerNorm (in its older versions the last of its hidden_states too), ours is
-before it. `spin.load_encoder` and `spin.load_model` read the folder back as the same model.
+with padding differ: in Base models transformers takes the first GroupNorm over the padding too, as the official code does
+(Encoder.official_padding), so that the frames of an utterance depend on its batch. In models with norm_first, transformers'
+last_hidden_state comes after the final LayerNorm, ours before it. spin.load_encoder and spin.load_model read the folder back as
+the same model.
 """
 
 from __future__ import annotations
@@ -12,107 +12,84 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from spin.artifacts import SAMPLE_RATE
 from spin.errors import CheckpointError
-from spin.models import export_folder, storage
+from spin.models import safetensors_io
+from spin.models.architecture import EncoderShape
+from spin.models.architecture_import import TRANSFORMERS_KEYS, TRANSFORMERS_ONLY
 from spin.models.encoder import Encoder
-from spin.models.export_folder import DESCRIPTION, DIM_KEY, HEAD_FILE, HEAD_KEYS, LAYER_KEY, SIZE_KEY
-from spin.models.names import TRANSFORMERS, names_in_file
-from spin.models.shape import EncoderShape
-from spin.models.spin_model import SpinModel
-from spin.runtime.files import atomic_path, write_json
+from spin.models.published import EXPORT_DESCRIPTION
+from spin.models.state_dict_names import TRANSFORMERS, names_in_file
+from spin.models.transformers_folder import CONFIG, EXPORT_FORMAT, HEAD_FILE, HEAD_FORMAT, PREPROCESSOR, WEIGHTS
+from spin.runtime.files import write_json
 
 CLASSES = {"hubert": "HubertModel", "wavlm": "WavLMModel"}
-CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 
 
-def export_transformers(folder: str | Path, model: SpinModel | Encoder) -> Path:
-    """Writes config.json, model.safetensors and preprocessor_config.json, and for a Spin model its head and codebook beside.
+def export_transformers(
+    folder: str | Path, encoder: Encoder, state: dict[str, Tensor] | None = None, layer: int | None = None
+) -> Path:
+    """Writes config.json, model.safetensors and preprocessor_config.json, and for a Spin model its head and codebook.
 
-    The configuration comes last: a folder that a kill left half written is refused by every reader. Files of an earlier export
-    in the folder are replaced.
+    The configuration comes last: every reader rejects the folder of a killed export. Files of an earlier export are replaced.
 
     Args:
-        model: in float32; all layers of the encoder are written, those above the layer that Spin reads too.
+        folder: folder to write; created when it is missing.
+        encoder: in float32; all layers are written, also those above the layer that Spin reads.
+        state: head.weight, head.bias and codebook.weight of a Spin model; None: the encoder alone.
+        layer: the encoder layer that the head reads; needed with `state`.
+
+    Returns:
+        The folder.
 
     Raises:
-        CheckpointError: weights that are no finite numbers, or `folder` is a file.
+        CheckpointError: weights that are not finite, or `folder` is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise CheckpointError(str(folder), found="a file", expected="a folder to write, or one that does not exist yet")
+        raise CheckpointError(str(folder), found="a file", expected="a folder to write, or a name that does not exist yet")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, DESCRIPTION, HEAD_FILE):
+    for name in (CONFIG, EXPORT_DESCRIPTION, HEAD_FILE):
         (folder / name).unlink(missing_ok=True)
-    encoder = model.encoder if isinstance(model, SpinModel) else model
-    _write_weights(folder / WEIGHTS, encoder)
+    # transformers rejects a file without this entry.
+    safetensors_io.write_finite(folder / WEIGHTS, transformers_state(encoder), {"format": "pt"})
     write_json(folder / PREPROCESSOR, preprocessor_config(encoder.shape))
-    _write_head(folder, model)
+    description = {"format": EXPORT_FORMAT, "encoder": encoder.shape.as_dict()}
+    if state is not None:
+        safetensors_io.write(folder / HEAD_FILE, state, {"format": HEAD_FORMAT}, "float32", None)
+        size, dim = state["codebook.weight"].shape
+        description |= {
+            "layer": layer,
+            "codebook_size": size,
+            "codebook_dim": dim,
+            "head_file": HEAD_FILE,
+            "units": "argmax over k of codebook.weight[k] . normalize(head.weight h + head.bias), h = hidden_states[layer]",
+        }
+    write_json(folder / EXPORT_DESCRIPTION, description)
     write_json(folder / CONFIG, transformers_config(encoder.shape))
     return folder
 
 
-def _write_weights(path: Path, encoder: Encoder) -> None:
-    state = transformers_state(encoder)
-    broken = next((name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())), None)
-    if broken:
-        raise CheckpointError(str(path), found=f"{broken!r} is infinite or no number", expected="finite weights")
-    with atomic_path(path) as temporary:
-        save_file(state, str(temporary), metadata={"format": "pt"})  # transformers refuses a file without it
-
-
-def _write_head(folder: Path, model: SpinModel | Encoder) -> None:
-    if not isinstance(model, SpinModel):
-        write_json(folder / DESCRIPTION, export_folder.describe(model.shape, None))
-        return
-    state = {key: tensor for key, tensor in model.state_dict().items() if key in HEAD_KEYS}
-    storage.write(folder / HEAD_FILE, state, {"format": export_folder.HEAD}, "float32", None)
-    sizes = {LAYER_KEY: model.layer, SIZE_KEY: model.codebook.out_features, DIM_KEY: model.codebook.in_features}
-    write_json(folder / DESCRIPTION, export_folder.describe(model.encoder.shape, sizes))
-
-
 def transformers_state(encoder: Encoder) -> dict[str, Tensor]:
-    """Float32 CPU tensors under the names that HubertModel and WavLMModel save (weight normalisation as a parametrization)."""
+    """Float32 CPU tensors under the names that HubertModel and WavLMModel save (weight normalization as a parametrization)."""
     state = {}
     for name, tensor in encoder.state_dict().items():
-        # The last name of a rule is that of the current version; all of them are read.
-        key = names_in_file(name, TRANSFORMERS)[-1]
+        key = names_in_file(name, TRANSFORMERS)[-1]  # the current version's name
         tensor = tensor.detach().to("cpu", torch.float32).contiguous().clone()
         state[key] = tensor.reshape(1, -1, 1, 1) if key.endswith("gru_rel_pos_const") else tensor
     return state
 
 
 def transformers_config(shape: EncoderShape) -> dict:
-    """config.json. Dropout and masking are off: they belong to a training, and the weights carry no mask embedding."""
-    config = {
-        "architectures": [CLASSES[shape.arch]],
-        "model_type": shape.arch,
-        "torch_dtype": "float32",
-        "conv_dim": list(shape.conv_channels),
-        "conv_kernel": list(shape.conv_kernels),
-        "conv_stride": list(shape.conv_strides),
-        "conv_bias": shape.conv_bias,
-        "num_feat_extract_layers": len(shape.conv_channels),
-        "feat_extract_norm": shape.extractor_norm,
-        "feat_extract_activation": "gelu",
-        "feat_proj_layer_norm": True,
-        "hidden_size": shape.dim,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.ffn_dim,
-        "hidden_act": "gelu",
-        "layer_norm_eps": shape.norm_eps,
-        "num_conv_pos_embeddings": shape.pos_conv_taps,
-        "num_conv_pos_embedding_groups": shape.pos_conv_groups,
-        "conv_pos_batch_norm": False,
-        "do_stable_layer_norm": shape.norm_first,
-        "layerdrop": 0.0,
-        "mask_time_prob": 0.0,
-        "mask_feature_prob": 0.0,
-    }
+    """config.json. Dropout and masking are off: they belong to a training, and the weights have no mask embedding."""
+    values = shape.as_dict()
+    config = {"architectures": [CLASSES[shape.arch]], "torch_dtype": "float32"}
+    config |= {theirs: values[ours] for ours, theirs in TRANSFORMERS_KEYS.items()}
+    config |= {key: allowed[0] for key, allowed in TRANSFORMERS_ONLY.items()}
+    config |= {"num_feat_extract_layers": len(shape.conv_channels), "layer_norm_eps": shape.norm_eps, "layerdrop": 0.0}
+    config |= {f"mask_{axis}_prob": 0.0 for axis in ("time", "feature")}
     config |= {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
     if shape.arch == "wavlm":
         config |= {"num_buckets": shape.position_buckets, "max_bucket_distance": shape.position_max_distance}
@@ -120,7 +97,7 @@ def transformers_config(shape: EncoderShape) -> dict:
 
 
 def preprocessor_config(shape: EncoderShape) -> dict:
-    """preprocessor_config.json of Wav2Vec2FeatureExtractor; its variance has 1e-7 added, ours what `waveform_norm_eps` says."""
+    """preprocessor_config.json of Wav2Vec2FeatureExtractor; it adds 1e-7 to the variance, we add `waveform_norm_eps`."""
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,

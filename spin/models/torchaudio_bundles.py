@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from spin.errors import CheckpointError
+from spin.models.architecture import EncoderShape
+from spin.models.architecture_import import LAYER_NORM_EPS
 from spin.models.encoder import Encoder
-from spin.models.names import TRANSFORMERS, fit
-from spin.models.shape import EncoderShape
-from spin.models.shapes import LAYER_NORM_EPS
-
-BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_BASE_PLUS", "WAVLM_LARGE")
+from spin.models.state_dict_names import TRANSFORMERS
+from spin.models.weights import fit
 
 
 def load_bundle(name: str) -> Encoder:
-    """One of BUNDLES; torchaudio downloads it on first use into torch.hub's folder (360 MB for Base, 1.2 to 3.9 GB for others).
+    """Loads a bundle by its name in sources.BUNDLES.
+
+    torchaudio downloads it on first use into torch.hub's folder: 360 MB for Base, 1.2 to 3.9 GB for the others.
 
     Raises:
         CheckpointError: no torchaudio, or no network and no earlier download.
@@ -35,15 +36,15 @@ def load_bundle(name: str) -> Encoder:
             name,
             found=f"the weights could not be downloaded or read ({error})",
             expected=f"{bundle._path} from https://download.pytorch.org/torchaudio/models/",
-            cause="no network, or a download that was cut off",
-            remedy=f"download it elsewhere and put it into {torch.hub.get_dir()}/checkpoints/",
+            cause="no network, or an interrupted download",
+            remedy=f"download it elsewhere and copy it to {torch.hub.get_dir()}/checkpoints/",
         ) from error
     return from_torchaudio(model, name)
 
 
 def from_torchaudio(model: torch.nn.Module, subject: str = "torchaudio model") -> Encoder:
-    """A torchaudio Wav2Vec2Model (of a bundle, or made by torchaudio.models.hubert_*, wavlm_*, wav2vec2_model) -> Encoder."""
-    normalise = bool(getattr(model, "normalize_waveform", False))
+    """Converts a torchaudio Wav2Vec2Model (of a bundle, or from torchaudio.models.hubert_*, wavlm_*, wav2vec2_model)."""
+    normalize = bool(getattr(model, "normalize_waveform", False))
     model = getattr(model, "model", model)
     transformer, convolutions = model.encoder.transformer, model.feature_extractor.conv_layers
     first = transformer.layers[0]
@@ -63,7 +64,7 @@ def from_torchaudio(model: torch.nn.Module, subject: str = "torchaudio model") -
         pos_conv_taps=positions.conv.kernel_size[0],
         pos_conv_groups=positions.conv.groups,
         norm_first=first.layer_norm_first,
-        waveform_norm_eps=LAYER_NORM_EPS if normalise else None,
+        waveform_norm_eps=LAYER_NORM_EPS if normalize else None,
         position_buckets=first.attention.num_buckets if wavlm else 320,
         position_max_distance=first.attention.max_distance if wavlm else 800,
         official_frames="convolutions",
@@ -72,15 +73,15 @@ def from_torchaudio(model: torch.nn.Module, subject: str = "torchaudio model") -
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """torchaudio's parameter names -> those of transformers; WavLM's packed query, key and value are taken apart."""
+    """torchaudio's parameter names -> those of transformers; WavLM's packed query, key and value are split."""
     renamed = {}
     for key, tensor in state.items():
         key = key.replace("encoder.transformer.", "encoder.").replace("encoder.feature_projection.", "feature_projection.")
         key = key.replace(".attention.attention.", ".attention.")
         packed = re.fullmatch(r"(.*\.attention\.)in_proj_(weight|bias)", key)
         if packed:
-            parts = zip("qkv", tensor.chunk(3), strict=True)
-            renamed |= {f"{packed[1]}{letter}_proj.{packed[2]}": part for letter, part in parts}
+            chunks = zip("qkv", tensor.chunk(3), strict=True)
+            renamed |= {f"{packed[1]}{letter}_proj.{packed[2]}": chunk for letter, chunk in chunks}
         else:
             renamed[key] = tensor
     return renamed

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spin.models.shape import EncoderShape
+from spin.models.architecture import EncoderShape
 
 FUSED = hasattr(F, "scaled_dot_product_attention")  # since torch 2.0
 
@@ -37,7 +38,7 @@ class PositionalConv(nn.Module):
             y = F.conv2d(image, weight[:, :, None], self.bias, padding=(0, padding), groups=self.groups)[:, :, 0]
         else:
             y = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=padding, groups=self.groups)
-        return F.gelu(y[..., :length]).transpose(1, 2)  # an even number of taps gives one frame too many
+        return F.gelu(y[..., :length]).transpose(1, 2)  # an even number of taps gives one extra frame
 
 
 class RelativePositionBias(nn.Module):
@@ -60,10 +61,20 @@ class RelativePositionBias(nn.Module):
     def forward(self, length: int) -> Tensor:
         """(H, T, T) bias for T frames."""
         device = self.table.weight.device
-        offsets = torch.arange(1 - length, length, device=device)  # 2T - 1 different offsets serve all T * T pairs
+        offsets = torch.arange(1 - length, length, device=device)  # the 2T - 1 offsets of all T * T pairs
         bias = self.table(self.bucket(offsets)).transpose(0, 1)  # (H, 2T - 1)
         positions = torch.arange(length, device=device)
         return bias[:, positions[None, :] - positions[:, None] + length - 1]
+
+
+@functools.cache
+def disable_cudnn_attention() -> None:
+    """Keeps attention on a GPU away from cuDNN, which torch 2.11 prefers on compute capability 9 and 10.
+
+    Its kernel rejects a mask that needs a gradient, as WavLM's gated bias does, and can give NaN gradients under a mask.
+    """
+    if hasattr(torch.backends.cuda, "enable_cudnn_sdp"):
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
@@ -76,8 +87,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float)
     """
     if FUSED and not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-    # torch 1.13, which k2 may need, has no fused kernel. That of the CPU takes three times as long as plain products, forward and
-    # backward, for bf16 with gradients.
+    # torch 1.13, which k2 may need, has no fused kernel. For bf16 with gradients the CPU's takes three times as long as plain
+    # products, forward and backward.
     with torch.autocast("cpu", enabled=False):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:
@@ -106,6 +117,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
         """x (B, T, D); key_mask (B, 1, 1, T) bool, True may be attended to, None: all; position_bias (H, T, T) or None."""
+        if x.is_cuda and torch.is_autocast_enabled():
+            x = x.to(torch.get_autocast_gpu_dtype())  # one cast instead of one for each product
         q, k, v = (self._split(linear(x)) for linear in (self.q, self.k, self.v))
         mask = key_mask
         if position_bias is not None:

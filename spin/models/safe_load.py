@@ -1,0 +1,134 @@
+"""Public checkpoints in pickle files, read without running code from them.
+
+torch.load(weights_only=True) builds tensors and plain containers only. Some public files also hold bookkeeping objects of
+fairseq, omegaconf and the like (a token dictionary next to the weights). Those are neither imported nor built: an inert record
+takes their place. Any other object in a file is an error that names it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+from pathlib import Path
+
+import torch
+
+from spin.errors import CheckpointError
+from spin.models.sources import known_formats
+
+# Bookkeeping in files of the known formats; nothing of these packages is imported.
+BOOKKEEPING = (
+    "fairseq.",
+    "omegaconf.",
+    "argparse.Namespace",
+    "pytorch_lightning.",
+    "lightning.",
+    "lightning_fabric.",
+    "s3prl.",
+    "typing.",
+    "numpy.",
+)
+DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
+
+
+class Record:
+    """An inert record in place of an object whose class must not be run."""
+
+    def __init__(self, *values, **named):
+        self.values, self.state = values, named
+
+    def __setstate__(self, state):
+        self.values, self.state = (), state
+
+
+def plain(value):
+    """Containers with Records replaced by their content: attributes as a dict, an enum by its value, omegaconf's content."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(item) for item in value)
+    if not isinstance(value, Record):
+        return value
+    state, values = getattr(value, "state", {}), getattr(value, "values", ())
+    for key in ("_content", "_val"):
+        if isinstance(state, dict) and key in state:
+            return plain(state[key])
+    return plain(values[0]) if len(values) == 1 and not state else plain(state)
+
+
+def read_pickle(path: Path) -> dict:
+    """A file of torch.save, as plain containers, Records and tensors on the CPU.
+
+    Raises:
+        CheckpointError: damaged, another format, or objects that would need code from the file.
+    """
+    if not hasattr(torch.serialization, "safe_globals"):
+        raise CheckpointError(
+            str(path),
+            found=f"a pickle, which torch {torch.__version__} cannot read safely",
+            expected="a safetensors file or folder, or torch 2.5 and later",
+            remedy=f".venv/bin/python -m spin export --encoder {path} --output FOLDER, then use that folder",
+        )
+    objects = _objects_in(path)
+    foreign = [name for name in objects if not name.startswith(BOOKKEEPING)]
+    if foreign:
+        raise _needs_code(path, foreign[0])
+    try:
+        with torch.serialization.safe_globals([(_inert(name), name) for name in objects]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _explain(path, str(error)) from None  # its text advises reading the file unsafely
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+    if not isinstance(content, dict):
+        expected = f"a dictionary; known formats: {known_formats()}"
+        raise CheckpointError(str(path), found=f"a {type(content).__name__}", expected=expected)
+    return content
+
+
+def _inert(full_name: str) -> type:
+    """A Record that error messages call by the name of the class that it replaces."""
+    module, _, name = full_name.rpartition(".")
+    return type(name, (Record,), {"__module__": module})
+
+
+def _objects_in(path: Path) -> list[str]:
+    """Names of the classes and functions that the file's pickle refers to and torch does not know as harmless; nothing is run."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    except ValueError:
+        return []  # a file of torch before 1.6, or of another program: torch.load decides
+    except (pickle.UnpicklingError, *DAMAGED) as error:
+        raise damaged(path, error) from error
+
+
+def _needs_code(path: Path, name: str) -> CheckpointError:
+    return CheckpointError(
+        str(path),
+        found=f"an object of {name!r} next to the weights",
+        expected="tensors and plain containers",
+        cause="the whole model or trainer was pickled: reading it would run code from the file, which Spin never does",
+        remedy="if you trust the file, save its state dict alone with the program that made it",
+    )
+
+
+def _explain(path: Path, message: str) -> CheckpointError:
+    """Sorts torch's refusals; keeps only the reason, because the rest of its message advises reading the file unsafely."""
+    refused = re.search(r"(?:GLOBAL |unrecognized function |but got <class ')([\w.]+)", message)
+    if refused:
+        return _needs_code(path, refused[1])
+    reasons = [line.split("WeightsUnpickler error:", 1)[1] for line in message.splitlines() if "WeightsUnpickler error:" in line]
+    return damaged(path, reasons[0].strip() if reasons else "not a pickle of tensors")
+
+
+def damaged(path: Path, error: object) -> CheckpointError:
+    """The error for a truncated file, or one without weights."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return CheckpointError(
+        str(path),
+        found=f"{path.stat().st_size if path.exists() else 0} bytes that cannot be read as weights ({first_line})",
+        expected=f"a complete file; known formats: {known_formats()}",
+        cause="the download or copy was truncated, or this is another kind of file",
+        remedy="download the file again and compare its size or checksum",
+    )
