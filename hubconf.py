@@ -1,17 +1,17 @@
 """Entries for torch.hub.
 
     encoder = torch.hub.load(REPOSITORY, "encoder", "HUBERT_BASE")
-    model = torch.hub.load(FOLDER, "spin_model", "exp/mini/spin/model.safetensors", source="local")
+    model = torch.hub.load(FOLDER, "spin_model", "spin_hubert_256", source="local")
     encoder = torch.hub.load(FOLDER, "mini", source="local")
 
-The answers are in evaluation mode, float32, on the CPU.
+All models are returned in evaluation mode, float32, on the CPU.
 """
 
 dependencies = ["numpy", "safetensors", "torch"]
 
 
 def spin_model(path, base=None):
-    """A Spin model: our .safetensors, an official .ckpt, or a folder of `python -m spin export`; see spin.load_model."""
+    """A Spin model: a published name, our .safetensors, an official .ckpt or .pt, or an exported folder; see spin.load_model."""
     import spin
 
     return spin.load_model(path, base)

@@ -1,6 +1,6 @@
-"""python -m spin COMMAND ...: what other programs call.
+"""python -m spin COMMAND ...: the commands that other programs and users call.
 
-Commands are looked up by name and imported when asked for; each main(argv) has its own --help.
+A command is looked up by name and imported when it is asked for; each main(argv) has its own --help.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from spin.errors import SpinError
 # command -> module:function of one argument, the words after the command
 COMMANDS = {
     "units": "spin.units.cli:main",
-    "abx": "spin.units.abx_cli:main",
-    "align": "spin.corpus.align_cli:main",
-    "convert-alignments": "spin.corpus.alignment_cli:main",
-    "export": "spin.models.export_cli:main",
-    "units-table": "spin.units.table_cli:main",
-    "unit-lm": "spin.units.unit_lm_cli:main",
-    "unit-files": "spin.units.unit_files_cli:main",
-    "gpu-check": "spin.report.gpu_check:main",
-    "benchmark perturb": "spin.perturbation.benchmark:main",
-    "benchmark spin": "spin.training.benchmark:main",
-    "benchmark units": "spin.units.benchmark:main",
-    "benchmark metrics": "spin.units.benchmark_metrics:main",
-    "benchmark kmeans": "spin.units.benchmark_kmeans:main",
+    "acoustic-pieces": "spin.units.acoustic_pieces:main",
+    "abx": "spin.tools.abx:main",
+    "layer-sweep": "spin.tools.layer_sweep:main",
+    "unit-files": "spin.units.unit_files:main",
+    "unit-lm": "spin.units.unit_lm:main",
+    "align": "spin.tools.align:main",
+    "export": "spin.tools.export:main",
+    "results": "spin.tools.results:main",
+    "check-device": "spin.tools.check_device:main",
+    "gpus": "spin.tools.check_device:print_gpus",
+    "gpu-check": "spin.tools.gpu_check:main",
+    "benchmark perturb": "spin.tools.benchmark_perturb:main",
+    "benchmark spin": "spin.tools.benchmark_spin:main",
+    "benchmark units": "spin.tools.benchmark_units:main",
+    "benchmark memory": "spin.tools.benchmark_memory:main",
 }
 
 
@@ -36,20 +38,20 @@ def main(argv: list[str] | None = None) -> int:
         print(usage())
         return 0
     for size in (2, 1):
-        home = COMMANDS.get(" ".join(words[:size]))
-        if home is not None and len(words) >= size:
-            module, function = home.split(":")
+        entry = COMMANDS.get(" ".join(words[:size]))
+        if entry is not None and len(words) >= size:
+            module, function = entry.split(":")
             try:
                 return getattr(importlib.import_module(module), function)(words[size:]) or 0
             except SpinError as error:
                 print(error, file=sys.stderr)
                 return 1
-    print(f"python -m spin: found {' '.join(words[:2]) or 'no command'!r}\n{usage()}", file=sys.stderr)
+    print(f"python -m spin: unknown command {' '.join(words[:2])!r}\n{usage()}", file=sys.stderr)
     return 2
 
 
 def usage() -> str:
-    """One line a command."""
+    """The list of commands, one per line."""
     return "\n".join(["usage: python -m spin COMMAND [--help] ...", "commands:", *(f"  {name}" for name in COMMANDS)])
 
 

@@ -1,0 +1,112 @@
+"""python -m spin check-device: checks options, configuration and GPU before the first stage, so that no run fails hours later.
+
+torch runs a small product on the GPU, and k2 (stages 4 and 5, in its own environment) a CTC loss and a pruned search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from spin.errors import ConfigError
+from spin.runtime.stage import configure, parse_arguments
+
+DRIVER = Path("/proc/driver/nvidia/version")
+FIRST_K2_STAGE = 4
+# Two frames of equal probabilities for three tokens: the paths "a", "a a" and "- a" have 3 of 9 parts, so the loss is log 3.
+CTC_LOSS = math.log(3.0)
+
+
+def main(argv: list[str]) -> int:
+    """Checks what a run with these options needs; returns 0, or the status of k2's interpreter.
+
+    Raises:
+        ConfigError: a wrong configuration, or a GPU that torch or k2 cannot use.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--stop-stage", type=int, default=FIRST_K2_STAGE)
+    own, options = parser.parse_known_args(argv)
+    config, _, _ = configure(parse_arguments(options, __doc__))
+    device = config.runtime.device
+    if device == "cpu" or (device == "auto" and not DRIVER.exists()):
+        return 0
+    check_torch(device)
+    if own.stop_stage < FIRST_K2_STAGE:
+        return 0
+    interpreter = os.environ.get("SPIN_K2_PYTHON", sys.executable)
+    return subprocess.run([interpreter, "-m", "spin.tools.check_device", device], check=False).returncode
+
+
+def print_gpus(argv: list[str]) -> int:
+    """python -m spin gpus: prints runtime.gpus of a stage's options, for utils/launch.sh; returns 0.
+
+    Raises:
+        ConfigError: a wrong configuration.
+    """
+    print(configure(parse_arguments(argv, "Prints the number of GPUs per machine."))[0].runtime.gpus)
+    return 0
+
+
+def check_torch(name: str) -> None:
+    """Runs torch on the device that 'auto' or 'cuda' stands for.
+
+    Raises:
+        ConfigError: torch cannot use it.
+    """
+    from spin.runtime.devices import resolve_device
+
+    resolve_device(name)
+
+
+def check_k2(name: str) -> None:
+    """Computes a CTC loss and a pruned search with k2, on the device that 'auto', 'cpu' or 'cuda' stands for.
+
+    Raises:
+        ConfigError: k2 cannot use the device, or computes a wrong loss.
+    """
+    import k2
+    import torch
+
+    from spin.runtime.devices import device_name, resolve_device
+
+    device = resolve_device(name)
+    try:
+        loss, labels = _run_k2(device)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:200]
+    else:
+        correct = abs(loss - CTC_LOSS) < 1e-4 and labels[-1] == -1
+        problem = None if correct else f"a CTC loss of {loss:g} and a best path {labels}; expected {CTC_LOSS:g} and a final -1"
+    if problem:
+        raise ConfigError(
+            f"k2 {k2.__version__} on {device_name(device)}",
+            found=problem,
+            expected="a CTC loss and a search that run there",
+            cause=f"this k2 (with torch {torch.__version__}) lacks kernels for the GPU; those of k2 1.23.4 end at Ada",
+            remedy="run utils/setup_env.sh --rebuild where the official k2 wheel can be downloaded, or run with --device cpu",
+        )
+
+
+def _run_k2(device) -> tuple[float, list[int]]:
+    """(CTC loss, labels of the best path) of one token over two frames of equal probabilities."""
+    import k2
+    import torch
+
+    log_probs = torch.zeros(1, 2, 3, device=device).log_softmax(-1)
+    posteriors = k2.DenseFsaVec(log_probs, torch.tensor([[0, 0, 2]], dtype=torch.int32))
+    graph = k2.ctc_graph([[1]], device=device)
+    loss = k2.ctc_loss(graph, posteriors, output_beam=10.0, reduction="sum")
+    lattice = k2.intersect_dense_pruned(graph, posteriors, 20.0, 8.0, 1, 100)
+    return loss.item(), k2.shortest_path(lattice, use_double_scores=True).labels.tolist()
+
+
+if __name__ == "__main__":
+    try:
+        check_k2(sys.argv[1])
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
