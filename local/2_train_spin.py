@@ -1,11 +1,86 @@
 #!/usr/bin/env python3
-"""Stage 2: Spin fine-tuning of the encoder on pairs of original and speaker-perturbed speech, drawn on the fly."""
+"""Stage 2: fine-tunes the encoder with a Spin objective on pairs of views, drawn on the fly.
+
+The model is that of the last step, as in the paper. The step with the best PNMI on the valid parts is
+exp/<name>/spin/checkpoints/best.safetensors.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from spin.runtime.stages import run_stage
+from spin import artifacts, products
+from spin.runtime.context import Context
+from spin.runtime.stage import run_stage
+
+
+def train_spin(context: Context) -> None:
+    """Trains the model that the configuration describes, or resumes a training that was interrupted."""
+    product = products.spin(context)
+    if not product.is_stale():
+        return
+    from spin.runtime import distributed  # torch is imported only for work
+    from spin.runtime.devices import prepare_cpu, resolve_device
+
+    config = context.config
+    device = resolve_device(config.runtime.device)
+    if device.type == "cpu":
+        prepare_cpu(config.runtime.threads)
+    rank, size = distributed.start(device)
+    if size < config.runtime.gpus:
+        context.log.warning("runtime.gpus is %d, but there are %d process(es): pass --gpus to run.sh", config.runtime.gpus, size)
+    try:
+        with product.building() as folder:
+            training = prepare_training(context, folder, device)
+            training.run()
+            if rank == 0:
+                write_results(context, folder, training)
+    finally:
+        distributed.finish()
+
+
+def prepare_training(context: Context, folder: Path, device):
+    """Model, batches of views, and validation; resumes from the checkpoints in `folder`."""
+    from spin.objectives.model import SpinModel
+    from spin.runtime import distributed
+    from spin.runtime.devices import device_name
+    from spin.training import batches
+    from spin.training.loop import Training
+    from spin.training.validation import Validation, choose_cuts
+
+    config = context.config
+    model = SpinModel.create(config).to(device)
+    cuts = batches.scan_cuts(context, model.objective)
+    valid = [products.manifest(context, part).require() for part in config.corpus.valid]
+    chosen = choose_cuts(valid, config.spin.valid_utterances, config.corpus.min_duration_in_s) if distributed.rank() == 0 else []
+    trained = sum(parameter.numel() for parameter in model.trainable_parameters().values())
+    context.log.info(
+        "%s on %d utterances, %s x %d, %.1f M trained parameters",
+        *(config.objective, cuts.count, device_name(device), distributed.world_size(), trained / 1e6),
+    )
+    make_loader = batches.make_loaders(context, cuts, model.objective.views, device)
+    return Training(config, folder, context.tensorboard, model, make_loader, Validation(chosen), cuts)
+
+
+def write_results(context: Context, folder: Path, training) -> None:
+    """The model of the last step, and the utterances that took no part."""
+    from spin.objectives.model import save_model
+    from spin.runtime.rejects import Rejects
+
+    rejects, parts = Rejects(artifacts.rejects(folder, "train_spin"), context.stage), ",".join(context.config.corpus.spin_train)
+    for name in training.cuts.short:
+        rejects.add(name, parts, f"too short for spin.min_samples: below {training.cuts.min_samples} samples")
+    for name, reason in training.monitor.unreadable.items():
+        rejects.add(name, parts, reason)
+    rejects.close()
+    unvoiced = sorted(training.monitor.unchanged)
+    if unvoiced:
+        context.log.warning("%d utterance(s) without a voiced frame, equalised only: %s", len(unvoiced), ", ".join(unvoiced[:20]))
+    objective = context.config.objective
+    notes = {} if objective == "spin" else {"objective": objective}
+    save_model(artifacts.model_in(folder), training.model.eval().cpu(), notes=notes)
+
 
 if __name__ == "__main__":
-    run_stage(2, sys.argv[1:], "spin.training.spin_stage:train_spin", __doc__)
+    run_stage(2, sys.argv[1:], train_spin, __doc__)

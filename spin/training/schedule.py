@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def learning_rate(step: int, *, warmup_steps: int, max_steps: int, peak: float, lowest: float) -> float:
-    """The learning rate of the update number `step`.
+    """Learning rate of one update.
 
     Args:
         step: updates made before this one, 0 to max_steps - 1.

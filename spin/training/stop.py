@@ -1,20 +1,42 @@
-"""A stop asked for from outside, agreed on by all ranks."""
+"""A stop requested by a signal, agreed by all ranks, so that they stop after the same step."""
 
 from __future__ import annotations
 
 import torch
 
-from spin.runtime import signals
-from spin.training import ranks
+from spin.runtime import distributed, stop
 
 
-class StopRequest(signals.StopRequest):
-    """See spin.runtime.signals.StopRequest; the ranks of a training stop after the same step."""
+class StopRequest(stop.StopRequest):
+    """See spin.runtime.stop.StopRequest.
 
-    def asked(self, step: int, device: torch.device, every: int) -> bool:
-        """Whether to stop now, the same answer on every rank; with several ranks they agree every `every` steps on a GPU."""
-        if ranks.world_size() == 1:
+    Args:
+        device: device of this rank.
+    """
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.device = device
+        self._sent: tuple[torch.Tensor, torch.cuda.Event] | None = None
+
+    def agreed(self) -> bool:
+        """Whether to stop after this step, the same answer on every rank; call it once per step.
+
+        Several GPUs answer one step late: each reads what the step before has reduced, so that no step waits.
+        """
+        if distributed.world_size() == 1:
             return self.signal is not None
-        if device.type == "cuda" and step % every:
+        flag = distributed.largest(torch.full((), float(self.signal or 0), device=self.device))
+        return bool(flag > 0) if self.device.type == "cpu" else self._flag_of_last_step(flag)
+
+    def _flag_of_last_step(self, flag: torch.Tensor) -> bool:
+        before = self._sent
+        on_host = torch.empty((), pin_memory=True)
+        on_host.copy_(flag, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._sent = on_host, event
+        if before is None:
             return False
-        return bool(ranks.largest(torch.tensor(float(self.signal or 0), device=device)) > 0)
+        before[1].synchronize()
+        return float(before[0]) > 0

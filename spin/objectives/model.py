@@ -1,0 +1,188 @@
+"""The Spin model: an encoder, the layer that is read, and an objective's head and codebook."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spin.config import Config
+from spin.errors import ConfigError
+from spin.models.encoder import Encoder, evaluating
+from spin.models.importers import load_encoder
+from spin.models.model_files import MODEL_KEYS, read_model
+from spin.models.safetensors_io import MODEL, write
+from spin.objectives import find_objective
+from spin.objectives.spin import Spin
+from spin.runtime.devices import sent
+
+Frames = tuple[Tensor, Tensor]  # (B, T, D) hidden states and (B,) frames on the CPU
+
+
+class SpinModel(nn.Module):
+    """Waveforms -> frames -> units.
+
+    Args:
+        encoder: HuBERT or WavLM encoder of width D.
+        objective: head, codebook and loss.
+        layer: the encoder layer that is read, 1 to L; layers above it never run.
+    """
+
+    def __init__(self, encoder: Encoder, objective: Spin, layer: int):
+        super().__init__()
+        if not 1 <= layer <= encoder.shape.layers:
+            raise ConfigError("encoder.layer", found=str(layer), expected=f"1 to {encoder.shape.layers}, the encoder's layers")
+        self.encoder, self.objective, self.layer = encoder, objective, layer
+        self.trainable_from = layer + 1  # the lowest layer that trains; 0: also everything below layer 1
+        self._frozen: list[nn.Module] = []
+
+    @classmethod
+    def create(cls, config: Config) -> SpinModel:
+        """The configured encoder with a new head and codebook, its top layers trainable, on the CPU.
+
+        Raises:
+            ConfigError: layers that the encoder does not have, or an unknown objective.
+            CheckpointError: the encoder cannot be read.
+        """
+        encoder = load_encoder(config.encoder.source, config.encoder.official_padding)
+        objective = find_objective(config.objective).create(config, encoder.shape.dim)
+        return cls(encoder, objective, config.encoder.layer).set_trainable(config.spin.trainable_layers)
+
+    @property
+    def head(self) -> nn.Linear:
+        """Linear map from D to the codes' width."""
+        return self.objective.head
+
+    @property
+    def codebook(self) -> nn.Linear:
+        """Linear map without bias; row k of its weight is code k."""
+        return self.objective.codebook
+
+    @property
+    def codebook_size(self) -> int:
+        """K."""
+        return self.codebook.out_features
+
+    @torch.no_grad()
+    def units(self, waveforms: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Discrete units at 50 Hz, the same for an utterance in any batch; dropout is off even in training.
+
+        Args:
+            waveforms: (B, S) float32 at 16 kHz.
+            lengths: (B,) int64, samples.
+
+        Returns:
+            B tensors (T_i,) int64, 0 to K - 1. With official_padding, an utterance may have one frame more in a batch.
+        """
+        with evaluating(self):
+            return [self.objective.units(output) for output in self.encoder.layer_output(waveforms, lengths, self.layer)]
+
+    def set_trainable(self, top_layers: int) -> SpinModel:
+        """Trains the objective and the `top_layers` layers up to and including `layer`, and freezes the rest.
+
+        One more than `layer` also trains what lies below layer 1: convolutions, projection and positional convolution. Autograd
+        records nothing for what is frozen, and it stays in evaluation mode, without dropout. WavLM's table of position biases
+        belongs to layer 1, as in the official code.
+        """
+        if not 0 <= top_layers <= self.layer + 1:
+            expected = f"0 to {self.layer} layers, or {self.layer + 1} for the whole encoder"
+            raise ConfigError("spin.trainable_layers", found=str(top_layers), expected=expected)
+        self.trainable_from = lowest = self.layer + 1 - top_layers
+        trainable = list(self.encoder.layers[max(lowest, 1) - 1 : self.layer])
+        below = [module for name, module in self.encoder.named_children() if name not in ("layers", "position_bias")]
+        biases = [self.encoder.position_bias] if self.encoder.shape.arch == "wavlm" else []
+        trainable += (biases if lowest <= 1 else []) + (below if lowest == 0 else [])
+        self._frozen = [m for m in (*self.encoder.layers, *below, *biases) if not any(m is other for other in trainable)]
+        self.requires_grad_(True)
+        for module in self._frozen:
+            module.requires_grad_(False)
+        return self.train(self.training)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter that trains, in a fixed order."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def train(self, mode: bool = True) -> SpinModel:
+        """As nn.Module.train, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def run_frozen(self, waveforms: Tensor, lengths: Tensor) -> Frames:
+        """The output of the highest frozen layer for (B, S) waveforms of (B,) samples; the input itself if all layers train."""
+        if self.trainable_from == 0:
+            return waveforms, lengths
+        hidden, frame_lengths = self.encoder(waveforms, lengths, self.trainable_from - 1)
+        return hidden[-1], frame_lengths
+
+    def run_trainable(self, frozen: Frames) -> tuple[Tensor, ...]:
+        """The layers that train, and the objective's part for single frames.
+
+        Args:
+            frozen: output of `run_frozen` for two views, the first view of all utterances before the second.
+
+        Returns:
+            tensors (2, N, any width) float32 of the N valid frames per view; see Spin.represent.
+        """
+        if self.trainable_from == 0:
+            hidden, frame_lengths = self.encoder(*frozen, self.layer)
+            hidden = hidden[-1]
+        else:
+            hidden, frame_lengths = self.encoder.deepen(*frozen, self.trainable_from - 1, self.layer), frozen[1]
+        return self.objective.represent(select_valid(hidden, frame_lengths).float())
+
+
+def select_valid(hidden: Tensor, frame_lengths: Tensor) -> Tensor:
+    """(2B, T, D), all first views before all second views, and (2B,) frames on the CPU -> (2, N, D) without padding."""
+    frames = hidden.shape[1]
+    flat = hidden.flatten(0, 1)
+    if bool((frame_lengths < frames).any()):
+        index = (torch.arange(frames) < frame_lengths[:, None]).flatten().nonzero().squeeze(1)
+        flat = flat.index_select(0, sent(index, hidden.device))
+    return flat.view(2, -1, hidden.shape[-1])
+
+
+def save_model(path: str | Path, model: SpinModel, dtype: str = "float32", notes: dict[str, str] | None = None) -> None:
+    """Writes encoder, head and codebook to one safetensors file, complete or not at all.
+
+    What only training needs (an auxiliary codebook or classifier) is not written; the training's checkpoints hold it.
+
+    Args:
+        dtype: float32, or float16 for half the size (read back as float32).
+        notes: further lines of metadata, such as the objective.
+    """
+    config = {
+        "encoder": model.encoder.shape.as_dict(),
+        "layer": model.layer,
+        "codebook_size": model.codebook.out_features,
+        "codebook_dim": model.codebook.in_features,
+    }
+    state = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
+    objective = model.objective.state_dict()
+    state |= {name: objective[name] for name in MODEL_KEYS}
+    write(path, state, {"format": MODEL, "config": json.dumps(config)}, dtype, notes)
+
+
+def load_model(path_or_name: str | Path, base: str | Path | None = None) -> SpinModel:
+    """A Spin or R-Spin model. No code in the file is run.
+
+    Args:
+        path_or_name: a file of save_model, an official Spin .ckpt or R-Spin .pt, a folder of `python -m spin export`, or a name
+            of spin.models.published such as "spin_hubert_256", downloaded on first use.
+        base: only for an official checkpoint of an encoder that is not Base, Large or X-Large: the checkpoint that it started
+            from, for the configuration. Default: a file of that name in the same folder, if there is one.
+
+    Returns:
+        The model in float32 and evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: names the file, what is wrong with it, and the formats known.
+    """
+    encoder, state, layer = read_model(path_or_name, base)
+    size, dim = state["codebook.weight"].shape
+    objective = Spin(encoder.shape.dim, size, dim)
+    objective.load_state_dict(state)
+    return SpinModel(encoder, objective, layer).eval()

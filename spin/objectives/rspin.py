@@ -1,0 +1,123 @@
+"""R-Spin: the Spin loss plus a weighted cross-entropy of frame labels, with noise on both views.
+
+Chang and Glass, NAACL 2024 (arXiv 2311.09117), sections 2.2 to 2.5, equations 2 and 3.
+
+Legend: N valid frames of one view on this rank, D features, C classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from spin.config import Config
+from spin.errors import DataError
+from spin.objectives.spin import Loss, Spin
+from spin.runtime import distributed, seeding
+from spin.runtime.files import read_json
+
+NO_LABEL = -1
+FRAMES_AT_ONCE = 4096  # of the classifier: 40,000 classes for all frames of a batch would take 4 GB
+
+
+class RSpin(Spin):
+    """Spin with an auxiliary classifier of frame labels. Without labels it is Spin, to the last bit.
+
+    Attributes:
+        classifier: Linear D -> C on the encoder's output; None without labels.
+        weight: lambda in equation 3.
+    """
+
+    def __init__(self, *sizes: int, **options: float):
+        super().__init__(*sizes, **options)
+        self.classifier: nn.Linear | None = None
+        self.weight = 0.0
+
+    @classmethod
+    def create(cls, config: Config, dim: int) -> RSpin:
+        """See Spin.create. The number of classes comes from the folder rspin.labels."""
+        objective = super().create(config, dim)
+        if config.rspin.noise:
+            objective.views = (("noise",), ("perturb", "noise"))
+        if config.rspin.labels:
+            objective.add_classifier(read_classes(config.rspin.labels), config.rspin.aux_weight, config.seed)
+        return objective
+
+    @torch.no_grad()
+    def add_classifier(self, classes: int, weight: float, seed: int) -> None:
+        """Adds the auxiliary classifier, its weights drawn from the seed: uniform within +-1/sqrt(D)."""
+        self.needs_labels, self.weight = True, weight
+        self.classifier = nn.Linear(self.head.in_features, classes)
+        draws = torch.Generator().manual_seed(seeding.integer(seed, "rspin classifier"))
+        bound = self.head.in_features**-0.5
+        for parameter in self.classifier.parameters():
+            parameter.uniform_(-bound, bound, generator=draws)
+
+    def represent(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """The head's output, and the frames themselves for the classifier."""
+        represented = super().represent(hidden)
+        return represented if self.classifier is None else (*represented, hidden)
+
+    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
+        """L_Spin + weight x L_Aux, where L_Aux = -1/2 [mean_b log p(y_b | h_b) + mean_b log p(y_b | h~_b)].
+
+        Args:
+            represented: output of `represent` for frames (2, N, D).
+            labels: (N,) int64, shared by both views; frames with NO_LABEL count in L_Spin only.
+            with_sums: see Spin.forward.
+        """
+        spin = super().forward(represented, labels, with_sums)
+        if self.classifier is None:
+            return spin
+        entropies, correct = self._classify(represented[1], labels)
+        labelled = distributed.total((labels != NO_LABEL).sum().to(entropies.dtype))
+        auxiliary = 0.5 * entropies / labelled.clamp(min=1)
+        if with_sums:
+            own = {"auxiliary_loss": auxiliary.detach().double(), "spin_loss": spin.value.detach().double()}
+            own |= {"labels": 2 * (labels != NO_LABEL).sum().double(), "correct": correct.double()}
+            spin = Loss(spin.value, spin.sums | own)
+        return Loss(spin.value + self.weight * auxiliary, spin.sums)
+
+    def _classify(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over both views: cross-entropies in nats, and frames classified correctly."""
+        chunks = zip(hidden.flatten(0, 1).split(FRAMES_AT_ONCE), labels.repeat(2).split(FRAMES_AT_ONCE), strict=True)
+        # Logits are computed again in the backward pass, so that those of one chunk are in memory at a time.
+        results = [checkpoint(self._classify_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+        entropies, correct = zip(*results, strict=True)
+        return torch.stack(entropies).sum(), torch.stack(correct).sum()
+
+    def _classify_chunk(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.classifier(hidden)
+        entropy = F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum")
+        return entropy, (logits.detach().argmax(-1) == labels).sum()
+
+    def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Those of Spin, and both losses and the accuracy of the classifier (0 to 1; 0 without labelled frames)."""
+        figures = super().figures(sums)
+        if "labels" in sums:
+            figures |= {name: float(sums[name]) for name in ("spin_loss", "auxiliary_loss")}
+            figures["auxiliary_accuracy"] = float(sums["correct"] / sums["labels"].clamp(min=1))
+        return figures
+
+
+def read_classes(folder: str | Path) -> int:
+    """The number of classes of a folder of frame labels.
+
+    Raises:
+        DataError: the folder has no readable labels.json.
+    """
+    path = Path(folder) / "labels.json"
+    content = read_json(path)
+    classes = content.get("classes") if isinstance(content, dict) else None
+    if not isinstance(classes, int) or classes < 1:
+        raise DataError(
+            str(path),
+            found=f"classes: {classes!r}",
+            expected="a whole number, at least 1",
+            remedy="python -m spin acoustic-pieces --exp DIR --system NAME --vocabulary N --output DIR",
+        )
+    return classes

@@ -1,0 +1,180 @@
+"""The Spin objective: each view predicts the other view's codes (Chang et al., Interspeech 2023, arXiv 2305.11072, section 2).
+
+Legend: N valid frames of one view on this rank, D features, K codes (codebook rows). Both views have the same frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spin.config import Config
+from spin.runtime import distributed, seeding
+
+SINKHORN_ITERATIONS = 3
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Loss of one batch on one rank. Sums over ranks are those of the whole batch.
+
+    Attributes:
+        value: scalar with graph.
+        sums: named statistics without graph, from which `figures` makes what is logged; empty unless asked for.
+    """
+
+    value: Tensor
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Spin(nn.Module):
+    """Prediction head, codebook and the swapped-prediction loss.
+
+    Args:
+        dim: D, width of the encoder.
+        codebook_size: K.
+        codebook_dim: width of the head's output and of the codes.
+        temperature: of p = softmax(z V^T / temperature).
+        epsilon: entropy weight of the Sinkhorn targets.
+
+    Attributes:
+        views: the transforms of each view, by their names in spin.data.views.
+        needs_labels: whether batches must carry frame labels.
+    """
+
+    views: tuple[tuple[str, ...], ...] = ((), ("perturb",))
+    needs_labels = False
+
+    def __init__(self, dim: int, codebook_size: int, codebook_dim: int, temperature: float = 0.1, epsilon: float = 0.02):
+        super().__init__()
+        self.head = nn.Linear(dim, codebook_dim)
+        self.codebook = nn.Linear(codebook_dim, codebook_size, bias=False)  # row k of its weight is code k
+        self.temperature, self.epsilon = temperature, epsilon
+
+    @classmethod
+    def create(cls, config: Config, dim: int) -> Spin:
+        """A new objective for an encoder of width `dim`, drawn from the seed alone."""
+        settings = config.spin
+        sizes = dim, settings.codebook_size, settings.codebook_dim
+        objective = cls(*sizes, temperature=settings.temperature, epsilon=settings.sinkhorn_epsilon)
+        return objective.draw(config.seed, "spin head and codebook")
+
+    @torch.no_grad()
+    def draw(self, *keys: int | str) -> Spin:
+        """Draws head and codebook from these keys: uniform within +-1/sqrt(inputs), codes of length 1."""
+        draws = torch.Generator().manual_seed(seeding.integer(*keys))
+        for parameter in (self.head.weight, self.head.bias, self.codebook.weight):
+            inputs = self.codebook.in_features if parameter is self.codebook.weight else self.head.in_features
+            parameter.uniform_(-(inputs**-0.5), inputs**-0.5, generator=draws)
+        self.normalize_codes()
+        return self
+
+    def represent(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """The part of the objective that treats each frame by itself; GradCache caches its output.
+
+        Args:
+            hidden: (..., D) float32 frames of the encoder.
+
+        Returns:
+            tensors (..., any width) float32; here the head's output (..., codebook_dim).
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            return (self.head(hidden),)
+
+    def similarities(self, projections: Tensor) -> Tensor:
+        """Cosines (..., K) float32 of projections (..., codebook_dim) and codes."""
+        with torch.autocast(projections.device.type, enabled=False):
+            return self.codebook(F.normalize(projections.float(), dim=-1))
+
+    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
+        """-1/2 [mean_b sum_k q1 log p2 + mean_b sum_k q2 log p1], means over the valid frames of all ranks.
+
+        Args:
+            represented: output of `represent` for frames (2, N, D); N may be 0 on some ranks.
+            labels: (N,) int64 frame labels, ignored here.
+            with_sums: whether to count agreement and the use of codes.
+        """
+        with torch.autocast(represented[0].device.type, enabled=False):
+            scores = self.similarities(represented[0])
+            targets = sinkhorn(scores.detach(), self.epsilon)
+            log_probabilities = F.log_softmax(scores / self.temperature, dim=-1)
+            frames = distributed.total(scores.new_full((), scores.shape[1]))
+            loss = -0.5 * (targets.flip(0) * log_probabilities).sum() / frames
+            sums = _count(scores.detach(), targets, log_probabilities.detach()) if with_sums else {}
+        return Loss(loss, sums)
+
+    def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Figures to log, from `Loss.sums` added over ranks.
+
+        Returns:
+            agreement: share of frames whose nearest code is the other view's likeliest target, 0 to 1.
+            code_perplexity: exp of the entropy of the nearest codes, 1 (collapsed) to K.
+            probability_perplexity: the same for the mean of p.
+        """
+        return {
+            "agreement": float(sums["agreeing"] / sums["frames"]),
+            "code_perplexity": perplexity(sums["codes"]),
+            "probability_perplexity": perplexity(sums["probabilities"]),
+        }
+
+    def units(self, hidden: Tensor) -> Tensor:
+        """The nearest code (...,) int64 of each frame (..., D)."""
+        return self.similarities(self.represent(hidden.float())[0]).argmax(-1)
+
+    def after_step(self) -> None:
+        """Called after each step of the optimizer; brings the codes back to length 1."""
+        self.normalize_codes()
+
+    @torch.no_grad()
+    def normalize_codes(self) -> None:
+        """Brings every code to length 1."""
+        self.codebook.weight.copy_(F.normalize(self.codebook.weight, dim=1))
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.02, iterations: int = SINKHORN_ITERATIONS) -> Tensor:
+    """Targets that use all codes equally: Sinkhorn-Knopp on exp(scores / epsilon), each view by itself.
+
+    An iteration scales the codes to 1/K, then the frames to 1/N. It works on float32 logarithms, so that no score overflows. Sums
+    over frames are taken over all ranks. Caron et al. 2020 (arXiv 2006.09882), appendix A.
+
+    Args:
+        scores: (..., N, K), any float type.
+        epsilon: entropy weight; towards 0 the targets become hard.
+        iterations: at least 1.
+
+    Returns:
+        (..., N, K) float32, each row sums to 1.
+    """
+    log_kernel = scores.float() / epsilon
+    frame_scale = log_kernel.new_zeros(1)
+    for _ in range(iterations):
+        code_scale = -distributed.log_sum_exp(torch.logsumexp(log_kernel + frame_scale, dim=-2, keepdim=True))
+        frame_scale = -torch.logsumexp(log_kernel + code_scale, dim=-1, keepdim=True)
+    return (log_kernel + code_scale + frame_scale).exp()
+
+
+def _count(scores: Tensor, targets: Tensor, log_probabilities: Tensor) -> dict[str, Tensor]:
+    codes, target_codes = scores.argmax(-1), targets.argmax(-1)
+    agreeing = (codes == target_codes.flip(0)).sum()
+    return {
+        "frames": torch.full_like(agreeing, codes.numel()).double(),
+        "agreeing": agreeing.double(),
+        "codes": _histogram(codes, scores.shape[-1]).double(),
+        "probabilities": log_probabilities.exp().sum((0, 1)).double(),
+    }
+
+
+def _histogram(codes: Tensor, size: int) -> Tensor:
+    # scatter_add_ of equal whole numbers gives the same result in any order; bincount would wait for the GPU.
+    counts = torch.zeros(size, dtype=torch.int64, device=codes.device)
+    return counts.scatter_add_(0, codes.flatten(), torch.ones_like(codes.flatten()))
+
+
+def perplexity(counts: Tensor) -> float:
+    """exp(entropy) of non-negative weights (K,): 1 when one has all, K when all are equal, 0 without any weight."""
+    whole = counts.double().sum()
+    return float(torch.special.entr(counts.double() / whole).sum().exp()) if float(whole) > 0 else 0.0

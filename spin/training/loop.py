@@ -1,0 +1,190 @@
+"""The training loop of stage 2. It knows nothing of a particular objective.
+
+A training that is interrupted anywhere and resumed ends with the same weights, on the CPU to the last bit. The number of ranks
+and micro-batches may change in between; then the weights agree up to rounding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from spin import artifacts
+from spin.config import Config
+from spin.data.crops import TrainingCuts
+from spin.errors import CheckpointError
+from spin.objectives.model import SpinModel
+from spin.runtime import distributed
+from spin.runtime.checkpoints import CheckpointStore
+from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
+from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.progress import progress
+from spin.training import grad_cache
+from spin.training.monitor import LOG_EVERY_STEPS, Monitor
+from spin.training.precision import autocast_dtype, compile_encoder
+from spin.training.schedule import learning_rate
+from spin.training.stop import StopRequest
+from spin.training.validation import Validation, check_collapse
+
+
+class Training:
+    """One training in one folder; creating it resumes from the latest checkpoint there.
+
+    Args:
+        config: the whole configuration.
+        folder: folder of checkpoints and history.
+        tensorboard: folder of the event files.
+        model: model on its device, trained in place.
+        make_loader: (epoch, index) -> loader that starts there: an iterable of batches with the attribute `waited`.
+        validation: run by rank 0 every spin.valid_every_steps.
+        cuts: utterances of the training set.
+
+    Attributes:
+        step: updates made.
+        epoch, index: the next batch.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        tensorboard: Path,
+        model: SpinModel,
+        make_loader: Callable,
+        validation: Validation,
+        cuts: TrainingCuts,
+    ):
+        self.settings, self.model, self.make_loader, self.validation = config.spin, model, make_loader, validation
+        self.cuts = cuts
+        self.leads, self.history = distributed.rank() == 0, artifacts.history_in(folder)
+        self.device = model.codebook.weight.device
+        self.parameters = model.trainable_parameters()
+        fused = self.device.type == "cuda"
+        decay = self.settings.weight_decay
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=0.0, weight_decay=decay, fused=fused)
+        if self.settings.compile:
+            compile_encoder(model.encoder)
+        self.store = CheckpointStore(folder / "checkpoints") if self.leads else None
+        self.step, self.epoch, self.index = 0, 0, 0
+        self.state = distributed.from_first(self.store.load_latest() if self.leads else None)
+        if self.state is not None:
+            self._restore(*self.state)
+        writer = summary_writer(tensorboard, self.step + 1) if self.leads else None  # points count the updates made
+        self.monitor = Monitor(writer, model.objective, config, cuts.count)
+        if self.state is not None:
+            self.monitor.restore(self.state[1]["monitor"])
+
+    def run(self) -> None:
+        """Trains up to spin.max_steps.
+
+        Raises:
+            TrainingError: a loss that is not finite, or a collapsed codebook.
+            SystemExit: 143 or 130 after SIGTERM or SIGINT, with a checkpoint saved.
+        """
+        settings, model, objective = self.settings, self.model, self.model.objective
+        dtype = autocast_dtype(settings.precision, self.device)
+        self._catch_up()
+        if self.step == settings.max_steps:
+            return
+        model.train()
+        loader = self.make_loader(self.epoch, self.index)
+        batches = progress(loader, "training", settings.max_steps, self.step) if self.leads else loader
+        with StopRequest(self.device) as stop:
+            for batch in batches:
+                step, done = self.step, self.step + 1
+                validates = self._due(done, settings.valid_every_steps)
+                saves = validates or self._due(done, settings.checkpoint_every_steps)
+                reports = saves or self._due(done, LOG_EVERY_STEPS)
+
+                rate = self._set_learning_rate(step)
+                self.optimizer.zero_grad(set_to_none=True)
+                loss = grad_cache.backward(model, batch.micro_batches, dtype, with_sums=reports)
+                distributed.sum_gradients(self.parameters.values())
+                norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), settings.gradient_clip)
+                self.optimizer.step()
+                objective.after_step()
+
+                self.step, self.epoch, self.index = done, batch.epoch, batch.index + 1
+                self.monitor.add(step, rate, loss, norm, batch)
+                stopped = stop.agreed()
+                if reports:
+                    self.monitor.report(loader.waited)
+                if saves or stopped:
+                    self._save()
+                if stopped:
+                    self.monitor.log.warning("stopped at step %d by a signal; a checkpoint is saved", done)
+                    raise SystemExit(stop.status())
+                if validates:
+                    self._validate()
+                if done == settings.max_steps:
+                    return
+
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.settings.max_steps
+
+    def _set_learning_rate(self, step: int) -> float:
+        settings = self.settings
+        rate = learning_rate(
+            step,
+            warmup_steps=settings.warmup_steps,
+            max_steps=settings.max_steps,
+            peak=settings.learning_rate,
+            lowest=settings.min_learning_rate,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _save(self) -> None:
+        """Saves a checkpoint, before any validation: whatever happens there, the updates are kept."""
+        monitor = self.monitor.state()
+        if not self.leads:
+            return
+        self.monitor.flush()  # a resumed run does not draw these points again
+        trained = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        state = {"trained": trained, "optimizer": self.optimizer.state_dict(), "monitor": monitor}
+        self.state = self.step, state | {"epoch": self.epoch, "index": self.index}
+        self.store.save(*self.state)
+
+    def _validate(self) -> None:
+        """Validates the state saved last, and marks its checkpoint if it is the best."""
+        if not self.leads:
+            return
+        begun = time.monotonic()
+        measured = self.validation.measure(self.model)
+        self.monitor.report_validation(self.step, measured, time.monotonic() - begun)
+        if measured["pnmi"] is not None:
+            self.store.save(*self.state, measured["pnmi"])
+        append_jsonl(self.history, {"step": self.step, "loss": self.monitor.loss, **measured})
+        check_collapse(list(read_jsonl(self.history)), self.model.codebook_size)
+
+    def _restore(self, step: int, state: dict) -> None:
+        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        if {name: value.shape for name, value in state["trained"].items()} != shapes:
+            raise CheckpointError(
+                f"checkpoint of step {step} in {self.history.parent}",
+                found="other trained parameters",
+                expected="those of this configuration",
+                remedy="rerun stage 2 with --force",
+            )
+        with torch.no_grad():
+            for name, value in state["trained"].items():
+                self.parameters[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.epoch, self.index = step, state["epoch"], state["index"]
+        if self.leads:
+            write_jsonl(self.history, [record for record in read_jsonl(self.history) if record["step"] <= step])
+            get_logger("training").info("resuming from step %d of %d", step, self.settings.max_steps)
+
+    def _catch_up(self) -> None:
+        """Runs the validation that an interrupted run saved for but did not finish."""
+        if not self.leads or self.step == 0:
+            return
+        history = list(read_jsonl(self.history))
+        if self._due(self.step, self.settings.valid_every_steps) and (not history or history[-1]["step"] != self.step):
+            self._validate()
+        else:
+            check_collapse(history, self.model.codebook_size)

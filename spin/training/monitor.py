@@ -1,0 +1,208 @@
+"""Log lines and TensorBoard curves of a training, and the check that every loss is finite.
+
+Figures stay on the device between two reports, so that the GPU never waits for them.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from spin.config import Config
+from spin.errors import DataError, TrainingError
+from spin.objectives.spin import Loss, Spin
+from spin.runtime import distributed
+from spin.runtime.logs import get_logger
+
+LOG_EVERY_STEPS = 10
+NAMED = 5  # utterances named in a log line
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One update; its tensors are on the device.
+
+    Attributes:
+        step: number of the update, from 0.
+        rate: learning rate.
+        loss: this rank's part of the loss.
+        gradient_norm: scalar, before clipping, over all ranks.
+        ids: utterances of this rank's share.
+    """
+
+    step: int
+    rate: float
+    loss: Loss
+    gradient_norm: Tensor
+    ids: list[str]
+
+
+class Monitor:
+    """Collects updates and reports them every LOG_EVERY_STEPS.
+
+    Args:
+        writer: TensorBoard; None on ranks above 0.
+        objective: makes figures from the sums of its losses.
+        config: the whole configuration.
+        utterances: number of utterances of the training set, for shares.
+
+    Attributes:
+        loss: mean over the steps of the last report; None before the first.
+        unchanged: ids of utterances without a voiced frame, whose perturbed view is only equalised.
+        unreadable: id -> reason for utterances whose audio cannot be read.
+    """
+
+    def __init__(self, writer: SummaryWriter | None, objective: Spin, config: Config, utterances: int):
+        self.writer, self.objective, self.settings = writer, objective, config.spin
+        self.utterances, self.max_bad_share = utterances, config.corpus.max_bad_share
+        self.log = get_logger("training")
+        self.loss: float | None = None
+        self.unchanged: set[str] = set()
+        self.unreadable: dict[str, str] = {}
+        self._steps: list[_Step] = []
+        self._restored: list[list[float]] = []  # loss and gradient norm of updates that an interrupted run had not reported
+        self._seconds, self._since, self._waited = 0.0, time.monotonic(), 0.0
+
+    def add(self, step: int, rate: float, loss: Loss, gradient_norm: Tensor, batch) -> None:
+        """Records update number `step` (from 0) on a batch.
+
+        Raises:
+            DataError: too many utterances are unreadable.
+        """
+        self._steps.append(_Step(step, rate, Loss(loss.value.detach(), loss.sums), gradient_norm.detach(), batch.ids))
+        self._seconds += batch.seconds
+        self._name_utterances(batch)
+
+    def _name_utterances(self, batch) -> None:
+        new = [name for name in batch.unchanged if name not in self.unchanged]
+        self.unchanged.update(new)
+        if new and len(self.unchanged) - len(new) < NAMED:
+            self.log.warning("no voiced frames; only the equaliser is applied to: %s", ", ".join(new[:NAMED]))
+        for name, reason in batch.unreadable:
+            if name not in self.unreadable:
+                self.unreadable[name] = reason
+                self.log.warning("%s is skipped: %s", name, reason)
+        self._check_share()
+
+    def _check_share(self) -> None:
+        if len(self.unreadable) > self.max_bad_share * self.utterances:
+            raise DataError(
+                "training data",
+                found=f"{len(self.unreadable)} unreadable of {self.utterances} utterances, first {next(iter(self.unreadable))}",
+                expected=f"a share of at most {self.max_bad_share:g} (corpus.max_bad_share)",
+                remedy="fix or remove the files, then rerun stage 0; or rerun with --set corpus.max_bad_share=<a larger share>",
+            )
+
+    def state(self) -> dict:
+        """State for a checkpoint; call it on all ranks together. A resumed run reports pending updates with its own.
+
+        Raises:
+            TrainingError: a loss or gradient norm is not finite.
+            DataError: all ranks together met too many unreadable utterances.
+        """
+        for unchanged, unreadable in distributed.from_all((sorted(self.unchanged), self.unreadable)):
+            self.unchanged.update(unchanged)
+            self.unreadable = {**unreadable, **self.unreadable}
+        self._check_share()
+        pending = self._measure()
+        return {
+            "pending": pending,
+            "loss": self.loss,
+            "unchanged": sorted(self.unchanged),
+            "unreadable": self.unreadable,
+        }
+
+    def restore(self, state: dict) -> None:
+        """Takes over what `state` gave to a checkpoint."""
+        self._restored, self.loss = state["pending"], state["loss"]
+        self.unchanged, self.unreadable = set(state["unchanged"]), dict(state["unreadable"])
+
+    def report(self, waited: float) -> None:
+        """Reads, checks and reports the updates since the last report; call it on all ranks together.
+
+        Args:
+            waited: seconds that the training has waited for data so far.
+
+        Raises:
+            TrainingError: a loss or gradient norm is not finite; names the step and the utterances of its batch.
+        """
+        losses, norms = zip(*self._measure())
+        self.loss = sum(losses) / len(losses)
+        last = self._steps[-1]
+        sums = {name: distributed.total(value.clone()).cpu() for name, value in last.loss.sums.items()}
+        figures = {"loss": self.loss, "learning_rate": last.rate, "gradient_norm": sum(norms) / len(norms)}
+        figures |= self.objective.figures(sums)
+        self._report(last.step + 1, figures, self._measure_speed(waited))
+        self._steps, self._restored = [], []
+
+    def _measure(self) -> list[list[float]]:
+        """Loss and gradient norm of every update since the last report."""
+        if not self._steps:
+            return self._restored
+        losses = distributed.total(torch.stack([step.loss.value for step in self._steps])).tolist()
+        norms = torch.stack([step.gradient_norm for step in self._steps]).tolist()
+        for step, loss, norm in zip(self._steps, losses, norms, strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise _not_finite(step, loss, norm)
+        return self._restored + [list(pair) for pair in zip(losses, norms)]
+
+    def _measure_speed(self, waited: float) -> dict[str, float]:
+        now, device = time.monotonic(), self._steps[-1].gradient_norm.device
+        spent = max(now - self._since, 1e-9)
+        seconds = float(distributed.total(torch.tensor(self._seconds, device=device)))
+        speed = {
+            "audio_hours_per_second": seconds / 3600 / spent,
+            "waiting_share": (waited - self._waited) / spent,
+            "seconds_per_step": spent / len(self._steps),
+            "memory_in_gb": memory_in_gb(device),
+        }
+        self._seconds, self._since, self._waited = 0.0, now, waited
+        return speed
+
+    def _report(self, step: int, figures: dict[str, float], speed: dict[str, float]) -> None:
+        if self.writer is None:
+            return
+        counts = {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}
+        for group, values in (("train", figures), ("speed", speed), ("data", counts)):
+            for name, value in values.items():
+                self.writer.add_scalar(f"{group}/{name}", float(value), step)
+        line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+        times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
+        self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)
+
+    def report_validation(self, step: int, measured: dict[str, float | None], seconds: float) -> None:
+        """Reports a validation, whose time does not count as the training's."""
+        self._since += seconds
+        measured = {name: value for name, value in measured.items() if value is not None}
+        self.log.info("step %d: valid %s", step, ", ".join(f"{name} {value:.3f}" for name, value in measured.items()))
+        if self.writer is not None:
+            for name, value in measured.items():
+                self.writer.add_scalar(f"valid/{name}", value, step)
+
+    def flush(self) -> None:
+        """Writes the points that TensorBoard holds in memory."""
+        if self.writer is not None:
+            self.writer.flush()
+
+
+def memory_in_gb(device: torch.device) -> float:
+    """The most memory used so far: of the GPU, otherwise of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _not_finite(step: _Step, loss: float, norm: float) -> TrainingError:
+    return TrainingError(
+        f"training, step {step.step}",
+        found=f"loss {loss}, gradient norm {norm}, at learning rate {step.rate:.3g}; utterances: {', '.join(step.ids)}",
+        expected="finite numbers",
+        cause="a learning rate that is too high, an encoder with damaged weights, or a damaged recording among these",
+        remedy="rerun with a lower spin.learning_rate or a longer spin.warmup_steps",
+    )
