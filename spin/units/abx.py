@@ -1,9 +1,8 @@
 """Triphone ABX error, within and across speakers (ZeroSpeech 2021, arXiv 2011.11588, section 4; Schatz 2016).
 
-For items A and X of one phone and B of another, all in the same context of neighbouring phones, an error is d(A, X) > d(B, X),
-half an error a tie. Errors are averaged over the triples of a cell, then over the cells of an ordered pair of phones and a
-speaker (that is over contexts, and across speakers over the speakers of X), then over speakers, then over pairs of phones. 50 %
-is chance.
+Items A and X have one phone and B another, all in the same context of neighbouring phones. An error is d(A, X) > d(B, X); a tie is half
+an error. Errors are averaged over the triples of a cell, then over the cells of an ordered pair of phones and a speaker (that is over
+contexts, and across speakers over the speakers of X), then over speakers, then over pairs of phones. Chance is 50 %.
 """
 
 from __future__ import annotations
@@ -15,13 +14,54 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from spin.units.abx_design import Design, group_pairs
+from spin.runtime.logs import get_logger
+from spin.units.abx_design import Design, design, group_pairs, sample_utterances, triphones
 from spin.units.dtw import group_distances, unit_length
+from spin.units.sample import Sample, Utterance
+
+MAX_PER_CONTEXT = 10  # items per context, speaker and phone, as in ZeroSpeech
+MAX_X_SPEAKERS = 5  # across speakers: speakers X per (A, B), as in ZeroSpeech
+MAX_DISTANCES = 2_000_000  # budget of alignments
+
+
+class Abx:
+    """ABX errors of features (angular distance) and of units (as one-hot vectors), over a sample of the aligned utterances.
+
+    What is compared depends on the alignments alone, so every system is asked the same.
+    """
+
+    def __init__(self, sample: Sample):
+        self.sample = sample
+        self._speakers: dict[str, str] = {}  # of the aligned utterances
+
+    def add(self, utterance: Utterance) -> None:
+        if utterance.alignment:
+            self._speakers[utterance.id] = utterance.speaker or ""
+
+    def figures(self) -> dict[str, float]:
+        """abx_within, abx_across (features), abx_units_within and abx_units_across, in percent; NaN where nothing is comparable."""
+        chosen = set(sample_utterances(self._speakers, self.sample.abx_max_utterances, self.sample.seed))
+        utterances = {utterance.id: utterance for utterance in self.sample.read() if utterance.id in chosen}
+        items = [item for utterance in utterances.values() for item in _triphones(utterance)]
+        plan = design(items, MAX_PER_CONTEXT, MAX_X_SPEAKERS, MAX_DISTANCES, self.sample.seed)
+        text = "ABX: %d utterances, %d triphones; %d compared, at most %d per group; %d cells within, %d across speakers"
+        sizes = (len(utterances), len(items), len(plan.items), plan.items_per_group, len(plan.within), len(plan.across))
+        get_logger("units").info(text, *sizes)
+        units = abx(plan, lambda name: utterances[name].all_units, self.sample.threads)
+        result = {"abx_units_within": units.within, "abx_units_across": units.across}
+        if all(utterance.load_features is not None for utterance in utterances.values()):
+            features = abx(plan, lambda name: utterances[name].load_features(), self.sample.threads)
+            result |= {"abx_within": features.within, "abx_across": features.across}
+        return result
+
+
+def _triphones(utterance: Utterance):
+    return triphones(utterance.id, utterance.speaker or "", utterance.alignment, len(utterance.all_units))
 
 
 @dataclass(frozen=True)
 class AbxResult:
-    """Errors in percent, NaN where there was nothing to compare, and how many cells they come from."""
+    """Errors in percent (NaN where nothing was comparable) and the numbers of cells behind them."""
 
     within: float
     across: float
@@ -29,40 +69,40 @@ class AbxResult:
     across_cells: int
 
 
-def abx(design: Design, load: Callable[[str], np.ndarray], threads: int = 1) -> AbxResult:
+def abx(plan: Design, load: Callable[[str], np.ndarray], threads: int = 1) -> AbxResult:
     """The two errors of one representation.
 
     Args:
-        design: what to compare.
-        load: utterance id -> (T, D) floats (angular distance) or (T,) integers (units, compared as one-hot vectors); every
+        plan: the comparisons.
+        load: utterance id -> (T, D) floats (angular distance) or (T,) integers (units, compared as one-hot vectors). Every
             utterance is loaded once, in sorted order.
-        threads: the result does not depend on it.
+        threads: number of threads; the result does not depend on it.
     """
-    if not len(design.items):
+    if not len(plan.items):
         return AbxResult(math.nan, math.nan, 0, 0)
-    frames, starts, lengths = _gather(design, load)
-    cells = np.concatenate([design.within, design.across])
-    pairs = group_pairs(cells, len(design.bounds))
-    there, back, offsets = group_distances(frames, starts, lengths, design.bounds, pairs, threads)
+    frames, starts, lengths = _gather(plan, load)
+    cells = np.concatenate([plan.within, plan.across])
+    pairs = group_pairs(cells, len(plan.bounds))
+    there, back, offsets = group_distances(frames, starts, lengths, plan.bounds, pairs, threads)
     xa, xb = (
-        _find(pairs, cells[:, 2], cells[:, 0], len(design.bounds)),
-        _find(pairs, cells[:, 2], cells[:, 1], len(design.bounds)),
+        _find(pairs, cells[:, 2], cells[:, 0], len(plan.bounds)),
+        _find(pairs, cells[:, 2], cells[:, 1], len(plan.bounds)),
     )
-    sizes = design.bounds[:, 1] - design.bounds[:, 0]
+    sizes = plan.bounds[:, 1] - plan.bounds[:, 0]
     errors = _cell_errors(cells, sizes, there, back, offsets, *xa, *xb)
-    split = len(design.within)
+    split = len(plan.within)
     return AbxResult(
-        within=100 * _collapse(design, design.within, errors[:split]),
-        across=100 * _collapse(design, design.across, errors[split:]),
+        within=100 * _collapse(plan, plan.within, errors[:split]),
+        across=100 * _collapse(plan, plan.across, errors[split:]),
         within_cells=split,
-        across_cells=len(design.across),
+        across_cells=len(plan.across),
     )
 
 
-def _gather(design: Design, load: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All frames of all needed utterances one after the other, and where each item lies in them."""
+def _gather(plan: Design, load: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All frames of all needed utterances one after the other, and the place of each item in them."""
     offsets, parts, total = {}, [], 0
-    for utterance in design.utterances:
+    for utterance in plan.utterances:
         values = np.asarray(load(utterance))
         if np.issubdtype(values.dtype, np.integer):
             parts.append(values.reshape(-1, 1).astype(np.int32))
@@ -70,8 +110,8 @@ def _gather(design: Design, load: Callable) -> tuple[np.ndarray, np.ndarray, np.
             parts.append(unit_length(values))
         offsets[utterance] = total
         total += len(values)
-    starts = np.array([offsets[item.utterance] + item.first for item in design.items], dtype=np.int64)
-    lengths = np.array([item.frames for item in design.items], dtype=np.int64)
+    starts = np.array([offsets[item.utterance] + item.first for item in plan.items], dtype=np.int64)
+    lengths = np.array([item.frames for item in plan.items], dtype=np.int64)
     return np.concatenate(parts), starts, lengths
 
 
@@ -107,11 +147,11 @@ def _cell_errors(cells, sizes, there, back, offsets, pair_a, flip_a, pair_b, fli
     return errors
 
 
-def _collapse(design: Design, cells: np.ndarray, errors: np.ndarray) -> float:
+def _collapse(plan: Design, cells: np.ndarray, errors: np.ndarray) -> float:
     """Means over cells of a (phone A, phone B, speaker), then speakers, then pairs of phones; NaN without cells."""
     if not len(cells):
         return math.nan
-    keys = np.stack([design.labels[cells[:, 0], 0], design.labels[cells[:, 1], 0], design.labels[cells[:, 0], 1]], axis=1)
+    keys = np.stack([plan.labels[cells[:, 0], 0], plan.labels[cells[:, 1], 0], plan.labels[cells[:, 0], 1]], axis=1)
     for width in (3, 2):
         keys, group = np.unique(keys[:, :width], axis=0, return_inverse=True)
         group = group.reshape(-1)

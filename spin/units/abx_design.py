@@ -1,8 +1,7 @@
-"""Which items the triphone ABX compares: triphones from alignments, groups, cells, and sampling that every system shares.
+"""The comparisons of the triphone ABX: triphones from alignments, groups, cells, and sampling that every system shares.
 
-Legend: an item is one triphone in one utterance; a group is the items of one (context, speaker, phone); a cell is (A, B, X):
-    three groups
-of one context, A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or by another (across).
+Legend: an item is one triphone in one utterance. A group is the items of one (context, speaker, phone). A cell is (A, B, X), three
+groups of one context: A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or another (across).
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import numpy as np
 from spin import artifacts
 from spin.runtime.seeding import generator, integer
 
-GRID_NOISE = 1e-6  # frames; item borders that fall on the middle of a frame count as inside whatever float noise says
+GRID_NOISE = 1e-6  # frames; item boundaries on the middle of a frame count as inside, whatever the rounding
 
 
 @dataclass(frozen=True)
 class Triphone:
-    """One item: `frames` frames of an utterance from frame `first` on, a phone between its neighbours."""
+    """One item, a phone between its neighbours: `frames` frames of an utterance, starting with frame `first`."""
 
     utterance: str
     speaker: str
@@ -35,14 +34,14 @@ class Triphone:
 
 @dataclass(frozen=True)
 class Design:
-    """The comparisons to make. Groups are numbered in order of (context, speaker, phone)."""
+    """Comparisons. Groups are numbered in order of (context, speaker, phone)."""
 
     items: list[Triphone]  # in the order of groups
     bounds: np.ndarray  # (G, 2) int64, first and one past the last item of each group
     within: np.ndarray  # (C, 3) int64 groups A, B, X with X = A
     across: np.ndarray  # (C', 3) int64 groups A, B, X
     labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
-    items_a_group: int  # the cap that was used
+    items_per_group: int  # the cap that was used
 
     @property
     def utterances(self) -> list[str]:
@@ -53,7 +52,7 @@ class Design:
 def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
     """The triphones of an utterance, from the start of the first to the end of the third phone.
 
-    A frame belongs to an item when its middle, (i + 1/2) * 20 ms, lies in it (fastabx's rule; libri-light lost the last frame).
+    A frame belongs to an item when its middle, (i + 1/2) * 20 ms, lies in it (fastabx's rule; libri-light drops the last frame).
     Triphones with silence, with a gap between phones, or without a frame are left out.
 
     Args:
@@ -89,12 +88,12 @@ def design(
     """Groups items and lays out the cells, as the ZeroSpeech challenges sample them.
 
     Args:
-        items: in any order; the result does not depend on it.
-        max_items: items a group (10 in ZeroSpeech), drawn at random by the seed; lowered, down to 2, while more than
-            max_distances alignments would be needed; if that is not enough, contexts are left out at random.
-        max_x_speakers: across speakers, speakers X for each (A, B) (5 in ZeroSpeech).
-        max_distances: budget of dynamic time warpings.
-        seed: of the sampling.
+        items: items in any order; the result does not depend on it.
+        max_items: items per group (10 in ZeroSpeech), drawn at random. It is lowered, down to 2, while more than max_distances
+            alignments would be needed; if that is not enough, contexts are left out at random.
+        max_x_speakers: across speakers, speakers X per (A, B) (5 in ZeroSpeech).
+        max_distances: budget of alignments.
+        seed: random seed of the sampling.
     """
     groups = defaultdict(list)
     for item in items:
@@ -157,7 +156,7 @@ def _lay_out(kept: list, contexts: dict, groups: dict, max_x_speakers: int, seed
 
 
 def group_pairs(cells: np.ndarray, count: int) -> np.ndarray:
-    """(P, 2) pairs of groups g <= h, sorted, whose distances the cells (C, 3) compare: X with A and X with B."""
+    """(P, 2) sorted pairs of groups g <= h whose distances the cells (C, 3) compare: X with A and X with B."""
     if not len(cells):
         return np.zeros((0, 2), np.int64)
     both = np.concatenate([cells[:, [2, 0]], cells[:, [2, 1]]])

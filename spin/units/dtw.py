@@ -2,7 +2,7 @@
 
 Distance of two items (ZeroSpeech; Schatz et al. 2013, Interspeech): the cheapest monotonic alignment of their frames with steps
 (1, 0), (0, 1) and (1, 1), summed over the path and divided by the number of its points. Where several paths are equally cheap,
-the path walked back prefers the diagonal, then the step in the second item, as in the challenge's code.
+the path traced back prefers the diagonal, then the step in the second item, as in the challenge's code.
 
 Frames are compared by the angle between them over pi (0 to 1), or, for units, as if they were one-hot vectors: 0 when equal,
 else 0.5.
@@ -16,12 +16,12 @@ import math
 import numpy as np
 from numba import njit
 
-BLOCKS_A_TASK = 64
+BLOCKS_PER_TASK = 64
 SIMD = {"reassoc", "contract", "nsz"}  # lets the compiler sum a dot product in parallel lanes; order fixed at compile time
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
-    """(N, D) -> float32 rows of norm 1; rows of zeros stay so, at distance 0.5 from every other frame and from themselves."""
+    """(N, D) -> float32 rows of norm 1; rows of zeros stay zero, at distance 0.5 from every frame."""
     features = np.ascontiguousarray(features, dtype=np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     return (features / np.maximum(norms, 1e-12)[:, None]).astype(np.float32)
@@ -63,7 +63,7 @@ def _accumulate(cost, n, m):  # pragma: no cover - compiled
 
 @njit(nogil=True, cache=True)
 def _path_points(cost, n, m, second_first):  # pragma: no cover - compiled
-    """Points of the path walked back; `second_first`: of two equal straight steps take the one in the second item."""
+    """Points of the path traced back; `second_first`: of two equal straight steps take the one in the second item."""
     i, j, points = n - 1, m - 1, 1
     while i > 0 and j > 0:
         diagonal, up, left = cost[i - 1, j - 1], cost[i - 1, j], cost[i, j - 1]
@@ -142,10 +142,10 @@ def group_distances(
     frames = np.ascontiguousarray(frames, dtype=np.int32 if is_units else np.float32)
 
     def work(first: int) -> None:
-        last = min(first + BLOCKS_A_TASK, len(pairs))
+        last = min(first + BLOCKS_PER_TASK, len(pairs))
         _blocks(frames, is_units, starts, lengths, bounds, pairs, offsets, first, last, there, back)
 
     with concurrent.futures.ThreadPoolExecutor(max(1, threads)) as pool:
-        for _ in pool.map(work, range(0, len(pairs), BLOCKS_A_TASK)):
+        for _ in pool.map(work, range(0, len(pairs), BLOCKS_PER_TASK)):
             pass
     return there, back, offsets

@@ -1,120 +1,106 @@
-"""One layer's features of two encoders at once: what both compute alike is computed once."""
+"""Features of whole parts: runs the extractor over all shards that are missing, then writes the manifests."""
 
 from __future__ import annotations
 
+import itertools
+import logging
+import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
-from torch import Tensor
+from lhotse.array import TemporalArray
+from lhotse.cut import Cut
 
 from spin import artifacts
-from spin.errors import ConfigError
-from spin.models.encoder import Encoder
-from spin.models.spin_model import SpinModel
-
-BASELINE, SPIN = artifacts.SYSTEMS
+from spin.config import Config
+from spin.data.cuts import read_cuts, write_cuts
+from spin.errors import DataError
+from spin.runtime.files import read_jsonl, write_json, write_jsonl
+from spin.runtime.rejects import Rejects
+from spin.systems import System
+from spin.units.extraction import ARRAY, ID, REASON, SHARDS, UNITS, Job, extract_shard, open_extractor, plan_jobs, run_jobs
 
 
 @dataclass(frozen=True)
-class UtteranceFeatures:
-    """What stage 3 keeps of an utterance, on the CPU.
+class Target:
+    """One part by one system.
 
     Attributes:
-        hidden: (T, D) float32 of each system.
-        spin_units: (T,) int64.
-        layers: (T, L + 1, D) float32 of each system, the input of the first layer in front; none where they are not wanted.
+        system: the system to run.
+        part: name of the part.
+        cuts: its manifest.
+        folders: layer (None: the system's own) -> folder to fill; may hold the work of an interrupted run.
     """
 
-    hidden: dict[str, Tensor]
-    spin_units: Tensor
-    layers: dict[str, Tensor]
+    system: System
+    part: str
+    cuts: Path
+    folders: dict[int | None, Path]
 
 
-class TwinEncoders:
-    """The encoder before Spin and the Spin model, read at one layer.
+def extract_features(config: Config, targets: list[Target], log: logging.Logger) -> None:
+    """Fills the folders of all targets: packed arrays, cuts with HIDDEN_FIELD, rejects, and the units of systems with a codebook.
 
-    On the CPU every utterance runs by itself, so that its features are the same to the last bit whatever batch it came in; on a
-    GPU a batch runs as one.
-
-    Args:
-        baseline: the encoder before Spin.
-        model: after Spin; its units come from the layer it was trained on.
-        layer: whose output is kept, 1 to L.
+    Raises:
+        CheckpointError: a system's source cannot be read.
+        ConfigError: a layer that an encoder does not have.
+        DataError: a damaged manifest, or more than corpus.max_bad_share of a part's utterances cannot be used.
     """
-
-    def __init__(self, baseline: Encoder, model: SpinModel, layer: int, official_padding: bool = False):
-        layers = min(baseline.shape.layers, model.encoder.shape.layers)
-        if not 1 <= layer <= layers:
-            raise ConfigError("units.layer", found=str(layer), expected=f"1 to {layers}, the encoder's layers")
-        self.baseline, self.model, self.layer, self.official_padding = baseline.eval(), model.eval(), layer, official_padding
-        self.shared = shared_layers(baseline, model.encoder)
-
-    def to(self, device: torch.device) -> TwinEncoders:
-        self.baseline.to(device)
-        self.model.to(device)
-        self.device = device
-        return self
-
-    device = torch.device("cpu")
-
-    @torch.no_grad()
-    def __call__(self, waveforms: list[Tensor], every_layer: bool = False) -> list[UtteranceFeatures]:
-        """(S_i,) float32 waveforms at 16 kHz, each of at least one frame -> features of each, all layers too where wanted."""
-        if self.device.type == "cpu" and not self.official_padding:
-            return [found for waveform in waveforms for found in self._batch([waveform], every_layer)]
-        return self._batch(waveforms, every_layer)
-
-    def _batch(self, waveforms: list[Tensor], every_layer: bool = False) -> list[UtteranceFeatures]:
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.device)
-        lasts = self.baseline.shape.layers, self.model.encoder.shape.layers
-        last, last_after = lasts if every_layer else (self.layer, max(self.layer, self.model.layer))
-        if self.shared is None:
-            before, frames = self.baseline(padded, lengths, last, self.official_padding)
-            after, _ = self.model.encoder(padded, lengths, last_after, self.official_padding)
-        else:
-            features, frames = self.baseline.local_features(padded, lengths, self.official_padding)
-            split = min(self.shared, last)
-            before = self.baseline.contextualise(features, frames, last)
-            after = before[: split + 1] + upper_layers(self.model.encoder, before[split], frames, split, last_after)
-        units = self.model.project(after[self.model.layer])[1].argmax(-1).cpu()
-        kept = {BASELINE: before[self.layer].cpu(), SPIN: after[self.layer].cpu()}
-        states = {BASELINE: before, SPIN: after} if every_layer else {}
-        layers = {name: torch.stack(hidden, dim=2).cpu() for name, hidden in states.items()}
-        return [
-            UtteranceFeatures(
-                {name: hidden[row, :count] for name, hidden in kept.items()},
-                units[row, :count],
-                {name: hidden[row, :count] for name, hidden in layers.items()},
-            )
-            for row, count in enumerate(frames.tolist())
-        ]
+    sizes = {system: _check(config, system, targets) for system in dict.fromkeys(target.system for target in targets)}
+    planned = [(target, plan_jobs(config, target.system, target.cuts, target.folders)) for target in targets]
+    jobs = [job for _, own in planned for job in own]
+    missing = [job for job in jobs if not job.is_finished()]
+    if len(missing) < len(jobs):
+        log.info("features: %d of %d shards are finished already", len(jobs) - len(missing), len(jobs))
+    begun = time.monotonic()
+    seconds = sum(run_jobs(missing, config, extract_shard, "features"))
+    speed = seconds / max(time.monotonic() - begun, 1e-9)
+    log.info("features: %d shards, %.2f h of audio, %.0f times real time", len(missing), seconds / 3600, speed)
+    for target, own in planned:
+        for layer, folder in target.folders.items():
+            count = _write_folder(config, target, own, folder, sizes[target.system])
+            name = target.system.name if layer is None else f"{target.system.name}, layer {layer}"
+            log.info("%s, %s: features of %d utterances", name, target.part, count)
 
 
-def shared_layers(one: Encoder, other: Encoder) -> int | None:
-    """How many leading layers have equal weights in both, 0 to L; None where what lies before the layers already differs."""
-    if one.shape != other.shape:
-        return None
-    first, second = one.state_dict(), other.state_dict()
-    differing = [name for name, tensor in first.items() if not torch.equal(tensor, second[name])]
-    layers = [int(name.split(".")[1]) if name.startswith("layers.") else -1 for name in differing]
-    lowest = min(layers, default=one.shape.layers)
-    return None if lowest < 0 else lowest
+def _check(config: Config, system: System, targets: list[Target]) -> int | None:
+    """Opens a system once, before any work, and returns the size of its codebook if it has one."""
+    extractor = open_extractor(system, config.encoder.official_padding, config.runtime.device)
+    extractor.check_layers(layer for target in targets if target.system == system for layer in target.folders)
+    return extractor.codebook_size
 
 
-def upper_layers(encoder: Encoder, x: Tensor, frame_lengths: Tensor, first: int, last: int) -> list[Tensor]:
-    """Outputs of layers first + 1 to last.
+def _write_folder(config: Config, target: Target, jobs: list[Job], folder: Path, codebook_size: int | None) -> int:
+    """Manifest, rejects and units of one folder from its shards; returns the number of usable utterances."""
+    rejects = Rejects(artifacts.rejects(folder, target.part), 3)
+    total = jobs[-1].last if jobs else 0
+    for record in _read_records(jobs, folder):
+        if REASON in record:
+            rejects.add(record[ID], target.part, record[REASON])
+    rejects.check_share(total, config.corpus.max_bad_share)
+    rejects.close()
+    if codebook_size is not None:
+        usable = (record for record in _read_records(jobs, folder) if UNITS in record)
+        lines = ({artifacts.UNITS_ID: record[ID], artifacts.UNITS_SEQUENCE: record[UNITS]} for record in usable)
+        write_jsonl(artifacts.units_lines(folder), lines)
+        write_json(artifacts.codebook_in(folder), {"codebook_size": codebook_size})
+    count = write_cuts(artifacts.cuts_in(folder), _usable_cuts(target.cuts, _read_records(jobs, folder)))
+    shutil.rmtree(folder / SHARDS, ignore_errors=True)
+    return count
 
-    Args:
-        x: (B, T, D) the output of layer `first` (0: the input of the first layer).
-        frame_lengths: (B,) valid frames.
-    """
-    key_mask = None
-    if bool((frame_lengths < x.shape[1]).any()):
-        key_mask = (torch.arange(x.shape[1])[None, :] < frame_lengths.cpu()[:, None])[:, None, None].to(x.device)
-    bias = encoder.position_bias(x.shape[1]) if encoder.shape.arch == "wavlm" else None
-    outputs = []
-    for layer in encoder.layers[first:last]:
-        x = layer(x, key_mask, bias)
-        outputs.append(x)
-    return outputs
+
+def _read_records(jobs: list[Job], folder: Path) -> Iterator[dict]:
+    return itertools.chain.from_iterable(read_jsonl(job.records(folder)) for job in jobs)
+
+
+def _usable_cuts(manifest: Path, records: Iterator[dict]) -> Iterator[Cut]:
+    """The cuts that have features, with them."""
+    for cut, record in itertools.zip_longest(read_cuts(manifest), records):
+        if cut is None or record is None or cut.id != record[ID]:
+            found = f"shards of other utterances than its {'end' if cut is None else cut.id}"
+            raise DataError(str(manifest), found=found, cause="a failing disk", remedy="rerun stage 3 with --force")
+        if ARRAY in record:
+            cut.custom = (cut.custom or {}) | {artifacts.HIDDEN_FIELD: TemporalArray.from_dict(record[ARRAY])}
+            yield cut

@@ -1,14 +1,14 @@
-"""k-means on a layer's features, the baseline for the Spin codebook: streamed, seeded, the same bits every time.
+"""k-means on a layer's features, the units of systems without a codebook: streamed, seeded, the same bits every time.
 
-MiniBatchKMeans of scikit-learn (Sculley 2010) from several k-means++ starts. Frames are read utterance by utterance in a new
-random order every epoch; memory is one utterance, one batch, one sample for the starts and the centres, within a bound that is
-set, however much audio there is.
+MiniBatchKMeans of scikit-learn (Sculley 2010) from several k-means++ starts. Frames are read utterance by utterance in a new random
+order every epoch. Memory is one utterance, one batch, one sample for the starts, and the centres, however much audio there is.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +19,29 @@ from safetensors.torch import save_file
 from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
+from spin import artifacts
+from spin.data.store import load_array
 from spin.errors import CheckpointError, ConfigError, DataError
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
+from spin.runtime.progress import progress
 from spin.runtime.seeding import generator, integer
 
 CENTRES, NOTES = "centres", "kmeans"  # the safetensors key, and the metadata key: layer and inertia as JSON
+EPOCHS = 5
 BATCH_FRAMES = 10_240  # 205 s of speech, so that a batch mixes many utterances
 MIN_SAMPLE_FRAMES = 10_000
-SAMPLE_FRAMES_A_CENTRE = 10
-MEMORY_IN_MIB = 512
-COPIES_OF_CENTRES = 4  # a start's: as they were, as they are, the sums of a batch, and the best ones
-COPIES_OF_FRAMES = 2  # the utterances of a batch (or of the sample), and the array that joins them
+SAMPLE_FRAMES_PER_CENTRE = 10
+MEMORY_IN_MIB = 512  # bound of batch, sample and centres, besides the program itself and one utterance
+COPIES_OF_CENTRES = 4  # per start: the previous, the current, the sums of a batch, and the best ones
+COPIES_OF_FRAMES = 2  # the utterances of a batch or sample, and the array that joins them
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """Where k-means reads from.
+    """The training data of k-means.
 
-    Args:
+    Attributes:
         names: utterance ids.
         frames: number of frames of each.
         load: id -> (frames, D) features.
@@ -50,7 +54,7 @@ class Utterances:
 
 @dataclass(frozen=True)
 class KMeans:
-    """Cluster centres (K, D) float32 and the mean squared distance of a sample of the training frames to them."""
+    """Cluster centres (K, D) float32, and the mean squared distance of a sample of the training frames to them."""
 
     centres: torch.Tensor
     inertia: float
@@ -66,6 +70,33 @@ class KMeans:
         return distances.argmin(1).to(torch.int32).cpu().numpy()
 
 
+def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
+    """At most `hours` of the features of some cuts, drawn at random; memory is that of the drawn utterances.
+
+    Args:
+        cuts: cuts with HIDDEN_FIELD; of equal ids the first counts.
+        hours: bound of the audio; the last utterance may cross it.
+        seed: random seed of the draw, which does not depend on the order of the cuts.
+    """
+    budget = hours * 3600 / artifacts.FRAME_SHIFT_IN_S
+    heap: list[tuple[int, str]] = []  # the largest hash on top
+    drawn, frames = {}, 0
+    for cut in cuts:
+        if cut.id in drawn:
+            continue
+        drawn[cut.id] = cut
+        heapq.heappush(heap, (-integer(seed, "kmeans utterance", cut.id), cut.id))
+        frames += _frames(cut)
+        while frames - _frames(drawn[heap[0][1]]) >= budget:
+            frames -= _frames(drawn.pop(heapq.heappop(heap)[1]))
+    names = sorted(drawn)
+    return Utterances(names, [_frames(drawn[name]) for name in names], lambda name: load_array(drawn[name], artifacts.HIDDEN_FIELD))
+
+
+def _frames(cut) -> int:
+    return cut.custom[artifacts.HIDDEN_FIELD].shape[0]
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Frames of a batch, at least K, and of the sample for the starts."""
@@ -74,56 +105,47 @@ class Sizes:
     sample: int
 
 
-def sizes(clusters: int, dim: int, starts: int, memory_in_mib: float) -> Sizes:
-    """BATCH_FRAMES and SAMPLE_FRAMES_A_CENTRE frames a centre, or fewer where the memory does not allow them.
+def choose_sizes(clusters: int, dim: int, starts: int, memory_in_mib: float = MEMORY_IN_MIB) -> Sizes:
+    """BATCH_FRAMES, and SAMPLE_FRAMES_PER_CENTRE frames per centre, or fewer where the memory does not allow them.
 
     Args:
         clusters: K.
-        dim: of a float32 frame.
+        dim: D, of float32 frames.
         starts: number of starts.
-        memory_in_mib: bound of batch, sample and centres together, beside the program itself and one utterance.
+        memory_in_mib: see MEMORY_IN_MIB.
 
     Raises:
         ConfigError: not enough for K frames, which is the least.
     """
-    wanted = Sizes(max(BATCH_FRAMES, clusters), max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_A_CENTRE * clusters))
-    bytes_a_frame = 4 * dim
-    fixed = starts * COPIES_OF_CENTRES * clusters * bytes_a_frame
-    allowed = int((memory_in_mib * 2**20 - fixed) / (2 * COPIES_OF_FRAMES * bytes_a_frame))  # half for each of the two
+    asked = Sizes(max(BATCH_FRAMES, clusters), max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_PER_CENTRE * clusters))
+    bytes_per_frame = 4 * dim
+    fixed = starts * COPIES_OF_CENTRES * clusters * bytes_per_frame
+    allowed = int((memory_in_mib * 2**20 - fixed) / (2 * COPIES_OF_FRAMES * bytes_per_frame))  # half for each of the two
     if allowed < clusters:
-        needed = (fixed + 2 * COPIES_OF_FRAMES * clusters * bytes_a_frame) / 2**20
+        needed = (fixed + 2 * COPIES_OF_FRAMES * clusters * bytes_per_frame) / 2**20
         raise ConfigError(
-            "units.kmeans_memory_in_mib",
-            found=f"{memory_in_mib:g}",
-            expected=f"at least {int(needed) + 1} for {clusters} clusters of {dim} dimensions and {starts} start(s)",
-            remedy="raise it, or lower units.kmeans_starts",
+            "units.kmeans_starts",
+            found=f"{starts}, which with {clusters} clusters of {dim} dimensions need {int(needed) + 1} MiB",
+            expected=f"at most {memory_in_mib:g} MiB",
+            remedy="--set units.kmeans_starts=1, or a smaller spin.codebook_size",
         )
-    return Sizes(min(wanted.batch, allowed), min(wanted.sample, allowed))
+    return Sizes(min(asked.batch, allowed), min(asked.sample, allowed))
 
 
-def train_kmeans(
-    data: Utterances,
-    clusters: int,
-    *,
-    starts: int = 3,
-    epochs: int = 5,
-    seed: int = 0,
-    memory_in_mib: float = MEMORY_IN_MIB,
-) -> KMeans:
-    """k-means from `starts` k-means++ starts: all run for one epoch, the best goes on for the others.
+def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: int = EPOCHS, seed: int = 0) -> KMeans:
+    """k-means from `starts` k-means++ starts: all run for one epoch, the best continues.
 
     Args:
-        data: what to cluster.
+        data: frames to cluster.
         clusters: K.
         starts: number of starts, at least 1.
         epochs: passes over the data, at least 1.
-        seed: of the sample, the starts and the order of utterances. Same seed and data: the same bits, whatever the number of
+        seed: random seed of the sample, the starts and the order of utterances. Same seed and data: the same bits on any number of
             cores.
-        memory_in_mib: see `sizes`; batches and sample become smaller where it is less than they need.
 
     Raises:
         DataError: fewer frames than clusters, or features that are not finite.
-        ConfigError: too little memory for so many clusters.
+        ConfigError: more clusters than the memory allows.
     """
     total = sum(data.frames)
     if total < clusters:
@@ -131,8 +153,8 @@ def train_kmeans(
         raise DataError("k-means", found=f"{total} frames", expected=f"at least as many as clusters ({clusters})", remedy=remedy)
     log = get_logger("kmeans")
     with threadpool_limits(limits=1):  # sums over threads round differently
-        size = sizes(clusters, _load(data, data.names[0]).shape[1], starts, memory_in_mib)
-        sample = _sample(data, size.sample, seed)
+        size = choose_sizes(clusters, _load(data, data.names[0]).shape[1], starts)
+        sample = _draw_sample(data, size.sample, seed)
         models = [_start(sample, clusters, seed, start) for start in range(starts)]
         for batch in _batches(data, seed, 0, size.batch):
             for model in models:
@@ -151,15 +173,14 @@ def train_kmeans(
 def _load(data: Utterances, name: str) -> np.ndarray:
     features = np.asarray(data.load(name), dtype=np.float32)
     if not np.isfinite(features).all():
-        raise DataError(
-            f"features of {name}", found="values that are not finite", cause="a diverged model", remedy="check stage 2"
-        )
+        cause, remedy = "a diverged model", "check the training of stage 2"
+        raise DataError(f"features of {name}", found="values that are not finite", cause=cause, remedy=remedy)
     return features
 
 
-def _sample(data: Utterances, wanted: int, seed: int) -> np.ndarray:
-    """About `wanted` frames spread over all utterances (all of them where there are no more)."""
-    share, parts = min(1.0, wanted / sum(data.frames)), []
+def _draw_sample(data: Utterances, count: int, seed: int) -> np.ndarray:
+    """About `count` frames spread over all utterances, or all frames if there are fewer."""
+    share, parts = min(1.0, count / sum(data.frames)), []
     for name in sorted(data.names):
         features = _load(data, name)
         parts.append(features[generator(seed, "kmeans sample", name).random(len(features)) < share])
@@ -169,20 +190,21 @@ def _sample(data: Utterances, wanted: int, seed: int) -> np.ndarray:
 
 def _start(sample: np.ndarray, clusters: int, seed: int, start: int) -> MiniBatchKMeans:
     state = integer(seed, "kmeans start", start) % 2**32
-    if len(sample) < clusters:  # a thinned sample of very little data
+    if len(sample) < clusters:  # a sample of very little data
         sample = np.resize(sample, (clusters, sample.shape[1]))
     centres, _ = kmeans_plusplus(sample, clusters, random_state=state)
     return MiniBatchKMeans(clusters, init=centres, n_init=1, batch_size=BATCH_FRAMES, random_state=state, compute_labels=False)
 
 
 def _batches(data: Utterances, seed: int, epoch: int, size: int) -> Iterator[np.ndarray]:
-    """Batches of utterances in random order, of at least `size` frames and less than twice that, but for what a short rest adds.
+    """Batches of at least `size` frames and less than twice that, plus what a short rest adds, of utterances in random order.
 
-    Utterances stay whole but for those longer than a batch.
+    Only utterances longer than a batch are split.
     """
     held, frames = [], 0
     left = sum(data.frames)
-    for index in generator(seed, "kmeans epoch", epoch).permutation(len(data.names)):
+    order = generator(seed, "kmeans epoch", epoch).permutation(len(data.names))
+    for index in progress(order, f"k-means, epoch {epoch + 1}", len(order)):
         features = _load(data, data.names[index])
         for start in range(0, len(features), size):
             held.append(features[start : start + size])
@@ -197,14 +219,13 @@ def _batches(data: Utterances, seed: int, epoch: int, size: int) -> Iterator[np.
 
 def _inertia(model: MiniBatchKMeans, sample: np.ndarray) -> float:
     # -score is the sum of squared distances; chunked, so that the distance matrix stays small.
-    return float(
-        -sum(model.score(sample[start : start + BATCH_FRAMES]) for start in range(0, len(sample), BATCH_FRAMES)) / len(sample)
-    )
+    chunks = (sample[start : start + BATCH_FRAMES] for start in range(0, len(sample), BATCH_FRAMES))
+    return float(-sum(model.score(chunk) for chunk in chunks) / len(sample))
 
 
-def save_kmeans(path: str | Path, model: KMeans, layer: int) -> None:
-    """Writes the centres and, as text beside them, the layer and the inertia."""
-    # One key: safetensors writes several in an order that changes from run to run.
+def save_kmeans(path: str | Path, model: KMeans, layer: int | None) -> None:
+    """Writes the centres, with the layer and the inertia as metadata."""
+    # A single metadata key: safetensors writes several in an order that changes from run to run.
     notes = json.dumps({"layer": layer, "inertia": model.inertia})
     with atomic_path(path) as temporary:
         save_file({CENTRES: model.centres.contiguous()}, str(temporary), {NOTES: notes})
@@ -223,14 +244,5 @@ def load_kmeans(path: str | Path) -> KMeans:
             raise ValueError("centres that are not finite")
         return KMeans(centres, float(inertia))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            str(path), found=str(error), expected="k-means centres of stage 3", remedy="run stage 3 with --force"
-        ) from error
-
-
-def other_kmeans(path: Path, model: KMeans, dim: int) -> CheckpointError:
-    """The error for centres of other features than those stored."""
-    found, expected = f"centres of {model.centres.shape[-1]} numbers", f"{dim}, as the features have"
-    return CheckpointError(
-        str(path), found=found, expected=expected, cause="a file of another encoder", remedy="run stage 3 with --force"
-    )
+        remedy = "rerun stage 3 with --force"
+        raise CheckpointError(str(path), found=str(error), expected="k-means centres of stage 3", remedy=remedy) from error

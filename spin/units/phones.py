@@ -1,15 +1,14 @@
-"""The phones of a cut, and the classes that order phones in pictures."""
+"""The phones of a cut, and the classes that order phones in tables and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from spin import artifacts
-from spin.corpus.alignment import labels_from_items
 
-LABELS_A_UNIT = round(artifacts.FRAME_SHIFT_IN_S / artifacts.PHONE_SHIFT_IN_S)
+LABELS_PER_UNIT = round(artifacts.FRAME_SHIFT_IN_S / artifacts.PHONE_SHIFT_IN_S)
 
-# ARPAbet without stress, by manner of articulation; the order of rows in the units-by-phones picture.
+# ARPAbet without stress, by manner of articulation: the order of the rows of unit maps.
 PHONE_CLASSES = {
     "silence": (artifacts.SILENCE,),
     "vowels": ("IY", "IH", "EH", "EY", "AE", "AA", "AW", "AY", "AH", "AO", "OY", "OW", "UH", "UW", "ER"),
@@ -33,18 +32,20 @@ def by_class(phones: Iterable[str]) -> list[str]:
 
 
 def frame_labels(items: Iterable, count: int) -> list[str]:
-    """The phone at the middle of each of `count` frames of 10 ms; silence where no item is.
+    """The phone at the middle of each of `count` frames of 10 ms; silence outside all items.
 
     Args:
         items: alignment items in seconds, in any order, not overlapping.
     """
+    from spin.corpus.alignment import labels_from_items
+
     return labels_from_items(sorted(items, key=lambda item: item.start), count)
 
 
-def alignment_of(cut) -> list | None:
-    """The phone alignment of a cut's one supervision, None where it has none."""
+def alignment_of(cut, tier: str = artifacts.PHONE_TIER) -> list | None:
+    """The alignment items of a cut's supervision in one tier; None without an alignment."""
     for supervision in cut.supervisions:
-        items = (supervision.alignment or {}).get(artifacts.PHONE_TIER)
+        items = (supervision.alignment or {}).get(tier)
         if items:
             return items
     return None

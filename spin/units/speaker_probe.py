@@ -1,6 +1,4 @@
-"""How much of the speaker is left in features or units: a linear classifier on the mean of an utterance's features, or on the
-shares of its frames that each unit has.
-"""
+"""How much of the speaker is left: a linear classifier on the mean features of an utterance, or on the histogram of its units."""
 
 from __future__ import annotations
 
@@ -15,13 +13,48 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from spin.runtime.seeding import integer
+from spin.units.sample import Sample, Utterance
 
 TRAIN_SHARE = 0.75
 
 
+class SpeakerProbe:
+    """Probes of units and of features over the utterances whose speaker is known; memory is one vector of each per utterance."""
+
+    def __init__(self, sample: Sample):
+        self.codebook_size, self.seed = sample.codebook_size, sample.seed
+        self.names: list[str] = []
+        self.speakers: list[str] = []
+        self.histograms: list[np.ndarray] = []
+        self.means: list[np.ndarray] = []
+
+    def add(self, utterance: Utterance) -> None:
+        if not utterance.speaker:
+            return
+        self.names.append(utterance.id)
+        self.speakers.append(utterance.speaker)
+        self.histograms.append(histogram(utterance.units, self.codebook_size))
+        if utterance.load_features is not None:
+            self.means.append(utterance.load_features().astype(np.float32).mean(0))
+
+    def figures(self) -> dict[str, float]:
+        """speaker_accuracy (from units), speaker_accuracy_of_features and speaker_chance, as ratios."""
+        units, features = self._probe(self.histograms), self._probe(self.means)
+        return {
+            "speaker_accuracy": units.accuracy,
+            "speaker_accuracy_of_features": features.accuracy,
+            "speaker_chance": units.chance,
+        }
+
+    def _probe(self, rows: list[np.ndarray]) -> ProbeResult:
+        if len(rows) < len(self.names) or not rows:
+            return ProbeResult(math.nan, math.nan, 0, 0, 0)
+        return probe_speakers(np.stack(rows), self.names, self.speakers, self.seed)
+
+
 @dataclass(frozen=True)
 class ProbeResult:
-    """Accuracy and chance as shares from 0 to 1 (NaN where no probe could be made), and the sizes they come from."""
+    """Accuracy and chance as ratios (NaN where no probe was possible), and the sizes behind them."""
 
     accuracy: float
     chance: float
@@ -33,8 +66,8 @@ class ProbeResult:
 def split(names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple[list[int], list[int]]:
     """Indices of training and test utterances: every speaker in both, no utterance in both.
 
-    Each speaker's utterances are ordered by a hash of (seed, name) and three quarters of them, rounded, train (at least one,
-    and at least one tests); speakers with a single utterance are left out. Does not depend on the order of the input.
+    Each speaker's utterances are ordered by a hash of (seed, name). Three quarters of them, rounded, train: at least one, and at
+    least one tests. Speakers with a single utterance are left out. The order of the input does not matter.
     """
     by_speaker = defaultdict(list)
     for index in sorted(range(len(names)), key=lambda i: (integer(seed, "speaker probe", names[i]), names[i])):
@@ -49,9 +82,9 @@ def split(names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple
     return train, test
 
 
-def histogram(units: np.ndarray, clusters: int) -> np.ndarray:
+def histogram(units: np.ndarray, codebook_size: int) -> np.ndarray:
     """(T,) integers in [0, K) -> (K,) float32 shares of the frames; zeros for no frames."""
-    counts = np.bincount(np.asarray(units, dtype=np.int64), minlength=clusters)
+    counts = np.bincount(np.asarray(units, dtype=np.int64), minlength=codebook_size)
     return (counts / max(1, len(units))).astype(np.float32)
 
 
@@ -61,15 +94,14 @@ def probe_speakers(features: np.ndarray, names: Sequence[str], speakers: Sequenc
     Speakers are seen in training, utterances are not.
 
     Args:
-        features: (N, D) one mean vector an utterance; standardised by the training utterances.
+        features: (N, D) one vector per utterance; standardized by the training utterances.
         names: N utterance ids.
         speakers: N speaker ids.
-        seed: of the split.
+        seed: random seed of the split.
 
     Returns:
-        Accuracy on the test utterances; chance is the share of them that always naming the commonest training speaker gets
-        right (of equally common ones the first in alphabetical order). NaN for both with fewer than two speakers of two
-        utterances.
+        Accuracy on the test utterances. Chance is the accuracy of always naming the commonest training speaker (of equally common
+        ones the first in alphabetical order). NaN for both with fewer than two speakers of two utterances.
     """
     train, test = split(names, speakers, seed)
     count = len({speakers[index] for index in train})
@@ -80,11 +112,11 @@ def probe_speakers(features: np.ndarray, names: Sequence[str], speakers: Sequenc
     targets = np.asarray(speakers)
     with threadpool_limits(limits=1):  # sums over threads round differently
         model = LogisticRegression(max_iter=1000).fit(scaler.transform(features[train]), targets[train])
-        found = model.predict(scaler.transform(features[test]))
+        predicted = model.predict(scaler.transform(features[test]))
     seen = Counter(targets[train].tolist())
     commonest = min(seen, key=lambda speaker: (-seen[speaker], speaker))
     return ProbeResult(
-        accuracy=float(np.mean(found == targets[test])),
+        accuracy=float(np.mean(predicted == targets[test])),
         chance=float(np.mean(targets[test] == commonest)),
         speakers=count,
         train_utterances=len(train),

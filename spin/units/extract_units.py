@@ -1,0 +1,105 @@
+"""Stage 3, step by step: features, k-means, units, metrics, pictures. Imports what is heavy only for work that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from spin import artifacts, products
+from spin.runtime.context import Context
+from spin.runtime.files import atomic_path, read_json, write_json
+from spin.systems import System
+
+
+def build_features(context: Context, systems: Sequence[System]) -> None:
+    """Features of all parts by all systems, in one pool of processes; systems with a codebook get their units too."""
+    due = []
+    for system in systems:
+        for part in products.all_parts(context.config):
+            product = products.features(context, system, part)
+            if product.is_stale():
+                due.append((system, part, product))
+    if not due:
+        return
+    from spin.units.features import Target, extract_features
+
+    with ExitStack() as stack:
+        targets = [
+            Target(system, part, artifacts.cuts(context.corpus, part), {None: stack.enter_context(product.building())})
+            for system, part, product in due
+        ]
+        extract_features(context.config, targets, context.log)
+
+
+def build_kmeans(context: Context, system: System) -> None:
+    """k-means with spin.codebook_size clusters on at most units.kmeans_hours of the features of spin_train."""
+    product = products.kmeans(context, system)
+    if not product.is_stale():
+        return
+    from spin.data.cuts import read_cuts
+    from spin.units.kmeans import draw_utterances, save_kmeans, train_kmeans
+
+    config = context.config
+    folders = [products.features(context, system, part).path for part in config.corpus.spin_train]
+    with product.building() as path:
+        cuts = (cut for folder in folders for cut in read_cuts(artifacts.cuts_in(folder)))
+        data = draw_utterances(cuts, config.units.kmeans_hours, config.seed)
+        model = train_kmeans(data, config.spin.codebook_size, starts=config.units.kmeans_starts, seed=config.seed)
+        save_kmeans(path, model, system.layer)
+    hours = sum(data.frames) * artifacts.FRAME_SHIFT_IN_S / 3600
+    context.log.info("k-means of %s on %.2f h", system.name, hours)
+
+
+def build_units(context: Context, system: System) -> None:
+    """Units of all parts by one system, from its own codebook or from k-means."""
+    for part in products.all_parts(context.config):
+        product = products.units(context, system, part)
+        if not product.is_stale():
+            continue
+        from spin.units.units import assign_units, read_units, write_units
+
+        features = products.features(context, system, part).path
+        manifest = artifacts.cuts_in(features)
+        if system.has_codebook:
+            size, units = read_json(artifacts.codebook_in(features))["codebook_size"], read_units(features)
+        else:
+            size = context.config.spin.codebook_size
+            units = assign_units(context.config, manifest, products.kmeans(context, system).path)
+        with product.building() as folder:
+            write_units(folder, manifest, units, size)
+
+
+def build_metrics(context: Context, system: System) -> None:
+    """All metrics of one system on the test parts."""
+    product = products.metrics(context, system)
+    if not product.is_stale():
+        return
+    import numpy as np
+
+    from spin.units.measure import measure_system
+
+    with product.building() as folder:
+        measured = measure_system(context, system)
+        if measured.unaligned:
+            text = "%s: %d test utterance(s) have no phone alignment and are left out of PNMI, purities and ABX"
+            context.log.warning(text, system.name, measured.unaligned)
+        noise_only = ("unit_edit_distance",)
+        missing = sorted(name for name, value in measured.content["units"].items() if value is None and name not in noise_only)
+        if missing:
+            text = "%s: not measured, for lack of alignments or of utterances to compare: %s"
+            context.log.warning(text, system.name, ", ".join(missing))
+        write_json(artifacts.metrics_in(folder), measured.content)
+        if measured.phones:
+            with atomic_path(artifacts.phone_counts_in(folder)) as temporary, open(temporary, "wb") as stream:
+                np.savez_compressed(stream, phones=np.array(measured.phones, dtype=np.str_), counts=measured.counts)
+
+
+def build_pictures(context: Context, systems: Sequence[System]) -> None:
+    """TensorBoard: all metrics, unit maps, and a few utterances with the units of every system."""
+    product = products.unit_pictures(context)
+    if not product.is_stale():
+        return
+    from spin.units.pictures import write_pictures
+
+    with product.building() as folder:
+        write_pictures(context, systems, folder)

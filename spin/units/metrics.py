@@ -1,0 +1,89 @@
+"""The table of unit metrics. Stage 3 measures them, the report displays them and the layer sweep tabulates them from here.
+
+To add a metric: write a class with add() and figures() in a file of its own, and add a line to METRICS for each figure.
+This module imports nothing heavy, so that the report can read it where k2 runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+LOWER, HIGHER, NEITHER = "lower", "higher", ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a system's units.
+
+    Attributes:
+        name: key in metrics.json and report.json.
+        title: what people call it.
+        digits: digits after the decimal point.
+        unit: written behind the number; "" for ratios and counts.
+        direction: "lower" or "higher" where that is better, else "".
+        meaning: one sentence for a reader who has not met it.
+        family: "module:Class" that computes it, called with a Sample (spin/units/sample.py). Figures of one class share one pass.
+    """
+
+    name: str
+    title: str
+    digits: int
+    unit: str
+    direction: str
+    meaning: str
+    family: str
+
+
+_USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.purity:Purity", "spin.units.boundaries:Boundaries"
+_ABX, _SPEAKERS, _PROBE = "spin.units.abx:Abx", "spin.units.speakers:SpeakerNmi", "spin.units.speaker_probe:SpeakerProbe"
+_NGRAMS, _CHARACTERS = "spin.units.ngrams:Predictability", "spin.units.characters:CharacterNmi"
+_EDITS = "spin.units.edit_distance:EditDistance"
+
+METRICS: tuple[Metric, ...] = (
+    Metric("K", "codebook size (K)", 0, "", NEITHER, "Number of codes, or of k-means clusters.", _USAGE),
+    Metric("pnmi", "PNMI", 3, "", HIGHER, "Share of the uncertainty about the phone that the unit removes.", _PURITY),
+    Metric("phone_purity", "phone purity", 3, "", HIGHER, "Accuracy when each unit is read as its commonest phone.", _PURITY),
+    Metric("cluster_purity", "cluster purity", 3, "", NEITHER, "Share of a phone's frames in its commonest unit; falls with K.", _PURITY),
+    Metric("abx_within", "ABX error, same speaker", 1, "%", LOWER, "How often a phone is closer to another phone than to itself.", _ABX),
+    Metric("abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, with examples from different speakers.", _ABX),
+    Metric("abx_units_within", "ABX error of units, same speaker", 1, "%", LOWER, "The same for units instead of features.", _ABX),
+    Metric("abx_units_across", "ABX error of units, across speakers", 1, "%", LOWER, "The same for units instead of features.", _ABX),
+    Metric("bitrate", "bit rate", 1, "bit/s", NEITHER, "Entropy of the deduplicated units per second.", _USAGE),
+    Metric("ngram_bitrate", "bit rate by trigrams", 1, "bit/s", LOWER, "The same when two earlier units are known.", _NGRAMS),
+    Metric("ngram_perplexity", "trigram perplexity", 1, "", LOWER, "Choices per deduplicated unit for a trigram model.", _NGRAMS),
+    Metric("perplexity", "perplexity", 1, "", HIGHER, "Effective number of units in use; K when all are used equally.", _USAGE),
+    Metric("unit_entropy", "entropy", 2, "bit", HIGHER, "Entropy of the unit of a frame; log2 of the perplexity.", _USAGE),
+    Metric("used_codes", "units used", 0, "", NEITHER, "Units that occur at least once.", _USAGE),
+    Metric("dead_codes", "dead units", 0, "", NEITHER, "Units that never occur.", _USAGE),
+    Metric("segments_per_second", "changes per second", 1, "1/s", NEITHER, "Deduplicated units per second of audio.", _USAGE),
+    Metric("deduplicated_share", "deduplicated length", 3, "", NEITHER, "Length after deduplication relative to before.", _USAGE),
+    Metric("boundary_r_value", "boundary R-value", 3, "", HIGHER, "Match of unit and phone changes; 1 at best.", _BOUNDARIES),
+    Metric("boundary_f1", "boundary F1", 3, "", HIGHER, "Harmonic mean of boundary precision and recall.", _BOUNDARIES),
+    Metric("boundary_precision", "boundary precision", 3, "", HIGHER, "Share of unit changes near a phone change.", _BOUNDARIES),
+    Metric("boundary_recall", "boundary recall", 3, "", HIGHER, "Share of phone changes near a unit change.", _BOUNDARIES),
+    Metric(
+        "boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit changes per phone change, less 1.", _BOUNDARIES
+    ),
+    Metric("speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells about the speaker; 0: nothing.", _SPEAKERS),
+    Metric(
+        "speaker_accuracy", "speaker from units", 3, "", NEITHER, "Accuracy of a speaker classifier on unit histograms.", _PROBE
+    ),
+    Metric(
+        "speaker_accuracy_of_features", "speaker from features", 3, "", NEITHER, "Accuracy of the same on mean features.", _PROBE
+    ),
+    Metric("speaker_chance", "speaker by guessing", 3, "", NEITHER, "Accuracy of always naming the commonest speaker.", _PROBE),
+    Metric("character_nmi", "NMI of units and characters", 3, "", HIGHER, "What units and spelling tell about each other.", _CHARACTERS),
+    Metric("unit_edit_distance", "unit edit distance", 1, "%", LOWER, "Edits of deduplicated units that noise causes.", _EDITS),
+)
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name; KeyError when there is none."""
+    return {metric.name: metric for metric in METRICS}[name]
+
+
+def load_family(path: str) -> type:
+    """The class behind "module:Class"."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

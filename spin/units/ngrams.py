@@ -1,0 +1,148 @@
+"""Predictability of units: an n-gram model trained on half of the utterances, measured on the other half, and the reverse.
+
+Predictable units make good language models (arXiv 2410.24177). Perplexities of systems whose units come at different rates cannot be
+compared; bits per second can. kaldingram trains the Kneser-Ney models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spin.errors import DataError
+from spin.runtime.ngrams import write_arpa
+from spin.runtime.seeding import integer
+from spin.units.sample import Sample, Utterance, deduplicate
+
+ORDER = 3
+BEGIN, END = "<s>", "</s>"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model says about utterances that it was not trained on.
+
+    Attributes:
+        utterances, units: their numbers.
+        bits: -log2 of the probability of all units and of the end of each utterance.
+    """
+
+    utterances: int = 0
+    units: int = 0
+    bits: float = 0.0
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the bits per unit, at least 1; the end of an utterance counts as one more (SRILM's ppl). NaN without utterances."""
+        events = self.units + self.utterances
+        return 2.0 ** (self.bits / events) if events else math.nan
+
+    def __add__(self, other: HeldOut) -> HeldOut:
+        return HeldOut(self.utterances + other.utterances, self.units + other.units, self.bits + other.bits)
+
+
+class Predictability:
+    """Figures of a trigram model of deduplicated units."""
+
+    def __init__(self, sample: Sample):
+        self.codebook_size, self.seed, self.seconds = sample.codebook_size, sample.seed, 0.0
+        self._sequences: dict[str, list[int]] = {}
+
+    def add(self, utterance: Utterance) -> None:
+        self._sequences[utterance.id] = deduplicate(utterance.units).tolist()
+        self.seconds += utterance.seconds
+
+    def figures(self) -> dict[str, float]:
+        """ngram_perplexity, at least 1, and ngram_bitrate in bits per second; NaN with fewer than two utterances of units."""
+        names = [name for name, units in self._sequences.items() if units]
+        names.sort(key=lambda name: (integer(self.seed, "n-gram half", name), name))
+        halves = [[self._sequences[name] for name in names[start::2]] for start in (0, 1)]
+        if not all(halves):
+            return {"ngram_perplexity": math.nan, "ngram_bitrate": math.nan}
+        result = HeldOut()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "units.arpa"
+            for train, test in (halves, halves[::-1]):
+                train_unit_lm(train, self.codebook_size, ORDER, path)
+                result += UnitLm(path).score(test)
+        return {"ngram_perplexity": result.perplexity, "ngram_bitrate": result.bits / self.seconds if self.seconds else math.nan}
+
+
+def train_unit_lm(sequences: Iterable[list[int]], codebook_size: int, order: int, path: str | Path) -> int:
+    """Writes an n-gram model of units in ARPA format; the same sequences give the same file.
+
+    Each unit of the codebook is added once as an utterance of its own, so no unit has probability 0.
+
+    Args:
+        sequences: units 0 to codebook_size - 1 of each utterance; empty ones are skipped.
+        codebook_size: K.
+        order: 2 to 7.
+        path: ARPA file.
+
+    Returns:
+        The number of utterances.
+
+    Raises:
+        DataError: no units, or one outside the codebook.
+    """
+
+    def lines():
+        for units in sequences:
+            if units and not 0 <= min(units) <= max(units) < codebook_size:
+                found, expected = f"units from {min(units)} to {max(units)}", f"0 to {codebook_size - 1}"
+                raise DataError("units", found=found, expected=expected, cause="units of another codebook")
+            yield " ".join(map(str, units))
+
+    number = write_arpa(lines(), order, path, single=map(str, range(codebook_size)))
+    if number == 0:
+        raise DataError("units to train on", found="none", expected="utterances with units", remedy="name another part")
+    return number
+
+
+class UnitLm:
+    """A back-off model read by kaldingram.
+
+    Args:
+        path: ARPA file whose words are unit numbers.
+
+    Raises:
+        DataError: no such file, or not an ARPA file.
+    """
+
+    def __init__(self, path: str | Path):
+        from kaldingram.prune import ArpaParser
+
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars
+                (self.model,) = ArpaParser().loadf(str(path))
+            self.order = self.model.order()
+            if not self.order:
+                raise ValueError("no n-grams")
+        except Exception as error:  # noqa: BLE001 - kaldingram raises it bare
+            raise DataError(str(path), found=str(error)[:200], expected="an ARPA file", remedy="train it again") from error
+
+    def utterance_bits(self, units: list[int]) -> float:
+        """-log2 P(units, end).
+
+        Raises:
+            DataError: a unit that the model does not have.
+        """
+        words = (BEGIN, *map(str, units), END)
+        unknown = next((word for word in words[1:-1] if not self.model.contains_word(word)), None)
+        if unknown is not None:
+            raise DataError("units", found=f"unit {unknown}", expected="units of the model", cause="units of another codebook")
+        # kaldingram's own log_s passes the whole history, whose recursion fails on utterances of a thousand units.
+        total = sum(self.model.log_p_raw(words[max(0, end - self.order) : end]) for end in range(2, len(words) + 1))
+        return -total * math.log2(10)
+
+    def score(self, sequences: Iterable[list[int]]) -> HeldOut:
+        """Figures of the units of each utterance."""
+        result = HeldOut()
+        for units in sequences:
+            result += HeldOut(1, len(units), self.utterance_bits(units))
+        return result
