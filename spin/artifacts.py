@@ -156,6 +156,11 @@ def units_lines(folder: Path) -> Path:
     return folder / "units.jsonl"
 
 
+def codebook_in(folder: Path) -> Path:
+    """Stage 3: JSON {"codebook_size": K} next to units.jsonl."""
+    return folder / "codebook.json"
+
+
 def metrics_folder(exp: Path, system: str) -> Path:
     """Stage 3: metrics.json and phone_counts.npz of one system on the test parts."""
     return exp / "metrics" / system

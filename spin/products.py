@@ -14,7 +14,7 @@ from spin.config import Config
 from spin.runtime.context import Context
 from spin.runtime.digest import source_digest
 from spin.runtime.product import Product
-from spin.systems import System, uses_stage_2
+from spin.systems import System, systems_of, uses_stage_2
 
 # Which kinds of product read a key. Keys and sections not listed are read by every kind, so that a new one is never missed.
 # An empty tuple: no product reads it, because it changes no result. The longest matching prefix decides.
@@ -256,6 +256,13 @@ def metrics(context: Context, system: System) -> Product:
     inputs = [product(context, system, part) for part in parts for product in (features, units)]
     key, path = make_key(context.config, "metrics", {"parts": parts}), artifacts.metrics_folder(context.exp, system.name)
     return Product(context, "metrics", f"metrics of {system.name}", path, 3, key, inputs)
+
+
+def unit_pictures(context: Context) -> Product:
+    """Stage 3 in TensorBoard: all metrics, unit maps, and a few utterances."""
+    inputs = [metrics(context, system) for system in systems_of(context.config, context.exp)]
+    path, key = artifacts.tensorboard(context.exp, 3), make_key(context.config, "unit_pictures")
+    return Product(context, "unit_pictures", "TensorBoard of stage 3", path, 3, key, inputs)
 
 
 # Stages 4 and 5
