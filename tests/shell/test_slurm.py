@@ -1,4 +1,4 @@
-"""utils/slurm.sh and utils/launch.sh on a cluster of stand-ins: who is started where, stopped how, and queued again when."""
+"""utils/slurm.sh and utils/launch.sh on a fake cluster: starts on every machine, stops, requeueing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Starts a task for each machine; ends all once one fails; is itself merciless when it is sent SIGTERM.
+# Starts one task per machine and ends all when one fails; SIGTERM to itself kills the tasks with SIGKILL.
 SRUN = r"""#!/usr/bin/env bash
 echo "srun $*" >>"$CLUSTER/calls"
 while [[ $1 == --* ]]; do
@@ -40,8 +40,9 @@ SCANCEL = r"""#!/usr/bin/env bash
 echo "scancel $*" >>"$CLUSTER/calls"
 kill -TERM $(<"$CLUSTER/tasks")
 """
-# Says how it was called; may fail on a machine; works until it is told to stop, then ends as a training does.
+# Records how it was called; may fail on one machine; works until a stop signal, then ends as a training does.
 PYTHON = r"""#!/usr/bin/env bash
+[[ $* != "-m spin gpus"* ]] || { [[ ${GPUS-} != bad ]] || exit 2; echo "${GPUS-4}"; exit; }
 echo "python $*" >>"$CLUSTER/calls"
 [[ ${SLURM_NODEID-0} != "${FAIL_ON-none}" ]] || exit 3
 [[ -n ${WORK-} ]] || exit 0
@@ -92,7 +93,7 @@ class Cluster:
         return [line for line in path.read_text().splitlines() if line.startswith(of)] if path.exists() else []
 
     def stop(self, job: subprocess.Popen, workers: int) -> tuple[int, str]:
-        """Slurm's signal to the batch script once all machines are at work; (status, output) of the job."""
+        """Sends Slurm's signal to the batch script once all machines work; returns (status, output) of the job."""
         until = time.monotonic() + 30
         while len(self.calls("works")) < workers and time.monotonic() < until:
             time.sleep(0.02)
@@ -113,71 +114,46 @@ def cluster(tmp_path):
     return Cluster(tmp_path)
 
 
-def test_every_machine_starts_torchrun_at_its_place(cluster):
+def test_every_machine_starts_torchrun_with_its_rank(cluster):
     status, output = end(cluster.start(*TRAIN))
     assert status == 0, output
     assert "job 1234567 on 2 machine(s), restart 0" in output
     started = sorted(cluster.calls("python"))
     for rank, line in enumerate(started):
-        place = f"--nnodes 2 --node-rank {rank} --master-addr node7 --master-port 24567 --nproc-per-node 4"
+        place = f"--nproc-per-node 4 --nnodes 2 --node-rank {rank} --master-addr node7 --master-port 24567"
         assert line == f"python -m torch.distributed.run {place} local/2_train_spin.py --conf a b.yaml --gpus 4"
-    assert len(started) == 2
-    assert "--kill-on-bad-exit=1" in cluster.calls("srun")[0]
+    assert len(started) == 2 and "--kill-on-bad-exit=1" in cluster.calls("srun")[0]
     assert not cluster.calls("scontrol requeue")
 
 
-def test_one_machine_needs_no_srun(cluster):
-    assert end(cluster.start(*TRAIN, nodes=1))[0] == 0
-    assert cluster.calls("python") == [
-        "python -m torch.distributed.run --standalone --nproc-per-node 4 local/2_train_spin.py --conf a b.yaml --gpus 4"
-    ]
+@pytest.mark.parametrize(("gpus", "words"), [("4", "-m torch.distributed.run --nproc-per-node 4 --standalone "), ("1", "")])
+def test_one_machine_needs_no_srun_and_one_gpu_no_torchrun(cluster, gpus, words):
+    assert end(cluster.start(*TRAIN, nodes=1, GPUS=gpus))[0] == 0
+    assert cluster.calls("python") == [f"python {words}local/2_train_spin.py --conf a b.yaml --gpus 4"]
     assert not cluster.calls("srun")
 
 
-def test_one_gpu_on_each_of_two_machines_is_two_ranks(cluster):
-    assert end(cluster.start("utils/launch.sh", "script.py"))[0] == 0
-    assert all("--nnodes 2" in line and "--nproc-per-node 1 script.py" in line for line in cluster.calls("python"))
-
-
-@pytest.mark.parametrize("option", [["--gpus=3"], ["--set", "runtime.gpus=3"], ["--set=runtime.gpus=3"]])
-def test_gpus_may_be_given_in_any_way(cluster, option):
-    assert end(cluster.start("utils/launch.sh", "script.py", *option, "--set", "seed=1", nodes=1))[0] == 0
-    assert "--nproc-per-node 3" in cluster.calls("python")[0]
-
-
-@pytest.mark.parametrize(
-    "value", ["two", "2.0", "-1", "010", "2 3", "", "99999", "gpus", "BASH_VERSINFO[$(touch canary;echo 2)]"]
-)
-def test_gpus_that_are_no_number_are_left_to_the_script_to_refuse(cluster, value):
-    for option in (["--set", f"runtime.gpus={value}"], [f"--set=runtime.gpus={value}"], ["--gpus", value], [f"--gpus={value}"]):
-        status, output = end(cluster.start("utils/launch.sh", "script.py", *option, nodes=1))
-        assert status == 0 and output.count("\n") == 1, output
-        assert cluster.calls("python")[-1] == f"python script.py {' '.join(option)}"
-    assert not list(cluster.folder.rglob("canary"))
-
-
-@pytest.mark.parametrize("option", ["--gpus", "--set"])
-def test_an_option_without_its_value_is_left_to_the_script_to_refuse(cluster, option):
-    assert end(cluster.start("utils/launch.sh", "script.py", option, nodes=1))[0] == 0
-    assert cluster.calls("python") == [f"python script.py {option}"]
+def test_a_wrong_configuration_ends_the_job_before_the_training(cluster):
+    assert end(cluster.start(*TRAIN, GPUS="bad"))[0] == 2
+    assert not cluster.calls("python") and not cluster.calls("srun") and not cluster.calls("scontrol requeue")
 
 
 @pytest.mark.parametrize("name", ["SLURM_JOB_NUM_NODES", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SPIN_RESTARTS"])
-def test_variables_that_are_no_numbers_are_refused_by_name(cluster, name):
+def test_variables_that_are_not_numbers_are_rejected_by_name(cluster, name):
     status, output = end(cluster.start(*TRAIN, **{name: "a[$(touch canary)]"}))
     assert status == 1 and "a whole number" in output
     assert ("SPIN_NODES" if name == "SLURM_JOB_NUM_NODES" else name) in output
     assert not list(cluster.folder.rglob("canary")) and not cluster.calls("python")
 
 
-def test_a_failure_on_one_machine_ends_all_and_is_not_tried_again(cluster):
+def test_a_failure_on_one_machine_ends_all_and_is_not_requeued(cluster):
     status, output = end(cluster.start(*TRAIN, WORK="1", FAIL_ON="1"))
     assert status == 3, output
     assert not cluster.calls("scontrol requeue")
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_a_stop_reaches_all_machines_and_the_job_is_queued_again(cluster, nodes):
+def test_a_stop_reaches_all_machines_and_the_job_is_requeued(cluster, nodes):
     status, output = cluster.stop(cluster.start(*TRAIN, nodes=nodes, WORK="1"), nodes)
     assert status == 143, output
     assert len(cluster.calls("stopped")) == nodes  # none was killed before it could write its checkpoint
@@ -185,40 +161,35 @@ def test_a_stop_reaches_all_machines_and_the_job_is_queued_again(cluster, nodes)
     assert len(cluster.calls("scancel --signal=TERM 1234567")) == (nodes > 1)
 
 
-def test_a_recipe_that_is_stopped_passes_it_on(cluster):
+def test_a_recipe_passes_a_stop_on(cluster):
     text = ". utils/log.sh; run_stage 2 utils/launch.sh local/2_train_spin.py --gpus 2"
     status, output = cluster.stop(cluster.start("bash", "-c", text, WORK="1"), 2)
-    assert status == 143 and "the same command goes on from there" in output
+    assert status == 143 and "rerun the same command to resume" in output
     assert len(cluster.calls("stopped")) == 2 and cluster.calls("scontrol requeue")
 
 
-def test_what_ends_well_in_spite_of_a_stop_is_not_queued_again(cluster):
-    status, output = cluster.stop(cluster.start(*TRAIN, WORK="1", STOP_STATUS="0"), 2)
-    assert status == 0, output
-    assert not cluster.calls("scontrol requeue")
-
-
-def test_restarts_have_a_limit(cluster):
-    job = cluster.start(*TRAIN, WORK="1", SLURM_RESTART_COUNT="2", SPIN_RESTARTS="2")
-    status, output = cluster.stop(job, 2)
-    assert status == 143 and "not queued again after 2 restarts" in output
-    assert not cluster.calls("scontrol requeue")
-
-
-def test_a_cluster_that_does_not_queue_again_is_told(cluster):
-    status, output = cluster.stop(cluster.start(*TRAIN, WORK="1", REQUEUE_STATUS="1"), 2)
-    assert status == 143 and "scontrol could not queue the job again" in output
+@pytest.mark.parametrize(
+    ("variables", "status", "message", "requeued"),
+    [
+        ({"STOP_STATUS": "0"}, 0, "", False),  # finished in spite of the stop
+        ({"SLURM_RESTART_COUNT": "2", "SPIN_RESTARTS": "2"}, 143, "not requeued after 2 restarts", False),
+        ({"REQUEUE_STATUS": "1"}, 143, "scontrol could not requeue the job", True),
+    ],
+)
+def test_what_is_requeued(cluster, variables, status, message, requeued):
+    code, output = cluster.stop(cluster.start(*TRAIN, WORK="1", **variables), 2)
+    assert code == status and message in output, output
+    assert bool(cluster.calls("scontrol requeue")) == requeued
 
 
 @pytest.mark.parametrize(
     ("command", "variables", "message"),
     [
         ((), {}, "no command"),
-        (TRAIN, {"SLURM_JOB_ID": ""}, "not within a Slurm job"),
+        (TRAIN, {"SLURM_JOB_ID": ""}, "not inside a Slurm job"),
         (TRAIN, {"SLURM_SUBMIT_DIR": os.sep}, "call sbatch in a recipe's folder"),
     ],
 )
 def test_wrong_calls_say_what_to_do(cluster, command, variables, message):
     status, output = end(cluster.start(*command, **variables))
-    assert status == 1 and message in output
-    assert not cluster.calls("")
+    assert status == 1 and message in output and not cluster.calls("")

@@ -1,0 +1,101 @@
+"""check-device: what is checked for which options, and what an unusable torch or k2 leads to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from spin.errors import ConfigError
+from spin.tools import check_device
+
+CONF = Path(__file__).resolve().parents[2] / "egs/librispeech/conf/tiny.yaml"
+
+
+@pytest.fixture
+def checked(monkeypatch, tmp_path):
+    """Names of what was checked, on a machine with an NVIDIA driver."""
+    names = []
+    monkeypatch.setattr(check_device, "DRIVER", tmp_path)
+    monkeypatch.setattr(check_device, "check_torch", lambda name: names.append(f"torch on {name}"))
+    monkeypatch.setattr(check_device.subprocess, "run", lambda words, check: names.append(f"k2 by {words[0]}") or K2Answer)
+    monkeypatch.setenv("SPIN_K2_PYTHON", "k2_python")
+    return names
+
+
+class K2Answer:
+    returncode = 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--stop-stage", "5"], ["torch on auto", "k2 by k2_python"]),
+        (["--stop-stage", "3"], ["torch on auto"]),
+        (["--stop-stage", "3", "--device", "cuda"], ["torch on cuda"]),
+        (["--stop-stage", "5", "--device", "cpu"], []),
+        (["--stop-stage", "5", "--set", "runtime.device=cpu"], []),
+    ],
+)
+def test_a_machine_with_a_gpu_is_tried_for_the_stages_that_run(checked, options, expected):
+    assert check_device.main(["--conf", str(CONF), *options]) == 0
+    assert checked == expected
+
+
+def test_without_a_driver_only_cuda_is_tried(checked, monkeypatch, tmp_path):
+    monkeypatch.setattr(check_device, "DRIVER", tmp_path / "nothing")
+    assert check_device.main(["--conf", str(CONF)]) == 0 and checked == []
+    check_device.main(["--conf", str(CONF), "--device", "cuda", "--stop-stage", "0"])
+    assert checked == ["torch on cuda"]
+
+
+def test_the_status_of_the_k2_interpreter_is_returned(checked, monkeypatch):
+    monkeypatch.setattr(K2Answer, "returncode", 1)
+    assert check_device.main(["--conf", str(CONF)]) == 1
+
+
+def test_a_gpu_that_torch_cannot_use_is_an_error(monkeypatch, tmp_path):
+    """As with a CUDA 12 driver and a torch for CUDA 13: the driver is there, torch sees no GPU."""
+    import torch
+
+    from spin.runtime import devices
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for module in (check_device, devices):
+        monkeypatch.setattr(module, "DRIVER", tmp_path)
+    with pytest.raises(ConfigError, match="cannot use a GPU"):
+        check_device.main(["--conf", str(CONF), "--stop-stage", "0"])
+
+
+def test_wrong_configuration_ends_before_any_check(checked):
+    with pytest.raises(ConfigError, match="spin.max_step"):
+        check_device.main(["--conf", str(CONF), "--set", "spin.max_step=1"])
+    assert checked == []
+
+
+@pytest.mark.parametrize(("options", "number"), [([], 1), (["--gpus", "3"], 3), (["--set", "runtime.gpus=2"], 2)])
+def test_the_number_of_gpus_comes_from_the_configuration(capsys, options, number):
+    assert check_device.print_gpus(["--conf", str(CONF), *options]) == 0
+    assert capsys.readouterr().out == f"{number}\n"
+
+
+def test_k2_computes_the_loss_and_the_path_on_the_cpu():
+    pytest.importorskip("k2")
+    check_device.check_k2("cpu")
+
+
+@pytest.mark.parametrize("outcome", [RuntimeError("no kernel image is available"), (0.5, [1, -1]), (check_device.CTC_LOSS, [1])])
+def test_a_k2_that_fails_or_computes_something_else_is_an_error(monkeypatch, outcome):
+    class Module:
+        __version__ = "1.0"
+
+    def run(device):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setitem(sys.modules, "k2", Module)
+    monkeypatch.setattr(check_device, "_run_k2", run)
+    with pytest.raises(ConfigError, match="k2 1.0 on cpu"):
+        check_device.check_k2("cpu")
