@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Stage 3: features and units of every part by every system, and how good the units are.
 
-1. Features: one layer of an encoder or model per frame of 20 ms, or a filterbank. A model's codebook gives its units in the same pass.
-2. k-means, for systems without a codebook of their own, with as many clusters as Spin has codes.
-3. Units of every part.
-4. Metrics on the test parts, clean and noisy: every line of spin/units/metrics.py.
-5. The same in TensorBoard, with unit maps and a few utterances.
+1. Features: one layer of an encoder or model per frame of 20 ms, or a filterbank. A model's codebook gives its units in the
+same pass. 2. k-means, for systems without a codebook of their own, with as many clusters as Spin has codes. 3. Units of every
+part. 4. Metrics on the test parts, clean and noisy: every line of spin/units/metrics.py. 5. The same in TensorBoard, with unit
+maps and a few utterances.
 
 Each step builds products (spin/products.py) and skips those that are up to date.
 """

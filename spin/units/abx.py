@@ -1,8 +1,8 @@
 """Triphone ABX error, within and across speakers (ZeroSpeech 2021, arXiv 2011.11588, section 4; Schatz 2016).
 
-Items A and X have one phone and B another, all in the same context of neighbouring phones. An error is d(A, X) > d(B, X); a tie is half
-an error. Errors are averaged over the triples of a cell, then over the cells of an ordered pair of phones and a speaker (that is over
-contexts, and across speakers over the speakers of X), then over speakers, then over pairs of phones. Chance is 50 %.
+Items A and X have one phone and B another, all in the same context of neighbouring phones. An error is d(A, X) > d(B, X); a tie
+is half an error. Errors are averaged over the triples of a cell, then over the cells of an ordered pair of phones and a speaker
+(that is over contexts, and across speakers over the speakers of X), then over speakers, then over pairs of phones. Chance is 50.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Abx:
             self._speakers[utterance.id] = utterance.speaker or ""
 
     def figures(self) -> dict[str, float]:
-        """abx_within, abx_across (features), abx_units_within and abx_units_across, in percent; NaN where nothing is comparable."""
+        """abx_within and abx_across of features, abx_units_within and abx_units_across, in percent; NaN without comparisons."""
         chosen = set(sample_utterances(self._speakers, self.sample.abx_max_utterances, self.sample.seed))
         utterances = {utterance.id: utterance for utterance in self.sample.read() if utterance.id in chosen}
         items = [item for utterance in utterances.values() for item in _triphones(utterance)]

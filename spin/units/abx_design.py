@@ -1,7 +1,8 @@
 """The comparisons of the triphone ABX: triphones from alignments, groups, cells, and sampling that every system shares.
 
-Legend: an item is one triphone in one utterance. A group is the items of one (context, speaker, phone). A cell is (A, B, X), three
-groups of one context: A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or another (across).
+Legend: an item is one triphone in one utterance. A group is the items of one (context, speaker, phone). A cell is (A, B, X),
+    three groups of one context: A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or another
+    (across).
 """
 
 from __future__ import annotations

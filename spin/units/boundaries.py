@@ -1,12 +1,12 @@
 """How well unit changes agree with phone boundaries: precision, recall, F1, over-segmentation, R-value.
 
-A unit boundary at frame i lies i * 20 ms after the start of the utterance. The start and the end of the utterance are no boundaries.
-Each boundary is used at most once: a hit is a pair of a unit boundary and a phone boundary no further apart than the tolerance. Of
-all pairings the one with the most hits counts.
+A unit boundary at frame i lies i * 20 ms after the start of the utterance. The start and the end of the utterance are no
+boundaries. Each boundary is used at most once: a hit is a pair of a unit boundary and a phone boundary no further apart than
+the tolerance. Of all pairings the one with the most hits counts.
 
-R-value: Räsänen, Laine and Altosaar, "An improved speech segmentation quality measure: the R-value", Interspeech 2009. With the hit
-rate HR (recall) and the over-segmentation OS it is 1 - (|r1| + |r2|) / 2, where r1 = sqrt((1 - HR)^2 + OS^2) and
-r2 = (HR - OS - 1) / sqrt(2). Unlike F1 it does not grow with ever more boundaries.
+R-value: Räsänen, Laine and Altosaar, "An improved speech segmentation quality measure: the R-value", Interspeech 2009. With the
+hit rate HR (recall) and the over-segmentation OS it is 1 - (|r1| + |r2|) / 2, where r1 = sqrt((1 - HR)^2 + OS^2) and r2 =
+(HR - OS - 1) / sqrt(2). Unlike F1 it does not grow with ever more boundaries.
 """
 
 from __future__ import annotations

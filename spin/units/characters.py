@@ -1,7 +1,8 @@
 """Character NMI: what units and the spelling of the words tell about each other.
 
-A proxy for the quality of a language model on units, among the best in arXiv 2410.24177 (DC-Spin). The text at hand does not define the
-alignment of characters, so this is ours: the letters of a word share its time equally, and frames outside all words do not count.
+A proxy for the quality of a language model on units, among the best in arXiv 2410.24177 (DC-Spin). The text at hand does not
+define the alignment of characters, so this is ours: the letters of a word share its time equally, and frames outside all words
+do not count.
 """
 
 from __future__ import annotations

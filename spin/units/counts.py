@@ -56,9 +56,9 @@ def normalized_mutual_information(counts: np.ndarray) -> float:
         counts: (A, B) frames.
 
     Returns:
-        A ratio in [0, 1]: 0 for independence, 1 when each determines the other. 0 by definition when one of the two never varies.
-        NaN without frames. A small sample of independent variables gives slightly more than 0, about (A - 1)(B - 1) / (frames x the
-        sum of the two entropies in nats).
+        A ratio in [0, 1]: 0 for independence, 1 when each determines the other. 0 by definition when one of the two never
+        varies. NaN without frames. A small sample of independent variables gives slightly more than 0, about (A - 1)(B - 1) /
+        (frames x the sum of the two entropies in nats).
     """
     total = float(np.sum(counts))
     if not total:

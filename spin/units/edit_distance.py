@@ -1,7 +1,7 @@
 """Unit edit distance: how much noise changes the units of an utterance (after Gat et al., arXiv 2209.15483).
 
-Levenshtein distance between the deduplicated units of noisy and of clean speech, in percent of the deduplicated clean units, over all
-utterances together. (The paper divides by frames instead.)
+Levenshtein distance between the deduplicated units of noisy and of clean speech, in percent of the deduplicated clean units,
+over all utterances together. (The paper divides by frames instead.)
 """
 
 from __future__ import annotations

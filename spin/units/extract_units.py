@@ -8,27 +8,29 @@ from contextlib import ExitStack
 from spin import artifacts, products
 from spin.runtime.context import Context
 from spin.runtime.files import atomic_path, read_json, write_json
+from spin.runtime.product import Product
 from spin.systems import System
 
 
 def build_features(context: Context, systems: Sequence[System]) -> None:
     """Features of all parts by all systems, in one pool of processes; systems with a codebook get their units too."""
-    due = []
-    for system in systems:
-        for part in products.all_parts(context.config):
+    due: dict[str, list[tuple[System, Product]]] = {}
+    for part in products.all_parts(context.config):
+        for system in systems:
             product = products.features(context, system, part)
             if product.is_stale():
-                due.append((system, part, product))
+                due.setdefault(part, []).append((system, product))
     if not due:
         return
-    from spin.units.features import Target, extract_features
+    from spin.units.extraction import Output
+    from spin.units.features import extract_features
 
     with ExitStack() as stack:
-        targets = [
-            Target(system, part, artifacts.cuts(context.corpus, part), {None: stack.enter_context(product.building())})
-            for system, part, product in due
-        ]
-        extract_features(context.config, targets, context.log)
+        parts = {}
+        for part, own in due.items():
+            outputs = [Output(system, stack.enter_context(product.building())) for system, product in own]
+            parts[part] = artifacts.cuts(context.corpus, part), outputs
+        extract_features(context.config, parts, context.log)
 
 
 def build_kmeans(context: Context, system: System) -> None:

@@ -1,17 +1,16 @@
-"""The one extractor: features of any system and any layers, and units of systems with a codebook, in shards over processes or GPUs.
+"""Extraction in shards over processes or GPUs.
 
-A shard is a run of neighbouring utterances that one process works on. It is finished or not there: its record file, written last, names
-the arrays of each utterance or why there are none. So an interrupted stage resumes with the missing shards, and the result does not
-depend on the number of processes.
-
-On the CPU a process has one thread (sums over threads round differently) and every utterance runs by itself, so its features are the
-same to the last bit in any batch. On a GPU a batch of similar lengths runs as one while threads prefetch the next.
+A shard is a run of neighbouring utterances that one process works on. It is finished or not there: its record file, written
+last, names the arrays of each utterance or why there are none. So an interrupted stage resumes with the missing shards, and the
+result does not depend on the number of processes. On the CPU a process has one thread, because sums over threads round
+differently.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +23,14 @@ from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import ConfigError, DataError
-from spin.models.importers import load_encoder
-from spin.objectives.model import load_model
+from spin.errors import DataError
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import write_jsonl
 from spin.runtime.prefetch import prefetch
 from spin.runtime.progress import progress
 from spin.runtime.workers import map_jobs
 from spin.systems import System
-from spin.units.fbank import RECEPTIVE_FIELD, Filterbank
+from spin.units.extractors import Extracted, extract, open_extractors
 
 SHARD_UTTERANCES = 128
 READERS = 4  # threads that read audio ahead of a GPU
@@ -42,134 +39,46 @@ ID, ARRAY, UNITS, REASON = "id", "array", "units", "reason"  # keys of a record
 
 
 @dataclass(frozen=True)
+class Output:
+    """One layer of one system (None: its own), and the folder that its features of a part fill."""
+
+    system: System
+    folder: Path
+    layer: int | None = None
+
+    def records(self, first: int) -> Path:
+        """The record file of the shard that begins with utterance `first`."""
+        return self.folder / SHARDS / f"{first:08d}.jsonl"
+
+
+@dataclass(frozen=True)
 class Job:
     """One shard, for any process.
 
     Attributes:
-        system: the system to run.
         cuts: manifest of the part.
         first, last: utterances [first, last) of it.
-        folders: layers to store, each in its folder.
+        outputs: what to compute.
         batch_seconds: bound of the padded audio of a batch on a GPU.
         device: auto, cpu or cuda.
         official_padding: see EncoderConfig.
     """
 
-    system: System
     cuts: Path
     first: int
     last: int
-    folders: tuple[tuple[int | None, Path], ...]
+    outputs: tuple[Output, ...]
     batch_seconds: float
     device: str
     official_padding: bool
 
-    def records(self, folder: Path) -> Path:
-        return folder / SHARDS / f"{self.first:08d}.jsonl"
-
-    def is_finished(self) -> bool:
-        return all(self.records(folder).exists() for _, folder in self.folders)
+    def missing(self) -> Job:
+        """The same without the outputs that are finished."""
+        return dataclasses.replace(self, outputs=tuple(own for own in self.outputs if not own.records(self.first).exists()))
 
 
-@dataclass(frozen=True)
-class Extracted:
-    """One utterance: layer -> (T, D) features, and (T,) units of a system with a codebook."""
-
-    features: dict[int | None, np.ndarray]
-    units: np.ndarray | None = None
-
-
-class EncoderExtractor:
-    """Features of an encoder or a model, at one or several layers.
-
-    Raises:
-        CheckpointError: the source cannot be read.
-    """
-
-    def __init__(self, system: System, official_padding: bool, device: torch.device):
-        self.model = load_model(system.source) if system.has_codebook else None
-        # Parameters keep requires_grad: without it some CPU kernels are others, and round differently.
-        self.encoder = (self.model.encoder if self.model else load_encoder(system.source)).eval()
-        self.encoder.official_padding = official_padding
-        self.layer = system.layer or self.model.layer
-        self.device = device
-        (self.model or self.encoder).to(device)
-
-    @property
-    def shortest(self) -> int:
-        """Samples of one frame."""
-        return self.encoder.shape.receptive_field
-
-    @property
-    def codebook_size(self) -> int | None:
-        return self.model.codebook_size if self.model else None
-
-    def check_layers(self, layers: Iterable[int | None]) -> None:
-        """Raises ConfigError for a layer that the encoder does not have."""
-        for layer in layers:
-            layer = self.layer if layer is None else layer
-            if not 0 <= layer <= self.encoder.shape.layers:
-                raise ConfigError("units.layer", found=str(layer), expected=f"1 to {self.encoder.shape.layers}, the encoder's layers")
-
-    def __call__(self, waveforms: list[np.ndarray], layers: Iterable[int | None]) -> Iterator[Extracted]:
-        """(S_i,) float32 samples at 16 kHz of each utterance -> its features and units."""
-        alone = self.device.type == "cpu" and not self.encoder.official_padding
-        for batch in [[waveform] for waveform in waveforms] if alone else [waveforms]:
-            yield from self._run(batch, list(layers))
-
-    @torch.no_grad()
-    def _run(self, batch: list[np.ndarray], layers: list[int | None]) -> Iterator[Extracted]:
-        lengths = torch.tensor([len(waveform) for waveform in batch])
-        padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(waveform) for waveform in batch], batch_first=True)
-        numbers = {layer: self.layer if layer is None else layer for layer in layers}
-        last = max([*numbers.values(), *([self.model.layer] if self.model else [])])
-        hidden, frames = self.encoder(padded.to(self.device), lengths, last)
-        units = self.model.objective.units(hidden[self.model.layer]).cpu().numpy() if self.model else None
-        features = {layer: hidden[number].cpu().numpy() for layer, number in numbers.items()}
-        for row, count in enumerate(frames.tolist()):
-            own = {layer: values[row, :count] for layer, values in features.items()}
-            yield Extracted(own, None if units is None else units[row, :count])
-
-
-class FilterbankExtractor:
-    """Features of the filterbank; it has one layer."""
-
-    shortest, codebook_size, device = RECEPTIVE_FIELD, None, torch.device("cpu")
-
-    def __init__(self):
-        self.filterbank = Filterbank()
-
-    def check_layers(self, layers: Iterable[int | None]) -> None:
-        """Raises ConfigError for any layer but None."""
-        layer = next((layer for layer in layers if layer is not None), None)
-        if layer is not None:
-            raise ConfigError("layer", found=str(layer), expected="none: a filterbank has no layers")
-
-    def __call__(self, waveforms: list[np.ndarray], layers: Iterable[int | None]) -> Iterator[Extracted]:
-        yield from (Extracted({None: self.filterbank(waveform)}) for waveform in waveforms)
-
-
-Extractor = EncoderExtractor | FilterbankExtractor
-
-
-@functools.lru_cache(maxsize=1)  # kept for the next shard of the process
-def open_extractor(system: System, official_padding: bool, device: str) -> Extractor:
-    """The extractor of a system, on its device.
-
-    Raises:
-        CheckpointError: its source cannot be read.
-    """
-    if system.kind == "fbank":
-        return FilterbankExtractor()
-    return EncoderExtractor(system, official_padding, resolve_device(device))
-
-
-def plan_jobs(config: Config, system: System, cuts: Path, folders: dict[int | None, Path]) -> list[Job]:
+def plan_jobs(config: Config, cuts: Path, outputs: tuple[Output, ...]) -> list[Job]:
     """The shards of a part; the same for every run.
-
-    Args:
-        cuts: manifest of the part.
-        folders: layer (None: the system's own) -> folder to fill.
 
     Raises:
         DataError: the manifest is missing or damaged.
@@ -177,11 +86,10 @@ def plan_jobs(config: Config, system: System, cuts: Path, folders: dict[int | No
     count = count_cuts(cuts)
     settings = (config.units.batch_seconds, config.runtime.device, config.encoder.official_padding)
     starts = range(0, count, SHARD_UTTERANCES)
-    stored = tuple(folders.items())
-    return [Job(system, cuts, first, min(first + SHARD_UTTERANCES, count), stored, *settings) for first in starts]
+    return [Job(cuts, first, min(first + SHARD_UTTERANCES, count), outputs, *settings) for first in starts]
 
 
-def run_jobs(jobs: list[Job], config: Config, function: Callable[[Job], object], description: str) -> Iterator:
+def run_jobs(jobs: list, config: Config, function: Callable, description: str) -> Iterator:
     """Results of function(job), in order, over --nj processes or over all GPUs."""
     if resolve_device(config.runtime.device).type == "cpu":
         nj, environments = config.runtime.nj, ()
@@ -198,34 +106,43 @@ def extract_shard(job: Job) -> float:
         DataError: values that float16 cannot hold.
     """
     prepare_cpu(1)
-    extractor = open_extractor(job.system, job.official_padding, job.device)
     cuts = list(read_cuts(job.cuts, job.first, job.last))
-    records: dict[int | None, dict[str, dict]] = {layer: {} for layer, _ in job.folders}
-    writers = {layer: ArrayWriter(folder, f"features-{job.first:08d}") for layer, folder in job.folders}
+    writers = {output: ArrayWriter(output.folder, f"features-{job.first:08d}") for output in job.outputs}
+    records: dict[Output, dict[str, dict]] = {output: {} for output in job.outputs}
     seconds = 0.0
-    for batch, audio in _read_batches(cuts, extractor, job.batch_seconds):
-        good = [(cut, samples) for cut, samples in zip(batch, audio, strict=True) if not isinstance(samples, str)]
-        for cut, reason in zip(batch, audio, strict=True):
-            if isinstance(reason, str):
-                for own in records.values():
-                    own[cut.id] = {ID: cut.id, REASON: reason}
-        results = extractor([samples for _, samples in good], writers) if good else ()
-        for (cut, samples), result in zip(good, results, strict=True):
-            units = {} if result.units is None else {UNITS: result.units.tolist()}
-            for layer, values in result.features.items():
-                array = writers[layer].write(cut.id, to_float16(cut.id, values), artifacts.FRAME_SHIFT_IN_S, cut.start)
-                records[layer][cut.id] = {ID: cut.id, ARRAY: array.to_dict(), **units}
-            seconds += len(samples) / artifacts.SAMPLE_RATE
-    for layer, folder in job.folders:
-        writers[layer].close()
-        write_jsonl(job.records(folder), (records[layer][cut.id] for cut in cuts))
+    for cut, result in _extract_cuts(job, cuts):
+        seconds += 0.0 if isinstance(result, str) else cut.duration
+        for output, writer in writers.items():
+            if isinstance(result, str):
+                records[output][cut.id] = {ID: cut.id, REASON: result}
+            else:
+                records[output][cut.id] = _store(cut, result[output.system], output.layer, writer)
+    for output, writer in writers.items():
+        writer.close()
+        write_jsonl(output.records(job.first), (records[output][cut.id] for cut in cuts))
     return seconds
 
 
-def _read_batches(cuts: list[Cut], extractor: Extractor, batch_seconds: float) -> Iterator[tuple[list[Cut], list]]:
-    """(cuts, samples or the reason for a rejection) of each batch."""
-    readers = READERS if extractor.device.type == "cuda" else 0
-    return prefetch(make_batches(cuts, batch_seconds), functools.partial(read_samples, shortest=extractor.shortest), readers)
+def _extract_cuts(job: Job, cuts: list[Cut]) -> Iterator[tuple[Cut, dict[System, Extracted] | str]]:
+    """Each cut with its features and units by all systems, or with the reason why it cannot be used."""
+    systems = tuple(dict.fromkeys(output.system for output in job.outputs))
+    layers = {system: [output.layer for output in job.outputs if output.system == system] for system in systems}
+    extractors, device = open_extractors(systems, job.official_padding, job.device), resolve_device(job.device)
+    shortest = max(extractor.receptive_field for extractor in extractors.values())
+    read = functools.partial(read_samples, shortest=shortest)
+    for batch, audio in prefetch(make_batches(cuts, job.batch_seconds), read, READERS if device.type == "cuda" else 0):
+        pairs = list(zip(batch, audio, strict=True))
+        yield from ((cut, samples) for cut, samples in pairs if isinstance(samples, str))
+        good = [(cut, samples) for cut, samples in pairs if not isinstance(samples, str)]
+        if good:
+            results = extract(extractors, layers, [samples for _, samples in good], device)
+            yield from zip([cut for cut, _ in good], results, strict=True)
+
+
+def _store(cut: Cut, result: Extracted, layer: int | None, writer: ArrayWriter) -> dict:
+    array = writer.write(cut.id, to_float16(cut.id, result.features[layer]), artifacts.FRAME_SHIFT_IN_S, cut.start)
+    units = {} if result.units is None else {UNITS: result.units.tolist()}
+    return {ID: cut.id, ARRAY: array.to_dict(), **units}
 
 
 def make_batches(cuts: list[Cut], batch_seconds: float) -> list[list[Cut]]:

@@ -1,7 +1,7 @@
 """Log-mel filterbanks, a system without an encoder: the first rung of the ladder.
 
-80 energies every 10 ms (lhotse's Fbank, Kaldi's settings, no dither), two neighbours joined. So there are as many frames as an encoder
-has, and every recogniser learns from the same utterances.
+80 energies every 10 ms (lhotse's Fbank, Kaldi's settings, no dither), two neighbours joined. So there are as many frames as an
+encoder has, and every recogniser learns from the same utterances.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Features of whole parts: runs the extractor over all shards that are missing, then writes the manifests."""
+"""Features of whole parts: runs the extractors over all shards that are missing, then writes the manifests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lhotse.array import TemporalArray
@@ -19,80 +18,71 @@ from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError
 from spin.runtime.files import read_jsonl, write_json, write_jsonl
 from spin.runtime.rejects import Rejects
-from spin.systems import System
-from spin.units.extraction import ARRAY, ID, REASON, SHARDS, UNITS, Job, extract_shard, open_extractor, plan_jobs, run_jobs
+from spin.units.extraction import ARRAY, ID, REASON, SHARDS, UNITS, Job, Output, extract_shard, plan_jobs, run_jobs
+from spin.units.extractors import open_extractors
 
 
-@dataclass(frozen=True)
-class Target:
-    """One part by one system.
+def extract_features(config: Config, parts: dict[str, tuple[Path, list[Output]]], log: logging.Logger) -> None:
+    """Fills the folders of all outputs: packed arrays, cuts with HIDDEN_FIELD, rejects, and the units of systems with a codebook.
 
-    Attributes:
-        system: the system to run.
-        part: name of the part.
-        cuts: its manifest.
-        folders: layer (None: the system's own) -> folder to fill; may hold the work of an interrupted run.
-    """
-
-    system: System
-    part: str
-    cuts: Path
-    folders: dict[int | None, Path]
-
-
-def extract_features(config: Config, targets: list[Target], log: logging.Logger) -> None:
-    """Fills the folders of all targets: packed arrays, cuts with HIDDEN_FIELD, rejects, and the units of systems with a codebook.
+    Args:
+        config: units, runtime, and corpus.max_bad_share.
+        parts: name -> (manifest, outputs); folders may hold the work of an interrupted run.
+        log: gets the speed and the counts.
 
     Raises:
         CheckpointError: a system's source cannot be read.
         ConfigError: a layer that an encoder does not have.
         DataError: a damaged manifest, or more than corpus.max_bad_share of a part's utterances cannot be used.
     """
-    sizes = {system: _check(config, system, targets) for system in dict.fromkeys(target.system for target in targets)}
-    planned = [(target, plan_jobs(config, target.system, target.cuts, target.folders)) for target in targets]
-    jobs = [job for _, own in planned for job in own]
-    missing = [job for job in jobs if not job.is_finished()]
+    sizes = _check_systems(config, [output for _, outputs in parts.values() for output in outputs])
+    planned = {part: plan_jobs(config, cuts, tuple(outputs)) for part, (cuts, outputs) in parts.items()}
+    jobs = [job.missing() for own in planned.values() for job in own]
+    missing = [job for job in jobs if job.outputs]
     if len(missing) < len(jobs):
         log.info("features: %d of %d shards are finished already", len(jobs) - len(missing), len(jobs))
     begun = time.monotonic()
     seconds = sum(run_jobs(missing, config, extract_shard, "features"))
     speed = seconds / max(time.monotonic() - begun, 1e-9)
     log.info("features: %d shards, %.2f h of audio, %.0f times real time", len(missing), seconds / 3600, speed)
-    for target, own in planned:
-        for layer, folder in target.folders.items():
-            count = _write_folder(config, target, own, folder, sizes[target.system])
-            name = target.system.name if layer is None else f"{target.system.name}, layer {layer}"
-            log.info("%s, %s: features of %d utterances", name, target.part, count)
+    for part, (_, outputs) in parts.items():
+        for output in outputs:
+            count = _write_folder(config, part, planned[part], output, sizes[output.system])
+            name = output.system.name if output.layer is None else f"{output.system.name}, layer {output.layer}"
+            log.info("%s, %s: features of %d utterances", name, part, count)
 
 
-def _check(config: Config, system: System, targets: list[Target]) -> int | None:
-    """Opens a system once, before any work, and returns the size of its codebook if it has one."""
-    extractor = open_extractor(system, config.encoder.official_padding, config.runtime.device)
-    extractor.check_layers(layer for target in targets if target.system == system for layer in target.folders)
-    return extractor.codebook_size
+def _check_systems(config: Config, outputs: list[Output]) -> dict:
+    """Opens all systems once, before any work; system -> size of its codebook, None without one."""
+    systems = tuple(dict.fromkeys(output.system for output in outputs))
+    extractors = open_extractors(systems, config.encoder.official_padding, config.runtime.device)
+    for output in outputs:
+        extractors[output.system].check_layers([output.layer])
+    return {system: extractor.codebook_size for system, extractor in extractors.items()}
 
 
-def _write_folder(config: Config, target: Target, jobs: list[Job], folder: Path, codebook_size: int | None) -> int:
+def _write_folder(config: Config, part: str, jobs: list[Job], output: Output, codebook_size: int | None) -> int:
     """Manifest, rejects and units of one folder from its shards; returns the number of usable utterances."""
-    rejects = Rejects(artifacts.rejects(folder, target.part), 3)
-    total = jobs[-1].last if jobs else 0
-    for record in _read_records(jobs, folder):
+    folder, total = output.folder, jobs[-1].last if jobs else 0
+    rejects = Rejects(artifacts.rejects(folder, part), 3)
+    for record in _read_records(jobs, output):
         if REASON in record:
-            rejects.add(record[ID], target.part, record[REASON])
+            rejects.add(record[ID], part, record[REASON])
     rejects.check_share(total, config.corpus.max_bad_share)
     rejects.close()
     if codebook_size is not None:
-        usable = (record for record in _read_records(jobs, folder) if UNITS in record)
+        usable = (record for record in _read_records(jobs, output) if UNITS in record)
         lines = ({artifacts.UNITS_ID: record[ID], artifacts.UNITS_SEQUENCE: record[UNITS]} for record in usable)
         write_jsonl(artifacts.units_lines(folder), lines)
         write_json(artifacts.codebook_in(folder), {"codebook_size": codebook_size})
-    count = write_cuts(artifacts.cuts_in(folder), _usable_cuts(target.cuts, _read_records(jobs, folder)))
+    manifest = jobs[0].cuts if jobs else Path()
+    count = write_cuts(artifacts.cuts_in(folder), _usable_cuts(manifest, _read_records(jobs, output)))
     shutil.rmtree(folder / SHARDS, ignore_errors=True)
     return count
 
 
-def _read_records(jobs: list[Job], folder: Path) -> Iterator[dict]:
-    return itertools.chain.from_iterable(read_jsonl(job.records(folder)) for job in jobs)
+def _read_records(jobs: list[Job], output: Output) -> Iterator[dict]:
+    return itertools.chain.from_iterable(read_jsonl(output.records(job.first)) for job in jobs)
 
 
 def _usable_cuts(manifest: Path, records: Iterator[dict]) -> Iterator[Cut]:

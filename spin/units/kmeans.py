@@ -1,7 +1,8 @@
 """k-means on a layer's features, the units of systems without a codebook: streamed, seeded, the same bits every time.
 
-MiniBatchKMeans of scikit-learn (Sculley 2010) from several k-means++ starts. Frames are read utterance by utterance in a new random
-order every epoch. Memory is one utterance, one batch, one sample for the starts, and the centres, however much audio there is.
+MiniBatchKMeans of scikit-learn (Sculley 2010) from several k-means++ starts. Frames are read utterance by utterance in a new
+random order every epoch. Memory is one utterance, one batch, one sample for the starts, and the centres, however much audio
+there is.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
         while frames - _frames(drawn[heap[0][1]]) >= budget:
             frames -= _frames(drawn.pop(heapq.heappop(heap)[1]))
     names = sorted(drawn)
-    return Utterances(names, [_frames(drawn[name]) for name in names], lambda name: load_array(drawn[name], artifacts.HIDDEN_FIELD))
+    return Utterances(
+        names, [_frames(drawn[name]) for name in names], lambda name: load_array(drawn[name], artifacts.HIDDEN_FIELD)
+    )
 
 
 def _frames(cut) -> int:
@@ -140,8 +143,8 @@ def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: in
         clusters: K.
         starts: number of starts, at least 1.
         epochs: passes over the data, at least 1.
-        seed: random seed of the sample, the starts and the order of utterances. Same seed and data: the same bits on any number of
-            cores.
+        seed: random seed of the sample, the starts and the order of utterances. Same seed and data: the same bits on any number
+            of cores.
 
     Raises:
         DataError: fewer frames than clusters, or features that are not finite.

@@ -49,7 +49,8 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
 
     Args:
         folders: (features, units) products of each part: a manifest with HIDDEN_FIELD, and units.jsonl of the same utterances.
-        first_seconds: only the first seconds count, except for the probe of features and ABX (10: the official validation); 0: all.
+        first_seconds: only the first seconds count, except for the probe of features and ABX (10: the official validation); 0:
+            all.
 
     Raises:
         DataError: the two do not name the same utterances.
@@ -70,7 +71,6 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
                 all_units=sequence,
                 load_features=partial(load_array, cut, artifacts.HIDDEN_FIELD),
             )
-
 
 
 @dataclass(frozen=True)

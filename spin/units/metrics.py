@@ -44,11 +44,31 @@ METRICS: tuple[Metric, ...] = (
     Metric("K", "codebook size (K)", 0, "", NEITHER, "Number of codes, or of k-means clusters.", _USAGE),
     Metric("pnmi", "PNMI", 3, "", HIGHER, "Share of the uncertainty about the phone that the unit removes.", _PURITY),
     Metric("phone_purity", "phone purity", 3, "", HIGHER, "Accuracy when each unit is read as its commonest phone.", _PURITY),
-    Metric("cluster_purity", "cluster purity", 3, "", NEITHER, "Share of a phone's frames in its commonest unit; falls with K.", _PURITY),
-    Metric("abx_within", "ABX error, same speaker", 1, "%", LOWER, "How often a phone is closer to another phone than to itself.", _ABX),
+    Metric(
+        "cluster_purity",
+        "cluster purity",
+        3,
+        "",
+        NEITHER,
+        "Share of a phone's frames in its commonest unit; falls with K.",
+        _PURITY,
+    ),
+    Metric(
+        "abx_within",
+        "ABX error, same speaker",
+        1,
+        "%",
+        LOWER,
+        "How often a phone is closer to another phone than to itself.",
+        _ABX,
+    ),
     Metric("abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, with examples from different speakers.", _ABX),
-    Metric("abx_units_within", "ABX error of units, same speaker", 1, "%", LOWER, "The same for units instead of features.", _ABX),
-    Metric("abx_units_across", "ABX error of units, across speakers", 1, "%", LOWER, "The same for units instead of features.", _ABX),
+    Metric(
+        "abx_units_within", "ABX error of units, same speaker", 1, "%", LOWER, "The same for units instead of features.", _ABX
+    ),
+    Metric(
+        "abx_units_across", "ABX error of units, across speakers", 1, "%", LOWER, "The same for units instead of features.", _ABX
+    ),
     Metric("bitrate", "bit rate", 1, "bit/s", NEITHER, "Entropy of the deduplicated units per second.", _USAGE),
     Metric("ngram_bitrate", "bit rate by trigrams", 1, "bit/s", LOWER, "The same when two earlier units are known.", _NGRAMS),
     Metric("ngram_perplexity", "trigram perplexity", 1, "", LOWER, "Choices per deduplicated unit for a trigram model.", _NGRAMS),
@@ -65,7 +85,9 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit changes per phone change, less 1.", _BOUNDARIES
     ),
-    Metric("speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells about the speaker; 0: nothing.", _SPEAKERS),
+    Metric(
+        "speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells about the speaker; 0: nothing.", _SPEAKERS
+    ),
     Metric(
         "speaker_accuracy", "speaker from units", 3, "", NEITHER, "Accuracy of a speaker classifier on unit histograms.", _PROBE
     ),
@@ -73,7 +95,15 @@ METRICS: tuple[Metric, ...] = (
         "speaker_accuracy_of_features", "speaker from features", 3, "", NEITHER, "Accuracy of the same on mean features.", _PROBE
     ),
     Metric("speaker_chance", "speaker by guessing", 3, "", NEITHER, "Accuracy of always naming the commonest speaker.", _PROBE),
-    Metric("character_nmi", "NMI of units and characters", 3, "", HIGHER, "What units and spelling tell about each other.", _CHARACTERS),
+    Metric(
+        "character_nmi",
+        "NMI of units and characters",
+        3,
+        "",
+        HIGHER,
+        "What units and spelling tell about each other.",
+        _CHARACTERS,
+    ),
     Metric("unit_edit_distance", "unit edit distance", 1, "%", LOWER, "Edits of deduplicated units that noise causes.", _EDITS),
 )
 

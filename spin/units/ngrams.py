@@ -1,7 +1,7 @@
 """Predictability of units: an n-gram model trained on half of the utterances, measured on the other half, and the reverse.
 
-Predictable units make good language models (arXiv 2410.24177). Perplexities of systems whose units come at different rates cannot be
-compared; bits per second can. kaldingram trains the Kneser-Ney models.
+Predictable units make good language models (arXiv 2410.24177). Perplexities of systems whose units come at different rates
+cannot be compared; bits per second can. kaldingram trains the Kneser-Ney models.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class HeldOut:
 
     @property
     def perplexity(self) -> float:
-        """2 to the bits per unit, at least 1; the end of an utterance counts as one more (SRILM's ppl). NaN without utterances."""
+        """2 to the bits per unit; the end of an utterance counts as one more (SRILM's ppl). NaN without utterances."""
         events = self.units + self.utterances
         return 2.0 ** (self.bits / events) if events else math.nan
 

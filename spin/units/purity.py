@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spin.units.counts import LabelCounts
-from spin.units.phones import LABELS_PER_UNIT, frame_labels, by_class
+from spin.units.phones import LABELS_PER_UNIT, by_class, frame_labels
 from spin.units.sample import Sample, Utterance
 
 LOG_FLOOR = 1e-8  # inside both logarithms of the published PNMI; kept, so that figures agree to the last digit

@@ -51,8 +51,8 @@ class UnitUse:
 def bitrate(symbol_counts: np.ndarray, seconds: float) -> float:
     """N / D * H(s): symbols per second times the entropy of one symbol, in bits per second.
 
-    The definition of the ZeroSpeech challenge 2019 (arXiv 1904.11469, section 3.2), where a symbol is what the encoder sends. Here a
-    run of equal units is one symbol, and its length is not coded.
+    The definition of the ZeroSpeech challenge 2019 (arXiv 1904.11469, section 3.2), where a symbol is what the encoder sends.
+    Here a run of equal units is one symbol, and its length is not coded.
 
     Args:
         symbol_counts: (K,) occurrences of each symbol, N in all.

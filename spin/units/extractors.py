@@ -1,0 +1,197 @@
+"""Extractors: waveforms -> features of any layers of a system, and units of systems with a codebook.
+
+On the CPU every utterance runs by itself, so its features are the same to the last bit in any batch. On a GPU, and with
+official padding, a batch runs as one. Systems that run together compute layers with equal weights once: those that Spin does
+not train.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spin.errors import ConfigError
+from spin.models.encoder import Encoder
+from spin.models.importers import load_encoder
+from spin.objectives.model import load_model
+from spin.runtime.devices import resolve_device
+from spin.systems import System
+from spin.units.fbank import RECEPTIVE_FIELD, Filterbank
+
+States = tuple[list[Tensor], Tensor]  # hidden states (B, T, D) of layers 0 to L', and (B,) frames
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """One utterance by one system: layer -> (T, D) features, and (T,) units of a system with a codebook."""
+
+    features: dict[int | None, np.ndarray]
+    units: np.ndarray | None = None
+
+
+class EncoderExtractor:
+    """An encoder, or a model with its codebook.
+
+    Args:
+        system: what to load.
+        official_padding: see EncoderConfig.
+        device: where to compute.
+        leader: runs before on the same batches; its layers are reused as far as the weights are equal.
+
+    Raises:
+        CheckpointError: the source cannot be read.
+    """
+
+    def __init__(self, system: System, official_padding: bool, device: torch.device, leader: EncoderExtractor | None = None):
+        self.model = load_model(system.source) if system.has_codebook else None
+        # Parameters keep requires_grad: without it some CPU kernels are others, and round differently.
+        self.encoder = (self.model.encoder if self.model else load_encoder(system.source)).eval()
+        self.encoder.official_padding = official_padding
+        self.layer = system.layer or self.model.layer
+        (self.model or self.encoder).to(device)
+        self.shared = count_shared_layers(leader.encoder, self.encoder) if leader else None
+        for number in range(self.shared or 0):
+            self.encoder.layers[number] = leader.encoder.layers[number]  # held in memory once
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples of one frame."""
+        return self.encoder.shape.receptive_field
+
+    @property
+    def codebook_size(self) -> int | None:
+        return self.model.codebook_size if self.model else None
+
+    def check_layers(self, layers: Iterable[int | None]) -> None:
+        """Raises ConfigError for a layer that the encoder does not have."""
+        for layer in layers:
+            number = self.layer if layer is None else layer
+            if not 0 <= number <= self.encoder.shape.layers:
+                expected = f"1 to {self.encoder.shape.layers}, the encoder's layers"
+                raise ConfigError("units.layer", found=str(number), expected=expected)
+
+    @torch.no_grad()
+    def run(
+        self, waveforms: Tensor, lengths: Tensor, layers: Iterable[int | None], lead: States | None
+    ) -> tuple[list[Extracted], States]:
+        """One batch.
+
+        Args:
+            waveforms: (B, S) float32 at 16 kHz.
+            lengths: (B,) samples.
+            layers: layers to return; None: the system's own.
+            lead: states of the leader for this batch.
+
+        Returns:
+            What was extracted of each utterance, and the states.
+        """
+        numbers = {layer: self.layer if layer is None else layer for layer in layers}
+        states = self._states(waveforms, lengths, max([*numbers.values(), *([self.model.layer] if self.model else [])]), lead)
+        hidden, frames = states
+        units = self.model.objective.units(hidden[self.model.layer]).cpu().numpy() if self.model else None
+        features = {layer: hidden[number].cpu().numpy() for layer, number in numbers.items()}
+        results = []
+        for row, count in enumerate(frames.tolist()):
+            own = {layer: values[row, :count] for layer, values in features.items()}
+            results.append(Extracted(own, None if units is None else units[row, :count]))
+        return results, states
+
+    def _states(self, waveforms: Tensor, lengths: Tensor, last: int, lead: States | None) -> States:
+        if lead is None or self.shared is None:
+            return self.encoder(waveforms, lengths, last)
+        hidden, frames = lead
+        split = min(self.shared, last, len(hidden) - 1)
+        states = hidden[: split + 1]
+        for number in range(split, last):
+            states.append(self.encoder.deepen(states[-1], frames, number, number + 1))
+        return states, frames
+
+
+class FilterbankExtractor:
+    """The filterbank: it has one layer, no codebook, and needs no device."""
+
+    receptive_field, codebook_size = RECEPTIVE_FIELD, None
+
+    def __init__(self):
+        self.filterbank = Filterbank()
+
+    def check_layers(self, layers: Iterable[int | None]) -> None:
+        """Raises ConfigError for any layer but None."""
+        layer = next((layer for layer in layers if layer is not None), None)
+        if layer is not None:
+            raise ConfigError("layer", found=str(layer), expected="none: a filterbank has no layers")
+
+    def run(
+        self, waveforms: Tensor, lengths: Tensor, layers: Iterable[int | None], lead: States | None
+    ) -> tuple[list[Extracted], None]:
+        """One batch; see EncoderExtractor.run."""
+        rows = zip(waveforms.cpu().numpy(), lengths.tolist(), strict=True)
+        return [Extracted({None: self.filterbank(row[:count])}) for row, count in rows], None
+
+
+Extractor = EncoderExtractor | FilterbankExtractor
+
+
+@functools.lru_cache(maxsize=1)  # kept for the next shard of the process
+def open_extractors(systems: tuple[System, ...], official_padding: bool, device: str) -> dict[System, Extractor]:
+    """The extractors of systems that run together; the first encoder leads.
+
+    Raises:
+        CheckpointError: a source cannot be read.
+    """
+    extractors: dict[System, Extractor] = {}
+    leader = None
+    for system in systems:
+        if system.kind == "fbank":
+            extractors[system] = FilterbankExtractor()
+        else:
+            extractors[system] = EncoderExtractor(system, official_padding, resolve_device(device), leader)
+            leader = leader or extractors[system]
+    return extractors
+
+
+def extract(
+    extractors: dict[System, Extractor],
+    layers: dict[System, list[int | None]],
+    waveforms: Sequence[np.ndarray],
+    device: torch.device,
+) -> list[dict[System, Extracted]]:
+    """Features and units of some utterances by all systems.
+
+    Args:
+        extractors: from open_extractors.
+        layers: layers to return of each system.
+        waveforms: (S_i,) float32 samples at 16 kHz, each of at least one frame.
+        device: where the extractors are.
+    """
+    official = any(isinstance(own, EncoderExtractor) and own.encoder.official_padding for own in extractors.values())
+    alone = device.type == "cpu" and not official
+    results: list[dict[System, Extracted]] = []
+    for batch in [[waveform] for waveform in waveforms] if alone else [waveforms]:
+        lengths = torch.tensor([len(waveform) for waveform in batch])
+        padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(waveform) for waveform in batch], batch_first=True).to(device)
+        rows: list[dict[System, Extracted]] = [{} for _ in batch]
+        lead = None
+        for system, extractor in extractors.items():
+            own, states = extractor.run(padded, lengths, layers[system], lead)
+            lead = lead or states
+            for row, result in zip(rows, own, strict=True):
+                row[system] = result
+        results += rows
+    return results
+
+
+def count_shared_layers(one: Encoder, other: Encoder) -> int | None:
+    """Number of leading layers with equal weights, 0 to L; None where what lies below the layers already differs."""
+    if one.shape != other.shape:
+        return None
+    first, second = one.state_dict(), other.state_dict()
+    differing = [name for name, tensor in first.items() if not torch.equal(tensor, second[name])]
+    layers = [int(name.split(".")[1]) if name.startswith("layers.") else -1 for name in differing]
+    lowest = min(layers, default=one.shape.layers)
+    return None if lowest < 0 else lowest
