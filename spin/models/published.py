@@ -7,8 +7,8 @@ import re
 import zipfile
 from pathlib import Path
 
-from spin.models.download import cache_folder, fetch
 from spin.models.sources import is_safetensors
+from spin.runtime.download import cache_folder, fetch
 
 SPIN_URL = "https://huggingface.co/datasets/vectominist/spin_ckpt/resolve/main/"
 RSPIN_URL = "https://data.csail.mit.edu/public-release-sls/rspin/"
