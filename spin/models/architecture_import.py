@@ -40,7 +40,7 @@ TRANSFORMERS_KEYS = {
     "pos_conv_groups": "num_conv_pos_embedding_groups",
     "norm_first": "do_stable_layer_norm",
 }
-# The only values of these keys that this code implements; transformers_folder.py writes the first of each.
+# The only values of these keys that this code implements; an export writes the first of each.
 TRANSFORMERS_ONLY = {
     "hidden_act": ("gelu",),
     "feat_extract_activation": ("gelu",),

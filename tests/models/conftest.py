@@ -1,4 +1,4 @@
-"""Small encoders of both architectures and both layer orders, and the comparison that the golden figures ask for."""
+"""Small encoders of both architectures and both layer orders, and the comparison of the golden figures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from spin.models.encoder import Encoder, EncoderShape
+from spin.objectives.model import SpinModel
+from spin.objectives.spin import Spin
 
 torch.set_num_threads(1)
 
@@ -34,6 +36,12 @@ def make_encoder(shape: EncoderShape, seed: int = 0, **options) -> Encoder:
     return encoder.eval()
 
 
+def make_model(name: str = "hubert", layer: int = 3, seed: int = 0, codebook_size: int = 16, codebook_dim: int = 8) -> SpinModel:
+    """A Spin model with random weights, in evaluation mode."""
+    encoder = make_encoder(SHAPES[name])
+    return SpinModel(encoder, Spin(encoder.shape.dim, codebook_size, codebook_dim).draw(seed, "test"), layer).eval()
+
+
 @pytest.fixture(params=sorted(SHAPES))
 def encoder(request) -> Encoder:
     return make_encoder(SHAPES[request.param])
@@ -45,13 +53,8 @@ def small_encoder() -> Encoder:
 
 
 @pytest.fixture
-def make():
-    return make_encoder
-
-
-@pytest.fixture
 def assert_close():
-    """Largest difference relative to the largest expected magnitude, 1e-4 as the golden figures ask for unless told."""
+    """Largest difference relative to the largest expected magnitude, by default 1e-4, as the golden figures ask for."""
 
     def check(found, expected, tolerance: float = 1e-4) -> None:
         found, expected = torch.as_tensor(found).detach().double(), torch.as_tensor(np.asarray(expected)).double()

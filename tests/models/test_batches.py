@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spin.models.encoder import Encoder
-from spin.models.extractor import masked_group_norm
-from spin.models.spin_model import SpinModel
-from tests.models.conftest import SHAPES, make_encoder
+from spin.models.extractor import masked_group_norm, norm_in_dtype
+from tests.models.conftest import SHAPES, make_model
 
 UTTERANCES = [torch.randn(n, generator=torch.Generator().manual_seed(n)) * 0.1 for n in (400, 719, 720, 3000, 5555, 9000)]
-MODELS = {name: SpinModel.create(make_encoder(shape), 3, 32, 8, seed=1).eval() for name, shape in SHAPES.items()}
+MODELS = {name: make_model(name, seed=1, codebook_size=32) for name in SHAPES}
 ALONE = {name: [model.units(wave[None], torch.tensor([len(wave)]))[0] for wave in UTTERANCES] for name, model in MODELS.items()}
 
 
@@ -36,10 +35,11 @@ def test_units_do_not_depend_on_the_batch(name, indices, extra, fill):
     model = MODELS[name]
     waveforms, lengths = collate(indices, extra, fill)
     with torch.no_grad():
-        logits, frames = model(waveforms, lengths)[1:]
-    for row, n, units, i in zip(logits, frames, model.units(waveforms, lengths), indices, strict=True):
+        hidden, frames = model.encoder(waveforms, lengths)
+        in_one_batch = model.objective.units(hidden[-1])  # as on a GPU
+    for row, n, units, i in zip(in_one_batch, frames, model.units(waveforms, lengths), indices, strict=True):
         assert torch.equal(units, ALONE[name][i])
-        assert torch.equal(row[:n].argmax(-1), ALONE[name][i])  # computed as one padded batch, as on a GPU
+        assert torch.equal(row[:n], ALONE[name][i])
 
 
 @torch.no_grad()
@@ -57,22 +57,35 @@ def test_hidden_states_alone_and_padded(encoder: Encoder, assert_close):
 @torch.no_grad()
 def test_layer_output_is_the_same_to_the_last_bit(encoder: Encoder):
     waveforms, lengths = collate([5, 0, 3, 2], extra=77, fill=0.0)
-    outputs = encoder.layer_output(waveforms, lengths, 2)
+    outputs, states = encoder.layer_output(waveforms, lengths, 2), encoder.hidden_states(waveforms, lengths)
     for i in range(4):
-        assert torch.equal(outputs[i], encoder(waveforms[i : i + 1, : lengths[i]], lengths[i : i + 1], 2)[0][-1][0])
+        alone, _ = encoder(waveforms[i : i + 1, : lengths[i]], lengths[i : i + 1])
+        assert torch.equal(outputs[i], alone[2][0])
+        assert all(torch.equal(x, y[0]) for x, y in zip(states[i], alone, strict=True))
+
+
+@torch.no_grad()
+def test_hidden_states_with_official_padding_are_those_of_the_batch(small_encoder: Encoder):
+    small_encoder.official_padding = True
+    waveforms, lengths = collate([5, 3], extra=0, fill=0.0)
+    hidden, frames = small_encoder(waveforms, lengths)
+    states = small_encoder.hidden_states(waveforms, lengths)
+    for i, n in enumerate(frames.tolist()):
+        assert all(torch.equal(x, y[i, :n]) for x, y in zip(states[i], hidden, strict=True))
 
 
 @torch.no_grad()
 def test_official_padding_does_depend_on_the_batch(small_encoder):
     waveforms, lengths = collate([3], extra=3000, fill=0.0)
     ours, frames = small_encoder(waveforms, lengths)
-    official, official_frames = small_encoder(waveforms, lengths, official_padding=True)
+    small_encoder.official_padding = True
+    official, official_frames = small_encoder(waveforms, lengths)
     assert official_frames.item() == 10 and frames.item() == 9  # 3000 of 6000 samples in 18 chunks of 333: ceil(3000 / 333)
     assert (ours[0][0, :9] - official[0][0, :9]).abs().max() > 1e-3
 
 
 @torch.no_grad()
-def test_padding_that_is_no_number_does_not_spread(small_encoder):
+def test_nan_in_padding_does_not_spread(small_encoder):
     waveforms, lengths = collate([4, 3], extra=500, fill=float("nan"))
     hidden, frames = small_encoder(waveforms, lengths)
     assert all(bool(row[:n].isfinite().all()) for row, n in zip(hidden[-1], frames, strict=True))
@@ -127,3 +140,14 @@ def test_masked_group_norm_survives_bfloat16():
     features = (torch.randn(2, 2, 50) + 100).bfloat16()
     found = masked_group_norm(features, torch.tensor([50, 20]), norm)
     assert found.dtype == torch.bfloat16 and found.isfinite().all()
+
+
+def test_group_norm_in_bfloat16_keeps_dtype_and_float32_statistics():
+    torch.manual_seed(0)
+    norm = torch.nn.GroupNorm(4, 4)
+    torch.nn.init.normal_(norm.weight)
+    features = torch.randn(2, 4, 5000) + 3
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm_in_dtype(features.bfloat16(), norm)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), norm(features), rtol=0.05, atol=0.05)

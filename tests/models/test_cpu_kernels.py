@@ -1,4 +1,4 @@
-"""What a CPU does in another way for speed equals torch's plain way: both odd convolutions and attention."""
+"""The CPU's faster ways equal torch's plain ways: both special convolutions and attention."""
 
 from __future__ import annotations
 

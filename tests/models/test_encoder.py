@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from spin.errors import CheckpointError, DataError
 from spin.models.encoder import TINY_SHAPE, Encoder, EncoderShape
-from spin.models.transformer import PositionalConv, RelativePositionBias, TransformerLayer
+from spin.models.transformer import PositionalConv, RelativePositionBias, TransformerLayer, disable_cudnn_attention
 from tests.models.conftest import SHAPES, SMALL, make_encoder
 
 BASE_FRAMES = {400: 1, 719: 1, 720: 2, 16_000: 49, 32_000: 99}
@@ -170,6 +170,15 @@ def test_bad_layer_is_named(small_encoder):
         small_encoder(torch.zeros(1, 4000), torch.tensor([4000]), last_layer=4)
 
 
+def test_cudnn_attention_is_switched_off(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", calls.append)
+    disable_cudnn_attention.cache_clear()
+    disable_cudnn_attention()
+    disable_cudnn_attention()
+    assert calls == [False]
+
+
 def test_silence_is_finite(encoder):
     hidden, _ = encoder(torch.zeros(2, 4000), torch.tensor([4000, 500]))
     assert all(bool(x.isfinite().all()) for x in hidden)
@@ -179,7 +188,7 @@ def test_shape_round_trip_and_its_errors():
     for shape in (*SHAPES.values(), TINY_SHAPE):
         assert EncoderShape.from_dict(shape.as_dict()) == shape
     bad = {"arch": "bert", "heads": 5, "layers": 0, "dim": "wide", "conv_strides": [1], "colour": "red", "conv_kernels": [0] * 7}
-    named = {"conv_strides": "7/7/1 convolution"}
+    named = {"conv_strides": "7/7/1 convolution", "heads": "heads 5"}
     for key, value in bad.items():
         with pytest.raises(CheckpointError, match=named.get(key, key)):
             EncoderShape.from_dict(SMALL.as_dict() | {key: value})

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spin.errors import CheckpointError
+from spin.models.architecture_import import from_weights, parse_convolutions
 from spin.models.encoder import Encoder, EncoderShape
 from spin.models.importers import load_encoder
-from spin.models.reading import Record, plain
-from spin.models.shapes import from_weights, parse_convolutions
+from spin.models.safe_load import Record, plain
 from tests.models.conftest import SHAPES, SMALL, make_encoder
 from tests.models.writers import error_of, fairseq_content, hidden, transformers_folder
 

@@ -1,4 +1,4 @@
-"""Every layer, length and code of the figures that the original implementations gave."""
+"""Every layer, length and code against the figures of the original implementations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 import spin
 from spin.models.importers import load_encoder
-from spin.models.spin_model import load_model
+from spin.objectives.model import SpinModel, load_model
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def hubert(golden_dir):
 @pytest.mark.parametrize("name", ["hubert_fairseq.pt", "hubert_s3prl_converted.pt"])
 @torch.no_grad()
 def test_hubert_official_padding(golden_dir, hubert, assert_close, name):
-    encoder = spin.load_encoder(golden_dir / name)
+    encoder = spin.load_encoder(golden_dir / name, official_padding=True)
     waveforms, lengths = torch.tensor(hubert["wav"]), torch.tensor(hubert["lens"])
-    hidden, frame_lengths = encoder(waveforms, lengths, official_padding=True)
+    hidden, frame_lengths = encoder(waveforms, lengths)
     assert frame_lengths.tolist() == hubert["feat_len"].tolist()
-    assert_close(encoder.local_features(waveforms, lengths, official_padding=True)[0], hubert["layer0"])
+    assert_close(encoder.local_features(waveforms, lengths)[0], hubert["layer0"])
     for layer in range(1, 5):
         assert_close(hidden[layer], hubert[f"layer{layer}"])
 
@@ -46,8 +46,9 @@ def test_wavlm_unilm(golden_dir, assert_close):
     encoder = load_encoder(golden_dir / "wavlm_unilm.pt")
     with np.load(golden_dir / "wavlm_unilm_golden.npz") as golden:
         waveforms, lengths = torch.tensor(golden["wav"]), torch.tensor((~golden["padding_mask"]).sum(1))
-        official, _ = encoder(waveforms, lengths, official_padding=True)
         hidden, frames = encoder(waveforms, lengths)
+        encoder.official_padding = True
+        official, _ = encoder(waveforms, lengths)
         for layer in range(4):
             assert_close(official[layer + 1], golden[f"layer{layer}"])
             assert_close(hidden[layer + 1][1:, : frames[1]], golden[f"short_layer{layer}"])
@@ -59,23 +60,32 @@ def test_transformers_folder(golden_dir, assert_close, name):
     encoder = load_encoder(golden_dir / name)
     with np.load(golden_dir / name / "golden.npz") as golden:
         waveforms, lengths = torch.tensor(golden["wav"]), torch.tensor(golden["mask"].sum(1))
-        official, _ = encoder(waveforms, lengths, official_padding=True)
         hidden, frames = encoder(waveforms, lengths)
+        encoder.official_padding = True
+        official, _ = encoder(waveforms, lengths)
         for layer in range(5):
             assert_close(official[layer], golden[f"layer{layer}"])
             assert_close(hidden[layer][1:, : frames[1]], golden[f"short_layer{layer}"])
 
 
+def project(model: SpinModel, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """(z, similarities to the codes, frame lengths) of a padded batch."""
+    hidden, frames = model.encoder(waveforms, lengths, model.layer)
+    projections = model.head(hidden[-1])
+    return torch.nn.functional.normalize(projections, dim=-1), model.objective.similarities(projections), frames
+
+
 @torch.no_grad()
 def test_official_spin_checkpoint_in_a_padded_batch(golden_dir, hubert, assert_close):
-    model = spin.load_model(golden_dir / "spin_official.ckpt")
+    model = load_model(golden_dir / "spin_official.ckpt")
+    model.encoder.official_padding = True
     waveforms, lengths = torch.tensor(hubert["wav"]), torch.tensor(hubert["lens"])
-    z, logits, frame_lengths = model(waveforms, lengths, official_padding=True)
+    z, logits, frame_lengths = project(model, waveforms, lengths)
     assert frame_lengths.tolist() == hubert["feat_len"].tolist()
     assert_close(z, hubert["repr"])
     assert_close(logits / 0.1, hubert["logits"])
     assert np.array_equal(logits.argmax(-1), hubert["codes"])
-    units = model.units(waveforms, lengths, official_padding=True)
+    units = model.units(waveforms, lengths)
     assert all(np.array_equal(row, codes[:n]) for row, codes, n in zip(units, hubert["codes"], hubert["feat_len"], strict=True))
 
 
@@ -83,14 +93,14 @@ def test_official_spin_checkpoint_in_a_padded_batch(golden_dir, hubert, assert_c
 def test_units_of_the_official_checkpoint_do_not_depend_on_the_batch(golden_dir, hubert, order):
     model = load_model(golden_dir / "spin_official.ckpt")
     waveforms, lengths = torch.tensor(hubert["wav"])[order], torch.tensor(hubert["lens"])[order]
-    logits, frames = model(waveforms, lengths)[1:]
+    _, logits, frames = project(model, waveforms, lengths)
     for row, n, units, i in zip(logits.argmax(-1), frames, model.units(waveforms, lengths), order, strict=True):
         assert np.array_equal(units, hubert[f"single{i}_codes"][0])
         assert np.array_equal(row[:n], hubert[f"single{i}_codes"][0])
 
 
 def swapped_prediction_loss(logits: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """The paper's loss, written here a second time: Sinkhorn-Knopp targets of one view, cross entropy of the other."""
+    """An independent version of the paper's loss: Sinkhorn-Knopp targets of one view, cross-entropy of the other."""
     losses = []
     views = [logits[i::2][valid[i::2]] for i in range(2)]
     for target_logits, other in (views, views[::-1]):
@@ -105,6 +115,7 @@ def swapped_prediction_loss(logits: torch.Tensor, valid: torch.Tensor) -> torch.
 def official_name(name: str) -> str:
     """Our parameter -> the official checkpoint's."""
     for ours, theirs in (
+        ("objective.", ""),
         ("head.", "pred_head.layers.0."),
         ("codebook.", "loss_module.codebook."),
         ("encoder.layers", "encoder.model.encoder.layers"),
@@ -122,7 +133,8 @@ def official_name(name: str) -> str:
 
 def test_loss_and_gradient_norms(golden_dir, hubert):
     model = load_model(golden_dir / "spin_official.ckpt").set_trainable(2)
-    z, logits, frames = model(torch.tensor(hubert["wav"]), torch.tensor(hubert["lens"]), official_padding=True)
+    model.encoder.official_padding = True
+    z, logits, frames = project(model, torch.tensor(hubert["wav"]), torch.tensor(hubert["lens"]))
     valid = torch.arange(z.shape[1])[None, :] < frames[:, None]
     loss = swapped_prediction_loss(logits, valid)
     assert float(loss.detach()) == pytest.approx(float(hubert["loss"]), rel=1e-4)

@@ -10,7 +10,8 @@ import torchaudio
 
 from spin.errors import CheckpointError
 from spin.models.importers import load_encoder
-from spin.models.torchaudio_bundles import BUNDLES, from_torchaudio
+from spin.models.sources import BUNDLES
+from spin.models.torchaudio_bundles import from_torchaudio
 
 CONVOLUTIONS = [(16, 10, 5)] + [(16, 3, 2)] * 4 + [(16, 2, 2)] * 2
 COMMON = {
@@ -67,7 +68,9 @@ def test_padded_batch_the_official_way(name, assert_close):
     model = random_model(name)
     waveforms, lengths = torch.randn(2, 9000) * 0.1, torch.tensor([9000, 5000])
     expected, frames = model.extract_features(waveforms, lengths)
-    hidden, official_frames = from_torchaudio(model)(waveforms, lengths, official_padding=True)
+    encoder = from_torchaudio(model)
+    encoder.official_padding = True
+    hidden, official_frames = encoder(waveforms, lengths)
     assert official_frames.tolist() == frames.tolist()
     for found, oracle in zip(hidden[1:], expected, strict=True):
         for row, other, n in zip(found, oracle, frames, strict=True):

@@ -1,4 +1,4 @@
-"""Writes encoders in the formats of others, for tests of the readers."""
+"""Writers of other programs' formats, for tests of the readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from spin.errors import CheckpointError
 from spin.models.importers import load_encoder
-from spin.models.names import FAIRSEQ, TRANSFORMERS, names_in_file
+from spin.models.state_dict_names import FAIRSEQ, TRANSFORMERS, names_in_file
 
 
 def fairseq_content(encoder) -> dict:
