@@ -5,7 +5,62 @@ from __future__ import annotations
 
 import sys
 
-from spin.runtime.stages import run_stage
+from spin import artifacts, products
+from spin.runtime.context import Context
+from spin.runtime.files import read_json, write_json
+from spin.runtime.stage import run_stage
+
+
+def analyse_pitch(context: Context) -> None:
+    """Estimates the pitch range of every training speaker, then analyses every training utterance in its speaker's range."""
+    parts = list(context.config.corpus.spin_train)
+    estimate_speakers(context, parts)
+    stale = [part for part in parts if products.pitch(context, part).is_stale()]
+    for part in stale:
+        analyse(context, part)
+    if stale:
+        from spin.perturbation.tensorboard import show_perturbation
+
+        manifests = {part: artifacts.cuts_in(products.pitch(context, part).require()) for part in parts}
+        show_perturbation(context.tensorboard, manifests, context.config, read_ranges(context))
+
+
+def estimate_speakers(context: Context, parts: list[str]) -> None:
+    """speaker_pitch.json: floor, ceiling and median of every speaker in Hz, from at most ten minutes of speech each."""
+    product = products.speaker_pitch(context)
+    if not product.is_stale():
+        return
+    from spin.perturbation.compile_kernels import compile_kernels  # compiled code is loaded only for work
+    from spin.perturbation.speakers import estimate_ranges, ranges_to_json
+
+    config = context.config
+    compile_kernels()
+    with product.building() as partial:
+        manifests = [products.manifest(context, part).require() for part in parts]
+        ranges = estimate_ranges(manifests, config.perturbation, config.runtime.nj)
+        write_json(partial, ranges_to_json(ranges))
+    for speaker, found in ranges.items():
+        context.log.info("speaker %s: %.0f to %.0f Hz, median %.0f Hz", speaker, found.floor, found.ceiling, found.median)
+
+
+def analyse(context: Context, part: str) -> None:
+    """pitch/<part>/: the cuts of the part with pitch contour and pulses. An interrupted run resumes."""
+    from spin.perturbation.analyse_part import analyse_part
+    from spin.perturbation.compile_kernels import compile_kernels
+
+    config = context.config
+    compile_kernels()
+    with products.pitch(context, part).building() as partial:
+        manifest, ranges = products.manifest(context, part).require(), read_ranges(context)
+        analyse_part(manifest, part, ranges, partial, config.runtime.nj, config.corpus.max_bad_share, context.log)
+
+
+def read_ranges(context: Context) -> dict:
+    """Pitch range by speaker."""
+    from spin.perturbation.pitch_range import PitchRange
+
+    return {speaker: PitchRange(**found) for speaker, found in read_json(products.speaker_pitch(context).require()).items()}
+
 
 if __name__ == "__main__":
-    run_stage(1, sys.argv[1:], "spin.perturbation.stage:analyse_pitch", __doc__)
+    run_stage(1, sys.argv[1:], analyse_pitch, __doc__)

@@ -24,6 +24,7 @@ from spin.errors import DataError
 from spin.runtime import seeding
 
 GAUSSIAN, COLOURED, BABBLE, CORPUS, REVERB = "gaussian", "coloured", "babble", "noise", "reverb"
+REMEDY = "correct noise.manifests or noise.impulse_responses"
 MAX_POOL = 2000  # cuts that noise is drawn from, spread evenly over the manifests; a few MB
 MIN_VOICES, MAX_VOICES = 3, 8  # of babble
 MIN_EXPONENT, MAX_EXPONENT = 0.5, 2.0  # of 1/f^a noise: nearly white to brown; white noise stays unseen in training
@@ -68,7 +69,12 @@ def read_pool(manifests: Iterable[str | Path], size: int = MAX_POOL) -> list[Mon
         pool += [_pool_cut(path, record) for number, record in enumerate(read_records(path)) if number % step == 0]
     if not pool:
         names = ", ".join(map(str, paths)) or "noise"
-        raise DataError(names, found="no cut or recording", expected="at least one", remedy="correct noise.manifests")
+        raise DataError(
+            names,
+            found="no cut or recording",
+            expected="at least one",
+            remedy="correct noise.manifests or noise.impulse_responses",
+        )
     return pool
 
 
@@ -82,7 +88,12 @@ def _pool_cut(path: Path, record: dict) -> MonoCut:
         cut = cut if isinstance(cut, MonoCut) else cut.to_mono()[0]
         return cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy="correct noise.manifests") from error
+        raise DataError(
+            str(path),
+            found=str(error),
+            expected="cuts or recordings",
+            remedy="correct noise.manifests or noise.impulse_responses",
+        ) from error
 
 
 def draw_noise(

@@ -1,170 +1,95 @@
-"""Each speaker's pitch range, from the speaker's own speech in all parts: one unit of work each, results kept as they come."""
+"""Each speaker's pitch range, from the speaker's own speech in all training parts."""
 
 from __future__ import annotations
 
-import array
-import bisect
 import collections
 import dataclasses
-import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from lhotse import MonoCut, Recording
-from lhotse.audio import AudioLoadingError, DurationMismatchError
+from lhotse.serialization import deserialize_item
 
 from spin.config import PerturbationConfig
-from spin.errors import DataError
+from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.cuts import read_records
 from spin.perturbation.analysis import MAX_AMPLITUDE
 from spin.perturbation.pitch_range import PitchRange, range_of, wide_pitch
-from spin.runtime.files import append_jsonl, read_jsonl
-from spin.runtime.manifests import Index, read_index
-from spin.runtime.workers import map_parts
+from spin.runtime.progress import progress
+from spin.runtime.workers import map_jobs
 
-UNREADABLE = (OSError, ValueError, soundfile.SoundFileError, AudioLoadingError, DurationMismatchError)
-
-_TOGETHER = 10_000  # entries of an index at a time, as what Python makes of whole arrays is large
+RANGE_SECONDS = 600.0  # speech of a speaker, evenly spread, from which the range is estimated
 FORK = "fork"  # no thread runs yet when stage 1 splits its work, and forked workers need not import and compile again
 
 
-@dataclasses.dataclass(slots=True)
-class Utterance:
-    """What a worker needs of a cut."""
-
-    id: str
-    speaker: str
-    start: float  # seconds into the recording
-    duration: float
-    source: dict | Path  # the recording, or the manifest from which to read it
-    number: int  # its channel, or the cut's place in the manifest
-
-    @classmethod
-    def of(cls, cut: MonoCut) -> Utterance:
-        speaker = cut.supervisions[0].speaker if cut.supervisions else None
-        return cls(cut.id, speaker or cut.id, cut.start, cut.duration, cut.recording.to_dict(), cut.channel)
-
-    def load(self) -> tuple[np.ndarray, int]:
-        """(samples,) and the rate.
-
-        Raises:
-            one of UNREADABLE.
-        """
-        source, number = self.source, self.number
-        if isinstance(source, Path):
-            record = _index(source).record(number)
-            if record["id"] != self.id:
-                raise _changed(source)
-            source, number = record["recording"], record["channel"]
-        recording = Recording.from_dict(dict(source))  # from_dict empties what it is given
-        audio = recording.load_audio(channels=number, offset=self.start, duration=self.duration)
-        return audio[0], recording.sampling_rate
+def speaker_of(record: dict) -> str:
+    """The speaker of a cut's record; the utterance id where it names none."""
+    supervisions = record.get("supervisions") or [{}]
+    return supervisions[0].get("speaker") or record["id"]
 
 
-class Indexed(Sequence):
-    """The utterances of an index, each made when it is asked for: what Python makes of a million takes 250 MB."""
-
-    def __init__(self, index: Index):
-        self.index = index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, place: int | slice) -> Utterance | list[Utterance]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(len(self))[place]]
-        number, index = range(len(self))[place], self.index
-        identity, speaker = index.ids[number].decode(), int(index.speakers[number])
-        start, duration = float(index.starts[number]), float(index.durations[number])
-        name = index.names[speaker] if speaker >= 0 else identity
-        return Utterance(identity, name, start or 0.0, duration, index.path, number)
-
-    def spoken(self) -> Iterator[tuple[str, float]]:
-        """(speaker, seconds) of each, in order; an utterance without speaker is one of its own."""
-        index = self.index
-        for first in range(0, len(index), _TOGETHER):
-            some = slice(first, first + _TOGETHER)
-            for identity, speaker, seconds in zip(
-                *(column[some].tolist() for column in (index.ids, index.speakers, index.durations))
-            ):
-                yield index.names[speaker] if speaker >= 0 else identity.decode(), seconds
-
-
-class Joined(Sequence):
-    """The utterances of several parts, one after the other."""
-
-    def __init__(self, parts: list[Sequence[Utterance]]):
-        self.parts, self.ends = parts, list(itertools.accumulate(map(len, parts)))
-
-    def __len__(self) -> int:
-        return self.ends[-1] if self.ends else 0
-
-    def __getitem__(self, number: int) -> Utterance:
-        part = bisect.bisect_right(self.ends, number)
-        return self.parts[part][number - self.ends[part] + len(self.parts[part])]
-
-    def spoken(self) -> Iterator[tuple[str, float]]:
-        """(speaker, seconds) of each, in order."""
-        for part in self.parts:
-            yield from part.spoken() if isinstance(part, Indexed) else ((item.speaker, item.duration) for item in part)
-
-
-@functools.lru_cache(maxsize=8)
-def _index(manifest: Path) -> Index:
-    index = read_index(manifest)
-    if index is None:
-        raise _changed(manifest)
-    return index
-
-
-def _changed(manifest: Path) -> DataError:
-    return DataError(str(manifest), found="another manifest than before", cause="changed meanwhile", remedy="use --force")
-
-
-def speaker_ranges(
-    parts: list[Sequence[Utterance]], config: PerturbationConfig, kept: Path, nj: int
-) -> tuple[dict[str, PitchRange], int]:
-    """The pitch range of every speaker, sorted by name, and how many were estimated now.
+def estimate_ranges(manifests: Sequence[Path], config: PerturbationConfig, nj: int) -> dict[str, PitchRange]:
+    """The pitch range of every speaker, sorted by name.
 
     Args:
-        parts: their utterances.
-        config: the wide first pass, and how much speech of a speaker it takes.
-        kept: JSON lines of speakers that are done; a killed stage goes on from them.
-        nj: processes.
+        manifests: stage 0's manifests of all training parts.
+        config: pitch range of the wide first pass.
+        nj: number of processes.
     """
-    utterances = Joined(parts)
-    places: dict[str, array.array] = {}  # a speaker's own, as small as can be
-    seconds: dict[str, float] = collections.defaultdict(float)
-    for place, (speaker, duration) in enumerate(utterances.spoken()):
-        places.setdefault(speaker, array.array("q")).append(place)
-        seconds[speaker] += duration
-    ranges = {record["speaker"]: PitchRange(record["floor"], record["ceiling"], record["median"]) for record in read_jsonl(kept)}
-    todo = [name for name in sorted(places) if name not in ranges]
-    wanted = config.range_seconds
-    jobs = (([utterances[place] for place in spread(places[name], seconds[name], wanted)], config) for name in todo)
-    for name, found in zip(todo, map_parts(_estimate, jobs, nj, FORK), strict=True):
-        append_jsonl(kept, {"speaker": name, **dataclasses.asdict(found)})
-        ranges[name] = found
-    return {name: ranges[name] for name in sorted(places)}, len(todo)
+    chosen = choose_utterances(manifests)
+    jobs = ((speaker, records, config) for speaker, records in _chosen_speech(manifests, chosen))
+    return dict(sorted(progress(map_jobs(_estimate, jobs, nj, FORK), "pitch ranges of speakers", len(chosen))))
 
 
-def spread(places: Sequence[int], total: float, wanted: float) -> list[int]:
-    """Of utterances that last `total` seconds together those that last about `wanted`, taken at even distances."""
-    count = max(1, min(len(places), int(len(places) * wanted / max(total, 1e-9))))
-    return [places[index * len(places) // count] for index in range(count)]
+def _chosen_speech(manifests: Sequence[Path], chosen: dict[str, set[int]]) -> Iterator[tuple[str, list[dict]]]:
+    """(speaker, cuts) as soon as a speaker's cuts are complete: manifests are mostly sorted by speaker, so few are in memory."""
+    speech: dict[str, list[dict]] = collections.defaultdict(list)
+    numbers: collections.Counter = collections.Counter()
+    for record in _all_records(manifests):
+        speaker = speaker_of(record)
+        if numbers[speaker] in chosen[speaker]:
+            speech[speaker].append({**record, "supervisions": []})
+            if len(speech[speaker]) == len(chosen[speaker]):
+                yield speaker, speech.pop(speaker)
+        numbers[speaker] += 1
 
 
-def _estimate(job: tuple[list[Utterance], PerturbationConfig]) -> PitchRange:
-    utterances, config = job
+def choose_utterances(manifests: Sequence[Path]) -> dict[str, set[int]]:
+    """For each speaker the numbers of about RANGE_SECONDS of utterances, at even distances among the speaker's own."""
+    counts: collections.Counter = collections.Counter()
+    seconds: collections.Counter = collections.Counter()
+    for record in _all_records(manifests):
+        counts[speaker_of(record)] += 1
+        seconds[speaker_of(record)] += record["duration"]
+    return {speaker: spread(count, seconds[speaker], RANGE_SECONDS) for speaker, count in counts.items()}
+
+
+def _all_records(manifests: Sequence[Path]) -> Iterator[dict]:
+    return itertools.chain.from_iterable(map(read_records, manifests))
+
+
+def spread(count: int, total: float, wanted: float) -> set[int]:
+    """Of `count` utterances that last `total` seconds, the numbers of those that last about `wanted`, at even distances."""
+    chosen = max(1, min(count, int(count * wanted / max(total, 1e-9))))
+    return {index * count // chosen for index in range(chosen)}
+
+
+def _estimate(job: tuple[str, list[dict], PerturbationConfig]) -> tuple[str, PitchRange]:
+    speaker, records, config = job
     values = [np.zeros(0, dtype=np.float32)]
-    for utterance in utterances:
+    for record in records:
+        cut = deserialize_item(record)
         try:
-            waveform, rate = utterance.load()
-        except UNREADABLE:
-            continue  # the second pass names it
+            waveform = read_audio(cut)
+        except UnreadableAudio:
+            continue  # the analysis names it
         if len(waveform) and np.isfinite(waveform).all():
             waveform = np.clip(waveform, -MAX_AMPLITUDE, MAX_AMPLITUDE)
-            values.append(wide_pitch(waveform, rate, config.pitch_floor_in_hz, config.pitch_ceiling_in_hz))
-    return range_of(np.concatenate(values), config.pitch_floor_in_hz, config.pitch_ceiling_in_hz)
+            values.append(wide_pitch(waveform, cut.sampling_rate, config.pitch_floor_in_hz, config.pitch_ceiling_in_hz))
+    return speaker, range_of(np.concatenate(values), config.pitch_floor_in_hz, config.pitch_ceiling_in_hz)
+
+
+def ranges_to_json(ranges: dict[str, PitchRange]) -> dict[str, dict[str, float]]:
+    """Speaker -> {floor, ceiling, median} in Hz."""
+    return {speaker: dataclasses.asdict(found) for speaker, found in ranges.items()}

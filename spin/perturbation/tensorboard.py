@@ -1,114 +1,101 @@
-"""What stage 1 shows in TensorBoard: speakers' pitch ranges, histograms, perturbed pairs to hear, spectrograms with pitch."""
+"""Stage 1 in TensorBoard: pitch ranges, histograms, perturbed pairs as audio, spectrograms with pitch."""
 
 from __future__ import annotations
 
 import itertools
-import shutil
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from lhotse import CutSet
 from matplotlib.figure import Figure
 
 from spin import artifacts
 from spin.config import Config
+from spin.data.audio import read_audio
+from spin.data.cuts import read_cuts
 from spin.perturbation.analysis import analyse
+from spin.perturbation.analysis_io import load_analysis
 from spin.perturbation.parameters import PerturbationParameters, draw_parameters
 from spin.perturbation.perturb import synthesise
 from spin.perturbation.pitch_range import PitchRange
-from spin.perturbation.storage import load_analysis
-from spin.runtime.logs import board
+from spin.runtime.figures import draw_spectrogram
+from spin.runtime.logs import summary_writer
 
 SHOWN_IN_S = 4.0  # of a pair's spectrograms
-DRAWN = 2000  # utterances whose ratios of epoch 0 are in the histograms
-WINDOW_IN_S, HOP_IN_S = 0.025, 0.005
-FLOOR_IN_DB = -80.0
+DRAWN = 2000  # utterances of a part in the histograms
+PAIRS = 4  # utterances of a part that are played and drawn
+RATIOS = ("formant_ratio", "pitch_median_ratio", "pitch_range_ratio")
 
 
-def show_perturbation(
-    folder: Path, corpus: Path, config: Config, ranges: dict[str, PitchRange], medians: dict[str, list[float]]
-) -> None:
-    """Writes the event file afresh.
+def show_perturbation(folder: Path, manifests: dict[str, Path], config: Config, ranges: dict[str, PitchRange]) -> None:
+    """Replaces the event file of stage 1.
 
     Args:
-        folder: of the TensorBoard log.
-        corpus: where the manifests of stage 1 are.
-        config: parts, seed and perturbation.
-        ranges: by speaker.
-        medians: part -> median F0 of each voiced utterance, Hz.
+        folder: folder of the TensorBoard log.
+        manifests: manifest of stage 1 of each part.
+        config: seed and perturbation.
+        ranges: pitch range by speaker.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    writer = board(folder)
+    writer = summary_writer(folder)
     try:
         writer.add_text("speaker pitch ranges", ranges_table(ranges), 0)
-        for part, values in medians.items():
-            if values:
-                writer.add_histogram(f"F0 median in Hz/{part}", np.asarray(values), 0)
-            cuts = CutSet.from_file(artifacts.pitch_cuts(corpus, part))
-            _show_ratios(writer, part, (cut.id for cut in itertools.islice(cuts, DRAWN)), config)
-            for cut in itertools.islice(cuts, config.perturbation.tensorboard_pairs):
+        for part, manifest in manifests.items():
+            _show_histograms(writer, part, manifest, config)
+            for cut in read_cuts(manifest, last=PAIRS):
                 _show_pair(writer, part, cut, config)
     finally:
         writer.close()
 
 
 def ranges_table(ranges: dict[str, PitchRange]) -> str:
-    """A Markdown table, a line a speaker."""
+    """A Markdown table, one line per speaker."""
     lines = ["| speaker | floor Hz | ceiling Hz | median Hz |", "|---|---|---|---|"]
     lines += [f"| {name} | {found.floor:.0f} | {found.ceiling:.0f} | {found.median:.0f} |" for name, found in ranges.items()]
     return "\n".join(lines)
 
 
-def _show_ratios(writer, part: str, ids, config: Config) -> None:
-    drawn = [draw_parameters(config.seed, 0, name, config=config.perturbation) for name in ids]
-    if not drawn:
-        return
-    for name in ("formant_ratio", "pitch_median_ratio", "pitch_range_ratio"):
-        writer.add_histogram(f"{name}/{part}", np.array([getattr(one, name) for one in drawn]), 0)
+def _show_histograms(writer, part: str, manifest: Path, config: Config) -> None:
+    medians, drawn = [], []
+    for cut in itertools.islice(read_cuts(manifest), DRAWN):
+        drawn.append(draw_parameters(config.seed, 0, cut.id, config=config.perturbation))
+        if not cut.custom[artifacts.PITCH_NOTE_FIELD]:
+            medians.append(load_analysis(cut).median())
+    if medians:
+        writer.add_histogram(f"F0 median in Hz/{part}", np.array(medians), 0)
+    if drawn:
+        for name in RATIOS:
+            writer.add_histogram(f"{name}/{part}", np.array([getattr(parameters, name) for parameters in drawn]), 0)
 
 
 def _show_pair(writer, part: str, cut, config: Config) -> None:
-    waveform, rate = cut.load_audio()[0], cut.sampling_rate
+    waveform, rate = read_audio(cut), cut.sampling_rate
     analysis = load_analysis(cut).crop(round(cut.start * rate), len(waveform))
     parameters = draw_parameters(config.seed, 0, cut.id, config=config.perturbation)
     copy = synthesise(waveform, rate, analysis, parameters)
     writer.add_audio(f"{part}/{cut.id}/original", waveform[None], 0, sample_rate=rate)
     writer.add_audio(f"{part}/{cut.id}/perturbed", copy[None], 0, sample_rate=rate)
-    writer.add_figure(f"{part}/{cut.id}", pair_figure(waveform, copy, rate, parameters, cut.id), 0)
+    writer.add_figure(f"{part}/{cut.id}", pair_figure(waveform, copy, parameters, cut.id), 0)
 
 
-def pair_figure(original: np.ndarray, perturbed: np.ndarray, rate: int, parameters: PerturbationParameters, name: str) -> Figure:
-    """Two spectrograms, one above the other, each with its own pitch contour drawn in.
+def pair_figure(original: np.ndarray, perturbed: np.ndarray, parameters: PerturbationParameters, name: str) -> Figure:
+    """Two spectrograms, one above the other, each with its own pitch contour.
 
     Args:
-        original, perturbed: (samples,), of equal length.
-        rate: Hz.
+        original, perturbed: (samples,) at 16 kHz, of equal length.
         parameters: shown in the title.
+        name: utterance id.
     """
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True)
-    shown = int(SHOWN_IN_S * rate)
+    shown = int(SHOWN_IN_S * artifacts.SAMPLE_RATE)
     for ax, waveform, title in zip(axes, (original[:shown], perturbed[:shown]), ("original", "perturbed")):
-        _draw_spectrogram(ax, waveform, rate)
-        contour = analyse(waveform, rate)
+        draw_spectrogram(ax, waveform)
+        ax.set_title(title)
+        contour = analyse(waveform, artifacts.SAMPLE_RATE)
         times = contour.start + np.arange(len(contour.pitch)) * contour.step
         pitch_ax = ax.twinx()
-        pitch_ax.plot(times, np.where(contour.pitch > 0, contour.pitch, np.nan), ".", color="#33e0ff", markersize=3)
+        pitch_ax.plot(times, np.where(contour.pitch > 0, contour.pitch, np.nan), ".", color="#b4731c", markersize=3)
         pitch_ax.set(ylim=(0, 600), ylabel="F0 in Hz")
-        ax.set(ylabel="kHz", title=title, xlim=(0, len(waveform) / rate))
     axes[-1].set_xlabel("seconds")
-    ratios = (parameters.formant_ratio, parameters.pitch_median_ratio, parameters.pitch_range_ratio)
+    ratios = (getattr(parameters, ratio) for ratio in RATIOS)
     figure.suptitle("{}: formants x {:.2f}, F0 median x {:.2f}, F0 range x {:.2f}".format(name, *ratios))
     return figure
-
-
-def _draw_spectrogram(ax, waveform: np.ndarray, rate: int) -> None:
-    window, hop = int(WINDOW_IN_S * rate), max(1, int(HOP_IN_S * rate))
-    if len(waveform) < window or window < 2:
-        return
-    frames = np.lib.stride_tricks.sliding_window_view(waveform, window)[::hop] * np.hanning(window)
-    power = np.abs(np.fft.rfft(frames, 2 * window)) ** 2
-    level = 10.0 * np.log10(np.maximum(power / max(power.max(), 1e-20), 10.0 ** (FLOOR_IN_DB / 10.0)))
-    extent = (0.5 * window / rate, 0.5 * window / rate + len(frames) * hop / rate, 0.0, rate / 2000.0)
-    ax.imshow(level.T, origin="lower", aspect="auto", extent=extent, cmap=matplotlib.colormaps["magma"], vmin=FLOOR_IN_DB)

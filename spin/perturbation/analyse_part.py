@@ -1,0 +1,159 @@
+"""The analysis of a part: pitch contour and pulses of every recording, stored with the cuts.
+
+Chunks of utterances are analysed by several processes. A chunk leaves two files: its arrays and, last, its records. An
+interrupted run resumes with the chunks that are missing. Nothing written depends on the number of processes.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lhotse import MonoCut
+from lhotse.serialization import deserialize_item
+
+from spin import artifacts
+from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
+from spin.data.store import ArrayWriter
+from spin.errors import DataError
+from spin.perturbation.analysis import EMPTY, analyse
+from spin.perturbation.analysis_io import add_analysis, store_analysis
+from spin.perturbation.pitch_range import PitchRange
+from spin.perturbation.speakers import FORK, speaker_of
+from spin.runtime.files import read_jsonl, write_jsonl
+from spin.runtime.progress import progress
+from spin.runtime.rejects import Rejects
+from spin.runtime.workers import map_jobs
+
+CHUNK = 64  # utterances; about a quarter of an hour of speech, two seconds of work
+ID, REASON, FIELDS = "id", "reason", "fields"  # keys of a chunk's records
+NAMED = 5  # utterances named in a line of the log
+STAGE = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chunk:
+    """The work of one job.
+
+    Attributes:
+        folder, name: where its files go.
+        records: cuts as plain values.
+        ranges: pitch range of each cut's speaker.
+    """
+
+    folder: Path
+    name: str
+    records: list[dict]
+    ranges: list[PitchRange]
+
+
+def analyse_part(
+    manifest: Path, part: str, ranges: dict[str, PitchRange], folder: Path, nj: int, max_bad_share: float, log: logging.Logger
+) -> None:
+    """Analyses the utterances of a manifest and writes the manifest of stage 1 into `folder`.
+
+    Args:
+        manifest: cuts of stage 0.
+        part: name of the part, for the rejects.
+        ranges: pitch range by speaker.
+        folder: partial product; finished chunks in it are kept.
+        nj: number of processes.
+        max_bad_share: largest share of utterances that may be unusable.
+        log: logger of the stage.
+
+    Raises:
+        DataError: too many utterances that cannot be used.
+    """
+    count = count_cuts(manifest)
+    chunks = -(-count // CHUNK)
+    _run(manifest, ranges, folder, chunks, nj, log)
+    rejects = Rejects(artifacts.rejects(folder, part), STAGE)
+    _report(part, _chunk_records(folder, chunks), rejects, folder, log)
+    rejects.check_share(count, max_bad_share)
+    rejects.close()
+    write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _chunk_records(folder, chunks)))
+    for number in range(chunks):
+        _records_path(folder, number).unlink()
+
+
+def _records_path(folder: Path, number: int) -> Path:
+    return folder / f"chunk-{number:05d}.jsonl"
+
+
+def _chunk_records(folder: Path, chunks: int) -> Iterator[dict]:
+    return itertools.chain.from_iterable(read_jsonl(_records_path(folder, number)) for number in range(chunks))
+
+
+def _run(manifest: Path, ranges: dict[str, PitchRange], folder: Path, chunks: int, nj: int, log: logging.Logger) -> None:
+    begun, analysed, spent = time.monotonic(), 0.0, 0.0
+    todo = [number for number in range(chunks) if not _records_path(folder, number).exists()]
+    if len(todo) < chunks:
+        log.info("%d of %d chunks are finished already", chunks - len(todo), chunks)
+    jobs = _jobs(manifest, ranges, folder, set(todo))
+    for seconds, cpu in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", len(todo)):
+        analysed, spent = analysed + seconds, spent + cpu
+    if analysed > 0:
+        message = "%.2f h of speech in %.0f s, %.2f ms of CPU per second of speech with reading"
+        log.info(message, analysed / 3600, time.monotonic() - begun, 1000 * spent / analysed)
+
+
+def _jobs(manifest: Path, ranges: dict[str, PitchRange], folder: Path, todo: set[int]) -> Iterator[_Chunk]:
+    records = read_records(manifest)
+    for number in itertools.count():
+        chunk = list(itertools.islice(records, CHUNK))
+        if not chunk:
+            return
+        if number in todo:
+            yield _Chunk(folder, f"{number:05d}", chunk, [ranges[speaker_of(record)] for record in chunk])
+
+
+def _analyse_chunk(chunk: _Chunk) -> tuple[float, float]:
+    """Writes the arrays, then the records; returns the seconds of speech and of CPU time."""
+    begun = time.process_time()
+    cuts = [deserialize_item({**record, "supervisions": []}) for record in chunk.records]
+    with ArrayWriter(chunk.folder, f"pitch-{chunk.name}", compress=True) as writer:
+        records = [_analyse_cut(cut, pitch_range, writer) for cut, pitch_range in zip(cuts, chunk.ranges, strict=True)]
+    write_jsonl(chunk.folder / f"chunk-{chunk.name}.jsonl", records)
+    return sum(cut.duration for cut in cuts), time.process_time() - begun
+
+
+def _analyse_cut(cut: MonoCut, pitch_range: PitchRange, writer: ArrayWriter) -> dict:
+    try:
+        waveform = read_audio(cut)
+    except UnreadableAudio as error:
+        return {ID: cut.id, REASON: error.reason}
+    analysis = analyse(waveform, cut.sampling_rate, pitch_range)
+    if analysis.note == EMPTY:
+        return {ID: cut.id, REASON: EMPTY}
+    return {ID: cut.id, FIELDS: store_analysis(writer, cut.id, analysis, round(cut.start * cut.sampling_rate))}
+
+
+def _report(part: str, records: Iterable[dict], rejects: Rejects, folder: Path, log: logging.Logger) -> None:
+    """Collects what cannot be used, and lists what gets the equaliser only."""
+    degenerate = collections.defaultdict(list)
+    for record in records:
+        if REASON in record:
+            rejects.add(record[ID], part, record[REASON])
+        elif note := record[FIELDS][artifacts.PITCH_NOTE_FIELD]:
+            degenerate[note].append(record[ID])
+    for note, names in sorted(degenerate.items()):
+        shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+        log.warning("%s: %d utterance(s) %s, equaliser only: %s", part, len(names), note, shown)
+    lines = ({ID: name, REASON: note} for note, names in sorted(degenerate.items()) for name in names)
+    write_jsonl(folder / "equaliser_only.jsonl", lines)
+
+
+def _analysed_cuts(manifest: Path, records: Iterable[dict]) -> Iterator[MonoCut]:
+    """Stage 0's cuts with their fields, in the same order, without the rejected."""
+    for cut, record in zip(read_cuts(manifest), records, strict=True):
+        if record[ID] != cut.id:
+            found = f"the analysis of {record[ID]} at the place of {cut.id}"
+            raise DataError(str(manifest), found=found, cause="the manifest has changed during the stage", remedy="rerun stage 1")
+        if FIELDS in record:
+            yield add_analysis(cut, record[FIELDS])
