@@ -1,24 +1,29 @@
-"""A Spin training of seconds: a very small encoder with random weights on the synthetic corpus."""
+"""A training of seconds: a very small encoder with random weights on the synthetic corpus."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import torch
-from lhotse import CutSet
 
 from spin import artifacts
 from spin.config import Config, CorpusConfig, EncoderConfig, SpinConfig
-from spin.data.pair_cuts import scan_pair_cuts
+from spin.data.crops import scan_training_cuts
+from spin.data.dataset import MicroBatch, ViewDataset
+from spin.data.loader import BatchLoader
+from spin.data.sampler import BatchSampler
 from spin.models.encoder import Encoder, EncoderShape
-from spin.models.spin_model import SpinModel
-from spin.runtime import seeding
-from spin.training.spin_loop import SpinTraining
-from spin.training.spin_validation import Validation
+from spin.objectives import find_objective
+from spin.objectives.model import SpinModel
+from spin.runtime import distributed, seeding
+from spin.training import loop
+from spin.training.loop import Training
+from spin.training.validation import Validation, choose_cuts
 from tests.data.synthetic import RATE, write_corpus
-from tests.data.test_pairs import noisy_copy
 
+loop.LOG_EVERY_STEPS = 2  # reports between and together with checkpoints
 SHAPE = EncoderShape(conv_channels=(16,) * 7, dim=32, layers=3, heads=2, ffn_dim=48, pos_conv_taps=8, pos_conv_groups=2)
 SETTINGS = SpinConfig(
     codebook_size=16,
@@ -32,8 +37,6 @@ SETTINGS = SpinConfig(
     max_samples=2 * RATE,
     valid_every_steps=6,
     checkpoint_every_steps=3,
-    log_every_steps=2,
-    min_perplexity_share=0.0,
     precision="float32",
     workers=0,
 )
@@ -41,39 +44,64 @@ SETTINGS = SpinConfig(
 
 def make_corpus(folder: Path) -> Path:
     """A training part of 24 utterances and a valid part of 6; returns the folder."""
+    artifacts.pitch_folder(folder, "spin_train").mkdir(parents=True, exist_ok=True)
     write_corpus(folder, "spin_train", [1.0 + 0.07 * index for index in range(24)])
     write_corpus(folder, "valid", [1.0 + 0.2 * index for index in range(6)], pitch_name=False)
     return folder
 
 
 def make_config(**changes) -> Config:
-    settings = dataclasses.replace(SETTINGS, **changes)
     corpus = CorpusConfig(name="synthetic", max_bad_share=0.2)
-    return Config(name="tiny", corpus=corpus, encoder=EncoderConfig(layer=3), spin=settings)
+    return Config(name="tiny", corpus=corpus, encoder=EncoderConfig(layer=3), spin=dataclasses.replace(SETTINGS, **changes))
 
 
-def make_model(config: Config) -> SpinModel:
+def make_model(config: Config, shape: EncoderShape = SHAPE) -> SpinModel:
     seeding.seed_torch("tiny encoder")
-    settings = config.spin
-    model = SpinModel.create(Encoder(SHAPE), config.encoder.layer, settings.codebook_size, settings.codebook_dim, config.seed)
-    return model.set_trainable(settings.trainable_layers)
+    objective = find_objective(config.objective).create(config, shape.dim)
+    return SpinModel(Encoder(shape), objective, config.encoder.layer).set_trainable(config.spin.trainable_layers).train()
 
 
-def make_training(corpus: Path, exp: Path, perturb=noisy_copy, model: SpinModel | None = None, **changes) -> SpinTraining:
+def noisy_copy(waveform, cut, draw):
+    """Stands in for the perturbation: noise named by the draw; no voice in every utterance ending in 3."""
+    noise = seeding.generator(0, draw.epoch, cut.id).normal(size=len(waveform))
+    return (0.5 * waveform + 0.01 * noise).astype(np.float32), not cut.id.endswith("3")
+
+
+def make_training(corpus: Path, folder: Path, transform=noisy_copy, **changes) -> Training:
     torch.set_num_threads(1)
     config = make_config(**changes)
     settings = config.spin
-    cuts = scan_pair_cuts(
+    cuts = scan_training_cuts(
         [artifacts.pitch_cuts(corpus, "spin_train")],
         min_samples=settings.min_samples,
         max_samples=settings.max_samples,
         batch_seconds=settings.batch_seconds,
         equal_lengths=settings.equal_lengths,
     )
-    valid = list(CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "valid")))
-    validation = Validation(valid, settings.codebook_size)
-    return SpinTraining(config, exp, exp / "tensorboard", model or make_model(config), cuts, perturb, validation)
+    dataset = ViewDataset(((), (transform,)), config.seed)
+
+    def make_loader(epoch: int, index: int) -> BatchLoader:
+        ranks = {"rank": distributed.rank(), "world_size": distributed.world_size(), "accumulation": settings.accumulation}
+        sampler = BatchSampler(cuts, settings.batch_seconds, config.seed, **ranks, epoch=epoch, index=index)
+        return BatchLoader(dataset, sampler, settings.workers, torch.device("cpu"))
+
+    validation = Validation(choose_cuts([artifacts.cuts(corpus, "valid")], 200))
+    return Training(config, folder, folder / "tensorboard", make_model(config), make_loader, validation, cuts)
 
 
-def weights(training: SpinTraining) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in training.updater.model.state_dict().items()}
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in training.model.state_dict().items()}
+
+
+def equal(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def noise_batch(lengths: list[int], seed: int = 2, labels: torch.Tensor | None = None) -> MicroBatch:
+    """Pairs of views of noise, padded to the longest."""
+    random = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([*lengths, *lengths])
+    waveforms = torch.zeros(len(lengths), int(lengths.max()))
+    for row, length in zip(waveforms, lengths, strict=True):
+        row[:length] = 0.1 * torch.randn(int(length), generator=random)
+    return MicroBatch(waveforms, lengths, labels)

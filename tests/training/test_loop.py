@@ -1,0 +1,317 @@
+"""The training loop: kills and stops change nothing, bad numbers and collapse end it with a reason."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from spin.errors import CheckpointError, DataError, TrainingError
+from spin.runtime import checkpoints
+from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
+from spin.runtime.files import read_jsonl
+from spin.training import validation
+from spin.training.validation import check_collapse, choose_cuts
+from tests.data.synthetic import write_corpus
+from tests.training.tiny_training import equal, make_corpus, make_training, noisy_copy, weights
+
+SHORT = {"max_steps": 6, "valid_every_steps": 3, "checkpoint_every_steps": 2}
+
+
+class Cut(BaseException):
+    """Ends a training as a kill does: nothing catches it."""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(corpus, tmp_path_factory):
+    """(folder, initial weights, final weights) of a whole training."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    training = make_training(corpus, folder)
+    before = weights(training)
+    training.run()
+    return folder, before, weights(training)
+
+
+@pytest.fixture(scope="module")
+def short(corpus, tmp_path_factory):
+    """(final weights, ids of every batch) of a short training."""
+    training = make_training(corpus, tmp_path_factory.mktemp("short"), **SHORT)
+    seen = watch(training)
+    training.run()
+    return weights(training), seen
+
+
+def read_history(folder) -> list[dict]:
+    return list(read_jsonl(folder / "history.jsonl"))
+
+
+def read_curve(folder, name: str) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [(point.step, point.value) for point in events.Scalars(name)]
+
+
+def watch(training, cut_before: int | None = None, cut_after: int | None = None) -> dict[int, list[str]]:
+    """Records the utterances of every update, and ends the training before or after one (counted from 0)."""
+    seen: dict[int, list[str]] = {}
+    set_rate, add = training._set_learning_rate, training.monitor.add
+
+    def watched_rate(step):
+        if step == cut_before:
+            raise Cut
+        return set_rate(step)
+
+    def watched_add(step, rate, loss, norm, batch):
+        seen[step] = batch.ids
+        add(step, rate, loss, norm, batch)
+        if step == cut_after:
+            raise Cut
+
+    training._set_learning_rate, training.monitor.add = watched_rate, watched_add
+    return seen
+
+
+def finish(corpus, folder, short, seen: dict[int, list[str]], **changes) -> int:
+    """Resumes to the end and compares with a training that was not interrupted; returns the step it resumed from."""
+    training = make_training(corpus, folder, **(SHORT | changes))
+    first = training.step
+    again = watch(training)
+    training.run()
+    assert sorted(again) == list(range(first, 6))
+    final, batches = short
+    assert {step: ids for step, ids in seen.items() if step < first} | again == batches
+    assert equal(weights(training), final)
+    assert [record["step"] for record in read_history(folder)] == [3, 6]
+    return first
+
+
+def test_only_the_top_layers_head_and_codebook_change(unbroken):
+    _, before, after = unbroken
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    allowed = ("encoder.layers.1.", "encoder.layers.2.", "objective.")
+    assert changed and all(name.startswith(allowed) for name in changed)
+    assert {"objective.head.bias", "objective.codebook.weight", "encoder.layers.1.ffn_in.weight"} <= changed
+    torch.testing.assert_close(after["objective.codebook.weight"].norm(dim=1), torch.ones(16))
+
+
+def test_history_checkpoints_and_curves(unbroken):
+    folder = unbroken[0]
+    history = read_history(folder)
+    assert [record["step"] for record in history] == [6, 12]
+    assert all(0 <= record["pnmi"] <= 1 and 1 <= record["perplexity"] <= 16 and record["loss"] > 0 for record in history)
+    store = CheckpointStore(folder / "checkpoints")
+    assert [path.name for path in store.paths()] == ["step-000000009.safetensors", "step-000000012.safetensors"]
+    assert store.best_score() == pytest.approx(max(record["pnmi"] for record in history))
+    assert [step for step, _ in read_curve(folder, "train/loss")] == [2, 3, 4, 6, 8, 9, 10, 12]
+    for name in ("train/learning_rate", "train/gradient_norm", "train/agreement", "train/code_perplexity", "valid/pnmi",
+                 "valid/perplexity", "speed/audio_hours_per_second", "speed/waiting_share", "speed/memory_in_gb"):  # fmt: skip
+        assert read_curve(folder, name)
+    assert read_curve(folder, "data/unvoiced_utterances")[-1][1] > 0
+
+
+@pytest.mark.parametrize(("side", "step"), [*(("before", step) for step in range(6)), ("after", 1), ("after", 2)])
+def test_cut_off_at_every_step(corpus, short, tmp_path, side, step):
+    training = make_training(corpus, tmp_path, **SHORT)
+    seen = watch(training, **{f"cut_{side}": step})
+    with pytest.raises(Cut):
+        training.run()
+    saved = max((at for at in (2, 3, 4) if at <= step), default=0)  # every second step, and before the validation
+    assert finish(corpus, tmp_path, short, seen) == saved
+
+
+def test_cut_off_again_after_every_single_step(corpus, short, tmp_path):
+    seen = {}
+    for step in range(1, 6):
+        training = make_training(corpus, tmp_path, **SHORT | {"checkpoint_every_steps": 1})
+        assert training.step == step - 1
+        watched = watch(training, cut_before=step)
+        with pytest.raises(Cut):
+            training.run()
+        seen |= watched
+    assert finish(corpus, tmp_path, short, seen, checkpoint_every_steps=1) == 5
+
+
+def test_cut_off_while_a_checkpoint_is_written(corpus, short, tmp_path, monkeypatch):
+    training = make_training(corpus, tmp_path, **SHORT)
+    seen = watch(training)
+    save = checkpoints.save_file
+
+    def half(content, path, metadata):
+        save(content, path, metadata)
+        if "000000004" in path:
+            raise Cut
+
+    monkeypatch.setattr(checkpoints, "save_file", half)
+    with pytest.raises(Cut):
+        training.run()
+    monkeypatch.undo()
+    assert finish(corpus, tmp_path, short, seen) == 3
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_updates_before_a_validation_are_saved_first(corpus, short, tmp_path, monkeypatch, step):
+    """Cut off in a validation, the training resumes from that very step and runs the validation again."""
+    training = make_training(corpus, tmp_path, **SHORT)
+    seen, measure = watch(training), training.validation.measure
+
+    def cut(model):
+        if training.step == step:
+            raise Cut
+        return measure(model)
+
+    monkeypatch.setattr(training.validation, "measure", cut)
+    with pytest.raises(Cut):
+        training.run()
+    assert finish(corpus, tmp_path, short, seen) == step
+    assert CheckpointStore(tmp_path / "checkpoints").best_score() == max(record["pnmi"] for record in read_history(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
+def test_a_damaged_last_checkpoint_costs_only_time(corpus, short, tmp_path, damage, caplog):
+    training = make_training(corpus, tmp_path, **SHORT)
+    seen = watch(training, cut_after=4)
+    with pytest.raises(Cut):
+        training.run()
+    last = training.store.paths()[-1]
+    content = last.read_bytes()
+    last.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "noise": bytes(reversed(content))}[damage])
+    assert finish(corpus, tmp_path, short, seen) == 3
+
+
+def run_in_process(function, *arguments) -> int:
+    """Runs in a forked process; returns its exit code, negative for a signal."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+    process.start()
+    process.join(120)
+    assert not process.is_alive()
+    return process.exitcode
+
+
+def run_with_signal(corpus, folder, at, number, **changes):
+    training = make_training(corpus, folder, workers=1, **changes)
+    add = training.monitor.add
+
+    def add_and_signal(step, *arguments):
+        add(step, *arguments)
+        if step == at:
+            os.kill(os.getpid(), number)
+
+    training.monitor.add = add_and_signal
+    training.run()
+
+
+def test_killed_twice_and_resumed_ends_with_the_same_bits(corpus, unbroken, tmp_path):
+    folder, _, final = unbroken
+    first, second = sorted(np.random.default_rng().choice(np.arange(1, 12), 2, replace=False).tolist())
+    for at in (first, second):
+        assert run_in_process(run_with_signal, corpus, tmp_path, at, signal.SIGKILL) == -signal.SIGKILL, (first, second)
+    training = make_training(corpus, tmp_path)
+    assert training.step == 3 * (second // 3)
+    training.run()
+    assert equal(weights(training), final), f"killed at {first} and {second}"
+    for expected, found in zip(read_history(folder), read_history(tmp_path), strict=True):
+        assert found["pnmi"] == expected["pnmi"] and found["perplexity"] == expected["perplexity"]
+    assert read_curve(folder, "train/agreement") == read_curve(tmp_path, "train/agreement")  # neither lost nor drawn twice
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "at"), [(signal.SIGTERM, 143, 6), (signal.SIGINT, 130, 7), (signal.SIGTERM, 143, 5)]
+)
+def test_a_stop_saves_a_checkpoint_and_changes_nothing(corpus, unbroken, tmp_path, number, status, at):
+    """Also between two reports (at 6), and at a step that is validated (at 5): the validation follows after the resume."""
+    assert run_in_process(run_with_signal, corpus, tmp_path, at, number) == status
+    training = make_training(corpus, tmp_path)
+    assert training.step == at + 1  # the step that the signal met was finished
+    training.run()
+    assert equal(weights(training), unbroken[2])
+    assert read_history(unbroken[0]) == read_history(tmp_path)
+    for name in ("train/loss", "train/gradient_norm", "train/learning_rate", "train/agreement"):
+        assert read_curve(unbroken[0], name) == read_curve(tmp_path, name)
+
+
+def test_a_finished_training_does_nothing(corpus, unbroken):
+    folder, _, final = unbroken
+    again = make_training(corpus, folder)
+    again.run()
+    assert equal(weights(again), final) and len(read_history(folder)) == 2
+
+
+def test_a_checkpoint_of_other_layers_is_rejected(corpus, unbroken):
+    with pytest.raises(CheckpointError, match="other trained parameters"):
+        make_training(corpus, unbroken[0], trainable_layers=1)
+
+
+def test_a_loss_that_is_not_finite_names_step_utterances_and_rate(corpus, tmp_path):
+    def broken(waveform, cut, draw):
+        view, changed = noisy_copy(waveform, cut, draw)
+        return (view * math.nan if cut.id == "spin_train-0005" else view), changed
+
+    with pytest.raises(TrainingError, match=r"(?s)step \d+.*loss nan.*learning rate.*spin_train-0005.*remedy") as caught:
+        make_training(corpus, tmp_path, transform=broken).run()
+    assert "spin.learning_rate" in caught.value.remedy
+    for path in CheckpointStore(tmp_path / "checkpoints").paths():
+        assert all(torch.isfinite(value).all() for value in read_checkpoint(path)[1]["trained"].values())
+
+
+def test_a_collapsed_codebook_ends_the_training_again_and_again(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "MIN_PERPLEXITY_SHARE", 1.0)
+    for _ in range(2):  # a rerun does not pass the check by resuming behind it
+        with pytest.raises(TrainingError, match=r"(?s)step 4: the codebook has collapsed.*below 16.00 in 2 validations.*remedy"):
+            make_training(corpus, tmp_path, valid_every_steps=2).run()
+
+
+def test_collapse_needs_low_values_in_a_row():
+    history = [{"step": step, "perplexity": value} for step, value in enumerate((4.0, 50.0, 4.9, 5.0, None, 1.0))]
+    for count in range(len(history) + 1):
+        check_collapse(history[:count], codebook_size=100)
+    with pytest.raises(TrainingError):
+        check_collapse([*history, {"step": 6, "perplexity": 1.0}], codebook_size=100)
+
+
+def test_a_validation_without_readable_audio_is_no_collapse(corpus, tmp_path):
+    training = make_training(corpus, tmp_path, max_steps=4, valid_every_steps=2)
+    training.validation.cuts = []
+    training.run()
+    assert [record["perplexity"] for record in read_history(tmp_path)] == [None, None]
+
+
+def test_too_many_unreadable_files_end_the_training(tmp_path):
+    folder = make_corpus(tmp_path / "corpus")
+    for index in range(6):
+        (folder / "audio" / f"spin_train-{index:04d}.wav").write_bytes(b"")
+    with pytest.raises(DataError, match=r"(?s)5 unreadable of 24.*max_bad_share"):
+        make_training(folder, tmp_path / "training").run()
+
+
+@pytest.mark.parametrize("changes", [{"accumulation": 3}, {"trainable_layers": 4, "accumulation": 2}])
+def test_micro_batches_equal_the_whole_batch(corpus, tmp_path, changes):
+    found = []
+    for name, options in (("micro", changes), ("whole", changes | {"accumulation": 1})):
+        training = make_training(corpus, tmp_path / name, max_steps=6, **options)
+        training.run()
+        found.append(weights(training))
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_lengths_train_too(corpus, tmp_path):
+    training = make_training(corpus, tmp_path, equal_lengths=True, max_steps=2)
+    training.run()
+    assert math.isfinite(training.monitor.loss)
+
+
+def test_valid_utterances_are_spread_over_the_parts(tmp_path):
+    parts = [write_corpus(tmp_path, name, [1.0, 0.4, 1.2], pitch_name=False) for name in ("one", "two")]
+    assert [cut.id for cut in choose_cuts(parts, 2)] == ["one-0000", "two-0002"]
+    assert [cut.id for cut in choose_cuts(parts, 6, min_duration_in_s=0.5)] == ["one-0000", "one-0002", "two-0000", "two-0002"]
