@@ -37,7 +37,7 @@ class Metric:
 
 _USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.purity:Purity", "spin.units.boundaries:Boundaries"
 _ABX, _SPEAKERS, _PROBE = "spin.units.abx:Abx", "spin.units.speakers:SpeakerNmi", "spin.units.speaker_probe:SpeakerProbe"
-_NGRAMS, _CHARACTERS = "spin.units.ngrams:Predictability", "spin.units.characters:CharacterNmi"
+_NGRAMS, _CHARACTERS = "spin.units.unit_lm:Predictability", "spin.units.characters:CharacterNmi"
 _EDITS = "spin.units.edit_distance:EditDistance"
 
 METRICS: tuple[Metric, ...] = (

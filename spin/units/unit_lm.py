@@ -6,17 +6,23 @@ cannot be compared; bits per second can. kaldingram trains the Kneser-Ney models
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import math
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from spin import artifacts
 from spin.errors import DataError
+from spin.runtime.config_io import load_config
+from spin.runtime.files import read_json
 from spin.runtime.ngrams import write_arpa
 from spin.runtime.seeding import integer
+from spin.units.runs import experiment_units, find_runs, read_sequences
 from spin.units.sample import Sample, Utterance, deduplicate
 
 ORDER = 3
@@ -146,3 +152,30 @@ class UnitLm:
         for units in sequences:
             result += HeldOut(1, len(units), self.utterance_bits(units))
         return result
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Trains an n-gram model of one system's units and prints how well it predicts other parts.
+
+    Raises:
+        SpinError: missing units.
+    """
+    parser = argparse.ArgumentParser(prog="python -m spin unit-lm", description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stage 3 is finished")
+    parser.add_argument("--system", default=artifacts.SPIN, help="the system whose units are modelled (default: spin)")
+    parser.add_argument("--order", type=int, default=ORDER, choices=range(2, 8), help=f"order of the n-grams (default: {ORDER})")
+    parser.add_argument("--train-part", nargs="+", help="default: the recogniser's training parts")
+    parser.add_argument("--test-part", nargs="+", help="default: the test parts")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the ARPA file")
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    corpus = load_config(artifacts.config_file(arguments.exp)).corpus
+    train_parts, test_parts = arguments.train_part or corpus.asr_train, arguments.test_part or corpus.test
+    train, test = ([experiment_units(arguments.exp, arguments.system, part) for part in own] for own in (train_parts, test_parts))
+    size = read_json(artifacts.codebook_in(train[0].parent))["codebook_size"]
+    runs = (find_runs(units)[0] for path in train for _, units in read_sequences(path))
+    train_unit_lm(runs, size, arguments.order, arguments.output)
+    frames = [units for path in test for _, units in read_sequences(path)]
+    result = UnitLm(arguments.output).score(find_runs(units)[0] for units in frames)
+    seconds = sum(map(len, frames)) * artifacts.FRAME_SHIFT_IN_S
+    bits = result.bits / seconds if seconds else math.nan
+    print(f"{arguments.output}: perplexity {result.perplexity:.2f}, {bits:.1f} bits per second on {' '.join(test_parts)}")
