@@ -1,11 +1,31 @@
 #!/usr/bin/env python3
-"""Stage 4: a k2 CTC recogniser on the frozen features of each encoder; same recipe, same seeds."""
+"""Stage 4: k2 CTC recognisers on frozen features or units, the same recipe for every system.
+
+1. Lang: tokens, words and lexicon, from the transcripts of asr_train and the LM text.
+2. Recognisers: one per system, input (asr.inputs) and seed (asr.seeds), over --nj processes or all GPUs. Each keeps the
+checkpoint
+   with the lowest character error rate on the valid parts.
+
+Each step builds products (spin/products.py) and skips those that are up to date. Runs in the environment that has k2.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from spin.runtime.stages import run_stage
+from spin.asr.prepare_lang import prepare_lang
+from spin.asr.train_asr import train_recognisers
+from spin.runtime.context import Context
+from spin.runtime.stage import run_stage
+from spin.systems import systems_of
+
+
+def train_asr(context: Context) -> None:
+    """Builds all that stage 4 owns."""
+    systems = systems_of(context.config, context.exp)
+    lang = prepare_lang(context)
+    train_recognisers(context, lang, systems)
+
 
 if __name__ == "__main__":
-    run_stage(4, sys.argv[1:], "spin.asr.training_stage:train_asr", __doc__)
+    run_stage(4, sys.argv[1:], train_asr, __doc__)

@@ -1,9 +1,9 @@
 """The lang folder, by the conventions of k2 and icefall.
 
-tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, bpe.model if any, and for phones pronunciations.txt: all words that can
-be said, with which texts become phones. Token 0 is CTC's blank, word 0 is epsilon; #0 is
-the symbol of the back-off arcs of G, #1 and up tell pronunciations apart that begin alike. The words are those of the LM text and
-of the training transcripts, never those of a test.
+tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, bpe.model if any, and for phones pronunciations.txt: all words with a
+pronunciation, which turns texts into phones. Token 0 is CTC's blank, word 0 is epsilon. #0 is the symbol of the back-off arcs of
+G; #1 and up separate pronunciations that begin alike. The words come from the LM text and the training transcripts, never from a
+test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from spin.asr.lang_files import lexicon_lines, read_lexicon, read_table, table
+from spin.asr.lang_files import REMEDY, Lexicon, format_lexicon, format_table, read_lexicon, read_table
 from spin.asr.tokens import BLANK, BOUNDARY, SPECIAL, UNKNOWN_ID, BpeTokens, CharacterTokens, PhoneTokens, pieces_to_text
 from spin.config import AsrConfig
 from spin.errors import DataError
@@ -22,28 +22,19 @@ from spin.runtime.files import write_text
 from spin.runtime.logs import get_logger
 
 EPSILON, UNKNOWN_WORD, BACK_OFF, SENTENCE_START, SENTENCE_END = "<eps>", "<UNK>", "#0", "<s>", "</s>"
-FEW_WORDS = 2000  # asr.tokens=auto: below this many distinct training words, characters
-TOKENS_FILE, WORDS_FILE, LEXICON_FILE, DISAMBIG_FILE, BPE_FILE, SAID_FILE = (
-    "tokens.txt",
-    "words.txt",
-    "lexicon.txt",
-    "lexicon_disambig.txt",
-    "bpe.model",
-    "pronunciations.txt",
-)
-
-
+FEW_WORDS = 2000  # asr.tokens=auto: characters below this many distinct training words
+TOKENS_FILE, WORDS_FILE, LEXICON_FILE = "tokens.txt", "words.txt", "lexicon.txt"
+DISAMBIG_FILE, BPE_FILE, PRONUNCIATIONS_FILE = "lexicon_disambig.txt", "bpe.model", "pronunciations.txt"
 Tokeniser: TypeAlias = "CharacterTokens | BpeTokens | PhoneTokens"
-Lexicon = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
 class Lang:
-    """What a recogniser knows about the language.
+    """Tokens, words and lexicon of a recogniser.
 
     Attributes:
         tokeniser: CharacterTokens, BpeTokens or PhoneTokens.
-        lexicon: (word, token ids) in the order of word ids; a word may stand there more than once.
+        lexicon: (word, token ids) in the order of word ids; a word may occur several times.
         words: the word table without epsilon, unknown and the symbols of the grammar.
     """
 
@@ -58,7 +49,7 @@ class Lang:
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of outputs of the CTC model, blank among them."""
+        """Number of outputs of the CTC model, blank included."""
         return len(self.tokeniser.pieces)
 
     @property
@@ -67,32 +58,37 @@ class Lang:
         return (EPSILON, UNKNOWN_WORD, *self.words, BACK_OFF, SENTENCE_START, SENTENCE_END)
 
     @property
+    def back_off(self) -> int:
+        """The id of #0 in the word table."""
+        return len(self.words) + 2
+
+    @property
     def token_table(self) -> tuple[str, ...]:
         """Tokens in the order of their ids, disambiguation symbols last."""
         return (*self.tokeniser.pieces, *(f"#{number}" for number in range(self.disambiguated[1] + 1)))
 
     @property
     def disambiguated(self) -> tuple[list[tuple[str, tuple[int, ...]]], int]:
-        """disambiguate(lexicon): pronunciations with the ids of disambiguation symbols, and the highest number among these."""
+        """disambiguate(lexicon): pronunciations with the ids of disambiguation symbols, and the highest of their numbers."""
         return disambiguate(self.lexicon, self.vocabulary_size)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, blank never among them."""
+        """Token ids of a text, never blank."""
         return self.tokeniser.encode(text)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids, words (of a phone model: phones) separated by single spaces."""
+        """Text of token ids: words, or phones of a phone model, separated by single spaces."""
         pieces = (self.tokeniser.pieces[number] for number in ids)
         return " ".join(piece for piece in pieces if piece != BLANK) if self.kind == "phone" else pieces_to_text(pieces)
 
     def reference(self, text: str) -> str:
-        """What a flawless best path decodes to: the text, or its phones; words without a pronunciation give none."""
+        """The text that a perfect best path decodes to: the text itself, or its phones without those of unknown words."""
         if self.kind != "phone":
             return text
         return self.decode(number for number in self.encode(text) if number != UNKNOWN_ID)
 
-    def unpronounced(self, text: str) -> int:
-        """How many words of a text have no pronunciation; 0 unless the tokens are phones."""
+    def count_unpronounced(self, text: str) -> int:
+        """Number of words of a text without a pronunciation; 0 unless the tokens are phones."""
         return self.encode(text).count(UNKNOWN_ID) if self.kind == "phone" else 0
 
 
@@ -106,8 +102,8 @@ def make_lang(
 
     Args:
         config: tokens and vocabulary_size are read.
-        transcripts: of the training utterances; they alone teach the tokens.
-        lm_sentences: text of the LM; gives words beside those of the transcripts.
+        transcripts: texts of the training utterances; they alone define the tokens.
+        lm_sentences: text of the LM; adds words.
         pronunciations: word -> its pronunciations in phones, the first of which is trained on; for tokens=phone.
 
     Raises:
@@ -117,63 +113,61 @@ def make_lang(
     if not spoken:
         raise DataError("training transcripts", found="no word", expected="text in the supervisions of corpus.asr_train")
     words = sorted(spoken | {word for text in lm_sentences for word in text.split()})
-    reserved = {word for word in words if _reserved(word)}
+    reserved = [word for word in words if _is_reserved(word)]
     if reserved:
-        raise DataError(
-            "LM text and transcripts",
-            found=", ".join(sorted(reserved)[:5]),
-            expected="words without <, # and the boundary symbol",
-        )
-    kind = config.tokens if config.tokens != "auto" else ("characters" if len(spoken) < FEW_WORDS else "bpe")
-    if kind == "phone":
-        tokeniser: Tokeniser = PhoneTokens.of(pronunciations or {}, spoken)
-    elif kind == "characters":
-        tokeniser = CharacterTokens.train(transcripts)
-    else:
-        tokeniser = BpeTokens.train(transcripts, config.vocabulary_size)
+        expected = "words without <, # and the boundary symbol"
+        raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected)
+    tokeniser = _train_tokeniser(config, transcripts, spoken, pronunciations or {})
     lexicon = spell(tokeniser, words)
     if not lexicon:
-        raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy="see asr.lexicon")
-    return Lang(tokeniser, lexicon, words_of(lexicon))
+        remedy = "--set asr.lexicon=FILE, a lexicon with these words"
+        raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy=remedy)
+    return Lang(tokeniser, lexicon, unique_words(lexicon))
+
+
+def _train_tokeniser(config: AsrConfig, transcripts: list[str], spoken: set[str], pronunciations: Mapping) -> Tokeniser:
+    kind = config.tokens if config.tokens != "auto" else ("characters" if len(spoken) < FEW_WORDS else "bpe")
+    if kind == "phone":
+        return PhoneTokens.train(pronunciations, spoken)
+    if kind == "characters":
+        return CharacterTokens.train(transcripts)
+    return BpeTokens.train(transcripts, config.vocabulary_size)
 
 
 def spell(tokeniser: Tokeniser, words: list[str]) -> Lexicon:
-    """The spellings of the words, in their order; words that the tokens cannot spell are left out, with a warning."""
+    """The spellings of the words, in their order; words that the tokens cannot spell are left out with a warning."""
     spelled = [(word, ids) for word in words for ids in tokeniser.spellings(word)]
     lexicon = tuple((word, ids) for word, ids in spelled if UNKNOWN_ID not in ids)
-    left_out = sorted(set(words).difference(words_of(lexicon)))
+    left_out = sorted(set(words).difference(unique_words(lexicon)))
     if left_out:
-        get_logger("asr.lang").warning(
-            "%d word(s) of the LM text cannot be spelled with the tokens of the training transcripts and are left out: %s",
-            len(left_out),
-            ", ".join(left_out[:5]),
-        )
+        message = "%d word(s) of the LM cannot be spelled with the tokens of the training transcripts and are left out: %s"
+        get_logger("asr.lang").warning(message, len(left_out), ", ".join(left_out[:5]))
     return lexicon
 
 
-def words_of(lexicon: Lexicon) -> tuple[str, ...]:
+def unique_words(lexicon: Lexicon) -> tuple[str, ...]:
     """The words of a lexicon, each once."""
     return tuple(dict.fromkeys(word for word, _ in lexicon))
 
 
 def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
-    """The same tokens with more words: those of a given LM, where the tokens can spell them."""
-    more = sorted({word for word in words if not _reserved(word)} - set(lang.words))
+    """The same tokens with the words of a given LM that the tokens can spell."""
+    more = sorted({word for word in words if not _is_reserved(word)} - set(lang.words))
     if not more:
         return lang
-    # Stable: a word's pronunciations keep their order, whatever the hashes of this process.
-    both = tuple(sorted((*lang.lexicon, *spell(lang.tokeniser, more)), key=lambda entry: entry[0]))
-    return Lang(lang.tokeniser, both, words_of(both))
+    # The sort is stable: a word's pronunciations keep their order, whatever the hash seed of this process.
+    lexicon = tuple(sorted((*lang.lexicon, *spell(lang.tokeniser, more)), key=lambda entry: entry[0]))
+    return Lang(lang.tokeniser, lexicon, unique_words(lexicon))
 
 
-def _reserved(word: str) -> bool:
+def _is_reserved(word: str) -> bool:
     return word.startswith(("#", "<")) or BOUNDARY in word
 
 
 def disambiguate(
     lexicon: Iterable[tuple[str, tuple[int, ...]]], vocabulary_size: int
 ) -> tuple[list[tuple[str, tuple[int, ...]]], int]:
-    """Adds #1, #2, ... after pronunciations that another word shares or begins with, so that L o G can be determinised.
+    """Adds #1, #2, ... after pronunciations that another word shares or begins with, so that L o G can be determinized.
 
     Args:
         lexicon: (word, token ids).
@@ -196,50 +190,44 @@ def disambiguate(
 
 
 def save_lang(lang: Lang, folder: Path) -> None:
-    """Writes the text files, and bpe.model; tokens.txt comes last, so that a folder that has it is whole."""
+    """Writes the text files, and bpe.model if any."""
     tokens = lang.token_table
     if isinstance(lang.tokeniser, BpeTokens):
         lang.tokeniser.save(folder / BPE_FILE)
     if isinstance(lang.tokeniser, PhoneTokens):
-        write_text(folder / SAID_FILE, lexicon_lines(lang.tokeniser.pronunciations, tokens))
-    write_text(folder / WORDS_FILE, table(lang.word_table))
-    write_text(folder / LEXICON_FILE, lexicon_lines(lang.lexicon, tokens))
-    write_text(folder / DISAMBIG_FILE, lexicon_lines(lang.disambiguated[0], tokens))
-    write_text(folder / TOKENS_FILE, table(tokens))
+        write_text(folder / PRONUNCIATIONS_FILE, format_lexicon(lang.tokeniser.pronunciations, tokens))
+    write_text(folder / WORDS_FILE, format_table(lang.word_table))
+    write_text(folder / LEXICON_FILE, format_lexicon(lang.lexicon, tokens))
+    write_text(folder / DISAMBIG_FILE, format_lexicon(lang.disambiguated[0], tokens))
+    write_text(folder / TOKENS_FILE, format_table(tokens))
 
 
 def load_lang(folder: Path) -> Lang:
-    """Reads and validates what save_lang wrote.
+    """Reads what save_lang wrote.
 
     Raises:
-        DataError: a file is missing, a table has gaps or doubled entries, the lexicon names unknown words or tokens.
+        DataError: a file is missing, a table has gaps or repeated entries, the lexicon has unknown words or tokens.
     """
-    tokens = read_table(folder / TOKENS_FILE)
-    words = read_table(folder / WORDS_FILE)
+    tokens, words = read_table(folder / TOKENS_FILE), read_table(folder / WORDS_FILE)
     pieces = tuple(token for token in tokens if not token.startswith("#"))
     if pieces[:2] != SPECIAL or tokens[: len(pieces)] != pieces:
-        raise DataError(
-            str(folder / TOKENS_FILE), found=" ".join(tokens[:3]), expected=f"{' '.join(SPECIAL)} first, #0 and up last"
-        )
+        expected = f"{' '.join(SPECIAL)} first, #0 and up last"
+        raise DataError(str(folder / TOKENS_FILE), found=" ".join(tokens[:3]), expected=expected, remedy=REMEDY)
     if words[:2] != (EPSILON, UNKNOWN_WORD) or words[-3:] != (BACK_OFF, SENTENCE_START, SENTENCE_END):
-        raise DataError(
-            str(folder / WORDS_FILE), found=" ".join(words[:2]), expected=f"{EPSILON} {UNKNOWN_WORD} first, #0 <s> </s> last"
-        )
+        expected = f"{EPSILON} {UNKNOWN_WORD} first, #0 <s> </s> last"
+        raise DataError(str(folder / WORDS_FILE), found=" ".join(words[:2]), expected=expected, remedy=REMEDY)
     ids = {piece: number for number, piece in enumerate(pieces)}
     lexicon = tuple(read_lexicon(folder / LEXICON_FILE, ids, set(words[2:-3])))
-    if (folder / BPE_FILE).exists():
-        tokeniser: Tokeniser = BpeTokens.load(folder / BPE_FILE)
-    elif BOUNDARY in pieces:
-        tokeniser = CharacterTokens(pieces[len(SPECIAL) + 1 :])
-    else:
-        tokeniser = PhoneTokens(pieces[len(SPECIAL) :], read_lexicon(folder / SAID_FILE, ids))
-    if tokeniser.pieces != pieces:
-        raise DataError(
-            str(folder), found=f"{len(pieces)} tokens, {len(tokeniser.pieces)} in the tokeniser", expected="the same tokens"
-        )
-    lang = Lang(tokeniser, lexicon, words[2:-3])
-    if lang.token_table != tokens:
-        raise DataError(
-            str(folder / TOKENS_FILE), found=f"{len(tokens)} tokens", expected=f"{len(lang.token_table)} with this lexicon"
-        )
+    lang = Lang(_load_tokeniser(folder, pieces, ids), lexicon, words[2:-3])
+    if lang.tokeniser.pieces != pieces or lang.token_table != tokens:
+        expected = f"the {len(lang.token_table)} tokens of its tokeniser and lexicon"
+        raise DataError(str(folder / TOKENS_FILE), found=f"{len(tokens)} tokens", expected=expected, remedy=REMEDY)
     return lang
+
+
+def _load_tokeniser(folder: Path, pieces: tuple[str, ...], ids: dict[str, int]) -> Tokeniser:
+    if (folder / BPE_FILE).exists():
+        return BpeTokens.load(folder / BPE_FILE)
+    if BOUNDARY in pieces:
+        return CharacterTokens(pieces[len(SPECIAL) + 1 :])
+    return PhoneTokens(pieces[len(SPECIAL) :], read_lexicon(folder / PRONUNCIATIONS_FILE, ids))

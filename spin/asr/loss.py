@@ -1,17 +1,17 @@
-"""The CTC loss by k2, and what it needs an utterance to have."""
+"""The CTC loss by k2, and the shortest input that it needs."""
 
 from __future__ import annotations
 
 import k2
 import torch
 
-# Arcs this far below the best path change the loss by parts in a million; gradients, of 30 s with sharp posteriors, by a few
+# Arcs this far below the best path change the loss by parts in a million, and gradients of 30 s with sharp posteriors by a few
 # parts in a thousand.
 OUTPUT_BEAM = 20.0
 
 
-def frames_needed(tokens: list[int]) -> int:
-    """The fewest frames in which CTC can say the tokens: one each, and a blank between equal neighbours."""
+def count_needed_frames(tokens: list[int]) -> int:
+    """The fewest frames in which CTC can emit the tokens: one each, and a blank between equal neighbours."""
     return len(tokens) + sum(first == second for first, second in zip(tokens, tokens[1:]))
 
 
@@ -19,9 +19,9 @@ def ctc_loss(log_probs: torch.Tensor, lengths: torch.Tensor, tokens: list[list[i
     """Negative log-likelihood of each utterance's tokens, over all alignments.
 
     Args:
-        log_probs: (B, T, V) float32, log-softmax over V, blank is 0.
+        log_probs: (B, T, V) float32, log-softmax over V; blank is 0.
         lengths: (B,) int64 frames on any device, not increasing.
-        tokens: B lists of token ids, each possible within its length (frames_needed).
+        tokens: B lists of token ids, each possible within its length (count_needed_frames).
 
     Returns:
         (B,) float32 in nats. An utterance too short for its tokens gives infinity.

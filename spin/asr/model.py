@@ -1,111 +1,114 @@
-"""CTC models on frozen features: bidirectional LSTM, or convolutions.
-
-Both read normalised features and give log-probabilities.
-"""
+"""CTC models on frozen features or units: bidirectional LSTM, or convolutions. They give log-probabilities of tokens."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from spin.asr.features import FeatureStatistics
+from spin.asr.inputs import FeatureStatistics, UnitInventory
 from spin.config import AsrConfig
-from spin.errors import CheckpointError, ConfigError
-from spin.runtime.checkpoints import read_checkpoint
+from spin.errors import CheckpointError
 
 CONVOLUTION_TAPS = 7
+UNIT_WIDTH = 256  # dimensions of the embedding of units
+MEAN, EMBEDDING = "front.mean", "front.embedding.weight"  # weights that tell the kind of input
 
 
 class CtcModel(nn.Module):
-    """Normalises by the training statistics, sums the layers if there are several, stacks `subsampling` frames, runs the body and
-    a linear output layer.
+    """A front end for the kind of input, the body, and a linear output layer.
 
-    An utterance's output does not depend on the padding or the rest of the batch (to rounding).
+    An utterance's output does not depend on the padding or the rest of the batch (up to rounding).
 
     Args:
-        config: model, hidden, layers, dropout, subsampling are read.
-        statistics: of the training features; of shape (L + 1, D) where the model shall learn a weighted sum of layers.
-        vocabulary_size: number of outputs, blank among them.
+        config: model, hidden, layers and dropout are read.
+        inputs: statistics of the training features, or the number of symbols of units.
+        vocabulary_size: number of outputs, blank included.
     """
 
-    def __init__(self, config: AsrConfig, statistics: FeatureStatistics, vocabulary_size: int):
+    def __init__(self, config: AsrConfig, inputs: FeatureStatistics | int, vocabulary_size: int):
         super().__init__()
-        self.subsampling = config.subsampling
-        self.register_buffer("mean", torch.from_numpy(np.asarray(statistics.mean, dtype=np.float32)))
-        self.register_buffer("scale", 1.0 / torch.from_numpy(np.asarray(statistics.deviation, dtype=np.float32)))
-        self.layer_sum = LayerSum(len(statistics.mean)) if statistics.mean.ndim == 2 else None
-        width = statistics.mean.shape[-1] * config.subsampling
-        if config.model == "blstm":
-            self.body: nn.Module = BlstmBody(width, config.hidden, config.layers, config.dropout)
-        elif config.model == "conv":
-            self.body = ConvolutionBody(width, config.hidden, config.layers, config.dropout)
-        else:
-            raise ConfigError("asr.model", found=repr(config.model), expected="blstm | conv")
+        self.front = UnitFront(inputs) if isinstance(inputs, int) else FeatureFront(inputs)
+        body = BlstmBody if config.model == "blstm" else ConvolutionBody
+        self.body = body(self.front.width, config.hidden, config.layers, config.dropout)
         self.output = nn.Linear(self.body.width, vocabulary_size)
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of the tokens.
 
         Args:
-            features: (B, T, D) or (B, T, L + 1, D) float32; what lies at and after `lengths` is not looked at.
+            inputs: (B, T, D) or (B, T, L + 1, D) float32 features, or (B, T) int64 symbols; ignored at and after `lengths`.
             lengths: (B,) int64 frames, at least 1, not increasing.
 
         Returns:
-            (B, T', V) float32 and (B,) int64 with T' = ceil(T / subsampling).
+            (B, T, V) float32.
         """
-        features = (features - self.mean) * self.scale
-        if self.layer_sum is not None:
-            features = self.layer_sum(features)
-        inside = torch.arange(features.shape[1], device=features.device) < lengths.to(features.device)[:, None]
-        features = features * inside[:, :, None]
-        if self.subsampling > 1:
-            features, lengths = _stack(features, lengths, self.subsampling)
-        return self.output(self.body(features, lengths)).log_softmax(dim=-1), lengths
+        hidden = self.front(inputs)
+        inside = torch.arange(hidden.shape[1], device=hidden.device) < lengths.to(hidden.device)[:, None]
+        return self.output(self.body(hidden * inside[:, :, None], lengths)).log_softmax(dim=-1)
 
 
-class LayerSum(nn.Module):
-    """A learned convex combination of an encoder's layers (SUPERB, Yang et al. 2021, section 3.1), even at the start.
+class FeatureFront(nn.Module):
+    """Normalizes features by the training statistics; a learned convex combination of layers where there are several.
 
-    SUPERB sums the layers as they are; here each has been normalised before, so that the weights tell how much is taken of each.
+    The combination follows SUPERB (Yang et al. 2021, section 3.1) and begins with equal shares. SUPERB sums the layers as they
+    are; here each is normalized first, so that the weights say how much of each layer is used.
 
     Args:
-        layers: how many.
+        statistics: of the training features, (D,) or (L + 1, D).
     """
 
-    def __init__(self, layers: int):
+    def __init__(self, statistics: FeatureStatistics):
         super().__init__()
-        self.weights = nn.Parameter(torch.zeros(layers))
+        self.register_buffer("mean", torch.from_numpy(np.asarray(statistics.mean, dtype=np.float32)))
+        self.register_buffer("scale", 1.0 / torch.from_numpy(np.asarray(statistics.deviation, dtype=np.float32)))
+        self.width = statistics.mean.shape[-1]
+        self.layer_weights = nn.Parameter(torch.zeros(len(statistics.mean))) if statistics.mean.ndim == 2 else None
 
-    def shares(self) -> torch.Tensor:
-        """(layers,): above zero, together 1."""
-        return self.weights.softmax(dim=0)
+    def shares(self) -> torch.Tensor | None:
+        """(L + 1,) shares of the layers, above zero and summing to 1; None with one layer."""
+        return None if self.layer_weights is None else self.layer_weights.softmax(dim=0)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, layers, D) -> (B, T, D)."""
-        return torch.einsum("btld,l->btd", features, self.shares())
+        """(B, T, D) or (B, T, L + 1, D) -> (B, T, D)."""
+        features = (features - self.mean) * self.scale
+        return features if self.layer_weights is None else torch.einsum("btld,l->btd", features, self.shares())
 
 
-def output_frames(frames: int, subsampling: int) -> int:
-    """Frames of the output for frames of the input."""
-    return -(-frames // subsampling)
+class UnitFront(nn.Module):
+    """Embeds the symbols of units.
+
+    Args:
+        symbols: number of symbols.
+    """
+
+    width = UNIT_WIDTH
+
+    def __init__(self, symbols: int):
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, UNIT_WIDTH)
+
+    def shares(self) -> None:
+        """Units come from one layer."""
+
+    def forward(self, symbols: torch.Tensor) -> torch.Tensor:
+        """(B, T) -> (B, T, UNIT_WIDTH)."""
+        return self.embedding(symbols)
 
 
 class BlstmBody(nn.Module):
     """Layers of bidirectional LSTM with dropout after each.
 
     Args:
-        width: of the input.
-        hidden: of each direction.
+        width: dimensions of the input.
+        hidden: dimensions of each direction.
     """
 
     def __init__(self, width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
         self.width = 2 * hidden
-        # Layer by layer: the dropout between the layers of one nn.LSTM is cuDNN's, whose state torch 1.13 seeds once a process.
+        # Layer by layer: the dropout between the layers of one nn.LSTM is cuDNN's, whose state torch 1.13 seeds once per process.
         widths = [width, *[self.width] * (layers - 1)]
         self.layers = nn.ModuleList(nn.LSTM(inside, hidden, batch_first=True, bidirectional=True) for inside in widths)
         self.dropout = nn.Dropout(dropout)
@@ -123,8 +126,8 @@ class ConvolutionBody(nn.Module):
     """Residual blocks of layer norm, convolution over time, ReLU and dropout.
 
     Args:
-        width: of the input.
-        hidden: of every block.
+        width: dimensions of the input.
+        hidden: dimensions of every block.
         layers: number of blocks after the first convolution.
     """
 
@@ -147,40 +150,42 @@ class ConvolutionBody(nn.Module):
         return self.norms[-1](hidden)
 
 
-def _stack(features: torch.Tensor, lengths: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Joins `factor` neighbouring frames; the last group is filled up with zeros."""
-    rows, frames, width = features.shape
-    features = nn.functional.pad(features, (0, 0, 0, -frames % factor))
-    return features.reshape(rows, -1, width * factor), torch.div(lengths + factor - 1, factor, rounding_mode="floor")
+def build_model(config: AsrConfig, inputs: FeatureStatistics | UnitInventory, vocabulary_size: int) -> CtcModel:
+    """A new model for the inputs of a training."""
+    return CtcModel(config, inputs.symbols if isinstance(inputs, UnitInventory) else inputs, vocabulary_size)
 
 
 def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
     """Fills a model from a state dict.
 
     Raises:
-        CheckpointError: the weights are of another model.
+        CheckpointError: the weights belong to another model.
     """
     try:
         model.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
-        raise CheckpointError(
-            path, found=" ".join(str(error).split())[:300], expected="weights of this model", remedy="run stage 4"
-        ) from error
+        found = " ".join(str(error).split())[:300]
+        raise CheckpointError(path, found=found, expected="weights of this model", remedy="rerun stage 4 with --force") from error
     return model
 
 
-def restore_model(config: AsrConfig, path: Path, vocabulary_size: int, shape: tuple[int, ...]) -> CtcModel:
-    """The model of a checkpoint, in evaluation mode on the CPU.
+def restore_model(config: AsrConfig, weights: dict, vocabulary_size: int, path: str) -> CtcModel:
+    """The model of a checkpoint's weights, in evaluation mode on the CPU.
 
     Args:
         config: of its training.
-        path: of the checkpoint.
+        weights: state dict.
         vocabulary_size: number of outputs.
-        shape: of a frame's features, (D,) or (L + 1, D).
+        path: of the checkpoint, for messages.
 
     Raises:
-        CheckpointError: the checkpoint is missing, damaged or of another model.
+        CheckpointError: the weights belong to another model.
     """
-    _, state = read_checkpoint(path)
-    unknown = FeatureStatistics(np.zeros(shape, np.float32), np.ones(shape, np.float32))  # the weights hold the real ones
-    return load_weights(CtcModel(config, unknown, vocabulary_size), state["model"], str(path)).eval()
+    if MEAN in weights:
+        shape = tuple(weights[MEAN].shape)
+        inputs = FeatureStatistics(np.zeros(shape, np.float32), np.ones(shape, np.float32))  # the weights hold the real ones
+    elif EMBEDDING in weights:
+        inputs = len(weights[EMBEDDING])
+    else:
+        raise CheckpointError(path, found="no weights of an input", expected="weights of a recogniser", remedy="rerun stage 4")
+    return load_weights(CtcModel(config, inputs, vocabulary_size), weights, path).eval()

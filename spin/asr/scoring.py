@@ -14,7 +14,7 @@ class ErrorCounts:
 
     Attributes:
         reference: number of symbols in the reference.
-        insertions, deletions, substitutions: of the best alignment.
+        insertions, deletions, substitutions: edits of the best alignment.
     """
 
     reference: int = 0
@@ -29,18 +29,13 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Errors for 100 reference symbols; can pass 100. An empty reference gives 0 without errors, else 100."""
+        """Errors per 100 reference symbols; can exceed 100. An empty reference gives 0 without errors, otherwise 100."""
         if self.reference == 0:
             return 100.0 if self.errors else 0.0
         return 100.0 * self.errors / self.reference
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
-        return ErrorCounts(
-            self.reference + other.reference,
-            self.insertions + other.insertions,
-            self.deletions + other.deletions,
-            self.substitutions + other.substitutions,
-        )
+        return ErrorCounts(*(first + second for first, second in zip(vars(self).values(), vars(other).values())))
 
 
 def count_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
@@ -65,5 +60,5 @@ def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
 
 
 def relative_reduction(before: float, after: float) -> float:
-    """By how much `after` lies below `before`, in percent of `before`; 0 where `before` is 0."""
+    """Reduction from `before` to `after` in percent of `before`; 0 where `before` is 0."""
     return 100.0 * (before - after) / before if before else 0.0

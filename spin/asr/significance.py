@@ -1,11 +1,15 @@
-"""How sure an error rate and a gain are: what other sentences, other speakers and another training could have given.
+"""Confidence intervals of error rates and paired tests of gains, over utterances, speakers and trainings.
 
-Sentences: bootstrap over utterances (Bisani and Ney 2004). Trainings: the few seeds of one system are no sample to draw from
-again. The analysis of variance of the crossed table of S trainings and N utterances, both random (Searle, Casella and McCulloch
-1992, chapter 4), tells what of their scatter is more than the chance of these utterances; so much is added to every draw of the
-bootstrap, and the draws get the tails of Student's t, its degrees of freedom by Satterthwaite (1946). Of one or two seeds nothing
-useful can be said so (Student's t of one degree of freedom knows no bounds): then all holds for these trainings only. Speakers:
-where there are few, the bootstrap finds intervals too narrow and tests too sure; then Student's t and sign flips stand in.
+Utterances: bootstrap (Bisani and Ney 2004).
+
+Trainings: a few seeds are too few to resample. An analysis of variance of the crossed table of S trainings and N utterances, both
+random (Searle, Casella and McCulloch 1992, chapter 4), estimates the variance between trainings beyond that between utterances.
+It is added to every draw of the bootstrap, and the draws get the tails of Student's t, with degrees of freedom after
+Satterthwaite (1946). One or two seeds allow no useful estimate (Student's t with one degree of freedom has no bounds): then
+intervals and tests hold for these trainings only.
+
+Speakers: with few of them the bootstrap gives intervals that are too narrow and tests that are too sure. Then Student's t and
+sign flips replace it.
 """
 
 from __future__ import annotations
@@ -14,23 +18,24 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from spin.runtime import seeding
 
 RESAMPLES_AT_ONCE = 64  # bounds the memory of the bootstrap
-LEAST_TRAININGS = 3  # seeds that tell something of others
-FEW_SPEAKERS = 20  # below this the bootstrap over speakers is not to be trusted
-EXACT_SPEAKERS = 12  # up to here every flip of signs is tried
+LEAST_TRAININGS = 3  # fewer seeds say nothing about other trainings
+FEW_SPEAKERS = 20  # below this the bootstrap over speakers is unreliable
+EXACT_SPEAKERS = 12  # up to here every combination of signs is counted
 
 
 def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
     """95 % interval of an error rate over utterances, and over trainings where there are LEAST_TRAININGS.
 
     Args:
-        errors: (S, N) edits of each utterance with each of S seeds; or (N,) of one.
+        errors: (S, N) edits of each utterance with each of S seeds; or (N,) of one seed.
         references: (N,) reference symbols of each utterance.
         samples: number of bootstrap samples.
-        seed: of the draws.
+        seed: random seed of the draws.
 
     Returns:
         (low, high) in percent; (0, 0) without any utterance.
@@ -46,16 +51,16 @@ def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int
 
 
 def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -> float:
-    """Two-sided paired test over utterances, and over trainings where there are LEAST_TRAININGS: how often the sign turns.
+    """Two-sided paired test over utterances, and over trainings where there are LEAST_TRAININGS: how often the sign changes.
 
     Args:
         first: (S, N) edits of one system with each of S seeds, or (N,) of one seed.
-        second: of the other on the same utterances with the same seeds.
+        second: edits of the other system on the same utterances with the same seeds.
         samples: number of bootstrap samples; the smallest p-value is 2 / (samples + 1).
-        seed: of the draws.
+        seed: random seed of the draws.
 
     Returns:
-        In (0, 1]; 1 where the two do not differ or there is no utterance.
+        A p-value in (0, 1]; 1 where the two do not differ or there is no utterance.
     """
     differences = np.atleast_2d(np.asarray(first, dtype=np.int64)) - np.atleast_2d(np.asarray(second, dtype=np.int64))
     if differences.size == 0:
@@ -67,13 +72,18 @@ def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -
 
 
 def speaker_interval(errors: Sequence[int], references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
-    """95 % interval of an error rate over speakers, whose utterances are no independent draws.
+    """95 % interval of an error rate over speakers, whose utterances are not independent draws.
 
-    Below FEW_SPEAKERS: the rate and its linearised standard error (Cochran 1977, section 6.4, of a ratio), times Student's t.
+    Below FEW_SPEAKERS: the rate and its linearized standard error (Cochran 1977, section 6.4, for a ratio), times the quantile of
+    Student's t.
 
     Args:
         errors, references: (K,) edits and reference symbols of each speaker, over all seeds; at least two speakers.
-        samples, seed: of the draws.
+        samples: number of bootstrap samples.
+        seed: random seed of the draws.
+
+    Returns:
+        (low, high) in percent.
     """
     errors, references = np.asarray(errors, dtype=np.int64), np.asarray(references, dtype=np.int64)
     count = len(errors)
@@ -82,20 +92,20 @@ def speaker_interval(errors: Sequence[int], references: Sequence[int], samples: 
     symbols = max(1, int(references.sum()))
     rate = errors.sum() / symbols
     error = np.sqrt(count / (count - 1) * np.square(errors - rate * references).sum()) / symbols
-    draws = seeding.generator("student over speakers", seed).standard_t(count - 1, size=samples)
-    return _middle(np.maximum(0.0, 100.0 * (rate + error * draws)))
+    margin = error * stats.t.ppf(0.975, count - 1)
+    return float(max(0.0, 100.0 * (rate - margin))), float(max(0.0, 100.0 * (rate + margin)))
 
 
 def speaker_p_value(differences: Sequence[int], samples: int, seed: int) -> float:
-    """Two-sided sign-flip test over speakers (Fisher's randomisation): how often chance signs give a sum as large.
+    """Two-sided sign-flip test over speakers (Fisher's randomization test): how often random signs give a sum as large.
 
     Args:
-        differences: (K,) edits of one system less those of the other, over all seeds. With K speakers that agree, p is 2 / 2^K.
-        samples: random flips where there are more than EXACT_SPEAKERS speakers.
-        seed: of the flips.
+        differences: (K,) edits of one system minus those of the other, over all seeds. When all K speakers agree, p is 2 / 2^K.
+        samples: number of random flips with more than EXACT_SPEAKERS speakers.
+        seed: random seed of the flips.
 
     Returns:
-        In (0, 1].
+        A p-value in (0, 1].
     """
     differences = np.asarray(differences, dtype=np.int64)
     if len(differences) <= EXACT_SPEAKERS:
@@ -111,42 +121,42 @@ def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> li
     """Sums of each array over `samples` draws of utterances with replacement; the same draws for all arrays.
 
     Args:
-        values: arrays (N,), a number an utterance.
+        values: arrays (N,), one number per utterance.
         samples: number of draws of N utterances each.
-        seed: of the draws.
+        seed: random seed of the draws.
     """
     random = seeding.generator("bootstrap", seed)
     size = len(values[0])
     sums: list[list[np.ndarray]] = [[] for _ in values]
     for start in range(0, samples, RESAMPLES_AT_ONCE):
         drawn = random.integers(size, size=(min(RESAMPLES_AT_ONCE, samples - start), size))
-        for kept, array in zip(sums, values):
-            kept.append(np.asarray(array, dtype=np.int64)[drawn].sum(axis=1))
-    return [np.concatenate(kept) for kept in sums]
+        for chunks, array in zip(sums, values):
+            chunks.append(np.asarray(array, dtype=np.int64)[drawn].sum(axis=1))
+    return [np.concatenate(chunks) for chunks in sums]
 
 
 def _with_trainings(drawn: np.ndarray, total: float, parts: np.ndarray, seed: int) -> np.ndarray:
-    """Bootstrap draws over utterances, as far from the total as other trainings too would take them.
+    """Bootstrap draws over utterances, spread further by the variance between trainings.
 
     Args:
         drawn: (samples,) draws of the total over utterances.
-        total: what they scatter around.
-        parts: (S, N) of each training and utterance; their scatter is that of the total.
-        seed: of the draws.
+        total: centre of the draws.
+        parts: (S, N) contributions of each training and utterance to the total.
+        seed: random seed of the draws.
 
     Returns:
-        (samples,); the draws as they were below LEAST_TRAININGS, or where all trainings are alike.
+        (samples,) draws; unchanged below LEAST_TRAININGS, or where all trainings are alike.
     """
     of_trainings, freedom = _variance_of_trainings(parts)
     if not np.isfinite(freedom):
         return drawn
     random = seeding.generator("student over trainings", seed)
-    stray = np.sqrt(of_trainings) * random.standard_normal(len(drawn))
-    return total + (drawn - total + stray) * np.sqrt(freedom / random.chisquare(freedom, size=len(drawn)))
+    deviation = np.sqrt(of_trainings) * random.standard_normal(len(drawn))
+    return total + (drawn - total + deviation) * np.sqrt(freedom / random.chisquare(freedom, size=len(drawn)))
 
 
 def _variance_of_trainings(parts: np.ndarray) -> tuple[float, float]:
-    """(variance that trainings add to the sum of all parts (S, N), degrees of freedom of that sum's whole variance)."""
+    """(variance that trainings add to the sum of all parts (S, N), degrees of freedom of that sum's total variance)."""
     trainings, utterances = parts.shape
     if trainings < LEAST_TRAININGS or utterances < 2:
         return 0.0, np.inf
@@ -154,10 +164,10 @@ def _variance_of_trainings(parts: np.ndarray) -> tuple[float, float]:
     of_trainings = utterances * np.square(by_training - mean).sum() / (trainings - 1)
     of_utterances = trainings * np.square(by_utterance - mean).sum() / (utterances - 1)
     of_both = np.square(parts - by_training - by_utterance + mean).sum() / ((trainings - 1) * (utterances - 1))
-    if of_trainings <= 1e-12 * of_utterances:  # rounding apart, all trainings are alike
+    if of_trainings <= 1e-12 * of_utterances:  # apart from rounding, all trainings are alike
         return 0.0, np.inf
-    # The chance of these utterances with each training is in both mean squares: it counts once. The freedom is that of the
-    # mean squares as they are, so that trainings that happen to lie close together do not make the test too sure.
+    # Both mean squares contain the interaction, which counts once. The degrees of freedom are those of the mean squares
+    # themselves, so that trainings that happen to be close together do not make the test too sure.
     added = max(0.0, of_trainings - of_both)
     whole = of_utterances + added
     freedom = whole**2 / (of_trainings**2 / (trainings - 1) + of_utterances**2 / (utterances - 1))

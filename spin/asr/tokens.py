@@ -1,7 +1,7 @@
-"""The units that the CTC model emits: characters with a word boundary symbol, sentencepiece BPE, or phones. Blank is 0.
+"""Output tokens of the CTC model: characters with a word boundary symbol, sentencepiece BPE, or phones. Blank is 0.
 
-Characters and BPE share one convention, sentencepiece's: a piece that begins with the boundary symbol begins a word. So one
-function turns pieces back into text, whatever made them.
+Characters and BPE share sentencepiece's convention: a piece that begins with the boundary symbol begins a word. So one function
+turns pieces of either kind back into text. Characters are not a sentencepiece model, because that orders them by frequency.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SPECIAL = (BLANK, UNKNOWN)
 
 
 def pieces_to_text(pieces: Iterable[str]) -> str:
-    """Words separated by single spaces; blanks are passed over."""
+    """Words separated by single spaces; blanks are skipped."""
     return " ".join("".join(piece for piece in pieces if piece != BLANK).replace(BOUNDARY, " ").split())
 
 
@@ -27,7 +27,7 @@ class CharacterTokens:
     """Characters; each word is the boundary symbol and then its letters.
 
     Args:
-        characters: the letters, in the order of their ids, which begin after those of blank, unknown and boundary.
+        characters: letters in the order of their ids, which follow those of blank, unknown and boundary.
     """
 
     kind = "characters"
@@ -38,7 +38,7 @@ class CharacterTokens:
 
     @classmethod
     def train(cls, sentences: Iterable[str]) -> CharacterTokens:
-        """The characters of the sentences, sorted; white space is no character."""
+        """The sorted characters of the sentences, without white space."""
         return cls(sorted({character for sentence in sentences for word in sentence.split() for character in word}))
 
     def encode(self, text: str) -> list[int]:
@@ -46,7 +46,7 @@ class CharacterTokens:
         return [self._ids.get(piece, UNKNOWN_ID) for word in text.split() for piece in (BOUNDARY, *word)]
 
     def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """The one way in which a word is written; holds the unknown token where it cannot be."""
+        """The one spelling of a word; it holds the unknown token when the word cannot be spelled."""
         return [tuple(self.encode(word))]
 
 
@@ -54,7 +54,7 @@ class BpeTokens:
     """A sentencepiece model.
 
     Args:
-        model: the serialised model.
+        model: the serialized model.
     """
 
     kind = "bpe"
@@ -68,7 +68,7 @@ class BpeTokens:
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocabulary_size: int) -> BpeTokens:
-        """Trains on the sentences, in one thread and without sampling, so that the same text gives the same model.
+        """Trains in one thread and without sampling, so that the same text gives the same model.
 
         Raises:
             DataError: the text is too small for the vocabulary.
@@ -101,16 +101,16 @@ class BpeTokens:
                 found=" ".join(str(error).split()),
                 expected=f"training transcripts for a vocabulary of {vocabulary_size} pieces",
                 cause="too little text for asr.vocabulary_size",
-                remedy="--set asr.vocabulary_size=<fewer>, or asr.tokens=characters",
+                remedy="--set asr.vocabulary_size=<fewer>, or --set asr.tokens=characters",
             ) from error
         return cls(stream.getvalue())
 
     @classmethod
-    def load(cls, path: str | Path) -> BpeTokens:
+    def load(cls, path: Path) -> BpeTokens:
         """Reads a model file."""
-        return cls(Path(path).read_bytes())
+        return cls(path.read_bytes())
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: Path) -> None:
         """Writes the model file."""
         with atomic_path(path) as temporary:
             temporary.write_bytes(self.model)
@@ -120,16 +120,16 @@ class BpeTokens:
         return self._processor.encode(" ".join(text.split()), out_type=int)
 
     def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """The one way in which a word is written; holds the unknown token where it cannot be."""
+        """The one spelling of a word; it holds the unknown token when the word cannot be spelled."""
         return [tuple(self.encode(word))]
 
 
 class PhoneTokens:
-    """Phones, by way of a lexicon; there is no word boundary among them.
+    """Phones, by way of a lexicon; they have no word boundary.
 
     Args:
-        phones: in the order of their ids, which begin after those of blank and unknown.
-        lexicon: (word, token ids); of several pronunciations the first is what a text is encoded as.
+        phones: phones in the order of their ids, which follow those of blank and unknown.
+        lexicon: (word, token ids); texts are encoded with the first of several pronunciations.
     """
 
     kind = "phone"
@@ -146,23 +146,26 @@ class PhoneTokens:
         return [(word, ids) for word, variants in self._spellings.items() for ids in variants]
 
     @classmethod
-    def of(cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Iterable[str]) -> PhoneTokens:
-        """The phones of the words that training speaks, and every pronunciation that these phones can say.
+    def train(cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Iterable[str]) -> PhoneTokens:
+        """The phones of the training words, and every pronunciation that consists of these phones.
+
+        Args:
+            pronunciations: word -> its pronunciations.
+            spoken: words of the training transcripts.
 
         Raises:
-            DataError: no spoken word has a pronunciation.
+            DataError: no training word has a pronunciation.
         """
-        phones = sorted({phone for word in spoken for said in pronunciations.get(word, ())[:1] for phone in said})
+        phones = sorted({phone for word in spoken for variant in pronunciations.get(word, ())[:1] for phone in variant})
         if not phones:
-            raise DataError(
-                "lexicon", found="no pronunciation of any training word", expected="a line a word", remedy="see asr.lexicon"
-            )
+            remedy = "--set asr.lexicon=FILE, a lexicon with these words"
+            raise DataError("lexicon", found="no pronunciation of any training word", expected="a line per word", remedy=remedy)
         ids = {phone: number for number, phone in enumerate(phones, start=len(SPECIAL))}
         lexicon = [
-            (word, tuple(ids[phone] for phone in said))
+            (word, tuple(ids[phone] for phone in variant))
             for word, variants in pronunciations.items()
-            for said in dict.fromkeys(map(tuple, variants))
-            if said and all(phone in ids for phone in said)
+            for variant in dict.fromkeys(map(tuple, variants))
+            if variant and all(phone in ids for phone in variant)
         ]
         return cls(phones, lexicon)
 
@@ -171,5 +174,5 @@ class PhoneTokens:
         return [token for word in text.split() for token in self._spellings.get(word, [(UNKNOWN_ID,)])[0]]
 
     def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """The pronunciations of a word; none where the lexicon has none."""
+        """The pronunciations of a word; empty when the lexicon lacks it."""
         return self._spellings.get(word, [])

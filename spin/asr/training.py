@@ -1,6 +1,6 @@
-"""Training of one CTC model: steps, validation, the best checkpoint, and going on after any interruption.
+"""Training of one CTC model: steps, validation, the best checkpoint, and resuming after any interruption.
 
-On a CPU with the same bits. On a GPU to rounding: k2 adds the arcs' gradients in whatever order they are ready.
+On a CPU a resumed training gives the same bits. On a GPU it agrees up to rounding: k2 adds the gradients of arcs in any order.
 """
 
 from __future__ import annotations
@@ -8,258 +8,259 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
-from lhotse import CutSet
 
-from spin import artifacts
-from spin.asr.augment import concatenate, spec_augment
-from spin.asr.averaging import WeightStore, again, validations_without_gain
-from spin.asr.features import Batch, collate, endless, open_cuts, sample_batches, text_of
+from spin import artifacts, products
+from spin.asr.augment import spec_augment
+from spin.asr.batches import Batch, collate, manifests, open_cuts, repeat_epochs, sample_batches, text_of
+from spin.asr.checkpoint_averaging import WeightStore
+from spin.asr.inputs import CACHE_BYTES, MASK, UnitInventory, open_reader
 from spin.asr.lang import load_lang
 from spin.asr.loss import ctc_loss
-from spin.asr.model import CtcModel, load_weights
-from spin.asr.readers import open_reader
-from spin.asr.training_job import TrainJob, as_tensors, learning_rate
-from spin.asr.validation import evaluate, rates
+from spin.asr.model import CtcModel, build_model, load_weights
+from spin.asr.training_job import TrainJob, learning_rate
+from spin.asr.validation import evaluate, format_rates
 from spin.errors import TrainingError
 from spin.runtime import seeding
-from spin.runtime.ahead import read_ahead
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
-from spin.runtime.logs import board, get_logger
-from spin.runtime.signals import StopRequest
+from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.prefetch import prefetch
+from spin.runtime.stop import StopRequest
+
+THREADS = 1  # of torch in each training and decoding, so that the bits do not depend on --nj
+LOG_EVERY_STEPS = 10
 
 
-def train_one(job: TrainJob) -> dict:
-    """Trains, or goes on with, one model.
-
-    Returns:
-        {"system", "seed", "step", "wer", "cer"} of the best checkpoint on the valid parts.
+def train_recogniser(job: TrainJob) -> str:
+    """Builds the product of one recogniser, or resumes an interrupted training; returns a line for the log.
 
     Raises:
-        TrainingError: loss or gradient is not a number.
+        TrainingError: loss or gradient is not finite.
     """
     threads = torch.get_num_threads()
-    prepare_cpu(job.config.asr.threads)
+    prepare_cpu(THREADS)
     try:
-        return Training(job).run()
+        with products.recogniser(job.context, job.system, job.source, job.seed).building() as folder:
+            return Training(job, folder).run()
     finally:
         torch.set_num_threads(threads)
 
 
 class Training:
-    """One training: model, optimiser, position in the data, and where its products go."""
+    """One training: model, optimizer, and position in the data.
 
-    def __init__(self, job: TrainJob):
-        self.job, self.config = job, job.config.asr
+    Args:
+        job: the training.
+        folder: checkpoints and history; may hold those of an interrupted run.
+    """
+
+    def __init__(self, job: TrainJob, folder: Path):
+        self.job, self.folder, self.context = job, folder, job.context
+        self.config = self.context.config.asr
         self.log = get_logger("asr.training")
-        self.device = resolve_device(job.config.runtime.device)
-        self.lang = load_lang(artifacts.lang_folder(job.exp))
-        self.reader = open_reader(job.config, job.exp, job.system, self.config.feature_cache_in_mib << 20)
-        self.store = CheckpointStore(artifacts.asr_seed_folder(job.exp, job.system, job.seed))
+        self.device = resolve_device(self.context.config.runtime.device)
+        self.lang = load_lang(artifacts.lang_folder(self.context.exp))
+        inventory = job.data.inputs if isinstance(job.data.inputs, UnitInventory) else None
+        if inventory is not None:
+            inventory.save(folder)
+        self.fill = job.data.inputs.mean if inventory is None else MASK
+        self.reader = open_reader(self.context.config, job.system, job.source, inventory, CACHE_BYTES)
+        self.store = CheckpointStore(folder)
         seeding.seed_torch("asr model", job.seed)
-        self.model = CtcModel(self.config, job.statistics, self.lang.vocabulary_size).to(self.device)
-        self.optimiser = torch.optim.AdamW(
+        self.model = build_model(self.config, job.data.inputs, self.lang.vocabulary_size).to(self.device)
+        self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
-        self.averages = WeightStore(self.store.folder, self.config.average)
-        self.step, self.epoch, self.batch = 0, 0, 0  # done steps, and the position of the next batch
+        self.averages = WeightStore(folder, self.config.average)
+        self.step, self.epoch, self.batch = 0, 0, 0  # finished steps, and the position of the next batch
         self.losses: list[float] = []  # since the last validation
-        self.history_path = artifacts.asr_history(job.exp, job.system, job.seed)
+        self.history_path = artifacts.history_in(folder)
 
-    def run(self) -> dict:
-        """All steps that are left; the summary of the best checkpoint."""
+    def run(self) -> str:
+        """Trains the remaining steps; returns a line about the best checkpoint."""
         self.resume()
-        if self.step < self.config.max_steps and not self.exhausted():
-            self.board = board(self.job.tensorboard / self.job.system / f"seed{self.job.seed}", self.step + 1)
+        if self.step < self.config.max_steps:
+            folder = self.context.tensorboard / self.job.system.name / self.job.source / f"seed{self.job.seed}"
+            self.writer = summary_writer(folder, self.step + 1 if self.step else 0)
             self.train()
-            self.board.close()
+            self.writer.close()
         if self.config.average > 1:
             self.average()
-        model = artifacts.asr_model(self.job.exp, self.job.system, self.job.seed)
-        best, state = read_checkpoint(model, again(self.store.folder))
-        valid = {name: float(state["valid"][name]) for name in ("wer", "cer")}
-        self.log.info("%s: best at step %d, valid %s", self.job.name, best, rates(self.lang, valid))
-        return {"system": self.job.system, "seed": self.job.seed, "step": best, **valid}
+        best, state = read_checkpoint(artifacts.asr_model_in(self.folder))
+        return f"{self.job.name}: best at step {best}, valid {format_rates(self.lang, state['valid'])}"
 
     def train(self) -> None:
         """The loop over steps."""
-        cuts = open_cuts(self.job.exp, self.job.system, self.job.config.corpus.asr_train).filter(self._usable)
-        sampler = sample_batches(cuts, self.job.train_count, self.config.batch_seconds, self.job.seed)
         begun, seconds = time.monotonic(), 0.0
         with StopRequest() as stop:
-            for (place,), (batch,) in self.batches(endless(sampler, self.epoch, self.batch)):
-                epoch, number, _ = place
+            for epoch, number, batch in self.batches():
                 self.losses.append(self.update(batch))
                 seconds += batch.seconds
                 self.epoch, self.batch = epoch, number + 1
-                if self.step % self.config.log_every_steps == 0 or self.step == self.config.max_steps:
-                    speed = seconds / max(1e-9, time.monotonic() - begun)
-                    recent = self.losses[-self.config.log_every_steps :]
-                    self.board.add_scalar("train/loss", sum(recent) / len(recent), self.step)
-                    self.board.add_scalar("train/epoch", epoch, self.step)
-                    self.board.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
-                kept = self.keep()
-                if self.step >= self.config.max_steps or (kept and self.exhausted()):
+                if self.step % LOG_EVERY_STEPS == 0 or self.step == self.config.max_steps:
+                    self.log_progress(epoch, seconds / max(1e-9, time.monotonic() - begun))
+                saved = self.validate_and_save()
+                if self.step >= self.config.max_steps:
                     return
                 if stop.signal is not None:
-                    self.leave(stop, kept)
+                    self.leave(stop, saved)
 
-    def batches(self, places: Iterator[tuple[int, int, CutSet]]) -> Iterator[tuple[list, list[Batch]]]:
-        """Each place of the data with its batch, singly in lists; beside a GPU the next one is read meanwhile."""
+    def batches(self) -> Iterator[tuple[int, int, Batch]]:
+        """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
+        cuts = self.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
+        sampler = sample_batches(cuts, self.job.data.train_count, self.config.batch_seconds, self.job.seed)
+        places = repeat_epochs(sampler, self.epoch, self.batch)
         threads = 0 if self.device.type == "cpu" else 1
-        return read_ahead(([place] for place in places), lambda place: self.read(place[2], place[0]), threads)
+        for (place,), (batch,) in prefetch(([place] for place in places), lambda place: self.read(place[2], place[0]), threads):
+            yield place[0], place[1], batch
 
-    def leave(self, stop: StopRequest, kept: bool) -> None:
-        """Ends this process between two steps, with a checkpoint."""
-        if not kept:
-            self.store.save(self.step, self.state(None))
-        self.board.close()
-        self.log.warning("%s: stopped at step %d by signal; a checkpoint is written", self.job.name, self.step)
-        raise SystemExit(stop.status())
+    def is_usable(self, cut) -> bool:
+        """Whether the training uses a cut."""
+        return cut.id not in self.job.data.left_out
 
-    def _usable(self, cut) -> bool:
-        return cut.id not in self.job.left_out
+    def cuts(self, parts):
+        """The cuts of some parts."""
+        return open_cuts(manifests(self.context.exp, self.job.system.name, self.job.source, parts))
 
-    def read(self, cuts: CutSet, epoch: int) -> Batch:
+    def read(self, cuts, epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
-        if self.config.spec_augment:
-            fill = self.job.statistics.mean
-            batch = collate(cuts, self.reader, lambda name, features: spec_augment(features, fill, self.job.seed, epoch, name))
-        else:
-            batch = collate(cuts, self.reader)
-        return concatenate(batch, self.job.statistics.mean) if self.config.concatenate else batch
+        if not self.config.spec_augment:
+            return collate(cuts, self.reader.read)
+        seed = self.job.seed
+        return collate(cuts, self.reader.read, lambda name, inputs: spec_augment(inputs, self.fill, seed, epoch, name))
 
     def update(self, batch: Batch) -> float:
-        """One optimiser step; returns the loss in nats a token."""
+        """One optimizer step; returns the loss in nats per token."""
         step = self.step + 1
         seeding.seed_torch("asr dropout", self.job.seed, step)
         self.model.train()
-        loss, tokens = self.loss(batch)
-        loss = loss.sum() / tokens
-        self.optimiser.zero_grad(set_to_none=True)
+        loss = self.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        self._check(step, batch, loss=float(loss), gradient=float(norm))
+        self.check_finite(step, batch, loss=float(loss), gradient=float(norm))
         rate = learning_rate(step, self.config)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimiser.step()
+        self.optimizer.step()
         self.step = step
-        if step % self.config.log_every_steps == 0:
-            self.board.add_scalar("train/gradient_norm", float(norm), step)
-            self.board.add_scalar("train/learning_rate", rate, step)
+        if step % LOG_EVERY_STEPS == 0:
+            self.writer.add_scalar("train/gradient_norm", float(norm), step)
+            self.writer.add_scalar("train/learning_rate", rate, step)
         return float(loss)
 
-    def loss(self, batch: Batch) -> tuple[torch.Tensor, int]:
-        """(B,) losses in nats, and the number of tokens."""
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """CTC loss of a batch in nats per token."""
         tokens = [self.lang.encode(text) for text in batch.texts]
-        log_probs, lengths = self.model(batch.features.to(self.device), batch.lengths)
-        return ctc_loss(log_probs, lengths, tokens), sum(map(len, tokens))
+        log_probs = self.model(batch.inputs.to(self.device), batch.lengths)
+        return ctc_loss(log_probs, batch.lengths, tokens).sum() / sum(map(len, tokens))
 
-    def _check(self, step: int, batch: Batch, **values: float) -> None:
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"ASR training ({self.job.name}), step {step}",
-                    found=f"{name} {value}; utterances {', '.join(batch.ids[:3])}, ...",
-                    expected="a finite number",
-                    cause="too high a learning rate, or features that are not finite",
-                    remedy="--set asr.learning_rate=<lower>, or stage 3 with --force",
-                )
+    def check_finite(self, step: int, batch: Batch, **values: float) -> None:
+        """Raises TrainingError when one of the values is NaN or infinite."""
+        bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+        if bad is not None:
+            raise TrainingError(
+                f"{self.job.name}, step {step}",
+                found=f"{bad} {values[bad]}, utterances {', '.join(batch.ids[:3])} ...",
+                expected="finite numbers",
+                cause="a learning rate that is too high, or features that are not finite",
+                remedy=f"--set asr.learning_rate={self.config.learning_rate / 3:g}",
+            )
 
-    def keep(self) -> bool:
-        """Validates and writes a checkpoint where it is time; says whether it did."""
-        last = self.step == self.config.max_steps
+    def log_progress(self, epoch: int, speed: float) -> None:
+        """Adds the points of TensorBoard that do not belong to one step."""
+        recent = self.losses[-LOG_EVERY_STEPS:]
+        if recent:
+            self.writer.add_scalar("train/loss", sum(recent) / len(recent), self.step)
+        self.writer.add_scalar("train/epoch", epoch, self.step)
+        self.writer.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
+
+    def validate_and_save(self) -> bool:
+        """Validates and saves when it is time to; returns whether a checkpoint was saved."""
         valid = None
-        if last or self.step % self.config.valid_every_steps == 0:
+        if self.step == self.config.max_steps or self.step % self.config.valid_every_steps == 0:
             valid = self.validate(sum(self.losses) / len(self.losses))
             self.losses.clear()
-        saves = valid is not None or self.step % self.config.checkpoint_every_steps == 0
-        if saves:
-            self.board.flush()  # a kill after this point must not lose curves that will not be drawn again
-            if valid is not None and self.config.average > 1:
-                self.averages.keep(self.step, self.model)
-            # CER chooses the best: of few valid utterances WER is too coarse to tell neighbouring checkpoints apart.
-            self.store.save(self.step, self.state(valid), None if valid is None else -valid["cer"])
-        return saves
-
-    def exhausted(self) -> bool:
-        """Whether `patience` validations have passed without a better WER."""
-        rates = [record["valid_wer"] for record in read_jsonl(self.history_path)] if self.history_path.exists() else []
-        return 0 < self.config.patience <= validations_without_gain(rates)
-
-    def average(self) -> None:
-        """Where the mean of the last validated weights is better on valid than the best checkpoint, it takes its place."""
-        weights = self.averages.mean(self.step)
-        if weights is None:
-            return
-        model = CtcModel(self.config, self.job.statistics, self.lang.vocabulary_size).to(self.device)
-        load_weights(model, weights, str(self.store.folder))
-        valid, _ = self.measure(model)
-        score, best = -valid["cer"], self.store.best_score()
-        values = (self.job.name, self.config.average, rates(self.lang, valid))
-        self.log.info("%s: mean of the last %d validated models, valid %s", *values)
-        if best is None or score > best:
-            self.store.save_best(self.step, {"model": weights, "valid": as_tensors(valid)}, score)
+        if valid is None and self.step % self.config.checkpoint_every_steps:
+            return False
+        self.writer.flush()  # a resumed training draws no curve before its checkpoint again
+        if valid is not None and self.config.average > 1:
+            self.averages.keep(self.step, self.model)
+        # CER chooses the best: with few valid utterances WER is too coarse to rank neighbouring checkpoints.
+        self.store.save(self.step, self.state(valid), None if valid is None else -valid["cer"])
+        return True
 
     def validate(self, train_loss: float) -> dict:
         """Measures loss and error rates of the best path on the valid parts; adds a line to the history."""
         valid, texts = self.measure(self.model)
         record = {"step": self.step, "loss": train_loss, **{f"valid_{name}": value for name, value in valid.items()}}
-        if self.model.layer_sum is not None:
-            record["layer_weights"] = self.layer_weights()
+        shares = self.model.front.shares()
+        if shares is not None:
+            record["layer_weights"] = [round(share, 6) for share in shares.tolist()]
+            for layer, share in enumerate(record["layer_weights"]):
+                self.writer.add_scalar(f"layer_weights/{layer}", share, self.step)
         append_jsonl(self.history_path, record)
         for name, value in valid.items():
-            self.board.add_scalar(f"valid/{name}", value, self.step)
-        self.board.add_text("valid/texts", "\n\n".join(f"`{reference}`  \n`{text}`" for reference, text in texts), self.step)
+            self.writer.add_scalar(f"valid/{name}", value, self.step)
+        self.writer.add_text("valid/texts", "\n\n".join(f"`{reference}`  \n`{text}`" for reference, text in texts), self.step)
         progress = f"{self.job.name}: step {self.step} of {self.config.max_steps}"
-        self.log.info("%s, loss %.3f, valid loss %.3f, %s", progress, train_loss, valid["loss"], rates(self.lang, valid))
+        self.log.info("%s, loss %.3f, valid loss %.3f, %s", progress, train_loss, valid["loss"], format_rates(self.lang, valid))
         return valid
-
-    def layer_weights(self) -> list[float]:
-        """What share each layer has in the learned sum; shown on the way."""
-        shares = [round(share, 6) for share in self.model.layer_sum.shares().tolist()]
-        for layer, share in enumerate(shares):
-            self.board.add_scalar(f"layer_weights/{layer}", share, self.step)
-        self.log.info("%s: shares of layers 0, 1, ...: %s", self.job.name, " ".join(f"{share:.2f}" for share in shares))
-        return shares
 
     def measure(self, model: CtcModel) -> tuple[dict, list[tuple[str, str]]]:
         """evaluate() on the valid parts."""
-        cuts = open_cuts(self.job.exp, self.job.system, self.job.config.corpus.valid).filter(text_of)
-        sampler = sample_batches(cuts, self.job.valid_count, self.config.batch_seconds, None)
-        return evaluate(model, self.lang, (collate(batch, self.reader) for batch in sampler), self.device)
+        cuts = self.cuts(self.context.config.corpus.valid).filter(text_of)
+        sampler = sample_batches(cuts, self.job.data.valid_count, self.config.batch_seconds, None)
+        return evaluate(model, self.lang, (collate(batch, self.reader.read) for batch in sampler), self.device)
+
+    def average(self) -> None:
+        """Replaces the best checkpoint by the mean of the last validated weights where the mean is better on valid."""
+        weights = self.averages.mean(self.step)
+        if weights is None:
+            return
+        model = build_model(self.config, self.job.data.inputs, self.lang.vocabulary_size).to(self.device)
+        valid, _ = self.measure(load_weights(model, weights, str(self.folder)))
+        score, best = -valid["cer"], self.store.best_score()
+        rates = format_rates(self.lang, valid)
+        self.log.info("%s: mean of the last %d validated models, valid %s", self.job.name, self.config.average, rates)
+        if best is None or score > best:
+            self.store.save_best(self.step, {"model": weights, "valid": valid}, score)
 
     def state(self, valid: dict | None) -> dict:
-        """All that going on needs.
-
-        Numbers with a point are tensors, because torch 1.13 reads no others without running code; so of the optimiser only its
-        state by parameter is kept, and its settings come from the configuration.
-        """
+        """The state that a resume needs; settings of the optimizer come from the configuration."""
         return {
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict()["state"],
+            "optimizer": self.optimizer.state_dict()["state"],
             "epoch": self.epoch,
             "batch": self.batch,
-            "losses": torch.tensor(self.losses, dtype=torch.float64),
-            "valid": None if valid is None else as_tensors(valid),
+            "losses": self.losses,
+            "valid": valid,
         }
 
     def resume(self) -> None:
-        """Takes up the latest checkpoint; lines of the history after it are dropped."""
+        """Loads the latest checkpoint; later lines of the history are dropped."""
         latest = self.store.load_latest()
         if latest is None:
             self.history_path.unlink(missing_ok=True)
             return
         self.step, state = latest
-        load_weights(self.model, state["model"], str(self.store.folder))
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state["optimiser"]})
-        self.epoch, self.batch, self.losses = state["epoch"], state["batch"], state["losses"].tolist()
+        load_weights(self.model, state["model"], str(self.folder))
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        self.epoch, self.batch, self.losses = state["epoch"], state["batch"], list(state["losses"])
         if state["valid"] is not None:
-            # A kill may have fallen between the checkpoint and the note that it is the best.
-            self.store.save(self.step, state, -float(state["valid"]["cer"]))
+            # The interruption may have come between the checkpoint and the note that it is the best.
+            self.store.save(self.step, state, -state["valid"]["cer"])
         write_jsonl(self.history_path, [record for record in list(read_jsonl(self.history_path)) if record["step"] <= self.step])
-        self.log.info("%s: going on after step %d", self.job.name, self.step)
+        self.log.info("%s: resuming after step %d", self.job.name, self.step)
+
+    def leave(self, stop: StopRequest, saved: bool) -> None:
+        """Ends this process between two steps, with a checkpoint."""
+        if not saved:
+            self.store.save(self.step, self.state(None))
+        self.writer.close()
+        self.log.warning("%s: stopped by a signal at step %d; checkpoint saved", self.job.name, self.step)
+        raise SystemExit(stop.status())

@@ -1,4 +1,4 @@
-"""The files of one decoding: recognised text, alignments an utterance, errors a word. Formats after Kaldi's and icefall's."""
+"""The files of one decoding: recognised text, alignments, errors of each word. Formats follow Kaldi and icefall."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import kaldialign
 
 from spin import artifacts
 from spin.asr.scoring import ErrorCounts, count_characters, count_words, total
-from spin.errors import DataError
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 
-NOTHING = "***"  # stands where the other text has a word and this one has none
+NOTHING = "***"  # where the other text has a word and this one has none
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was said and what was recognised in one utterance; normalised texts."""
+    """Reference and recognised text of one utterance, normalized."""
 
     utterance_id: str
     speaker: str
@@ -27,27 +26,24 @@ class Hypothesis:
     text: str
 
 
-def write_decoding(
-    place: tuple[Path, str, int, str, str], hypotheses: list[Hypothesis], facts: dict, symbols: str = "words"
-) -> dict:
-    """Writes all files of a decoding; the summary comes last and marks it as whole.
+def write_decoding(folder: Path, hypotheses: list[Hypothesis], facts: dict, symbols: str = "words") -> dict:
+    """Writes all files of a decoding.
 
     Args:
-        place: experiment folder, system, seed, part, method.
+        folder: of the decoding.
         hypotheses: of all utterances of the part.
-        facts: what else the summary should hold (LM scale, empty lattices).
-        symbols: "words", or "phones" where the texts are phones: then "wer" is a phone error rate, and "cer" is the same.
+        facts: further entries of the summary (LM scale, empty lattices).
+        symbols: "words", or "phones" where the texts are phones: then "wer" and "cer" are the phone error rate.
 
     Returns:
         The summary.
     """
-    folder = artifacts.decode_folder(*place)
     hypotheses = sorted(hypotheses, key=lambda hypothesis: hypothesis.utterance_id)
-    words = [count_words(hypothesis.reference, hypothesis.text) for hypothesis in hypotheses]
+    words = [count_words(item.reference, item.text) for item in hypotheses]
     characters = [count_characters(item.reference, item.text) for item in hypotheses] if symbols == "words" else words
     lines = (f"{item.utterance_id}\t{item.reference}\t{item.text}\n" for item in hypotheses)
-    write_text(artifacts.hypotheses(*place), "".join(lines))
-    write_text(artifacts.word_alignments(folder), "".join(_aligned_lines(item) for item in hypotheses))
+    write_text(artifacts.hypotheses(folder), "".join(lines))
+    write_text(artifacts.word_alignments(folder), "".join(_format_alignment(item) for item in hypotheses))
     write_text(artifacts.word_errors(folder), "\n".join(_error_lines(hypotheses, total(words))) + "\n")
     records = (
         {"id": item.utterance_id, "speaker": item.speaker, "words": asdict(word), "characters": asdict(character)}
@@ -67,43 +63,38 @@ def write_decoding(
     return summary
 
 
-def read_summary(folder: Path) -> dict | None:
-    """The summary of a whole decoding; None when there is none yet."""
-    path = artifacts.decode_summary(folder)
-    return read_json(path) if path.exists() else None
+def read_summary(folder: Path) -> dict:
+    """The summary of a decoding; DataError when it is missing."""
+    return read_json(artifacts.decode_summary(folder))
 
 
-def read_counts(folder: Path) -> dict[str, tuple[ErrorCounts, ErrorCounts]]:
-    """Utterance id -> (word counts, character counts).
+@dataclass(frozen=True)
+class Counts:
+    """Edits of one utterance."""
 
-    Raises:
-        DataError: the decoding is missing.
-    """
-    if read_summary(folder) is None:
-        raise DataError(str(folder), found="no decoding", expected="its files", remedy="run stage 5")
-    records = read_jsonl(artifacts.utterance_counts(folder))
-    return {record["id"]: (ErrorCounts(**record["words"]), ErrorCounts(**record["characters"])) for record in records}
+    speaker: str
+    words: ErrorCounts
+    characters: ErrorCounts
 
 
-def read_speakers(folder: Path) -> dict[str, str]:
-    """Utterance id -> speaker, of a decoding that read_counts can read."""
-    return {record["id"]: record["speaker"] for record in read_jsonl(artifacts.utterance_counts(folder))}
+def read_counts(folder: Path) -> dict[str, Counts]:
+    """Utterance id -> its edits, of one decoding."""
+    return {
+        record["id"]: Counts(record["speaker"], ErrorCounts(**record["words"]), ErrorCounts(**record["characters"]))
+        for record in read_jsonl(artifacts.utterance_counts(folder))
+    }
 
 
 def align_words(reference: str, hypothesis: str) -> list[tuple[str, str]]:
-    """Pairs of words of the best alignment; NOTHING stands for a missing one."""
+    """Pairs of words of the best alignment, with NOTHING in place of a missing one."""
     return kaldialign.align(reference.split(), hypothesis.split(), NOTHING)
 
 
-def _aligned_lines(item: Hypothesis) -> str:
+def _format_alignment(item: Hypothesis) -> str:
     pairs = align_words(item.reference, item.text)
     operations = [_operation(pair) for pair in pairs]
     widths = [max(len(first), len(second)) for first, second in pairs]
-    rows = (
-        ("ref", (first for first, _ in pairs)),
-        ("hyp", (second for _, second in pairs)),
-        ("op ", operations),
-    )
+    rows = (("ref", [first for first, _ in pairs]), ("hyp", [second for _, second in pairs]), ("op ", operations))
     lines = [
         f"{item.utterance_id} {name} " + " ".join(word.ljust(width) for word, width in zip(words, widths)).rstrip()
         for name, words in rows
@@ -135,22 +126,3 @@ def _error_lines(hypotheses: Iterable[Hypothesis], counts: ErrorCounts) -> Itera
     yield from (f"{number} {first}" for (first, _), number in kinds["D"])
     yield from ("", "INSERTIONS: count hypothesis")
     yield from (f"{number} {second}" for (_, second), number in kinds["I"])
-    yield from ("", "WORDS: word correct errors in_reference in_hypothesis")
-    yield from _word_lines(pairs)
-
-
-def _word_lines(pairs: collections.Counter) -> list[str]:
-    statistics: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0, 0])
-    for (first, second), number in pairs.items():
-        if first == second:
-            for column in (0, 2, 3):
-                statistics[first][column] += number
-            continue
-        if first != NOTHING:
-            statistics[first][1] += number
-            statistics[first][2] += number
-        if second != NOTHING:
-            statistics[second][1] += number
-            statistics[second][3] += number
-    ordered = sorted(statistics.items(), key=lambda entry: (-entry[1][1], entry[0]))
-    return [" ".join([word, *(str(number) for number in numbers)]) for word, numbers in ordered]

@@ -1,0 +1,253 @@
+"""All decodings of one recogniser: scales tuned on the valid parts, then every test part by every method."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from spin import artifacts, products
+from spin.asr.batches import Batch, collate, manifests, open_cuts
+from spin.asr.decode_batches import Survey, decode_in_pieces, decoding_batches, speaker_of, survey
+from spin.asr.decode_output import Hypothesis, write_decoding
+from spin.asr.decoders import DECODERS, Recognised, Tools
+from spin.asr.graphs import GRAPH, HLG, G
+from spin.asr.inputs import UNITS, UnitInventory, open_reader
+from spin.asr.lang import WORDS_FILE, Lang, load_lang
+from spin.asr.model import CtcModel, restore_model
+from spin.asr.scoring import ErrorCounts, count_words
+from spin.asr.training import THREADS
+from spin.asr.tuning import (
+    Recogniser,
+    Scales,
+    decoding_product,
+    graphs_of,
+    mean_scale,
+    read_scales,
+    tuning_product,
+)
+from spin.config import DecodingConfig
+from spin.errors import DataError
+from spin.runtime.checkpoints import read_checkpoint
+from spin.runtime.context import Context
+from spin.runtime.devices import prepare_cpu, resolve_device
+from spin.runtime.files import write_json
+from spin.runtime.logs import get_logger
+from spin.runtime.product import Product
+
+
+def decode_recogniser(recogniser: Recogniser) -> None:
+    """Builds every decoding of a recogniser that is missing or stale."""
+    threads = torch.get_num_threads()
+    prepare_cpu(THREADS)
+    try:
+        decoding = Decoding(recogniser)
+        for method in recogniser.context.config.decoding.methods:
+            scales = read_scales(recogniser, method) or decoding.tune(method)
+            for part in products.test_parts(recogniser.context.config):
+                product = decoding_product(recogniser, part, method, scales)
+                if product.is_stale():
+                    decoding.build(product, part, method, scales)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def is_finished(recogniser: Recogniser) -> bool:
+    """Whether every decoding of a recogniser is up to date.
+
+    Raises:
+        DataError: the recogniser, or an input, is missing or stale.
+    """
+    context, config = recogniser.context, recogniser.context.config
+    recogniser.product.require()
+    for part in products.test_parts(config):
+        products.recogniser_input(context, recogniser.system, recogniser.source, part).require()
+    return all(product is not None and product.stale_reason(forced=True) is None for product in _decodings(recogniser))
+
+
+def _decodings(recogniser: Recogniser) -> Iterator[Product | None]:
+    """The products of a recogniser's decodings; None for a method whose scales are not tuned."""
+    config = recogniser.context.config
+    for method in config.decoding.methods:
+        scales = read_scales(recogniser, method)
+        for part in products.test_parts(config):
+            yield None if scales is None else decoding_product(recogniser, part, method, scales)
+
+
+def finished_decodings(recogniser: Recogniser) -> list[Product]:
+    """The products of a recogniser whose decodings are finished."""
+    return [product for product in _decodings(recogniser) if product is not None]
+
+
+class Decoding:
+    """One recogniser with its graphs; model and graphs are loaded when first needed."""
+
+    def __init__(self, recogniser: Recogniser):
+        self.recogniser, self.context = recogniser, recogniser.context
+        self.config, self.log = self.context.config.decoding, get_logger("asr.decoding")
+        self.device = resolve_device(self.context.config.runtime.device)
+        graphs = {product.path for method in self.config.methods for product in graphs_of(self.context, method)}
+        self.tools = shared_tools(self.context, frozenset(graphs), self.device)
+        self.lang = self.tools.lang
+        self.folder = recogniser.product.path
+        inventory = UnitInventory.load(self.folder) if recogniser.source == UNITS else None
+        self.reader = open_reader(self.context.config, recogniser.system, recogniser.source, inventory)
+
+    @functools.cached_property
+    def model(self) -> CtcModel:
+        """The best checkpoint."""
+        path = artifacts.asr_model_in(self.folder)
+        _, state = read_checkpoint(path)
+        model = restore_model(self.context.config.asr, state["model"], self.lang.vocabulary_size, str(path))
+        return model.to(self.device)
+
+    def build(self, product: Product, part: str, method: str, scales: Scales) -> None:
+        """Decodes one part by one method and writes its files.
+
+        Raises:
+            DataError: the part has no utterance with a transcript.
+        """
+        with product.building() as folder:
+            begun, result = time.monotonic(), PartResult(self.lang, method)
+            for batch, speakers, log_probs in self.outputs([part]):
+                work = functools.partial(self.decode, method, scales)
+                pieces = decode_in_pieces(work, batch.ids, log_probs, batch.lengths)
+                result.add(batch, speakers, pieces)
+            surveyed = self.surveyed((part,))
+            result.add_without_frames(surveyed)
+            if not result.hypotheses:
+                remedy = "--set corpus.test=[<parts with transcripts>]"
+                raise DataError(f"part {part}", found="no utterance", expected="at least one", remedy=remedy)
+            summary = result.write(folder, scales, surveyed)
+        rate = "PER" if result.in_phones else "WER"
+        factor = (time.monotonic() - begun) / max(result.seconds, 1e-9)
+        self.log.info(
+            "%s, %s, %s: %s %.2f %%, CER %.2f %%, %d empty lattice(s), real-time factor %.3f",
+            self.recogniser.name, part, method, rate, summary["wer"], summary["cer"], result.empty, factor,
+        )  # fmt: skip
+
+    def decode(self, method: str, scales: Scales, log_probs: torch.Tensor, lengths: torch.Tensor) -> Recognised:
+        """One batch by one method."""
+        return DECODERS[method].function(self.tools, log_probs, lengths, scales.search, (scales.final,))[scales.final]
+
+    def tune(self, method: str) -> Scales:
+        """Measures the WER on the valid parts for each LM scale, and returns the best scales."""
+        first_pass = DECODERS[method].first_pass
+        first = (read_scales(self.recogniser, first_pass) or self.tune(first_pass)) if first_pass else None
+        search = first.final if first else mean_scale(self.context)
+        scales = sorted(self.config.lm_scales)
+        product = tuning_product(self.recogniser, method, search)
+        if product.is_stale():
+            with product.building() as path:
+                rates = self.rates_by_scale(method, search, scales)
+                write_json(path, {"wer": rates})
+            shown = ", ".join(f"{float(scale):g}: {rate:.2f} %" for scale, rate in rates.items())
+            self.log.info("%s, %s: valid WER by LM scale %s", self.recogniser.name, method, shown)
+        return read_scales(self.recogniser, method)
+
+    def rates_by_scale(self, method: str, search: float, scales: list[float]) -> dict[str, float]:
+        """LM scale -> WER on the valid parts, with one search for all scales."""
+        counts = {scale: ErrorCounts() for scale in scales}
+
+        def work(log_probs: torch.Tensor, lengths: torch.Tensor) -> dict[float, Recognised]:
+            return DECODERS[method].function(self.tools, log_probs, lengths, search, scales)
+
+        for batch, _, log_probs in self.outputs(self.context.config.corpus.valid):
+            pieces = decode_in_pieces(work, batch.ids, log_probs, batch.lengths)
+            for scale in scales:
+                texts = itertools.chain.from_iterable(piece[scale].texts for piece in pieces)
+                for reference, text in zip(batch.texts, texts):
+                    counts[scale] += count_words(reference, text or "")
+        return {str(scale): counts[scale].rate for scale in scales}
+
+    @torch.no_grad()
+    def outputs(self, parts: Iterable[str]) -> Iterator[tuple[Batch, dict[str, str], torch.Tensor]]:
+        """Batches of the parts with speakers by id and log-probabilities (B, T, V), in a fixed order."""
+        surveyed, seconds = self.surveyed(tuple(parts)), self.config.batch_seconds
+        for cuts in decoding_batches(self.cuts(parts), self.reader.field, surveyed, seconds):
+            batch = collate(cuts, self.reader.read)
+            yield batch, {cut.id: speaker_of(cut) for cut in cuts}, self.model(batch.inputs.to(self.device), batch.lengths)
+
+    def cuts(self, parts: Iterable[str]):
+        """The cuts of some parts."""
+        recogniser = self.recogniser
+        return open_cuts(manifests(self.context.exp, recogniser.system.name, recogniser.source, parts))
+
+    @functools.cache  # noqa: B019 - a Decoding lives as long as its process works on it
+    def surveyed(self, parts: tuple[str, ...]) -> Survey:
+        """The utterances of some parts by the way they are decoded; what is left out is logged once."""
+        result = survey(self.cuts(parts), self.reader.field, self.config.batch_seconds)
+        result.log(f"{self.recogniser.name}, {', '.join(parts)}", self.config.batch_seconds)
+        return result
+
+
+class PartResult:
+    """The texts of a part, and what a summary says of their decoding."""
+
+    def __init__(self, lang: Lang, method: str):
+        self.lang, self.method = lang, method
+        self.in_phones = lang.kind == "phone" and not DECODERS[method].graphs
+        self.hypotheses: list[Hypothesis] = []
+        self.seconds, self.empty, self.not_rescored, self.unpronounced = 0.0, 0, 0, 0
+
+    def add(self, batch: Batch, speakers: dict[str, str], pieces: list[Recognised]) -> None:
+        """Adds a batch, decoded in one piece or several."""
+        texts = [text for piece in pieces for text in piece.texts]
+        self.seconds += batch.seconds
+        self.empty += sum(text is None for text in texts)
+        self.not_rescored += sum(piece.not_rescored for piece in pieces)
+        for name, reference, text in zip(batch.ids, batch.texts, texts):
+            self._add(name, speakers[name], reference, text or "")
+
+    def add_without_frames(self, surveyed: Survey) -> None:
+        """Counts as deletions the words of utterances that have a text but no frame."""
+        for name, speaker, reference in surveyed.without_frames:
+            self._add(name, speaker, reference, "")
+
+    def _add(self, name: str, speaker: str, reference: str, text: str) -> None:
+        self.unpronounced += self.lang.count_unpronounced(reference)
+        compared = self.lang.reference(reference) if self.in_phones else reference
+        self.hypotheses.append(Hypothesis(name, speaker, compared, text))
+
+    def write(self, folder: Path, scales: Scales, surveyed: Survey) -> dict:
+        """Writes the files of the decoding, and returns the summary."""
+        decoder, facts = DECODERS[self.method], {}
+        if decoder.first_pass:
+            facts["search_lm_scale"] = scales.search
+        if decoder.graphs:
+            facts["lm_scale"] = scales.final
+        facts |= {**surveyed.facts, "empty_lattices": self.empty}
+        if decoder.first_pass:
+            facts["not_rescored"] = self.not_rescored
+        if self.in_phones:
+            facts["words_without_pronunciation"] = self.unpronounced
+        return write_decoding(folder, self.hypotheses, facts, "phones" if self.in_phones else "words")
+
+
+def shared_tools(context: Context, graphs: frozenset[Path], device: torch.device) -> Tools:
+    """The tools that this process used last, if nothing has changed.
+
+    Only one user at a time, because a search sets the scores of the graph.
+
+    Args:
+        graphs: folders of the graphs that the methods search.
+    """
+    paths = tuple((HLG if folder.name.startswith(HLG) else G, folder / GRAPH) for folder in sorted(graphs))
+    lang = next((path.parent for kind, path in paths if kind == HLG), artifacts.lang_folder(context.exp))
+    states = tuple(path.stat() for path in (lang / WORDS_FILE, *(path for _, path in paths)))
+    stamps = tuple((state.st_mtime_ns, state.st_ino) for state in states)
+    return _make_tools(lang, paths, context.config.decoding, device, stamps)
+
+
+@functools.lru_cache(maxsize=1)
+def _make_tools(lang: Path, paths: tuple, config: DecodingConfig, device: torch.device, _stamps: tuple) -> Tools:
+    return Tools(load_lang(lang), dict(paths), config, device)
+
+
+def release_tools() -> None:
+    """Frees the memory of the shared tools."""
+    _make_tools.cache_clear()

@@ -1,0 +1,91 @@
+"""The decodings of stage 5: graphs, then every recogniser on every test part by every method, then the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spin import artifacts, products
+from spin.asr.decode import decode_recogniser, finished_decodings, is_finished, release_tools
+from spin.asr.decode_output import read_summary
+from spin.asr.decoders import DECODERS
+from spin.asr.graphs import HLG, G, prepare_graph
+from spin.asr.jobs import run_jobs
+from spin.asr.scores import compute_scores
+from spin.asr.tuning import Recogniser
+from spin.errors import ConfigError
+from spin.runtime.context import Context
+from spin.runtime.files import write_json
+from spin.runtime.logs import summary_writer
+from spin.runtime.product import Product
+from spin.systems import System
+
+TEXTS_SHOWN = 5
+LINES_PER_TEXT = 4  # of alignments.txt
+PER_GPU = 1  # decodings at a time on one GPU: lattices may fill it
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Raises ConfigError for a method that is not in DECODERS."""
+    unknown = [method for method in methods if method not in DECODERS]
+    if unknown:
+        raise ConfigError("decoding.methods", found=repr(unknown[0]), expected=", ".join(DECODERS))
+
+
+def build_graphs(context: Context) -> None:
+    """Builds what the methods search: HLG, and G of the larger LM for rescoring.
+
+    Raises:
+        DataError: no LM text, or an ARPA file that cannot be read.
+    """
+    kinds = {kind for method in context.config.decoding.methods for kind in DECODERS[method].graphs}
+    for kind in (HLG, G):
+        if kind in kinds:
+            prepare_graph(context, kind)
+
+
+def build_decodings(context: Context, systems: Sequence[System]) -> list[Product]:
+    """Decodes the test parts with every recogniser and method; finished decodings are skipped.
+
+    Returns:
+        The products of all decodings.
+
+    Raises:
+        DataError: a recogniser, features or units are missing or stale.
+    """
+    asr = context.config.asr
+    recognisers = [Recogniser(context, system, source, seed) for seed in asr.seeds for source in asr.inputs for system in systems]
+    due = [recogniser for recogniser in recognisers if not is_finished(recogniser)]
+    context.log.info("%d of %d recognisers have decodings to do", len(due), len(recognisers))
+    for _ in run_jobs(context.config, decode_recogniser, due, PER_GPU):
+        pass
+    release_tools()
+    return [product for recogniser in recognisers for product in finished_decodings(recogniser)]
+
+
+def build_scores(context: Context, systems: Sequence[System], decodings: Sequence[Product]) -> Product:
+    """Scores all decodings, and shows them in TensorBoard."""
+    product = products.scores(context, decodings)
+    if product.is_stale():
+        with product.building() as path:
+            write_json(path, compute_scores(context.exp, context.config, [system.name for system in systems]))
+        for system in systems:
+            show_decodings(context, system)
+    return product
+
+
+def show_decodings(context: Context, system: System) -> None:
+    """TensorBoard: WER and CER of every decoding of a system (the step is the seed), and some aligned texts."""
+    config = context.config
+    writer = summary_writer(context.tensorboard / system.name)
+    for source in config.asr.inputs:
+        for seed in config.asr.seeds:
+            for part in products.test_parts(config):
+                for method in config.decoding.methods:
+                    folder = artifacts.decoding_folder(context.exp, system.name, source, seed, part, method)
+                    summary, name = read_summary(folder), f"{source}/{part}/{method}"
+                    for rate in ("wer", "cer"):
+                        writer.add_scalar(f"{rate}/{name}", summary[rate], seed)
+                    lines = artifacts.word_alignments(folder).read_text(encoding="utf-8").split("\n")
+                    shown = "\n".join(lines[: LINES_PER_TEXT * TEXTS_SHOWN])
+                    writer.add_text(name, f"```\n{shown}\n```", seed)
+    writer.close()

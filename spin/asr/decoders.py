@@ -1,0 +1,149 @@
+"""The decoding methods, from log-probabilities to texts. To add one, write a function and add a line to DECODERS."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from spin.asr.lang import Lang
+from spin.asr.tokens import BLANK_ID
+from spin.config import DecodingConfig
+
+if TYPE_CHECKING:
+    from spin.asr.graph_search import GraphSearch
+    from spin.asr.rescoring import RescoringGrammar
+
+
+@dataclass
+class Recognised:
+    """The result of a method for a batch.
+
+    Attributes:
+        texts: text of each utterance; None for an empty lattice.
+        not_rescored: number of utterances that keep the text of the first pass, because the larger LM leaves no path.
+    """
+
+    texts: list[str | None]
+    not_rescored: int = 0
+
+
+class Tools:
+    """What the methods search, loaded when first needed: a large LM takes minutes and much memory to read.
+
+    Args:
+        lang: tokens and words of the search.
+        graphs: kind of graph -> its file.
+        config: beams and bounds.
+        device: where to search.
+    """
+
+    def __init__(self, lang: Lang, graphs: dict[str, Path], config: DecodingConfig, device: torch.device):
+        self.lang, self.graphs, self.config, self.device = lang, graphs, config, device
+
+    @functools.cached_property
+    def search(self) -> GraphSearch:
+        """The search through H o L o G."""
+        from spin.asr.graph_search import GraphSearch
+        from spin.asr.graphs import load_graph
+
+        return GraphSearch(load_graph(self.graphs["HLG"], self.device), self.lang, self.config)
+
+    @functools.cached_property
+    def grammar(self) -> RescoringGrammar:
+        """The larger LM."""
+        from spin.asr.graphs import load_graph
+        from spin.asr.rescoring import RescoringGrammar
+
+        return RescoringGrammar.from_fsa(load_graph(self.graphs["G"]), self.lang, self.device)
+
+
+def best_path(log_probs: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+    """CTC 1-best: the most probable token of each frame, repeats joined, blanks dropped.
+
+    Args:
+        log_probs: (B, T, V).
+        lengths: (B,) frames.
+
+    Returns:
+        Token ids of each utterance.
+    """
+    best = log_probs.argmax(dim=-1).cpu()
+    joined = (row[: int(length)].unique_consecutive() for row, length in zip(best, lengths))
+    return [[token for token in row.tolist() if token != BLANK_ID] for row in joined]
+
+
+def ctc_1best(
+    tools: Tools, log_probs: torch.Tensor, lengths: torch.Tensor, search_scale: float, scales: Sequence[float]
+) -> dict[float, Recognised]:
+    """The best path of the CTC outputs, without lexicon and LM.
+
+    Args (of every method):
+        tools: graphs and tables.
+        log_probs: (B, T, V) float32.
+        lengths: (B,) frames, not increasing.
+        search_scale: LM scale by which the search prunes.
+        scales: LM scales of the results.
+
+    Returns:
+        LM scale -> result.
+    """
+    recognised = Recognised([tools.lang.decode(ids) for ids in best_path(log_probs, lengths)])
+    return dict.fromkeys(scales, recognised)
+
+
+def hlg(
+    tools: Tools, log_probs: torch.Tensor, lengths: torch.Tensor, search_scale: float, scales: Sequence[float]
+) -> dict[float, Recognised]:
+    """The best path through the graph of CTC topology, lexicon and n-gram LM; arguments as of ctc_1best."""
+    lattices = tools.search.lattices(log_probs, lengths, search_scale)
+    return {scale: Recognised(tools.search.best_texts(lattices, search_scale, scale)) for scale in scales}
+
+
+def hlg_lattice(
+    tools: Tools, log_probs: torch.Tensor, lengths: torch.Tensor, search_scale: float, scales: Sequence[float]
+) -> dict[float, Recognised]:
+    """The lattices of hlg with the scores of a larger LM; arguments as of ctc_1best, `search_scale` being that of hlg."""
+    from spin.asr.rescoring import rescore_lattices
+
+    lattices = tools.search.lattices(log_probs, lengths, search_scale)
+    first = tools.search.best_texts(lattices, search_scale, search_scale)
+    if lattices.num_arcs == 0:  # some operations of k2 reject vectors of empty FSAs only
+        return dict.fromkeys(scales, Recognised(first))
+    rescored = rescore_lattices(lattices, lengths, search_scale, tools.grammar)
+    return {scale: _keep_first(first, rescored.best_texts(scale)) for scale in scales}
+
+
+def _keep_first(first: list[str | None], second: list[str | None]) -> Recognised:
+    """Texts of the second pass; where the larger LM leaves no path, that of the first."""
+    texts = [old if new is None else new for old, new in zip(first, second)]
+    return Recognised(texts, sum(new is None and old is not None for old, new in zip(first, second)))
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoding method.
+
+    Attributes:
+        function: (tools, log_probs, lengths, search_scale, scales) -> {scale: Recognised}.
+        meaning: one sentence for the report.
+        graphs: kinds of graph that it searches, HLG first; none: the method has no LM scale, and gives phones with tokens=phone.
+        first_pass: the method whose tuned LM scale prunes its search; None: it is tuned with one search at the mean scale.
+    """
+
+    function: Callable[..., dict[float, Recognised]]
+    meaning: str
+    graphs: tuple[str, ...] = ()
+    first_pass: str | None = None
+
+
+DECODERS = {
+    "ctc_1best": Decoder(ctc_1best, "best path of the CTC outputs, without lexicon and LM"),
+    "hlg": Decoder(hlg, "best path through lexicon and n-gram LM", ("HLG",)),
+    "hlg_lattice": Decoder(hlg_lattice, "lattices of hlg, rescored with a larger n-gram LM", ("HLG", "G"), "hlg"),
+}
+SETTINGS = ("search_beam", "output_beam", "max_active_states")  # of decoding, read by every method that searches a graph

@@ -1,0 +1,296 @@
+"""What a recogniser reads: stored features, features computed as they are needed, or the symbols of units.
+
+The statistics of the inputs of a training are kept with it: mean and deviation of features, or the inventory of units.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse.cut import Cut
+
+from spin import artifacts
+from spin.asr.batches import frames_of
+from spin.config import AsrConfig, Config
+from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.store import load_array
+from spin.errors import DataError
+from spin.runtime import seeding
+from spin.runtime.devices import one_thread, resolve_device
+from spin.runtime.files import read_json, write_json
+from spin.systems import System
+
+FEATURES, UNITS = "features", "units"
+CACHE_BYTES = 1 << 30  # of each training: inputs kept in memory
+STATISTICS_UTTERANCES = 2000
+MASK = 0  # the symbol of masked units, and of units that training never saw; unit u is symbol u + 1
+INVENTORY_FILE = "inventory.json"
+
+
+class InputReader:
+    """Reads stored features, and keeps what fits in memory, so that small corpora are read from the disk once.
+
+    Args:
+        max_bytes: bound of what is kept.
+    """
+
+    field = artifacts.HIDDEN_FIELD
+
+    def __init__(self, max_bytes: int = 0):
+        self._left = max_bytes
+        self._kept: dict[str, np.ndarray] = {}
+
+    def read(self, cut: Cut) -> np.ndarray:
+        """(T, D) or (T, L + 1, D) float16, or (T,) int64 symbols.
+
+        Raises:
+            DataError: the array is missing, damaged or has another shape than the manifest says.
+        """
+        array = self._kept.get(cut.id)
+        if array is None:
+            array = self.load(cut)
+            if array.nbytes <= self._left:
+                self._left -= array.nbytes
+                self._kept[cut.id] = array
+        return array
+
+    def load(self, cut: Cut) -> np.ndarray:
+        """As read, without the memory."""
+        array = load_array(cut, self.field)
+        expected = tuple(getattr(cut, self.field).shape)
+        if array.shape != expected:
+            raise _wrong_array(cut, f"shape {array.shape}", f"shape {expected}")
+        return array
+
+    def length(self, cut: Cut) -> int:
+        """Number of frames or symbols that `read` gives."""
+        return frames_of(cut, self.field)
+
+
+class EncoderReader(InputReader):
+    """Features straight from the encoder, as stage 3 stores them: rounded to float16, each utterance by itself.
+
+    On a GPU stage 3 runs batches, which round differently in the last bits. Here no batch matters, so a resumed training reads
+    the same features.
+
+    Args:
+        max_bytes: bound of what is kept in memory.
+        encoder: frozen spin.models Encoder; moved to `device`.
+        layer: the layer that is read, 1 to L; None: all of them, preceded by the input of the first.
+        device: where to compute.
+    """
+
+    def __init__(self, max_bytes: int, encoder, layer: int | None, device: torch.device):
+        super().__init__(max_bytes)
+        # Its parameters keep requires_grad, as in stage 3: without it torch picks other CPU kernels, which round differently.
+        self._encoder, self._layer, self._device = encoder.eval().to(device), layer, device
+
+    @torch.no_grad()
+    def load(self, cut: Cut) -> np.ndarray:
+        """(T, D) or (T, L + 1, D) float16 of one utterance.
+
+        Raises:
+            DataError: audio that stage 3 could read is missing or has changed, or float16 cannot hold the features.
+        """
+        waveform = torch.from_numpy(_read_audio(cut))[None].to(self._device)
+        with one_thread():  # as in stage 3: sums over several threads round differently
+            hidden, _ = self._encoder(waveform, torch.tensor([waveform.shape[1]]), self._layer)
+        values = hidden[-1][0] if self._layer is not None else torch.stack([state[0] for state in hidden], dim=1)
+        features = values.half().cpu().numpy()
+        if len(features) != self.length(cut):
+            raise _wrong_array(cut, f"{len(features)} frames", f"{self.length(cut)}, as in stage 3")
+        if not np.isfinite(features).all():
+            raise _wrong_array(cut, "a value beyond 65,504", "finite float16 numbers")
+        return features
+
+
+class UnitReader(InputReader):
+    """Symbols of units: as they are, without repeats, or joined into pieces.
+
+    Args:
+        inventory: of the training.
+        max_bytes: bound of what is kept in memory.
+    """
+
+    field = artifacts.UNITS_FIELD
+
+    def __init__(self, inventory: UnitInventory, max_bytes: int = 0):
+        super().__init__(max_bytes)
+        self._inventory, self._pieces = inventory, inventory.load_pieces()
+
+    def load(self, cut: Cut) -> np.ndarray:
+        """(T,) int64 symbols."""
+        units = super().load(cut).astype(np.int64)
+        if self._inventory.unit_input == "raw":
+            return self._symbols(units)
+        units = remove_repeats(units)
+        if self._pieces is None:
+            return self._symbols(units)
+        known = units[units < self._inventory.codebook_size]
+        return np.asarray(self._pieces.encode(known.tolist()), dtype=np.int64)  # <unk>, piece 0, never occurs
+
+    def _symbols(self, units: np.ndarray) -> np.ndarray:
+        return np.where(units < self._inventory.codebook_size, units + 1, MASK)
+
+    def length(self, cut: Cut) -> int:
+        """Number of symbols; repeats and pieces are known only once the units are read."""
+        return super().length(cut) if self._inventory.unit_input == "raw" else len(self.read(cut))
+
+
+def remove_repeats(units: np.ndarray) -> np.ndarray:
+    """The units without those equal to their predecessor."""
+    return units[np.concatenate([[True], units[1:] != units[:-1]])] if len(units) else units
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and standard deviation of each feature dimension over training frames, float32 (D,), or (L + 1, D) of every layer."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+@dataclass(frozen=True)
+class UnitInventory:
+    """Symbols of the units of a training.
+
+    Attributes:
+        unit_input: raw, deduplicated or pieces.
+        codebook_size: one more than the highest unit of the training parts.
+        pieces: sentencepiece model, where units are joined.
+    """
+
+    unit_input: str
+    codebook_size: int
+    pieces: bytes | None = None
+
+    def load_pieces(self):
+        """The Pieces of spin.units.acoustic_pieces; None without."""
+        if self.pieces is None:
+            return None
+        from spin.units.acoustic_pieces import Pieces
+
+        return Pieces(self.pieces)
+
+    @property
+    def symbols(self) -> int:
+        """Number of symbols, MASK included."""
+        pieces = self.load_pieces()
+        return self.codebook_size + 1 if pieces is None else pieces.size
+
+    def save(self, folder: Path) -> None:
+        """Writes INVENTORY_FILE."""
+        pieces = None if self.pieces is None else base64.b64encode(self.pieces).decode("ascii")
+        content = {"unit_input": self.unit_input, "codebook_size": self.codebook_size, "pieces": pieces}
+        write_json(folder / INVENTORY_FILE, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> UnitInventory:
+        """Reads INVENTORY_FILE; DataError when it is missing or damaged."""
+        content = read_json(folder / INVENTORY_FILE)
+        pieces = None if content["pieces"] is None else base64.b64decode(content["pieces"])
+        return cls(content["unit_input"], content["codebook_size"], pieces)
+
+
+def open_reader(
+    config: Config, system: System, source: str, inventory: UnitInventory | None = None, max_bytes: int = 0
+) -> InputReader:
+    """The reader that the configuration asks for; a filterbank is always read from the disk.
+
+    Args:
+        system: whose features or units.
+        source: features or units.
+        inventory: of the training; for units.
+        max_bytes: bound of what is kept in memory.
+
+    Raises:
+        CheckpointError: the encoder, or the model, cannot be read.
+    """
+    if source == UNITS:
+        return UnitReader(inventory, max_bytes)
+    if config.asr.features == "stored" or system.kind == "fbank":
+        return InputReader(max_bytes)
+    encoder, layer = _load_encoder(system)
+    return EncoderReader(max_bytes, encoder, None if config.asr.weighted_sum else layer, resolve_device(config.runtime.device))
+
+
+def _load_encoder(system: System):
+    if system.kind == "model":
+        from spin.objectives.model import load_model
+
+        model = load_model(system.source)
+        return model.encoder, system.layer or model.layer
+    from spin.models.importers import load_encoder
+
+    return load_encoder(system.source), system.layer
+
+
+def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> FeatureStatistics:
+    """Statistics over about STATISTICS_UTTERANCES of `total` utterances, chosen by their names, so that every run takes the same.
+
+    Raises:
+        DataError: no frame, or numbers that are not finite.
+    """
+    stride = max(1, math.ceil(total / STATISTICS_UTTERANCES))
+    frames, sums, squares = 0, 0.0, 0.0
+    for cut in cuts:
+        if seeding.integer("asr statistics", cut.id) % stride == 0:
+            features = reader.read(cut).astype(np.float64)
+            frames += len(features)
+            sums = sums + features.sum(axis=0)
+            squares = squares + np.square(features).sum(axis=0)
+    if frames == 0:
+        raise DataError("features of the training parts", found="no frame", expected="features of stage 3")
+    mean = sums / frames
+    deviation = np.sqrt(np.maximum(squares / frames - np.square(mean), 1e-10))
+    if not np.isfinite(deviation).all():
+        remedy = "./run.sh --stage 3 --stop-stage 3 --force with the same --conf, --set and --exp-dir"
+        raise DataError("features of the training parts", found="NaN or infinite values", remedy=remedy)
+    return FeatureStatistics(mean.astype(np.float32), deviation.astype(np.float32))
+
+
+def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
+    """The inventory of the units of some cuts, with pieces where asr.unit_input asks for them.
+
+    Raises:
+        DataError: no unit.
+    """
+    reader = InputReader()
+    reader.field = artifacts.UNITS_FIELD
+    sequences = [reader.load(cut).astype(np.int32) for cut in cuts]
+    codebook_size = 1 + max((int(units.max()) for units in sequences if len(units)), default=-1)
+    if codebook_size == 0:
+        raise DataError("units of the training parts", found="no unit", expected="units of stage 3")
+    if config.unit_input != "pieces":
+        return UnitInventory(config.unit_input, codebook_size)
+    from spin.units.acoustic_pieces import train_pieces
+
+    joined = (remove_repeats(units).tolist() for units in sequences)
+    pieces = train_pieces(joined, codebook_size, max(config.unit_pieces, codebook_size + 1))
+    return UnitInventory(config.unit_input, codebook_size, pieces.content)
+
+
+def _read_audio(cut: Cut) -> np.ndarray:
+    try:
+        return read_audio(cut)
+    except UnreadableAudio as error:
+        remedy = "restore the audio, or rerun stage 0 with --force"
+        raise DataError(
+            f"audio of {cut.id}", found=error.reason, expected="audio that stage 3 could read", remedy=remedy
+        ) from error
+
+
+def _wrong_array(cut: Cut, found: str, expected: str) -> DataError:
+    return DataError(
+        f"features of {cut.id}",
+        found=found,
+        expected=expected,
+        cause="the audio, the encoder or the stored array has changed since stage 3",
+        remedy="./run.sh --stage 3 --stop-stage 3 --force with the same --conf, --set and --exp-dir",
+    )

@@ -1,0 +1,92 @@
+"""The lang folder of an experiment, made from training transcripts, LM text and lexicon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from spin import artifacts, products
+from spin.asr.batches import text_of
+from spin.asr.graphs import save_lexicon_fsts
+from spin.asr.lang import Lang, load_lang, make_lang, save_lang
+from spin.asr.lm import read_sentences
+from spin.config import AsrConfig
+from spin.data.cuts import read_cuts
+from spin.errors import DataError
+from spin.runtime.context import Context
+
+Pronunciations = dict[str, list[tuple[str, ...]]]
+
+
+def prepare_lang(context: Context) -> Lang:
+    """Builds the lang folder, or loads it when it is up to date.
+
+    Raises:
+        DataError: no text, no lexicon, or a damaged lang folder.
+    """
+    product = products.lang(context)
+    if product.is_stale():
+        with product.building() as folder:
+            lang = _make(context)
+            save_lang(lang, folder)
+            save_lexicon_fsts(lang, folder)
+    lang = load_lang(product.path)
+    context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))
+    return lang
+
+
+def _make(context: Context) -> Lang:
+    config = context.config
+    manifests = (artifacts.cuts(context.corpus, part) for part in config.corpus.asr_train)
+    transcripts = [text for manifest in manifests for text in map(text_of, read_cuts(manifest)) if text]
+    lexicon = read_lexicons(config.asr, context.corpus) if config.asr.tokens == "phone" else None
+    return make_lang(config.asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)), lexicon)
+
+
+def read_lexicons(config: AsrConfig, corpus: Path) -> Pronunciations:
+    """Pronunciations of asr.lexicon, or those of stage 0 with its variants after the pronunciations that alignments use."""
+    if config.lexicon:
+        return read_pronunciations(Path(config.lexicon))
+    pronunciations = read_pronunciations(artifacts.lexicon(corpus))
+    variants_path = artifacts.lexicon(corpus, variants=True)
+    if variants_path.exists() and variants_path.stat().st_size:
+        for word, variants in read_pronunciations(variants_path).items():
+            pronunciations[word] = list(dict.fromkeys([*pronunciations.get(word, []), *variants]))
+    return pronunciations
+
+
+def read_pronunciations(path: Path) -> Pronunciations:
+    """Word -> its pronunciations, from lines of a word and its phones. Stress digits are dropped, as in stage 0's alignments.
+
+    Reads stage 0's lexicon.txt, LibriSpeech's librispeech-lexicon.txt and the CMU dictionary (`WORD(2)`).
+
+    Raises:
+        DataError: no such file, no line, or a line without phones.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad_lexicon(str(path), str(error)) from error
+    pronunciations: Pronunciations = {}
+    for word, phones in _split_lines(path, lines):
+        variants = pronunciations.setdefault(word.partition("(")[0].upper() or word, [])
+        if phones not in variants:
+            variants.append(phones)
+    if not pronunciations:
+        raise _bad_lexicon(str(path), "no line")
+    return pronunciations
+
+
+def _split_lines(path: Path, lines: list[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith(";;;"):
+            continue
+        word, *phones = line.split()
+        if not phones:
+            raise _bad_lexicon(f"{path}, line {number}", repr(line))
+        yield word, tuple(phone.rstrip("012").upper() for phone in phones)
+
+
+def _bad_lexicon(subject: str, found: str) -> DataError:
+    remedy = "run stage 0, or --set asr.lexicon=FILE"
+    return DataError(subject, found=found, expected="lines of a word and its phones", remedy=remedy)

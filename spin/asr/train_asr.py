@@ -1,0 +1,101 @@
+"""The trainings of stage 4: which are due, on which data, and in which processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spin import artifacts, products
+from spin.asr.batches import manifests, open_cuts, text_of
+from spin.asr.inputs import UNITS, InputReader, UnitReader, count_units, measure_features, open_reader
+from spin.asr.jobs import run_jobs
+from spin.asr.lang import Lang
+from spin.asr.loss import count_needed_frames
+from spin.asr.tokens import UNKNOWN_ID
+from spin.asr.training import train_recogniser
+from spin.asr.training_job import TrainingData, TrainJob
+from spin.errors import DataError
+from spin.runtime.context import Context
+from spin.runtime.rejects import Rejects
+from spin.systems import System
+
+STAGE = 4
+PER_GPU = 2  # trainings at a time on one GPU
+
+
+def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -> None:
+    """Trains every recogniser that is missing or stale: one per system, input and seed.
+
+    Raises:
+        DataError: too many utterances cannot be used, or no valid utterance has a transcript.
+    """
+    asr = context.config.asr
+    jobs = []
+    for source in asr.inputs:
+        for system in systems:
+            due = [seed for seed in asr.seeds if products.recogniser(context, system, source, seed).is_stale()]
+            data = prepare_data(context, lang, system, source) if due else None
+            jobs += [TrainJob(context, system, source, seed, data) for seed in due]
+    jobs.sort(key=lambda job: asr.seeds.index(job.seed))  # the first results of all systems come first
+    if jobs:
+        context.log.info("%d trainings of %d steps", len(jobs), asr.max_steps)
+    for line in run_jobs(context.config, train_recogniser, jobs, PER_GPU):
+        context.log.info("%s", line)
+
+
+def prepare_data(context: Context, lang: Lang, system: System, source: str) -> TrainingData:
+    """Utterances and input statistics of the trainings of one system and source; writes the rejects file."""
+    config, exp = context.config, context.exp
+    cuts = open_cuts(manifests(exp, system.name, source, config.corpus.asr_train))
+    inventory = count_units(cuts, config.asr) if source == UNITS else None
+    reader = open_reader(config, system, source, inventory)
+    left_out, total = reject_unusable(context, lang, cuts, reader, f"asr_{system.name}_{source}")
+    valid = open_cuts(manifests(exp, system.name, source, config.corpus.valid))
+    valid_count = sum(1 for cut in valid if text_of(cut))
+    if valid_count == 0:
+        remedy = "--set corpus.valid=[<parts with transcripts>]"
+        raise DataError("valid parts", found="no utterance with a transcript", expected="at least one", remedy=remedy)
+    count = total - len(left_out)
+    usable = (cut for cut in cuts if cut.id not in left_out)
+    return TrainingData(inventory or measure_features(usable, reader, count), frozenset(left_out), count, valid_count)
+
+
+def reject_unusable(context: Context, lang: Lang, cuts, reader: InputReader | UnitReader, name: str) -> tuple[set[str], int]:
+    """Ids of training utterances that CTC cannot learn from, and the number of all.
+
+    Args:
+        cuts: of the training parts.
+        reader: of their inputs.
+        name: of the rejects file.
+
+    Raises:
+        DataError: the share of rejected utterances is above corpus.max_bad_share.
+    """
+    corpus = context.config.corpus
+    rejects = Rejects(artifacts.rejects(context.exp, name), STAGE)
+    left_out, total = set(), 0
+    for cut in cuts:
+        total += 1
+        reason = find_problem(text_of(cut), reader.length(cut), lang)
+        if reason is not None:
+            left_out.add(cut.id)
+            rejects.add(cut.id, "+".join(corpus.asr_train), reason)
+    rejects.check_share(total, corpus.max_bad_share)
+    rejects.close()
+    return left_out, total
+
+
+def find_problem(text: str, frames: int, lang: Lang) -> str | None:
+    """The reason why CTC cannot learn from an utterance, or None.
+
+    Args:
+        text: transcript.
+        frames: length of the recogniser's input.
+        lang: tokens.
+    """
+    if not text:
+        return "no transcript"
+    tokens = lang.encode(text)
+    if lang.kind == "phone" and UNKNOWN_ID in tokens:
+        return "no pronunciation of " + next(word for word in text.split() if UNKNOWN_ID in lang.encode(word))
+    needed = count_needed_frames(tokens)
+    return f"too short for its text: {frames} frames, {needed} needed" if frames < needed else None
