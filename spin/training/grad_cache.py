@@ -55,7 +55,8 @@ def backward(
         if frames is not None:
             with autocast:
                 represented = _trainable(model, frames)
-            torch.autograd.backward(represented, gradient)
+            graph = [pair for pair in zip(represented, gradient, strict=True) if pair[0].requires_grad]
+            torch.autograd.backward(*zip(*graph, strict=True))
     return loss
 
 

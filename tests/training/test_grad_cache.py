@@ -1,0 +1,204 @@
+"""Gradients: those of the official code, of the whole batch for any micro-batches and ranks, and nothing waits for the device."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spin.config import DCSpinConfig
+from spin.data.dataset import NO_LABEL, MicroBatch
+from spin.models.encoder import Encoder
+from spin.objectives import rspin
+from spin.objectives.model import SpinModel, load_model
+from spin.runtime import distributed
+from spin.training import precision
+from spin.training.grad_cache import backward
+from tests.training.tiny_training import SHAPE, make_config, make_model, noise_batch
+
+OFFICIAL_NAMES = {
+    "encoder.model.encoder.": "encoder.",
+    "self_attn.k_proj": "attention.k",
+    "self_attn.v_proj": "attention.v",
+    "self_attn.q_proj": "attention.q",
+    "self_attn.out_proj": "attention.out",
+    "self_attn_layer_norm": "attention_norm",
+    "final_layer_norm": "final_norm",
+    "fc1": "ffn_in",
+    "fc2": "ffn_out",
+    "pred_head.layers.0": "objective.head",
+    "loss_module.codebook": "objective.codebook",
+}
+NOISE = 1e-6  # keys' biases shift every score of a row alike: their gradient is rounding noise
+LENGTHS = [[16000] * 4, [16000, 12000, 9000, 5000]]
+NEAR = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def updated(golden_dir):
+    """(model with gradients, loss, official figures) of three pairs, padded as in the official code."""
+    golden = np.load(golden_dir / "hubert_spin_golden.npz")
+    torch.set_num_threads(1)
+    model = load_model(golden_dir / "spin_official.ckpt", base=golden_dir / "hubert_s3prl_converted.pt").set_trainable(2)
+    model.encoder.official_padding = True
+    order = [0, 2, 4, 1, 3, 5]  # first views, then second views
+    batch = MicroBatch(torch.from_numpy(golden["wav"][order]), torch.from_numpy(golden["lens"][order]))
+    return model, backward(model, [batch], with_sums=True), golden
+
+
+def test_loss_and_figures_are_the_official_ones(updated):
+    model, loss, golden = updated
+    figures = model.objective.figures(loss.sums)
+    assert loss.value.item() == pytest.approx(float(golden["loss"]), rel=1e-4)
+    assert figures["agreement"] == pytest.approx(float(golden["acc"]), rel=1e-4)
+    assert figures["code_perplexity"] == pytest.approx(float(golden["code_ppl"]), rel=1e-4)
+    assert figures["probability_perplexity"] == pytest.approx(float(golden["prob_ppl"]), rel=1e-4)
+
+
+def test_gradient_norms_are_the_official_ones(updated, golden_dir):
+    model = updated[0]
+    found = {name: float(p.grad.norm()) for name, p in model.trainable_parameters().items()}
+    expected = {}
+    for name, norm in json.loads((golden_dir / "grad_norms.json").read_text()).items():
+        for theirs, ours in OFFICIAL_NAMES.items():
+            name = name.replace(theirs, ours)
+        expected[name] = norm
+    assert found.keys() == expected.keys()
+    for name, norm in expected.items():
+        assert found[name] == pytest.approx(norm, rel=1e-4, abs=NOISE), name
+    assert all(parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad)
+
+
+def make(objective: str = "spin", layers: int = 2, **shape) -> SpinModel:
+    config = dataclasses.replace(
+        make_config(trainable_layers=layers), objective=objective, dcspin=DCSpinConfig(auxiliary_size=20)
+    )
+    model = make_model(config, dataclasses.replace(SHAPE, **shape))
+    if objective == "rspin":
+        model.objective.add_classifier(7, 5.0, seed=0)
+    return model
+
+
+def draw_labels(lengths: list[int], extra: int = 0) -> torch.Tensor:
+    """Labels (B, T) with some frames unlabelled, T - `extra` frames for the longest."""
+    frames = (max(lengths) - 400) // 320 + 1
+    labels = torch.randint(7, (len(lengths), frames - extra), generator=torch.Generator().manual_seed(4))
+    labels[:, ::5] = NO_LABEL
+    return labels
+
+
+class NoWaiting(TorchDispatchMode):
+    """Rejects what would wait for a device; tensors on `meta`, which have no values, take the part of those on a GPU."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        keywords = keywords or {}
+        found = function(*arguments, **keywords)
+        tensors = [value for value in arguments if isinstance(value, torch.Tensor)]
+        moved = isinstance(found, torch.Tensor) and any(value.device != found.device for value in tensors if value.dim())
+        non_blocking = keywords.get("non_blocking") or (function is torch.ops.aten.copy_.default and True in arguments[2:3])
+        assert not moved or non_blocking, f"{function} waits for the device"
+        return found
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("shape", [{}, {"arch": "wavlm"}, {"waveform_norm_eps": 1e-5, "extractor_norm": "layer"}])
+@pytest.mark.parametrize(("objective", "count"), [("spin", 1), ("spin", 2), ("rspin", 2), ("dcspin", 1)])
+def test_nothing_in_an_update_waits_for_the_device(monkeypatch, lengths, shape, objective, count):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # knows no meta device
+    monkeypatch.setattr(rspin, "checkpoint", lambda function, *arguments, **_: function(*arguments))  # nor does this
+    model = make(objective, **shape).to("meta")
+    labels = draw_labels(lengths) if objective == "rspin" else None
+    with NoWaiting():
+        loss = backward(model, [noise_batch(lengths, labels=labels)] * count, with_sums=True)
+    assert loss.value.is_meta and all(value.is_meta for value in loss.sums.values())
+    with pytest.raises((RuntimeError, NotImplementedError)):  # as it does for anything that would have been read here
+        float(loss.value)
+
+
+def test_a_waiting_copy_is_noticed():
+    with NoWaiting(), pytest.raises(AssertionError, match="waits"):
+        torch.ones(3).to("meta")
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3, 4])
+@pytest.mark.parametrize(("objective", "arch"), [("spin", "hubert"), ("spin", "wavlm"), ("rspin", "hubert"), ("dcspin", "wavlm")])
+def test_micro_batches_have_the_gradient_of_the_whole_batch(monkeypatch, layers, objective, arch):
+    calls = []
+    forward = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", lambda self, *arguments: calls.append(1) or forward(self, *arguments))
+    lengths = [9000, 8000, 7000, 6000]
+    labels = draw_labels(lengths) if objective == "rspin" else None
+    whole, outcomes = noise_batch(lengths, labels=labels), []
+    rows = torch.tensor([0, 2]), torch.tensor([1, 3])
+    halves = [
+        MicroBatch(whole.waveforms[index], whole.lengths[index], labels if labels is None else labels[own])
+        for own, index in ((own, torch.cat([own, own + 4])) for own in rows)
+    ]
+    for micro_batches in ([whole], [halves[0], None, halves[1]]):
+        model = make(objective, layers, arch=arch)
+        loss = backward(model, micro_batches)
+        gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
+        outcomes.append({"loss": loss.value.detach(), **gradients})
+    assert len(calls) == (3 if layers < 4 else 5)  # frozen layers run once; the whole encoder has none
+    # The order of frames differs, and with it the rounding of sums.
+    torch.testing.assert_close(outcomes[0], outcomes[1], **NEAR)
+
+
+def test_utterances_without_labels_have_no_part_in_the_auxiliary_loss():
+    lengths = [9000, 8000]
+    labels = draw_labels(lengths)
+    labels[1] = NO_LABEL
+    losses = []
+    for some in (labels, labels[:, :-3], labels[:, :0]):
+        loss = backward(make("rspin"), [noise_batch(lengths, labels=some)], with_sums=True)
+        losses.append(float(loss.sums["labels"]))
+    frames = int((labels[0] != NO_LABEL).sum())
+    assert losses == [2 * frames, 2 * int((labels[0, :-3] != NO_LABEL).sum()), 0]
+
+
+def _one_rank(rank: int, size: int, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
+    torch.save(_gradients(slice(rank, None, size)), folder / f"rank{rank}.pt")
+    distributed.finish()
+
+
+def _gradients(share: slice) -> dict:
+    """Loss and summed gradients from this share of four utterances."""
+    labels = draw_labels(LENGTHS[1])
+    whole, rows = noise_batch(LENGTHS[1]), torch.cat([torch.arange(4)[share], 4 + torch.arange(4)[share]])
+    model = make("rspin")
+    loss = backward(model, [MicroBatch(whole.waveforms[rows], whole.lengths[rows], labels[share])])
+    distributed.sum_gradients(model.trainable_parameters().values())
+    gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
+    return {"loss": distributed.total(loss.value.detach()), **gradients}
+
+
+def test_two_ranks_equal_one_with_the_whole_batch(tmp_path):
+    torch.multiprocessing.start_processes(_one_rank, (2, tmp_path), nprocs=2, start_method="fork")
+    found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    torch.testing.assert_close(found[0], _gradients(slice(None)), **NEAR)
+
+
+def test_compiled_modules_are_traced_whole_and_equal_plain_ones(monkeypatch):
+    compiled = torch.nn.Module.compile
+    # The tracer alone, and no code in between that it could not follow: needs no C++ compiler.
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **options: compiled(self, backend="eager", fullgraph=True, **options)
+    )
+    outcomes = []
+    for compiles in (False, True):
+        model = make()
+        if compiles:
+            precision.compile_encoder(model.encoder)
+        loss = backward(model, [noise_batch(LENGTHS[1])])
+        outcomes.append([loss.value.detach(), *(p.grad for p in model.trainable_parameters().values())])
+        with precision.uncompiled():
+            assert len(model.units(torch.randn(1, 4000), torch.tensor([4000]))[0]) == 12
+    torch.testing.assert_close(outcomes[0], outcomes[1])
