@@ -2,7 +2,7 @@
 """Stage 5: decoding without and with a language model, error rates with paired tests, and the report.
 
 1. Graphs: the n-gram LM, the decoding graph of lexicon and LM, and a larger LM where a method rescores with one.
-2. Decodings: every recogniser on every test part, clean and noisy, by every method of decoding.methods. The LM scale that gives the
+2. Decodings: every recogniser on every test part, clean and noisy, by every method of decoding.methods. The LM scale with the
    lowest word error rate on the valid parts is used on the test parts.
 3. Scores: error rates over all seeds, and the gain of every system over the baseline.
 4. Report: report.json, report.html, report.md.
