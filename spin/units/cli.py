@@ -1,4 +1,4 @@
-"""python -m spin units: discrete units of audio files in any rate, format and number of channels."""
+"""python -m spin units: discrete units of audio files of any rate, format and number of channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 
 from spin import artifacts
 from spin.errors import DataError
-from spin.models.spin_model import SpinModel, load_model
+from spin.objectives.model import SpinModel, load_model
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import write_jsonl
 
@@ -23,20 +23,24 @@ from spin.runtime.files import write_jsonl
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m spin units", description="Discrete units of audio files, a line of JSON each.", allow_abbrev=False
+        prog="python -m spin units", description="Discrete units of audio files, one line of JSON per file.", allow_abbrev=False
     )
-    parser.add_argument("--model", required=True, help="a Spin model: our .safetensors, an official .ckpt, or an exported folder")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a Spin or R-Spin model: a file, an exported folder, or a published name such as spin_hubert_256",
+    )
     parser.add_argument("--audio", required=True, nargs="+", metavar="FILE", help="any rate, channels and format")
-    parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} a line, 50 units a second')
+    parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} per line, 50 units per second')
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Writes the units of every file; nothing at all when one of them cannot be used.
+    """Writes the units of every file, or nothing when one of them cannot be used.
 
     Raises:
-        SpinError: names the file or the model and what is wrong with it.
+        SpinError: a file or a model that cannot be used.
     """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     paths = [Path(name) for name in arguments.audio]
@@ -50,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def utterance_names(paths: list[Path]) -> list[str]:
-    """File names without suffix where they are all different, else the paths as they were given.
+    """File names without suffix where they all differ, else the given paths.
 
     Raises:
         DataError: the same path twice.
@@ -64,7 +68,7 @@ def utterance_names(paths: list[Path]) -> list[str]:
 
 
 def check_files(paths: list[Path]) -> None:
-    """DataError for the first path that is no file, before any work is done."""
+    """Raises DataError for the first path that is not a file, before any work."""
     for path in paths:
         if not path.is_file():
             found = "a folder" if path.is_dir() else "no such file"
@@ -72,7 +76,7 @@ def check_files(paths: list[Path]) -> None:
 
 
 def file_units(model: SpinModel, names: list[str], paths: list[Path], device: torch.device) -> Iterator[dict]:
-    """A record for each file, in their order."""
+    """A record per file, in order."""
     shortest = model.encoder.shape.receptive_field
     for name, path in zip(names, paths, strict=True):
         waveform = torch.from_numpy(read_audio(path, shortest)).to(device)
@@ -81,7 +85,7 @@ def file_units(model: SpinModel, names: list[str], paths: list[Path], device: to
 
 
 def read_audio(path: Path, shortest: int) -> np.ndarray:
-    """(S,) float32 at 16 kHz: the mean of the channels, resampled where need be.
+    """(S,) float32 at 16 kHz: the mean of the channels, resampled if necessary.
 
     Raises:
         DataError: not readable, shorter than `shortest` samples at 16 kHz, or not finite.
@@ -94,11 +98,11 @@ def read_audio(path: Path, shortest: int) -> np.ndarray:
     except (OSError, RuntimeError, ValueError, ZeroDivisionError, AudioLoadingError, DurationMismatchError) as error:
         found = " ".join(str(error).split())[:300] or type(error).__name__
         remedy = "play it, or convert it to WAV or FLAC"
-        raise DataError(str(path), found=found, expected="an audio file", cause="damaged, or no audio", remedy=remedy) from error
+        raise DataError(str(path), found=found, expected="an audio file", cause="damaged, or not audio", remedy=remedy) from error
     mono = audio.mean(0) if audio.ndim == 2 else audio
     if len(mono) < shortest:
         found = f"{len(mono)} samples at {artifacts.SAMPLE_RATE} Hz"
         raise DataError(str(path), found=found, expected=f"at least {shortest}, which give one unit", remedy="leave it out")
     if not np.isfinite(mono).all():
-        raise DataError(str(path), found="samples that are not finite", expected="numbers", cause="a damaged float file")
+        raise DataError(str(path), found="samples that are not finite", expected="finite samples", cause="a damaged float file")
     return np.ascontiguousarray(mono)

@@ -1,32 +1,36 @@
-"""Where the ABX command finds the features or units of a file: a folder of arrays, a units.jsonl, or a manifest of stage 3."""
+"""Features or units for the ABX command: a folder of arrays, a units.jsonl, or a manifest of stage 3."""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from spin import artifacts
+from spin.data.cuts import read_cuts
+from spin.data.store import load_array
 from spin.errors import DataError
 from spin.runtime.files import read_jsonl
-from spin.units.sequences import read_entries
-from spin.units.shards import read_cuts
+from spin.units.runs import read_sequences
 
 SUFFIXES = (".npy", ".npz", ".pt")
-_REMEDY = "one array a file, (frames, dim) or with --one-hot (frames,)"
 
 
 class ArrayFolder:
-    """FOLDER/<file>.npy, .npz or .pt, one array a file; the name of a file may hold folders.
+    """FOLDER/<file>.npy, .npz or .pt, one array per file; the name of a file may hold folders.
 
     Args:
-        key: of the array in an .npz file or in a dictionary in a .pt file; None: there is only one.
+        folder: folder of the files.
+        one_hot: whether they are units.
+        key: name of the array in an .npz file or in a dictionary in a .pt file; None: it is the only one.
 
     Raises (all methods):
-        DataError: names the file that is missing, there twice, unreadable, or of another shape.
+        DataError: a file is missing, there twice, unreadable, or of another shape.
     """
 
     def __init__(self, folder: str | Path, one_hot: bool = False, key: str | None = None):
@@ -51,11 +55,11 @@ class ArrayFolder:
         return values
 
     def _path(self, file: str) -> Path:
-        found = [path for suffix in SUFFIXES if (path := self.folder / f"{file}{suffix}").is_file()]
-        if len(found) == 1:
-            return found[0]
-        what = " ".join(path.name for path in found) or "no such file"
-        raise DataError(str(self.folder / file), found=what, expected=f"one of {' '.join(SUFFIXES)}", remedy="--features")
+        paths = [path for suffix in SUFFIXES if (path := self.folder / f"{file}{suffix}").is_file()]
+        if len(paths) == 1:
+            return paths[0]
+        found, expected = " ".join(path.name for path in paths) or "no such file", f"one of {' '.join(SUFFIXES)}"
+        raise DataError(str(self.folder / file), found=found, expected=expected, remedy="correct --features")
 
     def _read(self, path: Path) -> np.ndarray:
         try:
@@ -64,12 +68,12 @@ class ArrayFolder:
             if path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as archive:
                     return np.asarray(self._pick(path, dict(archive)))
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-            loaded = self._pick(path, loaded) if isinstance(loaded, dict) else loaded
-            if not isinstance(loaded, torch.Tensor):
-                raise DataError(str(path), found=f"a {type(loaded).__name__}", expected="a tensor", remedy=_REMEDY)
-            loaded = loaded.detach()
-            return (loaded.float() if loaded.is_floating_point() else loaded).numpy()
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = self._pick(path, content) if isinstance(content, dict) else content
+            if not isinstance(content, torch.Tensor):
+                raise DataError(str(path), found=f"a {type(content).__name__}", expected="a tensor")
+            content = content.detach()
+            return (content.float() if content.is_floating_point() else content).numpy()
         except (OSError, ValueError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             found = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise DataError(str(path), found=found, expected="an array", cause="damaged, or of another program") from error
@@ -80,86 +84,68 @@ class ArrayFolder:
         if self.key in arrays:
             return arrays[self.key]
         found = f"arrays {' '.join(map(str, arrays))}" if arrays else "no array"
-        raise DataError(str(path), found=found, expected=self.key or "a single one", remedy="--key NAME")
+        raise DataError(str(path), found=found, expected=self.key or "a single one", remedy="name one with --key")
 
 
-class Lines:
-    """Units of a units.jsonl, held in memory; deduplicated units with their durations are frames again.
+class ArrayTable:
+    """Arrays by utterance, from a units.jsonl or from a manifest of stage 3.
 
-    Raises:
-        DataError: a line of another form, or a file that is not there.
+    Args:
+        path: the file, for messages.
+        arrays: utterance id -> function that loads its array.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self._units = {entry.id: np.repeat(entry.symbols, entry.durations or 1) for entry in read_entries(self.path)}
+    def __init__(self, path: Path, arrays: dict[str, Callable[[], np.ndarray]]):
+        self.path, self._arrays = path, arrays
+
+    @classmethod
+    def from_lines(cls, path: Path) -> ArrayTable:
+        """Units of a units.jsonl; raises DataError for other lines."""
+        return cls(path, {name: partial(np.asarray, units, np.int64) for name, units in read_sequences(path)})
+
+    @classmethod
+    def from_manifest(cls, path: Path, one_hot: bool) -> ArrayTable:
+        """Features, or with one_hot units, of a manifest; raises DataError for a cut without them."""
+        field = artifacts.UNITS_FIELD if one_hot else artifacts.HIDDEN_FIELD
+        return cls(path, {cut.id: partial(load_array, cut, field) for cut in read_cuts(path)})
 
     def frames(self, file: str) -> int:
+        """T of an utterance."""
         return len(self(file))
 
     def __call__(self, file: str) -> np.ndarray:
-        """(T,) int64."""
-        if file not in self._units:
-            raise _absent(self.path, file)
-        return self._units[file].astype(np.int64)
-
-
-class Manifest:
-    """The hidden features or the units in a manifest of stage 3.
-
-    Raises:
-        DataError: a cut without them, or a file that is not there.
-    """
-
-    def __init__(self, path: str | Path, one_hot: bool = False):
-        self.path = Path(path)
-        self.field = artifacts.UNITS_FIELD if one_hot else artifacts.HIDDEN_FIELD
-        self._arrays = {}
-        for cut in read_cuts(self.path):
-            if self.field not in (cut.custom or {}):
-                raise DataError(
-                    f"{path}: {cut.id}", found=f"no {self.field}", expected="a manifest of stage 3", remedy="exp/*/units"
-                )
-            self._arrays[cut.id] = cut.custom[self.field]
-
-    def frames(self, file: str) -> int:
-        return self._array(file).shape[0]
-
-    def __call__(self, file: str) -> np.ndarray:
-        """(T, D) float16 or (T,) int32."""
-        return self._array(file).load()
-
-    def _array(self, file: str):
+        """(T, D) float16 or (T,) integers."""
         if file not in self._arrays:
-            raise _absent(self.path, file)
-        return self._arrays[file]
+            expected, remedy = "every file of the item file", "correct --features or --item"
+            raise DataError(str(self.path), found=f"no {file}", expected=expected, remedy=remedy)
+        return self._arrays[file]()
 
 
-Source = ArrayFolder | Lines | Manifest
-
-
-def open_source(path: str | Path, one_hot: bool, key: str | None) -> tuple[Source, bool]:
-    """What lies at `path`, and whether it holds units: a units.jsonl can hold nothing else."""
+def open_source(path: str | Path, one_hot: bool, key: str | None) -> tuple[ArrayFolder | ArrayTable, bool]:
+    """The source at `path`, and whether it holds units: a units.jsonl can hold nothing else."""
     path = Path(path)
     if path.is_dir() or not path.name.endswith((".jsonl", ".jsonl.gz")):
         return ArrayFolder(path, one_hot, key), one_hot
     record = next(iter(read_jsonl(path)), None)
     if record is None:
-        raise DataError(f"features {path}", found="no such file, or an empty one", expected="units.jsonl, or stage 3's cuts")
+        expected = "units.jsonl, or cuts of stage 3"
+        raise DataError(f"features {path}", found="no such file, or an empty one", expected=expected)
     if artifacts.UNITS_SEQUENCE in record:
-        return Lines(path), True
-    return Manifest(path, one_hot), one_hot
+        return ArrayTable.from_lines(path), True
+    return ArrayTable.from_manifest(path, one_hot), one_hot
 
 
 def as_features(name: str | Path, values: np.ndarray) -> np.ndarray:
     """(T, D) finite floats, T and D at least 1."""
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "fiu":
         found = f"{values.dtype} of shape {values.shape}"
-        remedy = "--one-hot, if these are units" if values.ndim == 1 else ""
+        remedy = "add --one-hot, if these are units" if values.ndim == 1 else ""
         raise DataError(str(name), found=found, expected="(frames, dim) numbers", remedy=remedy)
     values = values.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
-        raise DataError(str(name), found="features that are not finite", expected="numbers", cause="16 bits that overflowed")
+        raise DataError(
+            str(name), found="features that are not finite", expected="finite numbers", cause="16 bits that overflowed"
+        )
     return values
 
 
@@ -175,7 +161,3 @@ def as_units(name: str | Path, values: np.ndarray) -> np.ndarray:
         found = f"{values.dtype} of shape {values.shape}"
         raise DataError(str(name), found=found, expected="(frames,) whole numbers from 0 on", remedy="leave out --one-hot")
     return flat.astype(np.int64)
-
-
-def _absent(path: Path, file: str) -> DataError:
-    return DataError(str(path), found=f"no {file}", expected="every file of the item file", remedy="--features, --item")

@@ -1,9 +1,9 @@
 """python -m spin abx: the ABX error of features or units on a ZeroSpeech .item file.
 
-python -m spin abx --features DIR --item dev-clean.item                           # DIR/<file>.npy, .npz or .pt, 50 a second
+python -m spin abx --features DIR --item dev-clean.item                           # DIR/<file>.npy, .npz or .pt, 50 per second
 python -m spin abx --features DIR --item phoneme-dev-clean.item --context any     # phones in any context
 python -m spin abx --features units.jsonl --item dev-clean.item --json            # units as one-hot vectors
-python -m spin abx --features exp/mini/units/spin/cuts_test.jsonl.gz --item test.item --one-hot
+python -m spin abx --features exp/mini/features/spin/test/cuts.jsonl.gz --item test.item
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from spin.corpus.item import Item, read_items
+from spin.corpus.abx_item import Item, read_items
 from spin.errors import DataError
+from spin.tools.abx_features import open_source
 from spin.units.abx import AbxResult, abx
 from spin.units.abx_design import GRID_NOISE, Design, Triphone, design
-from spin.units.abx_features import open_source
 
-DEFAULT_RATE = 50.0  # frames a second of HuBERT and its like
-_LATEST_IN_S = 0.1  # an item may begin that much after the last frame: encoders give none for the last samples of a file
+DEFAULT_RATE = 50.0  # frames per second of HuBERT and its like
+_LATEST_IN_S = 0.1  # an item may begin this much after the last frame: encoders give none for the last samples of a file
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -35,19 +35,21 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--features", required=True, help="a folder of arrays, a units.jsonl, or a manifest of stage 3")
     parser.add_argument("--item", required=True, help="a ZeroSpeech .item file: of triphones, or of phonemes")
-    parser.add_argument("--speaker", default="both", choices=("within", "across", "both"), help="of A, B and X")
+    parser.add_argument("--speaker", default="both", choices=("within", "across", "both"), help="speakers of A, B and X")
     parser.add_argument(
         "--context", default="within", choices=("within", "any"), help="A, B and X between the same phones or not"
     )
     parser.add_argument("--one-hot", action="store_true", help="units: equal or not, instead of the angle")
-    parser.add_argument("--frame-rate", type=_number(float, 0), default=DEFAULT_RATE, metavar="HZ", help="frames a second (50)")
+    parser.add_argument("--frame-rate", type=_number(float, 0), default=DEFAULT_RATE, metavar="HZ", help="frames per second (50)")
     parser.add_argument("--libri-light", action="store_true", help="items end a frame earlier, as in the code of ZeroSpeech 2021")
-    parser.add_argument("--key", help="of the array, where .npz or .pt files hold several")
+    parser.add_argument("--key", help="name of the array, where .npz or .pt files hold several")
     count = _number(int, 0)
-    parser.add_argument("--max-group", type=_number(int, 1), default=10, metavar="N", help="items of a phone and speaker (10)")
-    parser.add_argument("--max-x-speakers", type=count, default=5, metavar="N", help="speakers X of an A and B, across (5)")
-    parser.add_argument("--max-distances", type=count, default=sys.maxsize, metavar="N", help="alignments at most (no limit)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (0)")
+    parser.add_argument(
+        "--max-group", type=_number(int, 1), default=10, metavar="N", help="items per phone, speaker and context (10)"
+    )
+    parser.add_argument("--max-x-speakers", type=count, default=5, metavar="N", help="speakers X per A and B, across (5)")
+    parser.add_argument("--max-distances", type=count, default=sys.maxsize, metavar="N", help="most alignments (no limit)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the sampling (0)")
     parser.add_argument("--nj", type=count, default=1, help="threads (1); the result does not depend on it")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
     return parser.parse_args(argv)
@@ -57,14 +59,14 @@ def main(argv: list[str] | None = None) -> None:
     """Prints the errors.
 
     Raises:
-        SpinError: names the file and what is wrong with it.
+        SpinError: a file that is missing, damaged or does not fit.
     """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     source, one_hot = open_source(arguments.features, arguments.one_hot, arguments.key)
     items = list(read_items(arguments.item))
-    found = list(on_frames(items, source.frames, arguments.frame_rate, arguments.context, arguments.libri_light))
-    made = lay_out(found, arguments)
-    measured = abx(made, source, arguments.nj)
+    triphones = list(on_frames(items, source.frames, arguments.frame_rate, arguments.context, arguments.libri_light))
+    plan = lay_out(triphones, arguments)
+    measured = abx(plan, source, arguments.nj)
     result = {
         "features": str(arguments.features),
         "item": str(arguments.item),
@@ -74,9 +76,9 @@ def main(argv: list[str] | None = None) -> None:
         "libri_light": arguments.libri_light,
         **_errors(measured),
         "items": len(items),
-        "items_without_frame": len(items) - len(found),
-        "items_compared": len(made.items),
-        "items_a_group": made.items_a_group,
+        "items_without_frame": len(items) - len(triphones),
+        "items_compared": len(plan.items),
+        "items_per_group": plan.items_per_group,
         "max_x_speakers": arguments.max_x_speakers,
         "seed": arguments.seed,
     }
@@ -89,8 +91,9 @@ def on_frames(
     """Items as frames: those whose middle, (i + 1/2) / rate, lies in the item. Items without a frame are left out.
 
     Args:
-        frames_of: file -> T of its features; asked once a file.
-        rate: frames a second.
+        items: items of the item file.
+        frames_of: file -> T of its features; called once per file.
+        rate: frames per second.
         context: within (the neighbours are kept) or any (they are dropped: all items of a phone and speaker are one group).
         libri_light: without the last of these frames, as in libri-light's eval_ABX, from which published figures come.
 
@@ -103,10 +106,10 @@ def on_frames(
         if item.onset > frames / rate + _LATEST_IN_S:
             raise DataError(
                 f"item of {item.file} at {item.onset:g} s",
-                found=f"features that end at {frames / rate:.2f} s ({frames} frames, {rate:g} a second)",
+                found=f"features that end at {frames / rate:.2f} s ({frames} frames, {rate:g} per second)",
                 expected="features of the whole file",
                 cause="another frame rate, or features of other audio",
-                remedy="--frame-rate",
+                remedy="set --frame-rate",
             )
         first = max(0, math.ceil(item.onset * rate - 0.5 - GRID_NOISE))
         last = min(frames - 1, math.floor(item.offset * rate - 0.5 + GRID_NOISE) - libri_light)
@@ -116,28 +119,28 @@ def on_frames(
 
 
 def lay_out(items: list[Triphone], arguments: argparse.Namespace) -> Design:
-    """The comparisons that are asked for.
+    """The comparisons that the options ask for.
 
     Raises:
         DataError: there are none.
     """
     limits = (arguments.max_group, arguments.max_x_speakers, arguments.max_distances)
-    made = design(items, *limits, seed=arguments.seed)
-    unwanted = {"within": ("across",), "across": ("within",), "both": ()}[arguments.speaker]
-    made = dataclasses.replace(made, **{name: getattr(made, name)[:0] for name in unwanted})
-    if not len(made.within) + len(made.across):
+    plan = design(items, *limits, seed=arguments.seed)
+    unused = {"within": ("across",), "across": ("within",), "both": ()}[arguments.speaker]
+    plan = dataclasses.replace(plan, **{name: getattr(plan, name)[:0] for name in unused})
+    if not len(plan.within) + len(plan.across):
         raise DataError(
             f"item file {arguments.item}",
             found=f"{len(items)} items, but nothing to compare",
             expected="two phones of one speaker in one context, and another item of one of them",
             cause="too few items, or one speaker for --speaker across",
-            remedy="--context any, --speaker both",
+            remedy="use --context any or --speaker both",
         )
-    return made
+    return plan
 
 
 def _errors(measured: AbxResult) -> dict:
-    """Per cent, None where nothing was compared."""
+    """Percentages, None where nothing was compared."""
     values = dataclasses.asdict(measured)
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
 
@@ -146,7 +149,7 @@ def _text(result: dict) -> str:
     names = {"within": "within speakers", "across": "across speakers"}
     shown = [(name, result[key], result[f"{key}_cells"]) for key, name in names.items() if result[key] is not None]
     lines = [f"ABX error {name}: {error:.2f} % ({cells} cells)" for name, error, cells in shown]
-    kept = f"{result['items_compared']} of {result['items']} items compared, at most {result['items_a_group']} a group"
+    kept = f"{result['items_compared']} of {result['items']} items compared, at most {result['items_per_group']} per group"
     return "\n".join([*lines, f"{kept}; {result['items_without_frame']} without a frame"])
 
 
@@ -157,5 +160,5 @@ def _number(kind: type, above: float) -> Callable:
             raise argparse.ArgumentTypeError(f"found {text}, expected a number above {above}")
         return value
 
-    parse.__name__ = kind.__name__  # argparse names it where the text is no number
+    parse.__name__ = kind.__name__  # argparse names it in its own errors
     return parse
