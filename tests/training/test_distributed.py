@@ -1,0 +1,181 @@
+"""Several ranks train as one does, also when their number changes on resume; a lost rank ends all in time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+
+import pytest
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from spin.errors import DataError, TrainingError
+from spin.runtime import distributed
+from spin.runtime.files import read_jsonl
+from tests.training.tiny_training import make_corpus, make_training, weights
+
+NEAR = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(corpus, tmp_path_factory):
+    training = make_training(corpus, tmp_path_factory.mktemp("unbroken"))
+    training.run()
+    return weights(training)
+
+
+def _join(function, port: int, rank: int, size: int, patience: float, arguments) -> None:
+    os.environ.update(WORLD_SIZE=str(size), RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["TORCHELASTIC_RUN_ID"] = "test"  # as torchrun does
+    distributed.start(torch.device("cpu"), patience)
+    function(rank, *arguments)
+    distributed.finish()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def run_on_ranks(size: int, function, *arguments, patience: float = 60.0) -> list[int]:
+    """Runs function(rank, *arguments) on every rank; returns their exit codes. Like torchrun, it ends all once one has failed."""
+    fork, port = multiprocessing.get_context("fork"), free_port()
+    processes = [fork.Process(target=_join, args=(function, port, rank, size, patience, arguments)) for rank in range(size)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        if process.exitcode in (None, 1):
+            for each in processes:
+                each.kill()
+                each.join()
+    return [process.exitcode for process in processes]
+
+
+def _train(rank, corpus, folder, stop_at=None):
+    training = make_training(corpus, folder)
+    add = training.monitor.add
+
+    def add_and_stop(step, rate, loss, norm, batch):
+        add(step, rate, loss, norm, batch)
+        with (folder / f"batches{rank}").open("a") as out:
+            print(batch.epoch, batch.index, *batch.ids, file=out)
+        if step + 1 == stop_at and training.leads:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    training.monitor.add = add_and_stop
+    training.run()
+    torch.save(weights(training), folder / f"rank{rank}.pt")
+
+
+def _batches(folder) -> list[tuple]:
+    """(epoch, index, ids) of every batch, whichever ranks had them."""
+    found = {}
+    for path in folder.glob("batches*"):
+        for epoch, index, *ids in map(str.split, path.read_text().splitlines()):
+            found.setdefault((int(epoch), int(index)), set()).update(ids)
+    return sorted((*key, *sorted(ids)) for key, ids in found.items())
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_training_resumes_with_another_number_of_ranks(corpus, unbroken, tmp_path, first, then):
+    assert run_on_ranks(first, _train, corpus, tmp_path, 7) == [143] * first  # one gets the signal, all stop after the same step
+    assert (tmp_path / "checkpoints" / "step-000000007.safetensors").exists()
+    assert run_on_ranks(then, _train, corpus, tmp_path) == [0] * then
+    for rank in range(then):
+        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
+        torch.testing.assert_close(found, unbroken, **NEAR)
+    assert [record["step"] for record in read_jsonl(tmp_path / "history.jsonl")] == [6, 12]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    _train(0, corpus, whole)
+    assert _batches(tmp_path) == _batches(whole)
+
+
+def _lose(rank, corpus, folder, number):
+    training = make_training(corpus, folder)
+    add = training.monitor.add
+
+    def add_and_vanish(step, *arguments):
+        add(step, *arguments)
+        if step == 7 and rank == 1:
+            os.kill(os.getpid(), number)
+
+    training.monitor.add = add_and_vanish
+    try:
+        training.run()
+    except TrainingError as error:
+        (folder / f"reason{rank}").write_text(str(error))
+        os._exit(1)
+
+
+@pytest.mark.parametrize(("number", "patience"), [(signal.SIGKILL, 600.0), (signal.SIGSTOP, 4.0)])
+def test_a_lost_rank_ends_the_others_with_a_reason(corpus, unbroken, tmp_path, number, patience):
+    """Killed: the connection closes, and nobody waits for `patience`. Hanging: nobody waits longer."""
+    assert run_on_ranks(2, _lose, corpus, tmp_path, number, patience=patience) == [1, -signal.SIGKILL]
+    assert "rank 0 of 2" in (tmp_path / "reason0").read_text()
+    assert "remedy: " in (tmp_path / "reason0").read_text()
+    training = make_training(corpus, tmp_path)
+    assert training.step == 6  # the last regular checkpoint
+    training.run()
+    torch.testing.assert_close(weights(training), unbroken, **NEAR)
+
+
+def _compare_with_the_wrapper(rank, folder):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 3))
+    rows = torch.randn(8, 5)[rank::2]
+    model(rows).square().sum().backward()
+    distributed.sum_gradients(model.parameters())
+    ours = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    wrapped = DistributedDataParallel(model)
+    wrapped(rows).square().sum().backward()
+    for mine, parameter in zip(ours, model.parameters(), strict=True):
+        torch.testing.assert_close(mine, parameter.grad * 2)  # the wrapper takes the mean
+    model.zero_grad()
+    if rank == 0:  # a share of nothing counts as zero
+        model(rows).square().sum().backward()
+    alone = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
+    distributed.sum_gradients(model.parameters())
+    if rank == 0:
+        assert all(torch.equal(mine, parameter.grad) for mine, parameter in zip(alone, model.parameters(), strict=True))
+
+
+def test_gradients_are_those_of_the_wrapper_and_a_rank_may_have_none(tmp_path):
+    assert run_on_ranks(2, _compare_with_the_wrapper, tmp_path) == [0, 0]
+
+
+def _name_utterances(rank, corpus, folder):
+    monitor = make_training(corpus, folder).monitor
+    assert distributed.from_all(rank) == [0, 1] and distributed.from_first(rank) == 0
+    monitor.unchanged, monitor.unreadable = {f"unvoiced{rank}"}, {f"file{rank}": "empty"}
+    monitor.state()
+    assert monitor.unchanged == {"unvoiced0", "unvoiced1"} and set(monitor.unreadable) == {"file0", "file1"}
+    monitor.unreadable = {f"file{rank}-{number}": "empty" for number in range(3)}  # 3 of 24 may be, 6 may not
+    with pytest.raises(DataError, match="6 unreadable of 24"):
+        monitor.state()
+
+
+def test_utterances_named_by_any_rank_are_known_to_all(corpus, tmp_path):
+    assert run_on_ranks(2, _name_utterances, corpus, tmp_path) == [0, 0]
+
+
+def test_ranks_that_do_not_arrive_are_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert distributed.start(torch.device("cpu"), patience=1.0) == (0, 1)  # something else left WORLD_SIZE there
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with pytest.raises(TrainingError, match=r"(?s)rank 0\n.*remedy"):
+        distributed.start(torch.device("cpu"), patience=1.0)
