@@ -51,6 +51,7 @@ def fetch(url: str, path: str | Path, size: int | None = None, sha256: str | Non
         with open(partial, "ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             if path.is_file():  # another process finished it while this one waited
+                partial.unlink(missing_ok=True)
                 return path
             announced = _append(url, stream, size)
             _check(url, partial, size or announced, sha256)

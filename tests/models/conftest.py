@@ -52,13 +52,13 @@ def small_encoder() -> Encoder:
     return make_encoder(SMALL)
 
 
+def check_close(found, expected, tolerance: float = 1e-4) -> None:
+    """Bounds the largest difference relative to the largest expected magnitude, by default as the golden figures ask for."""
+    found, expected = torch.as_tensor(found).detach().double(), torch.as_tensor(np.asarray(expected)).double()
+    assert found.shape == expected.shape
+    assert float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)) <= tolerance
+
+
 @pytest.fixture
 def assert_close():
-    """Largest difference relative to the largest expected magnitude, by default 1e-4, as the golden figures ask for."""
-
-    def check(found, expected, tolerance: float = 1e-4) -> None:
-        found, expected = torch.as_tensor(found).detach().double(), torch.as_tensor(np.asarray(expected)).double()
-        assert found.shape == expected.shape
-        assert float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)) <= tolerance
-
-    return check
+    return check_close

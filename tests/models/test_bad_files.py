@@ -1,4 +1,4 @@
-"""Wrong, damaged, mismatched and malicious files: the error names the file and the cause, and nothing in a file is run."""
+"""Wrong, damaged, mismatched and malicious files: the error names the file and the cause, and no code in a file is run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from spin.errors import CheckpointError
 from spin.models import importers
+from spin.models.architecture import EncoderShape
 from spin.models.importers import load_encoder
-from spin.models.shape import EncoderShape
-from spin.models.spin_model import SpinModel, load_model, save_model
-from spin.models.storage import save_encoder
-from tests.models.conftest import SMALL, make_encoder
-from tests.models.writers import error_of, fairseq_content, transformers_folder
+from spin.models.safetensors_io import load_encoder_file, save_encoder
+from spin.objectives.model import load_model, save_model
+from tests.models.conftest import SMALL, make_encoder, make_model
+from tests.models.writers import error_of, fairseq_content, hidden, transformers_folder
 
 
 class Malicious:
@@ -73,25 +73,25 @@ def test_truncated_files(tmp_path, small_encoder, kind, keep):
     elif kind[0] == "e":
         save_encoder(path, small_encoder)
     else:
-        save_model(path, SpinModel.create(small_encoder, 3, 4, 4, 0))
+        save_model(path, make_model())
     whole = path.read_bytes()
     path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
     message = error_of(path, load)
-    assert "formats known" in message and "bytes" in message
+    assert "known formats" in message and "bytes" in message
 
 
-@pytest.mark.parametrize("content", ["hello, this is no checkpoint\n" * 50, "{}", "", "\x80\x02.", "PK\x03\x04 broken"])
+@pytest.mark.parametrize("content", ["hello, this is not a checkpoint\n" * 50, "{}", "", "\x80\x02.", "PK\x03\x04 broken"])
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors", ".txt"])
-def test_files_that_are_no_weights(tmp_path, content, suffix):
+def test_files_without_weights(tmp_path, content, suffix):
     path = tmp_path / f"file{suffix}"
     path.write_bytes(content.encode("latin-1"))
     for load in (load_encoder, load_model):
-        assert "formats known" in error_of(path, load)
+        assert "known formats" in error_of(path, load)
 
 
-def test_names_and_paths_that_are_not_there(tmp_path, monkeypatch):
+def test_missing_names_and_paths(tmp_path, monkeypatch):
     message = error_of("HUBERT_TINY")
-    assert "HUBERT_BASE" in message and "mini" in message and "formats known" in message
+    assert "HUBERT_BASE" in message and "mini" in message and "known formats" in message
     error_of(tmp_path / "nothing.ckpt", load_model)
     monkeypatch.setattr(importers, "MINI", tmp_path / "mini.safetensors")
     with pytest.raises(CheckpointError, match="pretrain_encoder"):
@@ -134,9 +134,16 @@ def test_architectures_that_are_not_implemented(tmp_path, small_encoder, key, va
 def test_other_dictionaries(tmp_path, small_encoder):
     path = tmp_path / "e.pt"
     content = fairseq_content(small_encoder)
-    for other in (content["model"], {}, {"model": content["model"]}, {"cfg": content["cfg"]}, {"state_dict": {}}):
+    for other in (
+        content["model"],
+        {},
+        {"model": content["model"]},
+        {"cfg": content["cfg"]},
+        {"state_dict": {}},
+        {"state_dict": None},
+    ):
         torch.save(other, path)
-        assert "formats known" in error_of(path)
+        assert "known formats" in error_of(path)
     torch.save([1, 2], path)
     assert "a list" in error_of(path)
     del content["cfg"]["model"]["conv_pos"]
@@ -215,7 +222,7 @@ SHAPE_VALUES = st.sampled_from([None, "x", -1, 0, 2.5, [], [1], [None], {}, floa
 def test_any_wrong_shape_is_an_error_of_the_file(key, value):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.safetensors"
-        save_model(path, SpinModel.create(make_encoder(SMALL), 3, 4, 4, 0))
+        save_model(path, make_model(codebook_size=4, codebook_dim=4))
         state = load_file(path)
         shape = SMALL.as_dict() | {key: value}
         config = {"encoder": shape, "layer": 3, "codebook_size": 4, "codebook_dim": 4}
@@ -224,3 +231,30 @@ def test_any_wrong_shape_is_an_error_of_the_file(key, value):
             load_model(path)
         except CheckpointError as error:
             assert str(path) == error.subject
+
+
+def test_encoder_in_half_precision(tmp_path, small_encoder, assert_close):
+    save_encoder(tmp_path / "whole.safetensors", small_encoder)
+    save_encoder(tmp_path / "half.safetensors", small_encoder, dtype="float16")
+    half, whole = (load_encoder(tmp_path / f"{name}.safetensors") for name in ("half", "whole"))
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "whole.safetensors").stat().st_size
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
+    assert_close(hidden(half), hidden(small_encoder), 1e-2)
+    assert torch.equal(hidden(whole), hidden(small_encoder))
+
+
+def test_weights_that_cannot_be_stored(tmp_path, small_encoder):
+    with torch.no_grad():
+        small_encoder.layer_norm.weight[0] = 1e6
+    with pytest.raises(CheckpointError, match=r"layer_norm\.weight"):
+        save_encoder(tmp_path / "e.safetensors", small_encoder, dtype="float16")
+    with pytest.raises(CheckpointError, match="bfloat8"):
+        save_encoder(tmp_path / "e.safetensors", small_encoder, dtype="bfloat8")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_is_not_a_model_nor_the_other_way_round(tmp_path, small_encoder):
+    save_encoder(tmp_path / "e.safetensors", small_encoder)
+    save_model(tmp_path / "m.safetensors", make_model())
+    assert "load_encoder" in error_of(tmp_path / "e.safetensors", load_model)
+    assert "load_model" in error_of(tmp_path / "m.safetensors", load_encoder_file)

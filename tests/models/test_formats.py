@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +18,7 @@ from spin.models.encoder import Encoder, EncoderShape
 from spin.models.importers import load_encoder
 from spin.models.safe_load import Record, plain
 from tests.models.conftest import SHAPES, SMALL, make_encoder
-from tests.models.writers import error_of, fairseq_content, hidden, transformers_folder
+from tests.models.writers import error_of, fairseq_content, foreign_class, hidden, transformers_folder
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
@@ -65,26 +63,6 @@ def test_fairseq_without_a_projection(tmp_path, assert_close):
     content["model"] = {key: value for key, value in content["model"].items() if not key.startswith("post_extract_proj")}
     torch.save(content, tmp_path / "e.pt")
     assert_close(hidden(load_encoder(tmp_path / "e.pt")), hidden(encoder))
-
-
-@contextlib.contextmanager
-def foreign_class(full_name: str, bases: tuple = ()):
-    """A class of a package that exists only while a file is written; building it would fail."""
-
-    def refuse(*_):
-        raise AssertionError("the class of the file was run")
-
-    module_name, name = full_name.rsplit(".", 1)
-    parts = module_name.split(".")
-    modules = {".".join(parts[: i + 1]): types.ModuleType(parts[i]) for i in range(len(parts))}
-    foreign = type(name, bases, {"__module__": module_name, "__setstate__": refuse})
-    setattr(modules[module_name], name, foreign)
-    sys.modules |= modules
-    try:
-        yield foreign
-    finally:
-        for module in modules:
-            sys.modules.pop(module)
 
 
 def test_bookkeeping_objects_are_left_unbuilt(tmp_path, small_encoder):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from safetensors.torch import save_file
 
 from spin.errors import CheckpointError
 from spin.models.importers import load_encoder
+from spin.models.official_checkpoint import RSPIN_NAMES, SPIN_NAMES
 from spin.models.state_dict_names import FAIRSEQ, TRANSFORMERS, names_in_file
 
 
@@ -65,6 +69,42 @@ def transformers_folder(folder: Path, encoder, weights: str = "model.safetensors
     else:
         save_file({key: value.contiguous() for key, value in state.items()}, folder / weights)
     return folder
+
+
+def spin_content(model, hyper_parameters: dict | None = None) -> dict:
+    """The model as the official Spin code would save it."""
+    state = {f"encoder.model.{name}": tensor for name, tensor in fairseq_content(model.encoder)["model"].items()}
+    state |= {theirs: model.objective.state_dict()[ours] for ours, theirs in SPIN_NAMES.items()}
+    return {"state_dict": state, "hyper_parameters": hyper_parameters or {"model": {"encoder": {"use_layer": model.layer}}}}
+
+
+def rspin_content(model) -> dict:
+    """The model as the official R-Spin code would save it."""
+    state = {f"encoder.{name}": tensor for name, tensor in fairseq_content(model.encoder)["model"].items()}
+    state |= {"encoder.mask_emb": torch.zeros(model.encoder.shape.dim)}
+    state |= {theirs: model.objective.state_dict()[ours] for ours, theirs in RSPIN_NAMES.items()}
+    size, dim = model.codebook.weight.shape
+    return {"cfg": {"codebook_dim": dim, "codebook_size": size}, "state_dict": state}
+
+
+@contextlib.contextmanager
+def foreign_class(full_name: str, bases: tuple = ()):
+    """A class of a package that exists only while a file is written; building it would fail."""
+
+    def refuse(*_):
+        raise AssertionError("the class of the file was run")
+
+    module_name, name = full_name.rsplit(".", 1)
+    parts = module_name.split(".")
+    modules = {".".join(parts[: i + 1]): types.ModuleType(parts[i]) for i in range(len(parts))}
+    foreign = type(name, bases, {"__module__": module_name, "__setstate__": refuse})
+    setattr(modules[module_name], name, foreign)
+    sys.modules |= modules
+    try:
+        yield foreign
+    finally:
+        for module in modules:
+            sys.modules.pop(module)
 
 
 def hidden(encoder) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The unit extractor as a program: the same units as the model's in any batch, without this package."""
+"""The exported unit extractor gives the same units as the model in any batch, without this package."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spin.errors import CheckpointError
-from spin.models import export_program
-from spin.models.spin_model import SpinModel
-from tests.models.conftest import SHAPES
-from tests.models.test_export import LENGTHS, make_model, waves
+from spin.objectives.model import SpinModel, save_model
+from spin.tools import export_program
+from spin.tools.export import main
+from tests.models.conftest import SHAPES, make_model
+from tests.tools.test_export import LENGTHS, waves
+
+
+def program_of(model: SpinModel) -> export_program.UnitProgram:
+    return export_program.UnitProgram(model.encoder, model.head, model.codebook, model.layer)
 
 
 def check_program(program, model: SpinModel, lengths: tuple[int, ...]) -> None:
@@ -30,52 +35,47 @@ def check_program(program, model: SpinModel, lengths: tuple[int, ...]) -> None:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    """programs(kind, name) -> (model, file); each is written once."""
-    made = {}
-
-    def get(kind: str, name: str) -> tuple[SpinModel, Path]:
-        if (kind, name) not in made:
-            model, path = make_model(name), tmp_path_factory.mktemp("program") / f"units{export_program.KINDS[kind]}"
-            export_program.export_program(path, model, kind)
-            made[kind, name] = model, path
-        return made[kind, name]
-
-    return get
+def exported(tmp_path_factory) -> tuple[SpinModel, Path]:
+    """A WavLM model and its program, written by the command."""
+    folder = tmp_path_factory.mktemp("program")
+    model = make_model("wavlm", layer=2)
+    save_model(folder / "m.safetensors", model)
+    main(["--model", str(folder / "m.safetensors"), "--format", "torch-export", "--output", str(folder / "units.pt2")])
+    return model, folder / "units.pt2"
 
 
-@pytest.mark.parametrize(("kind", "name"), [("torchscript", name) for name in sorted(SHAPES)] + [("torch-export", "wavlm")])
-def test_the_program_gives_the_same_units_in_any_batch(programs, kind, name):
-    model, path = programs(kind, name)
-    program = torch.jit.load(path) if kind == "torchscript" else torch.export.load(path).module()
+@pytest.mark.parametrize("name", sorted(SHAPES))
+@torch.no_grad()
+def test_the_program_before_export_equals_the_model(name):
+    model = make_model(name, layer=2)
+    for lengths in ((400,), LENGTHS, (16_000, 10, 399)):
+        check_program(program_of(model).eval(), model, lengths)
+
+
+def test_the_file_gives_the_same_units_in_any_batch(exported):
+    model, path = exported
+    program = torch.export.load(path).module()
     for lengths in ((400,), LENGTHS, (8001,) * 3, (16_000, 10, 399)):
         check_program(program, model, lengths)
 
     @settings(max_examples=15)
     @given(st.lists(st.integers(400, 6000), min_size=1, max_size=4))
-    def any_batch(lengths):
+    def check_any_batch(lengths):
         check_program(program, model, tuple(lengths))
 
-    any_batch()
+    check_any_batch()
 
 
-LOAD = {
-    "torchscript": "torch.jit.load(path, _extra_files=extra)",
-    "torch-export": "torch.export.load(path, extra_files=extra).module()",
-}
-
-
-@pytest.mark.parametrize("kind", sorted(LOAD))
-def test_the_program_runs_where_this_package_is_not(tmp_path, programs, kind):
-    model, path = programs(kind, "wavlm")
+def test_the_file_runs_without_this_package(tmp_path, exported):
+    model, path = exported
     waveforms, lengths = waves(3000, 2000)
     torch.save([waveforms, lengths], tmp_path / "batch.pt")
     code = f"""
 import json, sys
 sys.modules["spin"] = None
 import torch
-path, extra = {str(path)!r}, {{{export_program.DESCRIPTION!r}: ""}}
-program = {LOAD[kind]}
+extra = {{{export_program.DESCRIPTION!r}: ""}}
+program = torch.export.load({str(path)!r}, extra_files=extra).module()
 units, frames = program(*torch.load({str(tmp_path / "batch.pt")!r}))
 print(json.dumps([[row[:n].tolist() for row, n in zip(units, frames)], json.loads(extra["spin.json"])]))
 """
@@ -85,10 +85,7 @@ print(json.dumps([[row[:n].tolist() for row, n in zip(units, frames)], json.load
     assert description["codebook_size"] == 16 and description["samples_per_unit"] == 320 and description["no_unit"] == -1
 
 
-def test_formats_and_suffixes_that_are_none(tmp_path):
-    model = make_model("hubert")
-    with pytest.raises(CheckpointError, match="onnx"):
-        export_program.export_program(tmp_path / "u.onnx", model, "onnx")
+def test_other_suffixes(tmp_path):
     with pytest.raises(CheckpointError, match="suffix '.bin'"):
-        export_program.export_program(tmp_path / "u.bin", model, "torchscript")
+        export_program.export_program(tmp_path / "u.bin", program_of(make_model("hubert")))
     assert not list(tmp_path.iterdir())

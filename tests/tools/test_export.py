@@ -1,4 +1,4 @@
-"""What is exported gives the same numbers where it is read: by this package, by transformers, by torch.hub."""
+"""Exported models give the same numbers in every reader: this package, transformers, torch.hub."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spin.__main__ import main
 from spin.errors import CheckpointError
-from spin.models.export import export_transformers
-from spin.models.export_folder import DESCRIPTION, HEAD_FILE
 from spin.models.importers import load_encoder
-from spin.models.spin_model import SpinModel, load_model, save_model
-from tests.models.conftest import SHAPES, make_encoder
+from spin.models.model_files import MODEL_KEYS
+from spin.models.published import EXPORT_DESCRIPTION, is_model_source
+from spin.models.transformers_folder import HEAD_FILE
+from spin.objectives.model import SpinModel, load_model, save_model
+from spin.tools.export import main
+from spin.tools.export_folder import export_transformers
+from tests.models.conftest import SHAPES, SMALL, check_close, make_encoder, make_model
 
 LENGTHS = (400, 719, 720, 3000, 8001)
 
 
-def make_model(name: str, layer: int = 2) -> SpinModel:
-    return SpinModel.create(make_encoder(SHAPES[name]), layer, 16, 8, seed=0)
+def export(folder, model: SpinModel):
+    state = model.objective.state_dict()
+    return export_transformers(folder, model.encoder, {key: state[key] for key in MODEL_KEYS}, model.layer)
 
 
 def waves(*lengths: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise; what lies beyond an utterance is loud noise too, which must have no influence."""
+    """Noise; padding is loud noise too, which must have no influence."""
     return torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(seed)), torch.tensor(lengths)
 
 
@@ -35,8 +38,9 @@ def same_parameters(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_the_folder_is_read_back_as_the_same_model(tmp_path, name):
-    model = make_model(name)
-    export_transformers(tmp_path / "folder", model)
+    model = make_model(name, layer=2)
+    export(tmp_path / "folder", model)
+    assert is_model_source(tmp_path / "folder")
     back = load_model(tmp_path / "folder")
     assert back.layer == model.layer and back.encoder.shape == model.encoder.shape and same_parameters(back, model)
     encoder = load_encoder(tmp_path / "folder")
@@ -48,8 +52,9 @@ def test_the_folder_is_read_back_as_the_same_model(tmp_path, name):
 
 def test_an_encoder_alone_and_a_second_export_over_the_first(tmp_path):
     model = make_model("wavlm")
-    export_transformers(tmp_path, model)
+    export(tmp_path, model)
     export_transformers(tmp_path, make_encoder(SHAPES["hubert"]))
+    assert not is_model_source(tmp_path)
     assert not (tmp_path / HEAD_FILE).exists()
     assert load_encoder(tmp_path).shape == SHAPES["hubert"]
     with pytest.raises(CheckpointError, match="neither head nor codebook"):
@@ -57,7 +62,7 @@ def test_an_encoder_alone_and_a_second_export_over_the_first(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
-def test_transformers_gives_the_same_hidden_states(tmp_path, name, assert_close):
+def test_transformers_gives_the_same_hidden_states(tmp_path, name):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed (requirements/test.txt)")
     encoder = make_encoder(SHAPES[name])
     export_transformers(tmp_path, encoder)
@@ -73,37 +78,38 @@ def test_transformers_gives_the_same_hidden_states(tmp_path, name, assert_close)
             expected, _ = encoder(waveforms, lengths)
             last = encoder.layer_norm(expected[-1]) if encoder.shape.norm_first else expected[-1]
         found = outputs.hidden_states
-        assert_close(outputs.last_hidden_state, last)
+        check_close(outputs.last_hidden_state, last)
         assert len(found) == len(expected) == encoder.shape.layers + 1
         for one, other in zip(found, expected, strict=True):
-            assert_close(one, other)
+            check_close(one, other)
 
 
-def test_what_transformers_saves_again_is_read(tmp_path, small_encoder, assert_close):
+def test_what_transformers_saves_again_is_read(tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed (requirements/test.txt)")
-    export_transformers(tmp_path / "ours", small_encoder)
+    encoder = make_encoder(SMALL)
+    export_transformers(tmp_path / "ours", encoder)
     transformers.HubertModel.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
     back = load_encoder(tmp_path / "theirs")
-    assert same_parameters(back, small_encoder)
+    assert same_parameters(back, encoder)
 
 
 def damage(folder, what: str) -> None:
-    description = json.loads((folder / DESCRIPTION).read_text())
+    description = json.loads((folder / EXPORT_DESCRIPTION).read_text())
     head = load_file(folder / HEAD_FILE)
     if what == "no head":
         (folder / HEAD_FILE).unlink()
     elif what == "no json":
-        (folder / DESCRIPTION).write_text("{")
+        (folder / EXPORT_DESCRIPTION).write_text("{")
     elif what == "list":
-        (folder / DESCRIPTION).write_text("[]")
+        (folder / EXPORT_DESCRIPTION).write_text("[]")
     elif what == "later":
-        (folder / DESCRIPTION).write_text(json.dumps(description | {"format": "spin export 2"}))
+        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {"format": "spin export 2"}))
     elif what == "other shape":
-        (folder / DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"heads": 4}}))
+        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"heads": 4}}))
     elif what == "unknown key":
-        (folder / DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"depth": 4}}))
+        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"depth": 4}}))
     elif what in ("layer", "codebook_size", "codebook_dim"):
-        (folder / DESCRIPTION).write_text(json.dumps(description | {what: 9999 if what == "layer" else 7}))
+        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {what: 9999 if what == "layer" else 7}))
     elif what == "half":
         (folder / HEAD_FILE).write_bytes((folder / HEAD_FILE).read_bytes()[:100])
     elif what == "bare":
@@ -116,12 +122,12 @@ def damage(folder, what: str) -> None:
     ("what", "words"),
     [
         ("no head", HEAD_FILE),
-        ("no json", DESCRIPTION),
-        ("list", "format None"),
+        ("no json", EXPORT_DESCRIPTION),
+        ("list", "a list"),
         ("later", "later version"),
         ("other shape", "heads 2 in config.json, 4"),
-        ("unknown key", "'depth'"),
-        ("layer", "at most 3"),
+        ("unknown key", "depth 4"),
+        ("layer", "1 to 3"),
         ("codebook_size", "'codebook.weight' of shape"),
         ("codebook_dim", "of shape"),
         ("half", "bytes that cannot be read"),
@@ -130,41 +136,39 @@ def damage(folder, what: str) -> None:
     ],
 )
 def test_damaged_folders(tmp_path, what, words):
-    export_transformers(tmp_path / "folder", make_model("hubert"))
+    export(tmp_path / "folder", make_model("hubert"))
     damage(tmp_path / "folder", what)
     with pytest.raises(CheckpointError, match=words) as caught:
         load_model(tmp_path / "folder")
     assert "folder" in caught.value.subject
 
 
-def test_weights_that_are_no_numbers_are_not_written(tmp_path):
+def test_weights_that_are_not_finite_are_not_written(tmp_path):
     model = make_model("hubert")
     with torch.no_grad():
         model.encoder.layers[0].ffn_in.bias[0] = float("nan")
     with pytest.raises(CheckpointError, match="intermediate_dense"):
-        export_transformers(tmp_path / "folder", model)
+        export(tmp_path / "folder", model)
     assert not (tmp_path / "folder" / "config.json").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="a file"):
-        export_transformers(tmp_path / "file", model)
+        export(tmp_path / "file", model)
 
 
 def test_the_command(tmp_path, capsys):
     model = make_model("hubert")
     save_model(tmp_path / "m.safetensors", model)
-    folder, program = tmp_path / "folder", tmp_path / "units.pt"
-    assert main(["export", "--model", str(tmp_path / "m.safetensors"), "--output", str(folder)]) == 0
+    folder = tmp_path / "folder"
+    main(["--model", str(tmp_path / "m.safetensors"), "--output", str(folder)])
     assert same_parameters(load_model(folder), model)
-    words = ["export", "--model", str(folder), "--format", "torchscript", "--output", str(program)]
-    assert main(words) == 0
-    waveforms, lengths = waves(3000)
-    assert torch.equal(torch.jit.load(program)(waveforms, lengths)[0][0, :9], model.units(waveforms, lengths)[0])
-    assert main(["export", "--encoder", str(folder), "--output", str(tmp_path / "encoder")]) == 0
-    assert main(["export", "--model", str(tmp_path / "nothing"), "--output", str(folder)]) == 1
-    assert "no such file" in capsys.readouterr().err
-    for wrong in (["--encoder", "mini", "--format", "torchscript"], [], ["--encoder", "mini", "--model", "x"]):
+    main(["--encoder", str(folder), "--output", str(tmp_path / "encoder")])
+    assert same_parameters(load_encoder(tmp_path / "encoder"), model.encoder)
+    assert f"{folder}: transformers" in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match="no such file"):
+        main(["--model", str(tmp_path / "nothing"), "--output", str(folder)])
+    for wrong in (["--encoder", "mini", "--format", "torch-export"], [], ["--encoder", "mini", "--model", "x"]):
         with pytest.raises(SystemExit):
-            main(["export", *wrong, "--output", str(tmp_path / "x")])
+            main([*wrong, "--output", str(tmp_path / "x")])
 
 
 def test_torch_hub(tmp_path, repository):
