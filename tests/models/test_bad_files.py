@@ -134,14 +134,8 @@ def test_architectures_that_are_not_implemented(tmp_path, small_encoder, key, va
 def test_other_dictionaries(tmp_path, small_encoder):
     path = tmp_path / "e.pt"
     content = fairseq_content(small_encoder)
-    for other in (
-        content["model"],
-        {},
-        {"model": content["model"]},
-        {"cfg": content["cfg"]},
-        {"state_dict": {}},
-        {"state_dict": None},
-    ):
+    without = ({"model": content["model"]}, {"cfg": content["cfg"]}, {"state_dict": {}}, {"state_dict": None})
+    for other in (content["model"], {}, *without):
         torch.save(other, path)
         assert "known formats" in error_of(path)
     torch.save([1, 2], path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -111,7 +112,7 @@ def test_without_a_network_a_published_name_is_explained(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_models_and_encoders_are_told_apart(tmp_path, zipped):
+def test_models_are_distinguished_from_encoders(tmp_path, zipped):
     model = make_model("wavlm")
     contents = {"spin.ckpt": spin_content(model), "rspin.pt": rspin_content(model), "encoder.pt": fairseq_content(model.encoder)}
     for name, content in contents.items():
@@ -138,10 +139,8 @@ def load_toy(name: str):
 
 
 def test_a_new_encoder_source_takes_one_line(monkeypatch):
-    monkeypatch.setitem(
-        ENCODER_SOURCES, "toy", EncoderSource("toy:SEED", lambda name: name.startswith("toy:"), f"{__name__}:load_toy")
-    )
-    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules[load_toy.__module__])
+    toy = EncoderSource("toy:SEED", lambda name: name.startswith("toy:"), f"{__name__}:load_toy")
+    monkeypatch.setitem(ENCODER_SOURCES, "toy", toy)
     encoder = load_encoder("toy:7", official_padding=True)
     assert encoder.official_padding and torch.equal(encoder.layers[0].ffn_in.weight, load_toy("toy:7").layers[0].ffn_in.weight)
     assert "toy:SEED" in known_formats() and "toy:SEED" in error_of("tuy:7")
@@ -149,7 +148,5 @@ def test_a_new_encoder_source_takes_one_line(monkeypatch):
 
 @pytest.mark.parametrize("name", ENCODER_SOURCES)
 def test_every_source_names_a_loader(name):
-    import importlib
-
     module, _, function = ENCODER_SOURCES[name].loader.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
