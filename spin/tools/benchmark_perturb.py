@@ -1,0 +1,170 @@
+"""python -m spin benchmark perturb: CPU time of analysis and synthesis, next to Praat's way on the same utterances.
+
+Praat (praat-parselmouth) is a test dependency; without it its figures are null. Audio comes from files, or is generated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from spin.errors import DataError
+from spin.perturbation.analysis import Analysis, analyse
+from spin.perturbation.compile_kernels import compile_kernels
+from spin.perturbation.equaliser import design
+from spin.perturbation.parameters import PerturbationParameters, draw_parameters
+from spin.perturbation.perturb import degenerate_case, synthesise
+from spin.perturbation.pitch_range import estimate_pitch_range
+
+STEP_SECONDS, STEPS = 256.0, 5000  # of the published training
+WORKERS = (8, 16)
+AUDIO = (".flac", ".wav", ".ogg", ".mp3")
+RATE = 16_000
+Utterances = list[tuple[np.ndarray, int]]
+
+
+def main(argv: list[str]) -> int:
+    """Parses the words after `benchmark perturb`, measures and prints; returns 0."""
+    parser = argparse.ArgumentParser(prog="python -m spin benchmark perturb", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--audio", nargs="*", type=Path, default=[], metavar="PATH", help="files or folders; default: generated")
+    parser.add_argument("--utterances", type=int, default=24, help="at most this many, evenly chosen")
+    parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
+    parser.add_argument("--json", action="store_true", help="JSON only")
+    arguments = parser.parse_args(argv)
+    result = measure(load(arguments.audio, arguments.utterances), arguments.repeats)
+    print(json.dumps(result, indent=2) if arguments.json else "\n".join(f"{name}: {value}" for name, value in result.items()))
+    return 0
+
+
+def load(paths: list[Path], count: int) -> Utterances:
+    """(waveform (samples,) float32, rate) of at most `count` utterances."""
+    if not paths:
+        return [(vowels(index, 12.0), RATE) for index in range(count)]
+    import soundfile
+
+    files = [path for path in paths if path.is_file()]
+    for folder in (path for path in paths if path.is_dir()):
+        files += sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO)
+    chosen = [files[index * len(files) // min(count, len(files))] for index in range(min(count, len(files)))]
+    return [(audio[:, 0], rate) for audio, rate in (soundfile.read(path, dtype="float32", always_2d=True) for path in chosen)]
+
+
+def vowels(index: int, seconds: float, rate: int = RATE) -> np.ndarray:
+    """(samples,) float32: an invented voice, vowels with a moving pitch between stretches of noise and silence."""
+    random = np.random.default_rng(index)
+    samples, base = int(seconds * rate), random.uniform(90.0, 230.0)
+    time_in_s = np.arange(samples) / rate
+    slow, fast = np.sin(2 * np.pi * (0.4 * time_in_s + random.uniform())), np.sin(2 * np.pi * 1.7 * time_in_s)
+    cycles = np.cumsum(base * 2.0 ** (0.3 * slow + 0.1 * fast)) / rate
+    wave = np.diff(np.floor(cycles), prepend=0.0) + 0.002 * random.normal(size=samples)
+    ring = np.arange(int(0.03 * rate)) / rate
+    for start in range(0, samples, rate // 5):
+        low, high = random.uniform(250, 850), random.uniform(900, 2600)
+        response = np.exp(-ring * 250) * (np.sin(2 * np.pi * low * ring) + 0.6 * np.sin(2 * np.pi * high * ring))
+        piece = wave[start : start + rate // 5]
+        kind = random.uniform()
+        if kind < 0.25:
+            piece[:] = (0.02 if kind < 0.15 else 0.0005) * random.normal(size=len(piece))
+        wave[start : start + rate // 5] = np.convolve(piece, response)[: len(piece)]
+    return (0.5 * wave / np.abs(wave).max()).astype(np.float32)
+
+
+def measure(utterances: Utterances, repeats: int = 3) -> dict:
+    """CPU milliseconds per second of audio, each step the median over utterances of the fastest of `repeats` runs.
+
+    Returns:
+        `ratio` (Praat's synthesis and analysis over our synthesis, the two ways to feed a training step), the parts, and the
+        loader time of the published training. Praat's figures are None without praat-parselmouth.
+
+    Raises:
+        DataError: no utterance that can be perturbed.
+    """
+    compile_kernels()
+    times: dict[str, list[float]] = {"range": [], "analysis": [], "synthesis": [], "praat_analysis": [], "praat_synthesis": []}
+    for index, (waveform, rate) in enumerate(utterances):
+        pitch_range = estimate_pitch_range([waveform], rate)
+        analysis = analyse(waveform, rate, pitch_range)
+        parameters = _usable_parameters(analysis, index)
+        if parameters is None:
+            continue
+        steps = {
+            "range": lambda w=waveform, r=rate: estimate_pitch_range([w], r),
+            "analysis": lambda w=waveform, r=rate, p=pitch_range: analyse(w, r, p),
+            "synthesis": lambda w=waveform, r=rate, a=analysis, p=parameters: synthesise(w, r, a, p),
+            **_praat_steps(waveform, rate, analysis, parameters),
+        }
+        for name, step in steps.items():
+            times[name].append(_fastest(step, repeats) * rate / len(waveform) * 1e3)
+    if not times["range"]:
+        found, expected = f"{len(utterances)} utterance(s), none with voiced speech", "at least one"
+        raise DataError("benchmark perturb", found=found, expected=expected, remedy="name other files with --audio")
+    return _summarize({name: statistics.median(values) for name, values in times.items() if values}, len(times["range"]))
+
+
+def _summarize(median: dict[str, float], count: int) -> dict:
+    synthesis = median["synthesis"]
+    praat = median["praat_analysis"] + median["praat_synthesis"] if "praat_synthesis" in median else None
+    hours = STEPS * STEP_SECONDS / 3600
+
+    def minutes(cost: float) -> dict[str, float]:
+        return {str(workers): round(cost * hours * 3.6 / 60 / workers, 2) for workers in WORKERS}
+
+    return {
+        "ratio": praat and round(praat / synthesis, 2),
+        "ratio_with_analysis": praat and round(praat / (median["range"] + median["analysis"] + synthesis), 2),
+        "utterances": count,
+        "unit": "ms of CPU per second of audio, one thread",
+        "pitch_range": round(median["range"], 3),
+        "analysis": round(median["analysis"], 3),
+        "synthesis": round(synthesis, 3),
+        "praat_analysis": praat and round(median["praat_analysis"], 3),
+        "praat_synthesis": praat and round(median["praat_synthesis"], 3),
+        "minutes_for_5000_steps": minutes(synthesis),
+        "praat_minutes_for_5000_steps": praat and minutes(praat),
+    }
+
+
+def _usable_parameters(analysis: Analysis, index: int) -> PerturbationParameters | None:
+    """Parameters with which neither way degenerates: near a target of zero Praat hangs."""
+    drawn = (draw_parameters(0, epoch, f"utterance {index}") for epoch in range(50))
+    return next((parameters for parameters in drawn if not degenerate_case(analysis, parameters, margin=2.0)), None)
+
+
+def _praat_steps(
+    waveform: np.ndarray, rate: int, analysis: Analysis, parameters: PerturbationParameters
+) -> dict[str, Callable[[], object]]:
+    """The official way: To Pitch (ac), Change gender, ten-band sosfilt; {} without praat-parselmouth."""
+    try:
+        import parselmouth
+        import scipy.signal
+    except ImportError:
+        return {}
+    sections = design(rate, parameters.gains_in_db, parameters.qualities)
+    sound = parselmouth.Sound(waveform.astype(np.float64), sampling_frequency=rate)
+    ratios = (parameters.formant_ratio, parameters.pitch_median_ratio * analysis.median(), parameters.pitch_range_ratio, 1.0)
+
+    def track():
+        return sound.to_pitch_ac(time_step=analysis.step, pitch_floor=analysis.floor, pitch_ceiling=analysis.ceiling)
+
+    pitch = track()
+
+    def change():
+        changed = parselmouth.praat.call([sound, pitch], "Change gender", *ratios).values[0]
+        return np.clip(scipy.signal.sosfilt(sections, changed), -1.0, 1.0)
+
+    return {"praat_analysis": track, "praat_synthesis": change}
+
+
+def _fastest(step: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        begun = time.process_time()
+        step()
+        times.append(time.process_time() - begun)
+    return min(times)
