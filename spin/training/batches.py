@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from spin import products
+from spin import artifacts, products
 from spin.data.crops import TrainingCuts, scan_training_cuts
 from spin.data.dataset import ViewDataset
 from spin.data.loader import BatchLoader
@@ -30,7 +30,7 @@ def scan_cuts(context: Context, objective: Spin) -> TrainingCuts:
     folders = [products.pitch(context, part).require() for part in config.corpus.spin_train]
     labels = [Path(config.rspin.labels) / f"{part}.jsonl" for part in config.corpus.spin_train if objective.needs_labels]
     cuts = scan_training_cuts(
-        [folder / "cuts.jsonl.gz" for folder in folders],
+        [artifacts.cuts_in(folder) for folder in folders],
         min_samples=settings.min_samples,
         max_samples=settings.max_samples,
         batch_seconds=settings.batch_seconds,

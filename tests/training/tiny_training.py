@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from spin import artifacts
-from spin.config import Config, CorpusConfig, EncoderConfig, SpinConfig
+from spin.config import Config, CorpusConfig, EncoderConfig, GeneratedPart, SpinConfig
 from spin.data.crops import scan_training_cuts
 from spin.data.dataset import MicroBatch, ViewDataset
 from spin.data.loader import BatchLoader
@@ -51,7 +51,8 @@ def make_corpus(folder: Path) -> Path:
 
 
 def make_config(**changes) -> Config:
-    corpus = CorpusConfig(name="synthetic", max_bad_share=0.2)
+    part = GeneratedPart(first_speaker=0, speakers=3, utterances=1)  # tests write its manifests themselves
+    corpus = CorpusConfig(name="synthetic", max_bad_share=0.2, parts={"spin_train": part, "valid": part})
     return Config(name="tiny", corpus=corpus, encoder=EncoderConfig(layer=3), spin=dataclasses.replace(SETTINGS, **changes))
 
 

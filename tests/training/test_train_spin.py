@@ -1,0 +1,148 @@
+"""Stage 2 as a whole, on stage 1's real product: any number of loader workers gives the same model, and the model loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from spin import artifacts, products
+from spin.config import RSpinConfig, RuntimeConfig
+from spin.errors import ConfigError, DataError
+from spin.models.encoder import Encoder
+from spin.models.safetensors_io import save_encoder
+from spin.objectives.model import load_model
+from spin.runtime import seeding
+from spin.runtime.checkpoints import read_checkpoint
+from spin.runtime.context import Context
+from spin.runtime.files import read_jsonl
+from spin.runtime.logs import get_logger
+from tests.data.synthetic import write_corpus
+from tests.training.tiny_training import SHAPE, make_config
+
+LOCAL = Path(__file__).resolve().parents[2] / "local"
+
+
+def load_stage(name: str):
+    """The stage script local/<name>.py as a module; its name is no identifier."""
+    spec = importlib.util.spec_from_file_location(name, LOCAL / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+train_spin = load_stage("2_train_spin").train_spin
+
+
+def make_context(folder: Path, name: str, stage: int = 2, **changes) -> Context:
+    spin = {"max_steps": 4, "valid_every_steps": 2, "codebook_size": 8}
+    objective = {key: changes.pop(key) for key in ("objective", "rspin", "seed") if key in changes}
+    config = make_config(**(spin | changes))
+    encoder = dataclasses.replace(config.encoder, source=str(folder / "encoder.safetensors"))
+    runtime = RuntimeConfig(nj=2, device="cpu", threads=1)
+    config = dataclasses.replace(config, encoder=encoder, runtime=runtime, **objective)
+    return Context(config, folder / name, folder / "corpus", stage, get_logger("test"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with corpus/ after stage 1, and a small encoder."""
+    folder = tmp_path_factory.mktemp("stage")
+    seeding.seed_torch("tiny encoder")
+    save_encoder(folder / "encoder.safetensors", Encoder(SHAPE))
+    context = make_context(folder, "stage0", stage=0)
+    seconds = {"spin_train": [0.8, *(1.0 + 0.1 * index for index in range(12))], "valid": [1.0, 1.5, 2.0, 1.2]}
+    for part, lengths in seconds.items():
+        manifest = write_corpus(folder / "written", part, lengths, pitch_name=False, phones=False)
+        with products.manifest(context, part).building() as partial:
+            partial.write_bytes(manifest.read_bytes())
+    load_stage("1_analyse_pitch").analyse_pitch(dataclasses.replace(context, stage=1))
+    return folder
+
+
+def equal(*paths: Path) -> bool:
+    first, second = (load_model(path).state_dict() for path in paths)
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_the_model_does_not_depend_on_loader_workers_and_loads(folder):
+    contexts = [make_context(folder, name, workers=workers) for name, workers in (("alone", 0), ("workers", 2))]
+    for context in contexts:
+        train_spin(context)
+    first, second = (artifacts.spin_model(context.exp) for context in contexts)
+    assert equal(first, second) and first.read_bytes() == second.read_bytes()
+    units = load_model(first).units(torch.randn(2, 16_000), torch.tensor([16_000, 8_000]))
+    assert [len(row) for row in units] == [49, 24] and int(torch.cat(units).max()) < 8
+    rejected = list(read_jsonl(artifacts.rejects(first.parent, "train_spin")))
+    assert [record["id"] for record in rejected] == ["spin_train-0000"] and "too short" in rejected[0]["reason"]
+    history = list(read_jsonl(artifacts.history_in(first.parent)))
+    assert [record["step"] for record in history] == [2, 4]
+    assert all(record["pnmi"] is None and record["perplexity"] >= 1 for record in history)  # no phone alignment here
+    before = first.stat().st_mtime_ns
+    train_spin(contexts[0])
+    assert first.stat().st_mtime_ns == before  # finished work is skipped
+
+
+def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, monkeypatch):
+    from spin.training import monitor
+
+    context, report = make_context(folder, "interrupted", checkpoint_every_steps=1), monitor.Monitor.report
+
+    def interrupt(self, waited):
+        report(self, waited)
+        if any((context.exp / "spin.partial" / "checkpoints").glob("step-*3.safetensors")):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(monitor.Monitor, "report", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_spin(context)
+    assert not artifacts.spin_folder(context.exp).exists()
+    monkeypatch.undo()
+    train_spin(context)
+    alone = make_context(folder, "uninterrupted", checkpoint_every_steps=1)
+    train_spin(alone)
+    assert equal(artifacts.spin_model(context.exp), artifacts.spin_model(alone.exp))
+
+
+def test_the_seed_changes_the_model(folder):
+    models = []
+    for seed in (0, 1):
+        context = make_context(folder, f"seed{seed}", seed=seed)
+        train_spin(context)
+        models.append(artifacts.spin_model(context.exp))
+    assert not equal(*models)
+
+
+def test_rspin_trains_on_frame_labels_and_noise(folder):
+    labels = folder / "labels"
+    labels.mkdir()
+    (labels / "labels.json").write_text(json.dumps({"classes": 5}))
+    with (labels / "spin_train.jsonl").open("w") as out:
+        for index in range(13):
+            frames = int((0.9 + 0.1 * index) * 50)
+            units = [(place // 4 + index) % 5 for place in range(frames)]
+            print(json.dumps({"id": f"spin_train-{index:04d}", "units": units}), file=out)
+    context = make_context(folder, "rspin", objective="rspin", rspin=RSpinConfig(labels=str(labels)))
+    train_spin(context)
+    path = artifacts.spin_model(context.exp)
+    assert load_model(path).codebook_size == 8
+    trained = read_checkpoint(path.parent / "checkpoints" / "step-000000004.safetensors")[1]["trained"]
+    assert trained["objective.classifier.weight"].shape == (5, SHAPE.dim)
+    with pytest.raises(DataError, match="labels.json"):
+        train_spin(make_context(folder, "nolabels", objective="rspin", rspin=RSpinConfig(labels=str(folder / "corpus"))))
+
+
+def test_a_stale_product_of_stage_1_is_named(folder):
+    context = make_context(folder, "early")
+    config = dataclasses.replace(context.config.corpus, spin_train=("valid",))
+    with pytest.raises(DataError, match="(?s)its input changed: manifest of spin_train.*stage 1 "):
+        train_spin(dataclasses.replace(context, config=dataclasses.replace(context.config, corpus=config)))
+
+
+def test_too_many_trainable_layers_name_the_key(folder):
+    with pytest.raises(ConfigError, match="spin.trainable_layers"):
+        train_spin(make_context(folder, "layers", trainable_layers=9))
