@@ -61,7 +61,7 @@ def fit(file: str, state: dict[str, Tensor], shape: EncoderShape, layout: str | 
     unexpected = next((key for key in state if key not in used and not PRETRAINING_ONLY.match(key)), None)
     reject_mismatch(file, missing, unexpected)
     for name, key in keys.items():
-        _replace(encoder, name, _checked(file, key, state[key], parameters[name].shape))
+        _replace(encoder, name, check_tensor(file, key, state[key], parameters[name].shape))
     return encoder.eval()
 
 
@@ -71,11 +71,28 @@ def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
     setattr(module.get_submodule(home), leaf, nn.Parameter(tensor))
 
 
-def _checked(file: str, key: str, tensor: Tensor, shape: torch.Size) -> Tensor:
-    """A float32 copy of that shape; axes of length 1 may differ."""
+def check_tensor(file: str, key: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A float32 copy of a tensor.
+
+    Args:
+        file: subject of errors.
+        key: name of the parameter in the file.
+        tensor: the file's tensor.
+        shape: expected shape; axes of length 1 may differ.
+
+    Raises:
+        CheckpointError: not a tensor, another shape, or values that are infinite or NaN: their units would look like units.
+    """
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         raise CheckpointError(file, found=f"{key!r} is not a tensor of floating-point numbers", expected="weights")
-    require_finite(file, key, tensor)
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(
+            file,
+            found=f"{key!r} has values that are not finite",
+            expected="finite weights",
+            cause="a training that diverged, or a damaged file",
+            remedy="use an earlier checkpoint",
+        )
     if [size for size in tensor.shape if size != 1] != [size for size in shape if size != 1]:
         raise CheckpointError(
             file,
@@ -84,19 +101,6 @@ def _checked(file: str, key: str, tensor: Tensor, shape: torch.Size) -> Tensor:
             cause="the configuration belongs to other weights",
         )
     return tensor.detach().to(torch.float32).reshape(shape).clone()
-
-
-@torch.no_grad()
-def assign(file: str, parameters: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
-    """Copies each named tensor into its parameter.
-
-    Raises:
-        CheckpointError: names the first missing, unexpected, misshapen or non-finite parameter.
-    """
-    missing = next((key for key in parameters if key not in state), None)
-    reject_mismatch(file, missing, next((key for key in state if key not in parameters), None))
-    for key, parameter in parameters.items():
-        parameter.copy_(_checked(file, key, state[key], parameter.shape))
 
 
 def reject_mismatch(file: str, missing: str | None, unexpected: str | None) -> None:
@@ -111,15 +115,3 @@ def reject_mismatch(file: str, missing: str | None, unexpected: str | None) -> N
         expected="exactly the parameters of the configured model",
         cause="another architecture, or a configuration that belongs to other weights",
     )
-
-
-def require_finite(file: str, key: str, tensor: Tensor) -> None:
-    """Raises CheckpointError for infinite or NaN weights: units made with them would look like units."""
-    if not bool(torch.isfinite(tensor).all()):
-        raise CheckpointError(
-            file,
-            found=f"{key!r} has values that are not finite",
-            expected="finite weights",
-            cause="a training that diverged, or a damaged file",
-            remedy="use an earlier checkpoint",
-        )

@@ -56,7 +56,7 @@ def test_rspin_checkpoints_that_differ(tmp_path):
         return error_of(path, read_model)
 
     assert "(32, 8)" in message(lambda content: content["cfg"].update(codebook_size=32))
-    assert "pred_head.bias" in message(lambda content: content["state_dict"].pop("pred_head.bias"))
+    assert "head.bias" in message(lambda content: content["state_dict"].pop("pred_head.bias"))
     assert "'decoder.weight'" in message(lambda content: content["state_dict"].update({"decoder.weight": torch.zeros(1)}))
     assert "known formats" in message(lambda content: content["state_dict"].pop("codebook.weight"))
     assert "head.weight" in message(lambda content: content["state_dict"].update({"pred_head.weight": torch.zeros(8, 5)}))
