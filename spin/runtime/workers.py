@@ -54,7 +54,8 @@ def map_jobs(function: Callable, items: Iterable, nj: int, start_method: str = "
     try:
         futures: collections.deque = collections.deque()
         for item in items:
-            futures.append(pool.submit(function, item))
+            with _without_main_script():
+                futures.append(pool.submit(function, item))
             if len(futures) > QUEUED * nj:
                 yield futures.popleft().result()
         while futures:
@@ -87,7 +88,8 @@ def map_fresh(function: Callable, items: list, nj: int, preload: str) -> Iterato
         for item in items:
             reading, writing = context.Pipe(duplex=False)
             process = context.Process(target=_answer, args=(writing, function, item))
-            process.start()
+            with _without_main_script():
+                process.start()
             writing.close()
             running.append((reading, process))
             if len(running) >= nj:
@@ -120,6 +122,18 @@ def _receive(running: collections.deque, nj: int):
     if not good:
         raise result
     return result
+
+
+@contextlib.contextmanager
+def _without_main_script() -> Iterator[None]:
+    """Processes started inside import the module of their function only, not the stage script with all that it imports."""
+    main = sys.modules["__main__"]
+    path = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            main.__file__ = path
 
 
 def _start_worker(turns) -> None:

@@ -87,10 +87,9 @@ def test_errors_and_deaths_of_fresh_processes():
     assert multiprocessing.active_children() == []
 
 
-SCRIPT = """
-import json, os, sys, time
-from spin.runtime.stop import StopRequest, exit_on_signals
-from spin.runtime.workers import map_fresh, map_jobs
+WORK = """
+import os, time
+from spin.runtime.stop import StopRequest
 
 def work(folder):
     with StopRequest() as stop:
@@ -103,13 +102,22 @@ def work(folder):
 def stubborn(folder):
     open(os.path.join(folder, f"pid{os.getpid()}"), "w").close()
     time.sleep(600)
+"""
+SCRIPT = """
+import sys
+from spin.runtime.stop import exit_on_signals
+from spin.runtime.workers import map_fresh, map_jobs
+from work_of_test import stubborn, work
 
+if __name__ == "__mp_main__":
+    open(sys.argv[1] + "/imported", "w").close()
 if __name__ == "__main__":
     exit_on_signals()
     if sys.argv[2] == "fresh":
         list(map_fresh(stubborn, [sys.argv[1]] * 2, 2, "spin.runtime.workers"))
     else:
-        list(map_jobs({"save": work, "sleep": stubborn}[sys.argv[2]], [sys.argv[1]] * 2, 2, "fork"))
+        function, method = {"save": (work, "fork"), "sleep": (stubborn, "fork"), "spawn": (stubborn, "spawn")}[sys.argv[2]]
+        list(map_jobs(function, [sys.argv[1]] * 2, 2, method))
 """
 
 
@@ -117,7 +125,9 @@ def started(tmp_path, kind):
     """(process, pids of its two workers), once both are at work."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path), kind], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    (tmp_path / "work_of_test.py").write_text(WORK)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path), kind], env=environment)
     until = time.monotonic() + 60
     while len(found := list(tmp_path.glob("pid*"))) < 2:
         assert process.poll() is None and time.monotonic() < until
@@ -148,12 +158,13 @@ def test_a_stop_lets_workers_save_and_ends_them(tmp_path, number, status):
     assert len(list(tmp_path.glob("saved*"))) == 2
 
 
-@pytest.mark.parametrize("kind", ["sleep", "fresh"])
+@pytest.mark.parametrize("kind", ["sleep", "spawn", "fresh"])
 def test_a_stop_ends_workers_that_do_not_listen(tmp_path, kind):
     process, pids = started(tmp_path, kind)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143
     wait_gone(pids)
+    assert not (tmp_path / "imported").exists()  # the script that starts workers may import much; they need not
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers of a killed parent end through a call that Linux has")
