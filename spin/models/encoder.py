@@ -131,7 +131,9 @@ class Encoder(nn.Module):
             last_layer + 1 tensors (B, T, D).
         """
         key_mask = self._key_mask(features, frame_lengths)
-        x = self.embed_positions(features, key_mask)
+        features = _zero_padding(features, key_mask)  # masked frames may have been written into padding
+        x = features + self.pos_conv(features)
+        x = x if self.shape.norm_first else self.layer_norm(x)
         return [x, *self._run(x, key_mask, 0, self._last(last_layer))]
 
     def deepen(self, hidden: Tensor, frame_lengths: Tensor, done: int, last_layer: int | None = None) -> Tensor:
@@ -152,43 +154,27 @@ class Encoder(nn.Module):
         return hidden
 
     @torch.no_grad()
-    def hidden_states(self, waveforms: Tensor, lengths: Tensor, last_layer: int | None = None) -> list[list[Tensor]]:
-        """Hidden states of each utterance, without padding; dropout is off even in training.
+    def layer_output(self, waveforms: Tensor, lengths: Tensor, layer: int | None = None) -> list[Tensor]:
+        """The output of one layer for each utterance, without padding; dropout is off even in training.
 
         On the CPU every utterance runs by itself: no work is spent on padding, and the result is the same to the last bit in any
         batch (matrix products of other shapes round differently). On other devices, and with official_padding, the batch runs
         as one.
 
         Args:
-            waveforms, lengths, last_layer: see forward.
+            waveforms, lengths: see forward.
+            layer: 0 to L; None: L.
 
         Returns:
-            B lists of last_layer + 1 tensors (T_i, D).
+            B tensors (T_i, D).
         """
         with evaluating(self):
-            return list(self._utterances(waveforms, lengths, last_layer))
-
-    @torch.no_grad()
-    def layer_output(self, waveforms: Tensor, lengths: Tensor, layer: int | None = None) -> list[Tensor]:
-        """The output of one layer (0 to L; None: L) for each utterance: B tensors (T_i, D). See hidden_states."""
-        with evaluating(self):
-            return [states[-1] for states in self._utterances(waveforms, lengths, layer)]
-
-    def _utterances(self, waveforms: Tensor, lengths: Tensor, last_layer: int | None) -> Iterator[list[Tensor]]:
-        if waveforms.device.type == "cpu" and not self.official_padding:
-            lengths = self._check(waveforms, lengths)
-            for i, n in enumerate(lengths.tolist()):
-                yield [x[0] for x in self.forward(waveforms[i : i + 1, :n], lengths[i : i + 1], last_layer)[0]]
-            return
-        hidden, frames = self.forward(waveforms, lengths, last_layer)
-        for i, n in enumerate(frames.tolist()):
-            yield [x[i, :n] for x in hidden]
-
-    def embed_positions(self, features: Tensor, key_mask: Tensor | None) -> Tensor:
-        """(B, T, D) features -> input of the first layer; padded frames are set to 0 before the positional convolution."""
-        features = _zero_padding(features, key_mask)
-        x = features + self.pos_conv(features)
-        return x if self.shape.norm_first else self.layer_norm(x)
+            if waveforms.device.type == "cpu" and not self.official_padding:
+                lengths = self._check(waveforms, lengths)
+                alone = [(waveforms[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths.tolist())]
+                return [self.forward(waveform, length, layer)[0][-1][0] for waveform, length in alone]
+            hidden, frames = self.forward(waveforms, lengths, layer)
+            return [row[:n] for row, n in zip(hidden[-1], frames.tolist(), strict=True)]
 
     def _last(self, last_layer: int | None) -> int:
         last = self.shape.layers if last_layer is None else last_layer
