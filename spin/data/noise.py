@@ -6,6 +6,7 @@ reads a noisy test part, and on every machine.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ class Noise:
     @classmethod
     def from_dict(cls, record: dict) -> Noise:
         """The noise of a NOISE_FIELD."""
-        cuts = tuple(deserialize_item({**cut}) for cut in record["cuts"])
+        cuts = tuple(deserialize_item(copy.deepcopy(cut)) for cut in record["cuts"])  # lhotse empties what it is given
         return cls(record["kind"], record["snr_in_db"], record["seed"], cuts)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
+from spin.data.cuts import write_cuts
 
 RATE = artifacts.SAMPLE_RATE
 
@@ -39,7 +40,8 @@ def write_corpus(folder: Path, part: str, seconds: list[float], pitch_name: bool
         soundfile.write(path, tone(index, round(duration * RATE)), RATE, subtype="PCM_16")
         cuts.append(_cut(name, path, index, phones))
     manifest = artifacts.pitch_cuts(folder, part) if pitch_name else artifacts.cuts(folder, part)
-    CutSet.from_cuts(cuts).to_file(manifest)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    write_cuts(manifest, cuts)
     return manifest
 
 
