@@ -1,0 +1,94 @@
+"""The benchmark of Spin: both sides train on the same mixture of lengths and on the same loss; the command's answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from spin.data.crops import scan_training_cuts
+from spin.data.dataset import MicroBatch
+from spin.data.sampler import BatchSampler
+from spin.tools import benchmark_spin
+from spin.tools.benchmark_corpus import LONG, SHORT, durations
+from spin.tools.benchmark_reference import OfficialUpdater, official_batches
+from spin.training import grad_cache
+from tests.data.synthetic import write_corpus
+from tests.training.tiny_training import SHAPE, make_config, make_model
+
+
+def waveforms(count: int, samples: int) -> MicroBatch:
+    random = torch.Generator().manual_seed(1)
+    return MicroBatch(0.1 * torch.randn(2 * count, samples, generator=random), torch.full((2 * count,), samples))
+
+
+def test_reference_starts_from_the_same_loss_and_learns():
+    config = make_config(learning_rate=1e-2)
+    batch = waveforms(3, 16000)
+    own = grad_cache.backward(make_model(config).train(), [batch]).value.item()
+    reference = OfficialUpdater(make_model(config).train(), config.spin)
+    for _ in range(8):
+        reference.update(batch)
+    assert reference.losses[0] == pytest.approx(own, rel=1e-5) and reference.losses[-1] < reference.losses[0]
+
+
+def test_official_batches_are_sorted_by_length_and_not_too_large(tmp_path):
+    manifest = write_corpus(tmp_path, "spin_train", [1.0 + 0.05 * index for index in range(20)])
+    cuts = scan_training_cuts([manifest], min_samples=16000, max_samples=64000, batch_seconds=6.0)
+    batches = official_batches(cuts, 6.0)
+    lengths = [crop.duration for batch in batches for crop in batch]
+    assert lengths == sorted(lengths) and len(lengths) >= 17
+    assert all(sum(crop.duration for crop in batch) <= 6.0 for batch in batches)
+
+
+def test_both_sides_train_on_the_same_mixture_of_lengths(monkeypatch):
+    """The old benchmark cut our side's utterances to 2.5 s, while the reference trained on 12 s."""
+    records = [
+        {"id": f"u{index}", "duration": seconds, "start": 0.0, "recording": {"sampling_rate": 16000}}
+        for index, seconds in enumerate(durations(benchmark_spin.CORPUS_BATCHES * 32.0, seed=0))
+    ]
+    monkeypatch.setattr("spin.data.crops.read_records", lambda path: iter(records))
+    settings = benchmark_spin.SpinConfig(min_samples=benchmark_spin.MIN_SAMPLES, batch_seconds=32.0)
+    own = list(BatchSampler(benchmark_spin.scan("manifest", settings, True), 32.0, seed=0).batches(0))
+    reference = official_batches(benchmark_spin.scan("manifest", settings, False), 32.0)
+    means = []
+    for batches in (own, reference):
+        plans = itertools.islice(benchmark_spin.SpreadBatches(batches, (2, 6), 32.0), 2, None)
+        means.append(np.mean([crop.duration for plan in plans for (crops,) in [plan.micro_batches] for crop in crops]))
+    assert means[0] == pytest.approx(means[1], rel=0.1) and means[0] > 9.0
+
+
+def test_durations_are_those_asked_for():
+    drawn = durations(600.0, seed=3)
+    assert drawn == durations(600.0, seed=3) != durations(600.0, seed=4)
+    assert 600.0 <= sum(drawn) < 600.0 + LONG[1] and min(drawn) >= SHORT[0] and max(drawn) <= LONG[1]
+
+
+def test_command_prints_one_line_of_json(monkeypatch, capsys):
+    monkeypatch.setitem(benchmark_spin.SHAPES, "mini", SHAPE)
+    monkeypatch.setattr(benchmark_spin, "CORPUS_BATCHES", 3)
+    praat = {"unit": "ms", "synthesis": 0.5, "praat_analysis": 4.0, "praat_synthesis": 6.0, "ratio": 20.0}
+    monkeypatch.setattr(benchmark_spin.benchmark_perturb, "measure", lambda utterances, repeats: praat)
+    words = "--json --shape mini --batch-seconds 20 --updates 3 --device cpu --workers 0 --codebook-size 8"
+    assert benchmark_spin.main(words.split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    own, reference = found["own"], found["reference"]
+    assert found["ratio"] == pytest.approx(own["audio_hours_per_second"] / reference["audio_hours_per_second"])
+    for side in (own, reference):
+        assert side["audio_hours_per_second"] == pytest.approx(
+            side["audio_seconds_per_update"] / side["seconds_per_update"] / 3600
+        )
+        assert 0 < side["waiting_for_data"] < 1 and 0 <= side["padding"] < 1
+    assert own["audio_seconds_per_utterance"] == pytest.approx(reference["audio_seconds_per_utterance"], rel=0.35)
+    needed = 10.0 * own["audio_seconds_per_update"] / own["seconds_per_update"] / 1e3
+    assert found["perturbation"]["cores_needed_praat"] == pytest.approx(needed)
+
+
+@pytest.mark.parametrize("words", [["--updates", "0"], ["--batch-seconds", "1"], ["--shape", "huge"], ["--workers", "-1"]])
+def test_bad_options_are_usage_errors(words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        benchmark_spin.main([*words, "--device", "cpu"])
+    assert stopped.value.code == 2 and words[0] in capsys.readouterr().err
