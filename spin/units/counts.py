@@ -34,7 +34,7 @@ class LabelCounts:
         units = check_units(units, self.codebook_size)
         names, rows = np.unique(np.asarray([labels] if isinstance(labels, str) else labels, dtype=str), return_inverse=True)
         table = np.bincount(rows * self.codebook_size + units, minlength=len(names) * self.codebook_size)
-        for name, counts in zip(names.tolist(), table.reshape(len(names), -1), strict=True):
+        for name, counts in zip(names.tolist(), table.reshape(len(names), self.codebook_size), strict=True):
             self._rows[name] = self._rows.get(name, 0) + counts
 
     @property

@@ -50,6 +50,9 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, list[Output]]]
             count = _write_folder(config, part, planned[part], output, sizes[output.system])
             name = output.system.name if output.layer is None else f"{output.system.name}, layer {output.layer}"
             log.info("%s, %s: features of %d utterances", name, part, count)
+    for _, outputs in parts.values():  # only now: a part that is rejected must not cost the others their shards
+        for output in outputs:
+            shutil.rmtree(output.folder / SHARDS)
 
 
 def _check_systems(config: Config, outputs: list[Output]) -> dict:
@@ -76,9 +79,7 @@ def _write_folder(config: Config, part: str, jobs: list[Job], output: Output, co
         write_jsonl(artifacts.units_lines(folder), lines)
         write_json(artifacts.codebook_in(folder), {"codebook_size": codebook_size})
     manifest = jobs[0].cuts if jobs else Path()
-    count = write_cuts(artifacts.cuts_in(folder), _usable_cuts(manifest, _read_records(jobs, output)))
-    shutil.rmtree(folder / SHARDS, ignore_errors=True)
-    return count
+    return write_cuts(artifacts.cuts_in(folder), _usable_cuts(manifest, _read_records(jobs, output)))
 
 
 def _read_records(jobs: list[Job], output: Output) -> Iterator[dict]:

@@ -13,20 +13,24 @@ import torch
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
-from spin import artifacts
+from spin import artifacts, products
 from spin.config import Config, CorpusConfig, EncoderConfig, RuntimeConfig, SpinConfig, UnitsConfig
-from spin.models.encoder import Encoder, EncoderShape
-from spin.models.spin_model import SpinModel, save_model
-from spin.models.storage import save_encoder
-from spin.runtime.files import write_jsonl
-from spin.runtime.stages import Context
+from spin.data.cuts import read_cuts, write_cuts
+from spin.models.architecture import EncoderShape
+from spin.models.encoder import Encoder
+from spin.models.safetensors_io import save_encoder
+from spin.objectives.model import SpinModel, save_model
+from spin.runtime.config_io import dump_config
+from spin.runtime.context import Context
+from spin.runtime.files import write_json, write_jsonl, write_text
 
 SHAPE = EncoderShape(conv_channels=(8,) * 7, dim=16, layers=3, heads=2, ffn_dim=32, pos_conv_taps=8, pos_conv_groups=2)
+SMALL_SPIN = SpinConfig(codebook_size=12, codebook_dim=8)
 PHONES = {"AA": 700, "IY": 300, "S": 3500, "M": 150}  # each a tone of its own, in Hz
 
 
 def speak(random: np.random.Generator, phones: list[str], pitch: float) -> tuple[np.ndarray, list[AlignmentItem]]:
-    """Tones of 80 to 140 ms in the order of `phones`, silence before and after."""
+    """Tones of 80 to 140 ms in the order of `phones`, with silence before and after."""
     pieces, items, at = [np.zeros(1600)], [], 0.1
     for phone in phones:
         samples = 160 * int(random.integers(8, 15))
@@ -57,12 +61,12 @@ def make_part(corpus: Path, part: str, speakers: int, utterances: int, seed: int
         for number in range(utterances):
             audio, items = speak(random, list(random.choice(list(PHONES), 8)), 1 + 0.1 * speaker)
             cuts.append(make_cut(corpus / "audio" / part, f"{part}-{speaker}-{number}", f"{part}{speaker}", audio, items))
-    write_jsonl(artifacts.cuts(corpus, part), (cut.to_dict() for cut in cuts))
+    write_cuts(artifacts.cuts(corpus, part), cuts)
 
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory) -> Path:
-    """A corpus folder with parts spin_train and test."""
+    """A folder with cuts of the parts spin_train and test."""
     corpus = tmp_path_factory.mktemp("corpus") / "small"
     make_part(corpus, "spin_train", 2, 5, 1)
     make_part(corpus, "test", 3, 5, 2)
@@ -74,11 +78,11 @@ def small_models(tmp_path_factory) -> tuple[Path, Path]:
     """Files of an encoder and of a Spin model whose top layer differs from it."""
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
-    encoder = Encoder(SHAPE)
-    save_encoder(folder / "encoder.safetensors", encoder)
-    model = SpinModel.create(encoder, 3, 12, 8, seed=0)
+    save_encoder(folder / "encoder.safetensors", Encoder(SHAPE))
+    config = Config(encoder=EncoderConfig(source=str(folder / "encoder.safetensors"), layer=3), spin=SMALL_SPIN)
+    model = SpinModel.create(config)
     with torch.no_grad():
-        for parameter in encoder.layers[2].parameters():
+        for parameter in model.encoder.layers[2].parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     save_model(folder / "model.safetensors", model)
     return folder / "encoder.safetensors", folder / "model.safetensors"
@@ -86,21 +90,62 @@ def small_models(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def make_context(small_models):
-    """make_context(exp, corpus, section={key: value}) -> the Context of stage 3, with the Spin model in its place."""
+    """make_context(exp, corpus, section={key: value}, systems=...) -> the Context of stage 3, with finished stages 0 to 2.
 
-    def make(exp: Path, corpus: Path, /, **changes: dict) -> Context:
+    `corpus` is a folder with cuts_<part>.jsonl.gz, from which the manifests are made.
+    """
+
+    def make(exp: Path, corpus: Path, /, systems=("baseline", "spin"), **changes: dict) -> Context:
+        parts = ("spin_train", "test")
+        given = {part: str(artifacts.cuts(corpus, part)) for part in parts}
+        roles = CorpusConfig(
+            name="small", kind="lhotse", manifests=given, asr_train=("spin_train",), valid=("test",), alignment="none"
+        )
         sections = {
             "encoder": EncoderConfig(source=str(small_models[0]), layer=3),
-            "spin": SpinConfig(codebook_size=12, codebook_dim=8),
-            "corpus": CorpusConfig(name="small", asr_train=("spin_train",), valid=("test",)),
-            "units": UnitsConfig(kmeans_starts=2, kmeans_epochs=2, pictures=1),
+            "spin": SMALL_SPIN,
+            "corpus": roles,
+            "units": UnitsConfig(kmeans_starts=2, pictures=1),
             "runtime": RuntimeConfig(nj=1, device="cpu"),
         }
         sections = {name: dataclasses.replace(section, **changes.get(name, {})) for name, section in sections.items()}
-        target = artifacts.spin_model(exp)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(small_models[1].read_bytes())
-        log = logging.getLogger("spin.test")
-        return Context(Config(name="small", **sections), exp, corpus, artifacts.tensorboard(exp, 3), False, log, "command")
+        config = Config(name="small", systems=systems, **sections)
+        context = Context(config, exp, exp.with_name(f"{exp.name}-data"), 3, logging.getLogger("spin.test"))
+        finish_earlier_stages(context, small_models[1], given)
+        return context
 
     return make
+
+
+def finish_earlier_stages(context: Context, model: Path, given: dict[str, str]) -> None:
+    """The products of stages 0 to 2: the given manifests, pitch without content, and a trained model."""
+    corpus = context.config.corpus
+    for part in dict.fromkeys((*corpus.spin_train, *corpus.test)):
+        with products.manifest(context, part).building() as path:
+            write_cuts(path, read_cuts(given[part]))
+    for product in (
+        products.speaker_pitch(context),
+        *(products.pitch(context, part) for part in context.config.corpus.spin_train),
+    ):
+        with product.building() as path:
+            (path / "nothing.txt" if path.is_dir() else path).write_text("")
+    with products.spin(context).building() as path:
+        artifacts.model_in(path).write_bytes(model.read_bytes())
+
+
+@pytest.fixture
+def unit_experiment(tmp_path) -> Path:
+    """An experiment with nothing but units of 6 codes: the baseline's are noise, Spin's are predictable."""
+    corpus = CorpusConfig(name="small", spin_train=("train",), asr_train=("train",), valid=(), test=("test",))
+    exp = tmp_path / "exp"
+    write_text(artifacts.config_file(exp), dump_config(Config(name="x", corpus=corpus)))
+    for number, part in enumerate(("train", "test")):
+        random = np.random.default_rng(number)
+        steps = [random.choice([1, 1, 1, 2, 3], size=int(random.integers(1, 40))) for _ in range(30)]
+        sequences = {"baseline": [random.integers(0, 6, 30) for _ in range(30)], "spin": [np.cumsum(own) % 6 for own in steps]}
+        for system, lines in sequences.items():
+            folder = artifacts.units_folder(exp, system, part)
+            records = ({"id": f"{part}-{i}", "units": np.repeat(own, 2).tolist()} for i, own in enumerate(lines))
+            write_jsonl(artifacts.units_lines(folder), records)
+            write_json(artifacts.codebook_in(folder), {"codebook_size": 6})
+    return exp

@@ -174,11 +174,11 @@ def test_design_respects_its_budgets():
     items, _ = make_items(8, 500, speakers=6)
     full = design(items, 10, 5)
     sizes = full.bounds[:, 1] - full.bounds[:, 0]
-    assert sizes.max() <= 10 and full.items_a_group == 10
+    assert sizes.max() <= 10 and full.items_per_group == 10
     small = design(items, 10, 5, max_distances=4000)
-    assert small.items_a_group < 10 and (small.bounds[:, 1] - small.bounds[:, 0]).max() <= small.items_a_group
+    assert small.items_per_group < 10 and (small.bounds[:, 1] - small.bounds[:, 0]).max() <= small.items_per_group
     tiny = design(items, 10, 5, max_distances=10)
-    assert tiny.items_a_group == 2 and len(tiny.items) < len(small.items)
+    assert tiny.items_per_group == 2 and len(tiny.items) < len(small.items)
     speakers = {item.speaker for item in items}
     pairs = {}
     for a, b, x in full.across.tolist():

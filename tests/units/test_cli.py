@@ -1,4 +1,4 @@
-"""python -m spin units: any rate, format and number of channels; clear errors; nothing half written."""
+"""python -m spin units: any rate, format and number of channels; clear errors; no partial output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from spin.errors import CheckpointError, DataError
-from spin.models.spin_model import load_model
+from spin.objectives.model import load_model
 from spin.runtime.files import read_jsonl
 from spin.units import cli
 
@@ -42,8 +42,8 @@ def test_rates_channels_and_formats(tmp_path, speech, small_models):
         left = 0.3 * np.sin(2 * np.pi * 220 * at)
         stereo = np.stack([left, 0.5 * left], axis=1)
         soundfile.write(tmp_path / name, stereo if name != "low.wav" else left, rate)
-    found = run(small_models[1], [tmp_path / name for name in cases], tmp_path / "units.jsonl")
-    assert {name: len(units) for name, units in found.items()} == {"low": 49, "cd": 49, "studio": 49, "old": 49}
+    units = run(small_models[1], [tmp_path / name for name in cases], tmp_path / "units.jsonl")
+    assert {name: len(own) for name, own in units.items()} == {"low": 49, "cd": 49, "studio": 49, "old": 49}
 
 
 def test_channels_are_averaged(tmp_path, speech):
@@ -90,7 +90,7 @@ def test_errors_name_the_file_and_write_nothing(tmp_path, speech, small_models, 
     assert not list(tmp_path.glob("*units.jsonl"))
 
 
-def test_a_model_that_is_none(tmp_path, speech):
+def test_a_missing_model(tmp_path, speech):
     soundfile.write(tmp_path / "good.wav", speech, 16_000)
     with pytest.raises(CheckpointError, match="no.safetensors"):
         run(tmp_path / "no.safetensors", [tmp_path / "good.wav"], tmp_path / "units.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spin import artifacts
 from spin.errors import CheckpointError, ConfigError, DataError
 from spin.units import kmeans
-from spin.units.kmeans import KMeans, Utterances, load_kmeans, save_kmeans, train_kmeans
+from spin.units.kmeans import KMeans, Utterances, draw_utterances, load_kmeans, save_kmeans, train_kmeans
 
 
 def blobs(count: int = 4, utterances: int = 12, frames: int = 60, dim: int = 5, seed: int = 0):
@@ -44,7 +46,7 @@ def test_same_seed_same_bits_whatever_the_cores():
 
 
 def test_is_streamed(monkeypatch):
-    """No batch holds more than the frames of one batch and the utterances around its end, and every frame comes once an epoch."""
+    """A batch holds little more than its frames, and every frame comes once per epoch."""
     monkeypatch.setattr(kmeans, "BATCH_FRAMES", 100)
     monkeypatch.setattr(kmeans, "MIN_SAMPLE_FRAMES", 50)
     _, _, data = blobs(utterances=40)
@@ -53,20 +55,22 @@ def test_is_streamed(monkeypatch):
     assert all(100 <= len(batch) < 320 for batch in batches)
     other = list(kmeans._batches(data, 0, 1, 100))
     assert not np.array_equal(batches[0], other[0])
-    assert 20 < len(kmeans._sample(data, 50, 0)) < 100
+    assert 20 < len(kmeans._draw_sample(data, 50, 0)) < 100
     model = train_kmeans(data, 4, epochs=2)
     assert 4 < model.inertia < 7
 
 
 def test_memory_is_bounded():
     """Sizes by hand: half of what the centres leave, in two copies; the usual sizes where that is enough."""
-    assert kmeans.sizes(128, 256, 3, 512) == kmeans.Sizes(10_240, 10_000)
-    assert kmeans.sizes(2048, 768, 3, 512) == kmeans.Sizes(10_240, 20_480)
-    tight = kmeans.sizes(128, 256, 3, 8)  # 8 MiB less 3 * 4 * 128 KiB of centres are 6.5 MiB, in four shares of 1 KiB a frame
+    assert kmeans.choose_sizes(128, 256, 3, 512) == kmeans.Sizes(10_240, 10_000)
+    assert kmeans.choose_sizes(2048, 768, 3, 512) == kmeans.Sizes(10_240, 20_480)
+    tight = kmeans.choose_sizes(
+        128, 256, 3, 8
+    )  # 8 MiB less 3 * 4 * 128 KiB of centres are 6.5 MiB, in four shares of 1 KiB a frame
     assert tight == kmeans.Sizes(1664, 1664)
-    with pytest.raises(ConfigError, match="kmeans_memory_in_mib") as caught:
-        kmeans.sizes(128, 256, 3, 1)
-    assert "at least 3 for" in str(caught.value) and kmeans.sizes(128, 256, 3, 3).batch >= 128
+    with pytest.raises(ConfigError, match="kmeans_starts") as caught:
+        kmeans.choose_sizes(128, 256, 3, 1)
+    assert "need 3 MiB" in str(caught.value) and kmeans.choose_sizes(128, 256, 3, 3).batch >= 128
 
 
 def test_long_utterances_are_split_and_every_frame_comes_once():
@@ -79,10 +83,25 @@ def test_long_utterances_are_split_and_every_frame_comes_once():
     assert values.tolist() == [0, 1, 2] and counts.tolist() == [950, 30, 70]
 
 
-def test_little_memory_is_about_as_good():
+def test_little_memory_is_about_as_good(monkeypatch):
     _, _, data = blobs(count=4, frames=600)
-    roomy, tight = (train_kmeans(data, 4, seed=1, memory_in_mib=size) for size in (512, 0.05))
-    assert tight.inertia == pytest.approx(roomy.inertia, rel=0.1)
+    roomy = train_kmeans(data, 4, seed=1)
+    monkeypatch.setattr(kmeans, "choose_sizes", lambda *_: kmeans.Sizes(500, 500))
+    assert train_kmeans(data, 4, seed=1).inertia == pytest.approx(roomy.inertia, rel=0.1)
+
+
+def make_cut(name: str, frames: int) -> SimpleNamespace:
+    return SimpleNamespace(id=name, custom={artifacts.HIDDEN_FIELD: np.zeros((frames, 2))})
+
+
+def test_utterances_are_drawn_up_to_the_budget_in_any_order():
+    """36 s are 1,800 frames: as many utterances of 400 frames as first reach them."""
+    cuts = [make_cut(f"u{number}", 400) for number in range(20)]
+    drawn = draw_utterances([*cuts, cuts[3]], 0.01, seed=0)
+    assert sum(drawn.frames) == 2000 and len(set(drawn.names)) == 5
+    assert draw_utterances(cuts[::-1], 0.01, seed=0).names == drawn.names
+    assert draw_utterances(cuts, 0.01, seed=1).names != drawn.names
+    assert draw_utterances(cuts, 5.0, seed=0).names == sorted(cut.id for cut in cuts)
 
 
 @settings(max_examples=20, deadline=None)
@@ -91,10 +110,10 @@ def test_assign_equals_slow_oracle_and_does_not_depend_on_company(seed, frames, 
     random = np.random.default_rng(seed)
     model = KMeans(torch.from_numpy(random.normal(size=(clusters, 3)).astype(np.float32)), 0.0)
     x = random.normal(size=(frames, 3)).astype(np.float32)
-    found = model.assign(x)
+    units = model.assign(x)
     distances = ((x[:, None].astype(np.float64) - model.centres.numpy().astype(np.float64)) ** 2).sum(-1)
-    picked = distances[np.arange(frames), found]
-    assert np.all(picked <= distances.min(1) + 1e-4) and found.dtype == np.int32
+    picked = distances[np.arange(frames), units]
+    assert np.all(picked <= distances.min(1) + 1e-4) and units.dtype == np.int32
 
 
 def test_ties_go_to_the_lowest_number():

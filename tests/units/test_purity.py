@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lhotse.supervision import AlignmentItem
 
 from spin.errors import DataError
 from spin.units.phones import PHONE_CLASSES, by_class, phone_class
-from spin.units.purity import JointCounts, cluster_purity, phone_purity, pnmi
+from spin.units.purity import JointCounts, Purity, cluster_purity, phone_purity, pnmi
+from spin.units.sample import Sample, Utterance
 
 MATRICES = st.integers(1, 6).flatmap(
     lambda k: st.lists(st.lists(st.integers(0, 20), min_size=k, max_size=k), min_size=1, max_size=6).map(np.array)
@@ -68,7 +70,7 @@ def test_equals_slow_oracle(pairs):
 
 @settings(max_examples=50, deadline=None)
 @given(MATRICES)
-def test_ranges_and_what_does_not_matter(counts):
+def test_ranges_and_invariances(counts):
     if not counts.sum():
         assert all(math.isnan(metric(counts)) for metric in (pnmi, cluster_purity, phone_purity))
         return
@@ -90,38 +92,23 @@ def test_degenerate():
     assert math.isnan(pnmi(np.zeros((0, 4), int)))
 
 
-def test_counts_are_cut_to_the_shorter_and_to_the_first_frames():
+def test_the_longer_sequence_is_truncated():
     counts = JointCounts(3)
     counts.add(["A"] * 5, np.array([0, 1, 2, 2]))
     assert counts.matrix().tolist() == [[2, 2, 1]]
     counts.add(["B"] * 100, np.array([1]))
-    assert counts.phones == ["B", "A"] and counts.matrix(["A", "B", "C"]).tolist() == [[2, 2, 1], [0, 2, 0], [0, 0, 0]]
-    first = JointCounts(3)
-    first.add(["A"] * 8, np.array([0, 1, 2, 2]), first_frames=3)
-    assert first.matrix().tolist() == [[2, 1, 0]] and first.utterances == 1
-    first.add([], np.zeros(0, int))
-    assert first.matrix().sum() == 3
+    assert counts.labels == ["B", "A"] and counts.matrix(["A", "B", "C"]).tolist() == [[2, 2, 1], [0, 2, 0], [0, 0, 0]]
+    counts.add([], np.zeros(0, int))
+    assert counts.matrix().sum() == 7
 
 
-def test_stress_may_be_removed():
-    """AH0 and AH1, sil and the empty label: four phones as they are written, two without stress."""
-    phones, units = ["AH0", "AH1", "sil", ""], np.array([0, 1])
-    kept, removed = JointCounts(2), JointCounts(2, keep_stress=False)
-    kept.add(phones, units)
-    removed.add(phones, units)
-    assert sorted(kept.phones) == ["", "AH0", "AH1", "sil"]
-    assert removed.phones == ["SIL", "AH"] and removed.matrix().tolist() == [[0, 2], [2, 0]]
-
-
-def test_merge_equals_one_stream():
-    random = np.random.default_rng(0)
-    whole, parts = JointCounts(4), [JointCounts(4), JointCounts(4)]
-    for index in range(10):
-        phones, units = list(random.choice(list("ABCD"[: 2 + index // 5]), 20)), random.integers(0, 4, 10)
-        whole.add(phones, units)
-        parts[index % 2].add(phones, units)
-    parts[0].merge(parts[1])
-    assert (parts[0].matrix(whole.phones) == whole.matrix()).all() and parts[0].utterances == whole.utterances
+def test_only_aligned_utterances_count():
+    """AH for the first of two units, silence after it."""
+    purity = Purity(Sample(3))
+    purity.add(Utterance("a", "s", np.array([2, 1]), 0.04, [AlignmentItem("AH", 0.0, 0.02)]))
+    purity.add(Utterance("b", "s", np.array([0, 0]), 0.04))
+    assert purity.counts.labels == ["SIL", "AH"] and purity.counts.matrix().tolist() == [[0, 2, 0], [0, 0, 2]]
+    assert purity.figures()["phone_purity"] == 1.0
 
 
 @pytest.mark.parametrize("units", [[3], [-1]])

@@ -8,10 +8,11 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spin.__main__ import main
 from spin.errors import ConfigError, DataError
-from spin.units.pieces import LONGEST_SENTENCE, MOST_UNITS, Pieces, load_pieces, save_pieces, text_of, train_pieces
-from spin.units.sequences import Entry
-from spin.units.unit_export import restored, transformed
+from spin.runtime.files import read_json, read_jsonl, write_jsonl
+from spin.units.acoustic_pieces import LONGEST_SENTENCE, MOST_UNITS, Pieces, load_pieces, to_text, train_pieces, write_labels
+from spin.units.runs import find_runs
 
 RANDOM = np.random.default_rng(0)
 SEQUENCES = [RANDOM.integers(0, 6, 50).tolist() for _ in range(40)] + [[], [7]]
@@ -52,17 +53,48 @@ def test_first_merges_against_the_definition():
 
 
 @given(st.lists(st.integers(0, 15), max_size=60))
-def test_any_sequence_is_given_back(units):
+def test_decoding_restores_any_sequence(units):
     pieces = PIECES.encode(units)
     assert PIECES.decode(pieces) == units
     assert len(pieces) <= len(units) and all(0 < piece < PIECES.size for piece in pieces)
 
 
 @given(st.lists(st.integers(0, 15), max_size=60))
-def test_frames_are_given_back_through_pieces(units):
-    (entry,) = transformed([Entry("x", units)], False, PIECES)
-    assert sum(entry.durations) == len(units)
-    assert list(restored([entry], PIECES)) == [Entry("x", units)]
+def test_spread_equals_a_walk_over_frames(units):
+    """Frame by frame: a piece lasts until as many runs have ended as it has units."""
+    runs, durations = find_runs(units)
+    expected, at = [], 0
+    for piece in PIECES.encode(runs):
+        size = len(PIECES.units[piece])
+        expected += [piece] * sum(durations[at : at + size])
+        at += size
+    assert PIECES.spread(units) == expected and len(expected) == len(units)
+
+
+def test_labels_by_hand(tmp_path):
+    """0 1 always come together, 2 alone, 3 never: of six pieces only two occur."""
+    write_jsonl(tmp_path / "units.jsonl", [{"id": "a", "units": [0, 0, 1, 2, 2]}, {"id": "b", "units": [2, 0, 1, 1]}])
+    assert write_labels(tmp_path / "labels", {"train": tmp_path / "units.jsonl"}, 4, 5) == 2
+    note = read_json(tmp_path / "labels" / "labels.json")
+    assert (note["classes"], note["vocabulary"], note["parts"], len(note["pieces"])) == (2, 5, ["train"], 2)
+    labels = {record["id"]: record["units"] for record in read_jsonl(tmp_path / "labels" / "train.jsonl")}
+    two, pair = labels["b"][:2]
+    assert labels == {"a": [pair] * 3 + [two] * 2, "b": [two] + [pair] * 3} and {two, pair} == {0, 1}
+    assert load_pieces(tmp_path / "labels" / "pieces.model").size == 6
+
+
+def test_the_command(tmp_path, unit_experiment, capsys):
+    words = ["acoustic-pieces", "--exp", str(unit_experiment), "--output", str(tmp_path / "labels"), "--vocabulary"]
+    assert main([*words, "30"]) == 0
+    classes = read_json(tmp_path / "labels" / "labels.json")["classes"]
+    sources = read_jsonl(unit_experiment / "units" / "spin" / "train" / "units.jsonl")
+    used = set()
+    for source, record in zip(sources, read_jsonl(tmp_path / "labels" / "train.jsonl"), strict=True):
+        assert record["id"] == source["id"] and len(record["units"]) == len(source["units"])
+        used |= set(record["units"])
+    assert used == set(range(classes)) and f"{classes} classes" in capsys.readouterr().out
+    assert main([*words, "5"]) == 1 and "more than" in capsys.readouterr().err
+    assert main([*words, "30", "--part", "absent"]) == 1 and "run stage 3" in capsys.readouterr().err
 
 
 def test_units_that_training_never_saw_and_long_utterances():
@@ -74,7 +106,7 @@ def test_units_that_training_never_saw_and_long_utterances():
 
 def test_the_same_text_gives_the_same_model_and_files_come_back(tmp_path):
     assert train_pieces(SEQUENCES, 16, 60).content == PIECES.content
-    save_pieces(tmp_path / "pieces.model", PIECES)
+    (tmp_path / "pieces.model").write_bytes(PIECES.content)
     loaded = load_pieces(tmp_path / "pieces.model")
     assert loaded.units == PIECES.units and loaded.codebook_size == 16
 
@@ -95,19 +127,12 @@ def test_bad_vocabularies_and_texts():
             train_pieces(empty, 16, 20)
 
 
-def test_units_and_pieces_of_another_model():
+def test_units_of_another_model():
     with pytest.raises(DataError, match="0 to 15"):
         PIECES.encode([3, 16])
-    for bad in (0, -1, PIECES.size):
-        with pytest.raises(DataError, match=str(bad)):
-            PIECES.decode([1, bad])
-    with pytest.raises(DataError, match="without durations"):
-        list(restored([Entry("x", [1])], PIECES))
-    with pytest.raises(DataError, match="deduplicated already"):
-        list(transformed([Entry("x", [1], [2])], True, None))
 
 
-def test_files_that_are_no_model(tmp_path):
+def test_other_files_are_an_error(tmp_path):
     words = sentencepiece.SentencePieceTrainer
     words.train(
         sentence_iterator=iter(["hello there"] * 9), model_prefix=str(tmp_path / "words"), vocab_size=12, model_type="bpe",
@@ -118,4 +143,4 @@ def test_files_that_are_no_model(tmp_path):
     for name in ("words", "text", "empty", "missing"):
         with pytest.raises(DataError, match=f"{name}.model"):
             load_pieces(tmp_path / f"{name}.model")
-    assert Pieces(PIECES.content).processor.piece_to_id(text_of([15])) > 0
+    assert Pieces(PIECES.content).processor.piece_to_id(to_text([15])) > 0

@@ -14,13 +14,15 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.__main__ import main as spin
-from spin.corpus.item import Item, items_of, write_items
+from spin.corpus.abx_item import Item, items_of, write_items
+from spin.data.cuts import write_cuts
+from spin.data.store import ArrayWriter
 from spin.errors import DataError
 from spin.runtime.files import write_jsonl
+from spin.tools.abx import main, on_frames
+from spin.tools.abx_features import ArrayFolder
 from spin.units.abx import abx
-from spin.units.abx_cli import main, on_frames
 from spin.units.abx_design import Triphone, design, triphones
-from spin.units.abx_features import ArrayFolder
 from tests.units.test_abx import angle, one_hot, slow_abx
 
 RATE = 50
@@ -155,23 +157,20 @@ def test_stage_3_manifest(tmp_path: Path, capsys, stage_3_manifest):
 
 @pytest.fixture
 def stage_3_manifest(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    from lhotse import MonoCut, NumpyFilesWriter, Recording
+    from lhotse import MonoCut, Recording
 
     random = np.random.default_rng(5)
-    features, records = {}, []
-    with NumpyFilesWriter(tmp_path / "arrays") as writer:
+    features, cuts = {}, []
+    with ArrayWriter(tmp_path, "arrays") as writer:
         for name in ("u", "v"):
             recording = Recording(name, [], artifacts.SAMPLE_RATE, artifacts.SAMPLE_RATE, 1.0)
-            made = MonoCut(name, 0, 1.0, 0, recording=recording)
             features[name] = random.normal(size=(49, 4)).astype(np.float16)
-            shift = {"temporal_dim": 0, "frame_shift": artifacts.FRAME_SHIFT_IN_S, "start": 0}
-            made.custom = {
-                artifacts.HIDDEN_FIELD: writer.store_array(f"h{name}", features[name], **shift),
-                artifacts.UNITS_FIELD: writer.store_array(f"u{name}", np.zeros(49, np.int32), **shift),
-            }
-            records.append(made.to_dict())
-    write_jsonl(tmp_path / "cuts_x.jsonl.gz", records)
-    return tmp_path / "cuts_x.jsonl.gz", features
+            arrays = {artifacts.HIDDEN_FIELD: features[name], artifacts.UNITS_FIELD: np.zeros(49, np.int32)}
+            cut = MonoCut(name, 0, 1.0, 0, recording=recording)
+            cut.custom = {field: writer.write(name, array, artifacts.FRAME_SHIFT_IN_S) for field, array in arrays.items()}
+            cuts.append(cut)
+    write_cuts(tmp_path / "cuts.jsonl.gz", cuts)
+    return tmp_path / "cuts.jsonl.gz", features
 
 
 def test_text_and_chance(tmp_path: Path, capsys):
