@@ -1,47 +1,55 @@
 #!/usr/bin/env python3
-"""Pre-trains the tiny encoder by masked prediction of k-means units, on the parts that `pretrain` in the configuration names.
+"""Pre-trains the small encoder by masked prediction of k-means units, on the parts and manifests that `pretrain` names.
 
-Needs stage 0 of the same configuration: ./run.sh --conf conf/pretrain_mini.yaml --stage 0 --stop-stage 0, then
-python local/pretrain_encoder.py --conf conf/pretrain_mini.yaml. Goes on where an earlier run was cut off; --force begins anew.
+Needs stage 0 of the same configuration:
+  ./run.sh --conf conf/pretrain_mini.yaml --stage 0 --stop-stage 0
+  python local/pretrain_encoder.py --conf conf/pretrain_mini.yaml
+It takes the place of stage 2 in its experiment. Repeat the command to resume; --force starts over.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from spin import artifacts
-from spin.runtime.failures import explain_threads, explained
-from spin.runtime.locks import folder_lock, reading_lock
-from spin.runtime.logs import get_logger, keep_log
-from spin.runtime.options import canonical_command, configure, parse_arguments
-from spin.runtime.signals import Stopped, stop_in_time, stopped_by
-from spin.runtime.stages import Context
+from spin import products
+from spin.runtime.context import Context
+from spin.runtime.git import commit
+from spin.runtime.product import Product
+from spin.runtime.stage import run_stage
 
 
-def main() -> None:
-    arguments = parse_arguments(sys.argv[1:], __doc__)
-    log = get_logger("pretrain")
-    stop_in_time()
-    explain_threads(log)
-    try:
-        config, exp, corpus = configure(arguments)
-        context = Context(config, exp, corpus, exp / "tensorboard", arguments.force, log, canonical_command(arguments))
-        from spin.training.pretrain_stage import pretrain  # torch only when the options are right
+def encoder_product(context: Context) -> Product:
+    """exp/<name>/pretrain/: encoder.safetensors, and the labels and checkpoints of each iteration."""
+    config = context.config
+    inputs = [products.manifest(context, part) for part in config.pretrain.parts]
+    key = products.make_key(config, "pretrain", {"seed": config.seed})
+    path = context.exp / "pretrain"
+    return Product(context, "pretrain", "pre-trained encoder", path, 2, key, inputs, content=("encoder.safetensors",))
 
-        with folder_lock(exp), reading_lock(corpus):
-            keep_log(artifacts.log_folder(exp), "pretrain")
-            pretrain(context)
-    except Stopped:
-        log.error("pre-training stopped; the same command goes on from here")
-        raise
-    except Exception as error:  # noqa: BLE001 - a defect is told from what has a remedy, and never hidden
-        known = explained(error)
-        if known is not None:
-            log.error("pre-training failed\n%s", known)
-        elif stopped_by() is None:
-            log.error("pre-training failed by a defect; what is done is kept", exc_info=error)
-        sys.exit(1 if stopped_by() is None else 128 + stopped_by())
+
+def pretrain_encoder(context: Context) -> None:
+    """Trains the encoder that the configuration describes, or resumes a training that was interrupted."""
+    product = encoder_product(context)
+    if not product.is_stale():
+        return
+    from spin.models.safetensors_io import save_encoder  # torch is imported only for work
+    from spin.runtime.devices import prepare_cpu, resolve_device
+    from spin.training.pretrain import pretrain
+
+    config = context.config
+    device = resolve_device(config.runtime.device)
+    prepare_cpu(config.runtime.threads)
+    manifests = {part: products.manifest(context, part).require() for part in config.pretrain.parts}
+    manifests |= {f"manifest{number}": Path(path) for number, path in enumerate(config.pretrain.manifests, start=1)}
+    with product.building() as folder:
+        encoder = pretrain(config, manifests, folder, context.exp / "tensorboard" / "pretrain", device)
+        plan = zip(config.pretrain.steps, config.pretrain.clusters)
+        steps = ", ".join(f"{steps} steps on {clusters} clusters" for steps, clusters in plan)
+        notes = {"made_from": f"{', '.join(manifests)}; {steps}; seed {config.seed}", "commit": commit()}
+        save_encoder(folder / "encoder.safetensors", encoder, dtype="float16", notes=notes)
+    context.log.info("encoder: %s", product.path / "encoder.safetensors")
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(2, sys.argv[1:], pretrain_encoder, __doc__)

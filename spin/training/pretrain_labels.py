@@ -1,139 +1,137 @@
-"""Cluster labels for masked prediction: features of every frame, normalised by speaker, k-means, the nearest centre's number.
+"""Cluster labels for masked prediction: features of every frame, normalized per speaker, and the nearest of K k-means centres.
 
-MFCCs and hidden states carry the speaker's voice as well as the phone; without the normalisation by speaker, clusters of very
-different voices name the voice. Features go through a file, so that memory does not grow with the corpus.
+MFCCs and hidden states carry the speaker's voice as well as the phone. Without the normalization, clusters of very different
+voices name the voice. Features pass through a file, so that memory does not grow with the corpus.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from spin import artifacts
+from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.crops import num_frames
+from spin.data.cuts import read_cuts
 from spin.errors import DataError
-from spin.runtime.files import atomic_path
+from spin.runtime.files import write_json, write_jsonl
+from spin.runtime.logs import get_logger
+from spin.runtime.progress import progress
 from spin.runtime.seeding import integer
 
-WINDOW_IN_SAMPLES, HOP_IN_SAMPLES = 400, 320
 FRAMES_PER_HOUR = 3600 * 50
 MFCC_DIM = 13
 DEVIATION_FLOOR = 1e-3
+PREDICTED_FRAMES = 100_000  # at a time
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """What pre-training keeps of a cut."""
+class _Utterance:
+    """Place of an utterance's frames in the feature file."""
 
-    identity: str
-    speaker: str
-    path: str
-    samples: int
-
-    @property
-    def frames(self) -> int:
-        return frame_count(self.samples)
-
-
-def frame_count(samples: int) -> int:
-    """Encoder frames of a waveform."""
-    return max((samples - WINDOW_IN_SAMPLES) // HOP_IN_SAMPLES + 1, 0)
+    id: str
+    speaker: str | None
+    part: str
+    frames: slice
 
 
 def mfcc(waveform: Tensor) -> Tensor:
     """(S,) at 16 kHz -> (T, 13): MFCCs averaged over 50 ms, one frame for each encoder frame.
 
-    The average makes clusters last longer than a frame: with differences, or without the average, neighbouring frames share a
-    label half as often, and what is left to predict is the noise of the clustering.
+    The average makes clusters last longer than a frame. With differences, or without the average, neighbouring frames share a
+    label half as often, and the noise of the clustering remains to be predicted.
     """
     from torchaudio.compliance.kaldi import mfcc as kaldi_mfcc
 
     scaled = waveform[None] * 32768.0
     dense = kaldi_mfcc(scaled, frame_length=25.0, frame_shift=10.0, num_ceps=MFCC_DIM, num_mel_bins=40, low_freq=40.0, dither=0.0)
     smooth = torch.nn.functional.avg_pool1d(dense.T[None], 5, 1, 2, count_include_pad=False)[0].T
-    return smooth[::2][: frame_count(len(waveform))]
-
-
-class FeatureFile:
-    """Frames of all utterances in one file of float16, in the order of `utterances`."""
-
-    def __init__(self, path: Path, utterances: list[Utterance], dim: int):
-        self.utterances = utterances
-        self.offsets = np.concatenate([[0], np.cumsum([utterance.frames for utterance in utterances])])
-        self.frames = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(int(self.offsets[-1]), dim))
-
-    def fill(self, features: Iterator[np.ndarray]) -> None:
-        for index, block in enumerate(features):
-            self.frames[self.offsets[index] : self.offsets[index + 1]] = block
-
-    def normalise_speakers(self) -> None:
-        """Every speaker's frames to zero mean and unit variance in each dimension."""
-        rows: dict[str, list[int]] = {}
-        for index, utterance in enumerate(self.utterances):
-            rows.setdefault(utterance.speaker, []).append(index)
-        for indices in rows.values():
-            block = np.concatenate([self.frames[self.offsets[i] : self.offsets[i + 1]] for i in indices]).astype(np.float32)
-            mean, deviation = block.mean(0), np.maximum(block.std(0), DEVIATION_FLOOR)
-            for i in indices:
-                span = slice(self.offsets[i], self.offsets[i + 1])
-                self.frames[span] = (self.frames[span].astype(np.float32) - mean) / deviation
+    return smooth[::2][: num_frames(len(waveform))]
 
 
 def make_labels(
-    folder: Path,
-    utterances: list[Utterance],
-    features: Callable[[list[Utterance]], Iterator[np.ndarray]],
-    dim: int,
-    clusters: int,
-    hours: float,
-    normalised: bool,
-    seed: int,
-) -> Path:
-    """Clusters the features and writes <folder>/labels.npz (labels (N,) int32, offsets, centres); returns its path.
+    folder: Path, manifests: dict[str, Path], extract: Callable[[Tensor], Tensor], clusters: int, hours: float, seed: int
+) -> list[Path]:
+    """Clusters the features of all utterances and writes frame labels; does nothing where they are complete.
 
     Args:
-        features: gives (T_i, dim) for each utterance, in order.
+        folder: gets labels.json {"classes": K} and <part>.jsonl with {"id", "units"} per utterance.
+        manifests: part -> manifest of cuts.
+        extract: waveform (S,) -> features (T, D).
+        clusters: K.
         hours: k-means sees a random choice of at most this many hours of frames.
-        normalised: by speaker, before clustering.
+        seed: random seed of that choice and of k-means.
+
+    Returns:
+        the file of each part, in the order of `manifests`.
+
+    Raises:
+        DataError: no utterance can be read.
     """
-    path = folder / "labels.npz"
-    if path.exists():
-        return path
+    paths = [folder / f"{part}.jsonl" for part in manifests]
+    if (folder / "labels.json").exists():
+        return paths
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / "features.npy"
-    store = FeatureFile(scratch, utterances, dim)
-    store.fill(features(utterances))
-    if normalised:
-        store.normalise_speakers()
-    total = len(store.frames)
-    chosen = np.random.default_rng(integer("pretrain frames", seed)).permutation(total)[: int(hours * FRAMES_PER_HOUR)]
-    model = MiniBatchKMeans(
-        clusters, batch_size=10_000, n_init=3, max_no_improvement=50, random_state=integer("pretrain", seed) % 2**32
-    )
-    model.fit(store.frames[np.sort(chosen)].astype(np.float32))
-    labels = np.concatenate([model.predict(store.frames[i : i + 100_000].astype(np.float32)) for i in range(0, total, 100_000)])
-    with atomic_path(path) as temporary:
-        np.savez(temporary, labels=labels.astype(np.int32), offsets=store.offsets, centres=model.cluster_centers_)
-    del store
-    scratch.unlink()
-    return path
+    utterances, frames = _extract(folder / "features.bin", manifests, extract)
+    normalize_speakers(frames, utterances)
+    labels = cluster(frames, clusters, int(hours * FRAMES_PER_HOUR), seed)
+    for path, part in zip(paths, manifests):
+        chosen = (utterance for utterance in utterances if utterance.part == part)
+        write_jsonl(
+            path, ({artifacts.UNITS_ID: item.id, artifacts.UNITS_SEQUENCE: labels[item.frames].tolist()} for item in chosen)
+        )
+    (folder / "features.bin").unlink()
+    write_json(folder / "labels.json", {"classes": clusters})  # last: it marks the labels as complete
+    return paths
 
 
-def read_utterances(corpus: Path, parts: tuple[str, ...], min_samples: int) -> list[Utterance]:
-    """The utterances of the parts in the order of their manifests, those shorter than min_samples left out."""
-    from lhotse import CutSet
+def _extract(path: Path, manifests: dict[str, Path], extract: Callable[[Tensor], Tensor]) -> tuple[list[_Utterance], np.ndarray]:
+    """The readable utterances, and their frames (N, D) float16 in a file that is mapped into memory."""
+    utterances, count, dim = [], 0, 1
+    with open(path, "wb") as stream:
+        for part, manifest in manifests.items():
+            for cut in progress(read_cuts(manifest), f"features of {part}"):
+                try:
+                    block = extract(torch.from_numpy(read_audio(cut))).numpy().astype(np.float16)
+                except UnreadableAudio as error:
+                    get_logger("pretrain").warning("%s is skipped: %s", cut.id, error.reason)
+                    continue
+                dim = block.shape[1]
+                speaker = cut.supervisions[0].speaker if cut.supervisions else None
+                utterances.append(_Utterance(cut.id, speaker, part, slice(count, count + len(block))))
+                stream.write(block.tobytes())
+                count += len(block)
+    if not count:
+        raise DataError(f"parts {', '.join(manifests)}", found="no readable utterance", remedy="run stage 0 with the same --conf")
+    return utterances, np.memmap(path, np.float16, "r+", shape=(count, dim))
 
-    found = []
-    for part in parts:
-        manifest = artifacts.cuts(corpus, part)
-        if not manifest.exists():
-            raise DataError(str(manifest), found="no such file", expected="a manifest of stage 0", remedy="run stage 0")
-        for cut in CutSet.from_jsonl_lazy(manifest):
-            if cut.num_samples >= min_samples:
-                found.append(Utterance(cut.id, cut.supervisions[0].speaker, cut.recording.sources[0].source, cut.num_samples))
-    return found
+
+def normalize_speakers(frames: np.ndarray, utterances: Sequence[_Utterance]) -> None:
+    """Brings every speaker's frames (N, D) to zero mean and unit variance in each dimension, in place."""
+    spans: dict[str | None, list[slice]] = {}
+    for utterance in utterances:
+        spans.setdefault(utterance.speaker, []).append(utterance.frames)
+    for own in spans.values():
+        block = np.concatenate([frames[span] for span in own]).astype(np.float32)
+        mean, deviation = block.mean(0), np.maximum(block.std(0), DEVIATION_FLOOR)
+        for span in own:
+            frames[span] = (frames[span].astype(np.float32) - mean) / deviation
+
+
+def cluster(frames: np.ndarray, clusters: int, sample: int, seed: int) -> np.ndarray:
+    """(N,) int32: the nearest k-means centre of each frame (N, D); k-means learns from at most `sample` frames."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    total = len(frames)
+    chosen = np.random.default_rng(integer("pretrain frames", seed)).permutation(total)[:sample]
+    random_state = integer("pretrain", seed) % 2**32
+    model = MiniBatchKMeans(clusters, batch_size=10_000, n_init=3, max_no_improvement=50, random_state=random_state)
+    model.fit(frames[np.sort(chosen)].astype(np.float32))
+    starts = range(0, total, PREDICTED_FRAMES)
+    labels = [model.predict(frames[start : start + PREDICTED_FRAMES].astype(np.float32)) for start in starts]
+    return np.concatenate(labels).astype(np.int32)
