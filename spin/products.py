@@ -268,7 +268,10 @@ def unit_pictures(context: Context) -> Product:
 # Stages 4 and 5
 def lang(context: Context) -> Product:
     """Tokens, words, lexicon and the lexicon's transducers."""
-    inputs = [lexicon(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
+    asr = context.config.asr
+    inputs = [lm_text(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
+    if asr.tokens == "phone" and asr.lexicon is None:  # the lexicon changes with the words of test parts, which others do not read
+        inputs.append(lexicon(context))
     return Product(context, "lang", "lang", artifacts.lang_folder(context.exp), 4, make_key(context.config, "lang"), inputs)
 
 
@@ -303,10 +306,10 @@ def graph(context: Context, order: int, kind: str = "HLG") -> Product:
 def tuning(
     context: Context, system: System, source: str, seed: int, method: str, values: dict, graphs: Sequence[Product]
 ) -> Product:
-    """Word error rates on the valid parts by LM scale; new scales are added to those of an earlier run.
+    """Word error rates on the valid parts by LM scale.
 
     Args:
-        values: what the method reads of the configuration, without the LM scales.
+        values: what the method reads of the configuration, with the LM scales.
         graphs: what the method searches.
     """
     valid = [recogniser_input(context, system, source, part) for part in context.config.corpus.valid]
