@@ -7,7 +7,7 @@
 All models are returned in evaluation mode, float32, on the CPU.
 """
 
-dependencies = ["numpy", "safetensors", "torch"]
+dependencies = ["numpy", "pydantic", "safetensors", "torch"]
 
 
 def spin_model(path, base=None):

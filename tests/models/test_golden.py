@@ -143,5 +143,5 @@ def test_loss_and_gradient_norms(golden_dir, hubert):
     expected = json.loads((golden_dir / "grad_norms.json").read_text())
     assert norms.keys() == expected.keys()
     for name, norm in expected.items():
-        # The gradient of a key bias is 0 but for rounding: softmax does not see a constant.
+        # The gradient of a key bias is 0 up to rounding: softmax does not see a constant.
         assert norms[name] == pytest.approx(norm, rel=1e-4, abs=1e-6), name
