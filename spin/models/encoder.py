@@ -16,13 +16,7 @@ from torch import Tensor, nn
 from spin.errors import DataError
 from spin.models.architecture import TINY_SHAPE, EncoderShape
 from spin.models.extractor import FeatureExtractor
-from spin.models.transformer import (
-    PositionalConv,
-    RelativePositionBias,
-    SelfAttention,
-    TransformerLayer,
-    disable_cudnn_attention,
-)
+from spin.models.transformer import PositionalConv, RelativePositionBias, SelfAttention, TransformerLayer, disable_cudnn_attention
 from spin.runtime.devices import sent
 
 __all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "evaluating", "initialise"]

@@ -57,9 +57,7 @@ ENCODER_SOURCES: dict[str, EncoderSource] = {
     ),
     "safetensors": EncoderSource("Spin's own .safetensors", _is_own_file, "spin.models.safetensors_io:load_encoder_file"),
     "pickle": EncoderSource(
-        "fairseq or s3prl HuBERT .pt, unilm WavLM .pt",
-        lambda source: Path(source).is_file(),
-        "spin.models.importers:load_pickle",
+        "fairseq or s3prl HuBERT .pt, unilm WavLM .pt", lambda source: Path(source).is_file(), "spin.models.importers:load_pickle"
     ),
 }
 

@@ -27,11 +27,7 @@ _RULES = (
     ),
     ("pos_conv.", "encoder.pos_conv.0.", "encoder.pos_conv_embed.conv."),
     ("layer_norm.", "encoder.layer_norm.", "encoder.layer_norm."),
-    (
-        "position_bias.table.",
-        "encoder.layers.0.self_attn.relative_attention_bias.",
-        "encoder.layers.0.attention.rel_attn_embed.",
-    ),
+    ("position_bias.table.", "encoder.layers.0.self_attn.relative_attention_bias.", "encoder.layers.0.attention.rel_attn_embed."),
     *(
         (f"layers.#.attention.{name}.", f"encoder.layers.#.self_attn.{name}_proj.", f"encoder.layers.#.attention.{name}_proj.")
         for name in ("q", "k", "v", "out")

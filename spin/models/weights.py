@@ -11,14 +11,7 @@ from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
 from spin.models.state_dict_names import FAIRSEQ, PRETRAINING_ONLY, names_in_file
 
-_DRAWS = (
-    nn.init.kaiming_uniform_,
-    nn.init.kaiming_normal_,
-    nn.init.uniform_,
-    nn.init.normal_,
-    Tensor.normal_,
-    Tensor.uniform_,
-)
+_DRAWS = (nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.uniform_, nn.init.normal_, Tensor.normal_, Tensor.uniform_)
 
 
 class _WithoutDraws(TorchFunctionMode):
