@@ -270,7 +270,7 @@ def lang(context: Context) -> Product:
     """Tokens, words, lexicon and the lexicon's transducers."""
     asr = context.config.asr
     inputs = [lm_text(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
-    if asr.tokens == "phone" and asr.lexicon is None:  # the lexicon changes with the words of test parts, which others do not read
+    if asr.tokens == "phone" and asr.lexicon is None:  # it changes with the words of test parts, which others ignore
         inputs.append(lexicon(context))
     return Product(context, "lang", "lang", artifacts.lang_folder(context.exp), 4, make_key(context.config, "lang"), inputs)
 
