@@ -1,1 +1,1 @@
-"""Encoders, importers of public checkpoints, the Spin head and codebook."""
+"""HuBERT and WavLM encoders, and readers of every common checkpoint format."""
