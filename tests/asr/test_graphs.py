@@ -9,14 +9,11 @@ import k2
 import pytest
 import torch
 
-from spin import artifacts
-from spin.asr.graphs import compose_graph, graph_key, lexicon_fst, load_graph, prepare_graph, save_graph
+from spin.asr.graphs import compose_graph, lexicon_fst, load_graph, save_graph
 from spin.asr.lang import WORDS_FILE, make_lang, save_lang
-from spin.asr.lm import grammar, train_arpa
-from spin.asr.lm_sources import LmSource
+from spin.asr.lm import make_grammar, train_arpa
 from spin.config import AsrConfig
 from spin.errors import DataError
-from spin.runtime.files import write_text
 
 WORDS = ("A", "AB", "ABBA", "B", "BAB", "CAB", "CC", "C", "BE", "EEL")
 CHARACTERS = AsrConfig(tokens="characters")
@@ -32,7 +29,7 @@ def toy(tmp_path):
 
 def make_graph(lang, folder, sentences, order=2):
     train_arpa(sentences, order, lang.words, folder / "lm.arpa")
-    return compose_graph(lang, grammar(folder / "lm.arpa", folder / WORDS_FILE, order))
+    return compose_graph(lang, make_grammar(folder / "lm.arpa", folder / WORDS_FILE, order))
 
 
 def paths_through(graph: k2.Fsa, labels: list[int]) -> dict[str, float]:
@@ -130,7 +127,7 @@ def test_unknown_words_of_the_lm_text_are_never_said(toy):
     assert number == 2
     text = (folder / "lm.arpa").read_text(encoding="utf-8")
     assert "<UNK>" in text and "ZEBRA" not in text
-    graph = compose_graph(lang, grammar(folder / "lm.arpa", folder / WORDS_FILE, 2))
+    graph = compose_graph(lang, make_grammar(folder / "lm.arpa", folder / WORDS_FILE, 2))
     assert lang.word_table.index("<UNK>") not in graph.aux_labels.values.tolist()
 
 
@@ -147,40 +144,18 @@ def test_empty_text_and_no_common_word_are_errors(toy):
         train_arpa(["", " "], 2, lang.words, folder / "lm.arpa")
     train_arpa(["ZEBRA"], 2, lang.words, folder / "lm.arpa")
     with pytest.raises(DataError, match="L o G"):
-        compose_graph(lang, grammar(folder / "lm.arpa", folder / WORDS_FILE, 2))
+        compose_graph(lang, make_grammar(folder / "lm.arpa", folder / WORDS_FILE, 2))
 
 
-def test_stored_graph_is_the_same(toy):
+def test_a_stored_graph_is_the_same_and_a_damaged_one_an_error(toy):
     lang, folder = toy
     graph = make_graph(lang, folder, ["A CAB BE", "CC BE A"])
-    save_graph(graph, folder / "g.safetensors", "key")
+    save_graph(graph, folder / "g.safetensors")
     again = load_graph(folder / "g.safetensors")
     assert torch.equal(again.arcs.values(), graph.arcs.values())
     assert again.aux_labels.tolist() == graph.aux_labels.tolist()
     assert torch.equal(again.lm_scores, graph.scores)
-
-
-def test_prepare_graph_reuses_and_renews(toy):
-    lang, folder = toy
-    write_text(folder / "text", "A CAB\nCC BE A\n")
-    source = LmSource(folder / "text", 2)
-    path = prepare_graph(lang, folder, source)
-    assert path == artifacts.decoding_graph(folder, 2)
-    stamp = path.stat().st_mtime_ns
-    assert prepare_graph(lang, folder, source).stat().st_mtime_ns == stamp
-    write_text(folder / "text", "A CAB\nCC BE AB\n")
-    assert prepare_graph(lang, folder, source).stat().st_mtime_ns > stamp
-    path.write_bytes(b"torn")
-    assert prepare_graph(lang, folder, source).stat().st_size > 100
-
-
-def test_key_depends_on_text_order_and_lexicon(toy):
-    lang, folder = toy
-    other = make_lang(CHARACTERS, [" ".join(WORDS[:9])], [])
-    digests = []
-    for text, order in (("A", 2), ("A", 3), ("B", 2)):
-        write_text(folder / "text", text)
-        digests.append(LmSource(folder / "text", order).digest())
-    keys = {graph_key(lang, digest) for digest in digests} | {graph_key(other, digests[0])}
-    assert len(keys) == 4
-    assert graph_key(lang, digests[0]) == graph_key(lang, digests[0])
+    for content in (b"", b"torn"):
+        (folder / "g.safetensors").write_bytes(content)
+        with pytest.raises(DataError, match="g.safetensors"):
+            load_graph(folder / "g.safetensors")

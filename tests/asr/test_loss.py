@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.asr.loss import ctc_loss, dense_segments, frames_needed
+from spin.asr.loss import count_needed_frames, ctc_loss, dense_segments
 
 
 def torch_loss(log_probs: torch.Tensor, lengths: torch.Tensor, tokens: list[list[int]]) -> torch.Tensor:
@@ -50,7 +50,7 @@ def test_equal_to_enumeration(tokens, frames):
         joined = [token for token, _ in itertools.groupby(path)]
         if [token for token in joined if token] == tokens:
             total += math.exp(sum(log_probs[0, frame, token].item() for frame, token in enumerate(path)))
-    possible = frames_needed(tokens) <= frames
+    possible = count_needed_frames(tokens) <= frames
     assert (total > 0) == possible
     loss = ctc_loss(log_probs, torch.tensor([frames]), [tokens]).item()
     assert loss == (pytest.approx(-math.log(total), abs=1e-4) if possible else math.inf)
@@ -69,5 +69,5 @@ def test_lengths_must_not_increase():
         dense_segments(torch.tensor([3, 4]))
 
 
-def test_frames_needed_by_hand():
-    assert [frames_needed(ids) for ids in ([], [1], [1, 2], [1, 1], [1, 1, 1, 2])] == [0, 1, 2, 3, 6]
+def test_count_needed_frames_by_hand():
+    assert [count_needed_frames(ids) for ids in ([], [1], [1, 2], [1, 1], [1, 1, 1, 2])] == [0, 1, 2, 3, 6]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gzip
 
-import k2
 import pytest
 import torch
 
-from spin.asr.decoding_stage import report_lost_words
+from spin import artifacts
+from spin.asr.graphs import HLG, G, prepare_graph
 from spin.asr.lang import extend_lang, load_lang, make_lang, save_lang
-from spin.asr.lm import grammar, train_arpa
-from spin.asr.lm_sources import LmSource, arpa_order, arpa_words
+from spin.asr.lm import arpa_order, arpa_words, copy_arpa, make_grammar, read_sentences, train_arpa
+from spin.asr.prepare_lang import prepare_lang
 from spin.config import AsrConfig
 from spin.errors import DataError
 from spin.runtime.files import write_text
+from tests.asr.tiny_asr import WORDS, make_config, make_context, make_sentences
 
 TEXTS = ["A CAB", "ABBA BE A", "CAB BE", "A CAB BE"]
 
@@ -27,17 +28,6 @@ def made(tmp_path):
     write_text(tmp_path / "text", "\n".join(TEXTS))
     train_arpa(TEXTS, 2, lang.words, tmp_path / "lm.arpa")
     return lang, tmp_path
-
-
-def arcs(fsa: k2.Fsa) -> torch.Tensor:
-    return fsa.arcs.values()
-
-
-def test_a_given_file_is_the_trained_one(made):
-    lang, folder = made
-    trained = LmSource(folder / "text", 2).grammar(lang, folder)
-    given = LmSource(folder / "missing", 1, folder / "lm.arpa").grammar(lang, folder)
-    assert torch.equal(arcs(given), arcs(trained))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -56,41 +46,34 @@ def test_the_probabilities_of_all_words_sum_to_one(tmp_path, order):
 def grammar_of(folder):
     lang = make_lang(AsrConfig(tokens="characters"), ["A B C"], [])
     save_lang(lang, folder)
-    return grammar(folder / "lm.arpa", folder / "words.txt", 1)
+    return make_grammar(folder / "lm.arpa", folder / "words.txt", 1)
 
 
 def test_gzipped_files(made):
     lang, folder = made
-    packed = folder / "lm.arpa.gz"
-    packed.write_bytes(gzip.compress((folder / "lm.arpa").read_bytes()))
-    assert arpa_order(packed) == arpa_order(folder / "lm.arpa") == 2
-    assert list(arpa_words(packed)) == list(arpa_words(folder / "lm.arpa"))
+    packed, plain = folder / "lm.arpa.gz", folder / "lm.arpa"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert arpa_order(packed) == arpa_order(plain) == 2
+    assert list(arpa_words(packed)) == list(arpa_words(plain))
     assert set(arpa_words(packed)) == set(lang.words)
-    both = [LmSource(folder / "text", 1, path).grammar(lang, folder) for path in (packed, folder / "lm.arpa")]
-    assert torch.equal(*map(arcs, both))
-
-
-def test_digests_tell_sources_apart(made):
-    _, folder = made
-    sources = [LmSource(folder / "text", 2), LmSource(folder / "text", 3), LmSource(folder / "text", 2, folder / "lm.arpa")]
-    assert len({source.digest() for source in sources}) == 3
-    before = sources[2].digest()
-    write_text(folder / "lm.arpa", (folder / "lm.arpa").read_text(encoding="utf-8") + "\n")
-    assert sources[2].digest() != before
+    copy_arpa(packed, folder / "copy.arpa")
+    assert (folder / "copy.arpa").read_bytes() == plain.read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"no ARPA file", b"\\data\\\nngram 1=2\n"])
-def test_what_is_no_arpa_file_is_an_error(made, content):
-    lang, folder = made
+def test_files_that_are_not_arpa_are_errors(made, content):
+    folder = made[1]
     (folder / "bad.arpa").write_bytes(content)
-    source = LmSource(folder / "text", 2, folder / "bad.arpa")
-    with pytest.raises(DataError):
-        source.words()
+    with pytest.raises(DataError, match="bad.arpa"):
+        list(arpa_words(folder / "bad.arpa"))
     (folder / "torn.arpa.gz").write_bytes(gzip.compress(b"\\data\\\n")[:10])
-    with pytest.raises(DataError, match="torn"):
-        LmSource(folder / "text", 2, folder / "torn.arpa.gz").words()
-    with pytest.raises(DataError, match="missing"):
-        LmSource(folder / "text", 2, folder / "missing.arpa").digest()
+    for name in ("torn.arpa.gz", "missing.arpa"):
+        with pytest.raises(DataError, match=name):
+            list(arpa_words(folder / name))
+        with pytest.raises(DataError, match=name):
+            copy_arpa(folder / name, folder / "copy")
+    with pytest.raises(DataError, match="missing.txt"):
+        read_sentences(folder / "missing.txt")
 
 
 def test_words_of_a_given_lm_join_the_lexicon_where_the_letters_are_known(made):
@@ -120,12 +103,21 @@ def test_pronunciations_keep_their_order(tmp_path):
     assert extend_lang(load_lang(tmp_path), ["C"]).lexicon == load_lang(tmp_path).lexicon
 
 
-def test_words_that_rescoring_would_lose_are_named(made, caplog):
-    lang, folder = made
-    train_arpa(["A CAB"], 1, ["A", "CAB"], folder / "small.arpa")
-    for source in (LmSource(folder / "text", 2), LmSource(folder / "text", 2, folder / "lm.arpa")):
-        report_lost_words(lang, source)
-    assert not caplog.records
-    report_lost_words(lang, LmSource(folder / "text", 2, folder / "small.arpa"))
-    (record,) = caplog.records
-    assert "2 of the 4 words" in record.getMessage() and "ABBA, BE" in record.getMessage()
+def test_given_lms_extend_the_search_and_lost_words_are_named(work_folder, caplog, tmp_path):
+    train_arpa([*make_sentences(80, 5), "HOED CAB"], 2, [*WORDS, "HOED"], tmp_path / "2.arpa")
+    train_arpa(["AB CAB"], 1, ["AB", "CAB"], tmp_path / "small.arpa")
+    given = {"arpa": str(tmp_path / "2.arpa"), "rescore_arpa": str(tmp_path / "small.arpa"), "rescore_order": 3}
+    context = make_context(work_folder, make_config(decoding=given), stage=5)
+    prepare_lang(make_context(work_folder, make_config()))
+    search = prepare_graph(context, HLG)
+    words = load_lang(search.path).words
+    assert "HOED" in words and "HOED" not in load_lang(artifacts.lang_folder(context.exp)).words
+    assert "rescoring loses" not in caplog.text
+    prepare_graph(context, G)
+    assert f"{len(words) - 2} of the {len(words)} words" in caplog.text
+    stamps = [(search.path / "graph.safetensors").stat().st_mtime_ns]
+    assert not prepare_graph(context, HLG).is_stale()
+    write_text(tmp_path / "2.arpa", (tmp_path / "2.arpa").read_text(encoding="utf-8") + "\n")
+    prepare_graph(context, HLG)
+    stamps.append((search.path / "graph.safetensors").stat().st_mtime_ns)
+    assert stamps[1] > stamps[0]

@@ -1,0 +1,224 @@
+"""Helpers of these tests: a small corpus as stages 0 and 3 leave it, posteriors of texts, one-sentence LM, a killed training."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lhotse import MonoCut, SupervisionSegment
+
+from spin import artifacts, products
+from spin.config import AsrConfig, Config, CorpusConfig, DecodingConfig, GeneratedPart, RuntimeConfig
+from spin.data.cuts import write_cuts
+from spin.data.store import ArrayWriter
+from spin.runtime.context import Context
+from spin.runtime.files import write_text
+from spin.runtime.logs import get_logger
+from spin.runtime.product import Product, claim_folder
+from spin.systems import System, systems_of
+
+WORDS = ("AB", "ABBA", "BEAD", "CAB", "DACE", "DEAF", "ECHO", "FACE", "HAD", "BE")
+LETTERS = "ABCDEFHO "
+DIMENSION = 12
+FRAMES_PER_LETTER = 4
+SYSTEMS = ("baseline", "fbank")  # the two that need no stage 2
+NOISE = {"baseline": 0.5, "fbank": 0.1}
+ROLES = {"train": "asr_train", "dev": "valid", "eval": "test"}
+TEXTS = ["A CAB", "ABBA BE A", "CC EEL", "EEL EEL", "A A BAB", "BE CC"]
+# A back-off weight of 10^-99 leaves nothing but the bigrams.
+ONE_SENTENCE = """\\data\\
+ngram 1=4
+ngram 2=3
+
+\\1-grams:
+-99\t<s>\t-99
+-99\t</s>
+-99\tCAB\t-99
+-99\tA\t-99
+
+\\2-grams:
+0\t<s> CAB
+0\tCAB A
+0\tA </s>
+
+\\end\\
+"""
+
+
+def make_sentences(count: int, seed: int) -> list[str]:
+    """Sentences of two to four words."""
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(WORDS, size=int(random.integers(2, 5)))) for _ in range(count)]
+
+
+def make_config(asr: dict | None = None, **sections) -> Config:
+    """Seconds of training on one core.
+
+    Args:
+        asr: keys of the asr section.
+        sections: whole sections or top keys.
+    """
+    defaults = {"model": "conv", "hidden": 16, "layers": 1, "dropout": 0.1, "max_steps": 40, "warmup_steps": 5}
+    defaults |= {"learning_rate": 1e-2, "batch_seconds": 12.0, "valid_every_steps": 20, "checkpoint_every_steps": 10}
+    part = GeneratedPart(first_speaker=0, speakers=1, utterances=1)
+    corpus = {"spin_train": ("train",), **{role: (part,) for part, role in ROLES.items()}, "parts": dict.fromkeys(ROLES, part)}
+    given = {
+        "systems": SYSTEMS,
+        "corpus": CorpusConfig(**{**corpus, **sections.pop("corpus", {})}),
+        "asr": AsrConfig(**{**defaults, **(asr or {})}),
+        "decoding": DecodingConfig(
+            **{
+                "lm_order": 2,
+                "bootstrap_samples": 200,
+                "lm_scales": (0.2, 0.5),
+                "batch_seconds": 20.0,
+                **sections.pop("decoding", {}),
+            }
+        ),
+        "runtime": RuntimeConfig(nj=1, device="cpu"),
+    }
+    return Config(**{**given, **sections})
+
+
+def make_context(folder: Path, config: Config, stage: int = 4) -> Context:
+    """The context of a stage whose products lie in `folder`."""
+    return Context(config, folder / "exp", folder / "data", stage, get_logger("test"))
+
+
+def publish(product: Product, write: Callable[[Path], object]) -> None:
+    """Replaces a product."""
+    with product.building() as partial:
+        write(partial)
+
+
+def make_cuts(part: str, texts: list[str], speakers: list[str]) -> list[MonoCut]:
+    """Cuts of a part as stage 0 writes them; speakers take turns."""
+    cuts = []
+    for number, text in enumerate(texts):
+        name = f"{part}-{number:03d}"
+        duration = round((len(text) + 2) * FRAMES_PER_LETTER * artifacts.FRAME_SHIFT_IN_S + 0.005, 5)
+        speaker = speakers[number % len(speakers)]
+        supervision = SupervisionSegment(name, name, 0.0, duration, channel=0, text=text, speaker=speaker)
+        cuts.append(MonoCut(name, 0.0, duration, 0, supervisions=[supervision]))
+    return cuts
+
+
+def spell_frames(text: str) -> list[int]:
+    """FRAMES_PER_LETTER letter numbers per letter, with silence around."""
+    return [LETTERS.index(letter) for letter in f" {text} " for _ in range(FRAMES_PER_LETTER)]
+
+
+def write_arrays(folder: Path, field: str, cuts: list[MonoCut], arrays: list[np.ndarray]) -> None:
+    """Writes a folder of stage 3: arrays and manifest."""
+    written = []
+    with ArrayWriter(folder, field) as writer:
+        for cut, array in zip(cuts, arrays):
+            cut = MonoCut.from_dict(cut.to_dict())
+            stored = writer.write(cut.id, array, frame_shift=artifacts.FRAME_SHIFT_IN_S)
+            written.append(cut.with_custom(field, stored))
+    write_cuts(artifacts.cuts_in(folder), written)
+
+
+def write_part(context: Context, part: str, texts: list[str], speakers: tuple[str, ...] = ("one",), frames=None) -> None:
+    """Manifest, features and units of one part for all systems.
+
+    Args:
+        frames: utterance number -> number of frames that are kept, to shorten some.
+    """
+    cuts, frames = make_cuts(part, texts, list(speakers)), frames or {}
+    publish(products.manifest(context, part), lambda path: write_cuts(path, cuts))
+    letters = [np.array(spell_frames(text), dtype=np.int32)[: frames.get(number)] for number, text in enumerate(texts)]
+    codes = np.random.default_rng(0).normal(size=(len(LETTERS), DIMENSION))
+    for system in systems_of(context.config, context.exp):
+        random, noise = np.random.default_rng([len(part), len(texts)]), NOISE[system.name]
+        features = [(codes[row] + noise * random.normal(size=(len(row), DIMENSION))).astype(np.float16) for row in letters]
+        publish(products.features(context, system, part), lambda path: write_arrays(path, artifacts.HIDDEN_FIELD, cuts, features))
+    for system in systems_of(context.config, context.exp):
+        if part in context.config.corpus.spin_train:
+            publish(products.kmeans(context, system), lambda path: path.write_text("centres"))
+        publish(products.units(context, system, part), lambda path: write_arrays(path, artifacts.UNITS_FIELD, cuts, letters))
+
+
+def write_corpus(folder: Path, config: Config, parts: dict[str, tuple]) -> Context:
+    """All products of stages 0 and 3 that stages 4 and 5 read; `parts` gives the arguments of write_part."""
+    context = make_context(folder, config, stage=3)
+    for path in (context.exp, context.corpus):
+        claim_folder(path)
+    for part, arguments in parts.items():
+        write_part(context, part, *arguments)
+    write_texts(context, [*parts["train"][0], *make_sentences(200, 4)])
+    return context
+
+
+def write_texts(context: Context, sentences: list[str], lexicon: dict[str, str] | None = None) -> None:
+    """LM text and lexicon of stage 0; by default each letter is a phone."""
+    lexicon = lexicon or {word: " ".join(word) for word in WORDS}
+    publish(products.lm_text(context), lambda path: write_text(path, "".join(f"{text}\n" for text in sentences)))
+    lines = "".join(f"{word}\t{phones}\n" for word, phones in lexicon.items())
+    publish(products.lexicon(context), lambda path: write_text(path, lines))
+
+
+def system_of(context: Context, name: str) -> System:
+    """The system of that name."""
+    return next(system for system in systems_of(context.config, context.exp) if system.name == name)
+
+
+def make_posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each token in two frames, a blank between equal neighbours; longest text first."""
+    rows = []
+    for text in texts:
+        frames: list[int] = [0]
+        for token in lang.encode(text):
+            frames += [0, token, token] if frames[-1] == token else [token, token]
+        rows.append([*frames, 0])
+    logits = torch.zeros(len(rows), max(map(len, rows)), lang.vocabulary_size)
+    for row, frames in enumerate(rows):
+        logits[row, torch.arange(len(frames)), torch.tensor(frames)] = sharpness
+    logits += noise * torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
+    return logits.log_softmax(-1), torch.tensor([len(frames) for frames in rows])
+
+
+class Killed(Exception):
+    """In place of SIGKILL."""
+
+
+def train_until_killed(context: Context, system: str, step: int) -> None:
+    """Stage 4, killed in the update of a step of one system's training."""
+    from spin.asr import training
+
+    original = training.Training.update
+
+    def killing(self, batch):
+        if self.job.system.name == system and self.step == step - 1:
+            raise Killed
+        return original(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.Training, "update", killing)
+        run_stage_4(context)
+
+
+def run_stage_4(context: Context) -> None:
+    """As local/4_train_asr.py."""
+    from spin.asr.prepare_lang import prepare_lang
+    from spin.asr.train_asr import train_recognisers
+
+    train_recognisers(context, prepare_lang(context), systems_of(context.config, context.exp))
+
+
+def decode_all(folder: Path, config: Config) -> Context:
+    """The decoding half of local/5_decode_and_report.py."""
+    from spin.asr.decode_asr import build_decodings, build_graphs, build_scores
+
+    context = make_context(folder, config, stage=5)
+    systems = systems_of(config, context.exp)
+    build_graphs(context)
+    build_scores(context, systems, build_decodings(context, systems))
+    return context
+
+
+HAS_K2 = importlib.util.find_spec("k2") is not None
