@@ -63,7 +63,7 @@ def measure(config: Config, padded: bool = False) -> dict:
         kernels; roofline_ms and product_ms (matrix products and convolutions alone) by GPU.
     """
     with fake_gpu() as gpu:
-        model = fake_model(config)
+        model = to_fake(make_model(config))
         optimizer = torch.optim.Adam(model.trainable_parameters().values(), fused=True)
         micro_batches = make_micro_batches(config, padded)
         for _ in range(2):  # the first one allocates the optimizer's state
@@ -95,13 +95,12 @@ def _costs(gpu: FakeGpu) -> dict:
     }
 
 
-def fake_model(config: Config) -> SpinModel:
-    """The configured model on the fake GPU, ready to train. A known source gives its shape only and is not downloaded."""
+def make_model(config: Config) -> SpinModel:
+    """The configured model with random weights, ready to train. A known source gives its shape only and is not downloaded."""
     shape = shape_of(config.encoder.source)
     small = replace(shape, layers=min(shape.layers, config.encoder.layer))  # layers above never run
     objective = find_objective(config.objective).create(config, shape.dim)
-    model = SpinModel(Encoder(small), objective, config.encoder.layer)
-    return to_fake(model.set_trainable(config.spin.trainable_layers)).train()
+    return SpinModel(Encoder(small), objective, config.encoder.layer).set_trainable(config.spin.trainable_layers).train()
 
 
 def shape_of(source: str) -> EncoderShape:

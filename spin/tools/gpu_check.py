@@ -1,0 +1,240 @@
+"""python -m spin gpu-check: what a CUDA GPU makes of this project, as one JSON file, in under ten minutes (utils/gpu_check.sh).
+
+Updates at realistic lengths with peak memory, WavLM, accumulation, compilation and two processes on one GPU; tests marked gpu;
+k2; benchmarks; a real training that is stopped and resumed, with PNMI before and after. Each step runs as its own process with
+the time that is left. A step that fails or runs out of time is reported and does not stop the others.
+
+On a machine without a network, carry the repository (10 MB), and with --corpus-dir a folder of LibriSpeech parts as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spin import artifacts
+from spin.errors import ConfigError
+from spin.runtime.files import read_json, read_jsonl, write_json
+from spin.runtime.git import commit
+from spin.runtime.logs import get_logger
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "egs" / "librispeech"
+PASSED, FAILED, OUT_OF_TIME = "passed", "failed", "out of time"
+COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
+TAIL = 2000  # characters of a failed step's output that are kept
+GRACE_IN_S = 60  # for a stopped training to save its checkpoint
+STOPPED = 128 + signal.SIGTERM
+
+
+@dataclass
+class Check:
+    """The steps run so far.
+
+    Attributes:
+        folder: data, experiments and logs; what is there from an earlier check is resumed.
+        until: time.monotonic() at which everything must have ended.
+        steps: name -> status, seconds and, after a failure, the end of its output.
+    """
+
+    folder: Path
+    until: float
+    steps: dict[str, dict] = field(default_factory=dict)
+
+    def run(
+        self, name: str, words: list[str], stop_after: float | None = None, python: str = sys.executable, **environment: str
+    ) -> str | None:
+        """Runs `python WORDS` in the recipe's folder; returns its output, None unless it passed.
+
+        Args:
+            name: step, for messages and the log file.
+            words: arguments of the interpreter.
+            python: interpreter.
+            environment: further variables of the environment.
+            stop_after: seconds after which SIGTERM is sent. The step then passes with the status of a stopped stage, too.
+        """
+        log, begun = get_logger("gpu_check"), time.monotonic()
+        log.info("%s: python %s", name, " ".join(words))
+        path = self.folder / f"{name.replace(' ', '_')}.log"
+        status, output = self._run([python, *words], path, stop_after, environment)
+        self.steps[name] = {"status": status, "seconds": round(time.monotonic() - begun, 1)}
+        if status != PASSED:
+            self.steps[name]["output"] = path.read_text(encoding="utf-8")[-TAIL:] if path.exists() else ""
+        log.info("%s: %s in %.1f s", name, status, self.steps[name]["seconds"])
+        return output if status == PASSED else None
+
+    def _run(self, command: list[str], path: Path, stop_after: float | None, environment: dict[str, str]) -> tuple[str, str]:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            return OUT_OF_TIME, ""
+        options = {"cwd": RECIPE, "env": {**os.environ, **environment}, "stdout": subprocess.PIPE, "text": True}
+        with open(path, "w", encoding="utf-8") as errors, subprocess.Popen(command, stderr=errors, **options) as process:
+            stops = stop_after is not None and stop_after < left
+            try:
+                output, _ = process.communicate(timeout=stop_after if stops else left)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                try:
+                    output, _ = process.communicate(timeout=GRACE_IN_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    output, _ = process.communicate()
+                if not stops:
+                    return OUT_OF_TIME, output
+            errors.write(output)
+        passed = process.returncode == 0 or (stops and process.returncode == STOPPED)
+        return PASSED if passed else FAILED, output
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 when every step passed."""
+    parser = argparse.ArgumentParser(prog="utils/gpu_check.sh", description=__doc__.split(":")[0], allow_abbrev=False)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: a dry run with the smallest settings")
+    parser.add_argument(
+        "--corpus-dir", help="folder with LibriSpeech's train-clean-5, train-clean-100 and test-other; default: none"
+    )
+    parser.add_argument("--folder", type=Path, default=RECIPE / "exp" / "gpu_check", help="folder for all files")
+    parser.add_argument("--output", type=Path, help="the JSON file; default: gpu_check.json in --folder")
+    parser.add_argument("--minutes", type=float, default=9.0, help="time for everything")
+    arguments = parser.parse_args(argv)
+    result = check(arguments.device, arguments.corpus_dir, arguments.folder.resolve(), arguments.minutes)
+    output = arguments.output or arguments.folder / "gpu_check.json"
+    write_json(output, result)
+    print(json.dumps(result))
+    get_logger("gpu_check").info("written: %s", output)
+    return 0 if result["ok"] else 1
+
+
+def check(device: str, corpus_dir: str | None, folder: Path, minutes: float) -> dict:
+    """The content of the JSON file; see main. What matters most runs first.
+
+    Raises:
+        ConfigError: device is cuda and there is none.
+    """
+    description = describe(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    work = Check(folder, begun + 60 * minutes)
+    results = {"updates": run_updates(work, device), "k2": run_k2(work, device), "tests": run_tests(work, device)}
+    results["training"] = train(work, device, corpus_dir)
+    quick = ["--shape", "mini", "--batch-seconds", "20", "--updates", "1"] if device == "cpu" else []
+    results["benchmark_spin"] = benchmark(work, "spin", device, quick)
+    results["benchmark_units"] = benchmark(work, "units", device, ["--seconds", "600" if device == "cuda" else "20"])
+    return {
+        **description,
+        "ok": all(step["status"] == PASSED for step in work.steps.values()),
+        "seconds": round(time.monotonic() - begun, 1),
+        "steps": work.steps,
+        **results,
+    }
+
+
+def describe(device: str) -> dict:
+    """Device, versions, and the architectures that torch was built for.
+
+    Raises:
+        ConfigError: device is cuda and torch cannot use it.
+    """
+    import torch
+
+    on_gpu = device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        raise ConfigError(
+            "the GPU check",
+            found=f"no CUDA GPU that torch {torch.__version__} can use",
+            expected="at least one",
+            cause="no GPU, a driver too old for this torch, or a build of torch for the CPU",
+            remedy="run it on a machine with a GPU, or add --device cpu for a dry run",
+        )
+    versions = {"torch": torch.__version__, "python": sys.version.split()[0], "commit": commit()}
+    if not on_gpu:
+        return {"device": "cpu", **versions}
+    properties = torch.cuda.get_device_properties(0)
+    memory = {"memory_gigabytes": round(properties.total_memory / 1e9, 1), "capability": f"{properties.major}.{properties.minor}"}
+    return {
+        "device": properties.name,
+        "gpus": torch.cuda.device_count(),
+        **memory,
+        "built_for": torch.cuda.get_arch_list(),
+        **versions,
+    }
+
+
+def run_updates(work: Check, device: str) -> list[dict]:
+    """Rows of spin.tools.gpu_updates, also those before a failure."""
+    output = work.run("updates", ["-m", "spin.tools.gpu_updates", device])
+    text = output or work.steps["updates"].get("output", "")
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+
+def run_k2(work: Check, device: str) -> str | None:
+    """CTC loss and search on the device; None where k2 is not installed, as on a machine that was only lent."""
+    interpreter = os.environ.get("SPIN_K2_PYTHON", sys.executable)
+    if subprocess.run([interpreter, "-c", "import k2"], capture_output=True, check=False).returncode:
+        return None
+    work.run("k2", ["-m", "spin.tools.check_device", device], python=interpreter)
+    return work.steps["k2"]["status"]
+
+
+def run_tests(work: Check, device: str) -> dict[str, int]:
+    """Counts of the tests marked gpu."""
+    words = ["-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "-m", "gpu", str(ROOT / "tests" / "gpu")]
+    output = work.run("tests", words, **({} if device == "cuda" else {"SPIN_GPU_TESTS_ON": "cpu"}))
+    return counts(output or work.steps["tests"].get("output", ""))
+
+
+def counts(output: str) -> dict[str, int]:
+    """pytest's last line as numbers."""
+    lines = output.strip().splitlines()
+    return {word: int(number) for number, word in COUNT.findall(lines[-1])} if lines else {}
+
+
+def benchmark(work: Check, name: str, device: str, options: list[str]) -> dict | None:
+    """The JSON of python -m spin benchmark NAME."""
+    output = work.run(f"benchmark {name}", ["-m", "spin", "benchmark", name, "--json", "--device", device, *options])
+    return None if output is None else json.loads(output.strip().splitlines()[-1])
+
+
+def train(work: Check, device: str, corpus_dir: str | None) -> dict | None:
+    """Stages 0 to 3, stage 2 stopped and resumed: generated speech, or pre-training and Spin on real speech with --corpus-dir."""
+    if not corpus_dir or device == "cpu":
+        return run_stages(work, "mini" if device == "cuda" else "tiny", device, [])
+    options = ["--corpus-dir", corpus_dir]
+    pretrain = [*options, "--set", "pretrain.steps=[1500, 3000]"]
+    for name, script in (("stage 0 of pre-training", "0_prepare_data"), ("pre-training", "pretrain_encoder")):
+        if work.run(name, [f"local/{script}.py", *common_options(work, "pretrain_librispeech", device), *pretrain]) is None:
+            return None
+    encoder = work.folder / "pretrain_librispeech" / "pretrain" / "encoder.safetensors"
+    result = run_stages(work, "mini_librispeech", device, [*options, "--set", f"encoder.source={encoder}"])
+    return result and {**result, "pretrained": "train-clean-5, 1,500 and 3,000 steps"}
+
+
+def common_options(work: Check, name: str, device: str) -> list[str]:
+    """Options of a stage's script for a shipped configuration, with all files in the folder of the check."""
+    data = ["--set", f"corpus.data_dir={work.folder / 'data'}"]
+    return ["--conf", f"conf/{name}.yaml", "--device", device, "--exp-dir", str(work.folder / name), *data]
+
+
+def run_stages(work: Check, name: str, device: str, options: list[str]) -> dict | None:
+    """Runs stages 0 to 3; returns the metrics of every system and the validations, None after a failure."""
+    common, exp = [*common_options(work, name, device), *options], work.folder / name
+    stages = [(f"stage {stage}", f"local/{stage}_{artifacts.STAGES[stage]}.py", None) for stage in range(4)]
+    stages.insert(2, ("stage 2 stopped", stages[2][1], 25.0))
+    for step, script, stop_after in stages:
+        if work.run(step, [script, *common], stop_after) is None:
+            return None
+    systems = {path.name: read_json(artifacts.metrics_in(path)) for path in sorted((exp / "metrics").iterdir())}
+    history = list(read_jsonl(artifacts.history_in(artifacts.spin_folder(exp))))
+    return {"conf": name, "metrics": systems, "validation": history}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
