@@ -1,37 +1,42 @@
 """On a CUDA GPU: the same numbers as on the CPU, and nothing in an update that waits for the GPU.
 
-SPIN_GPU_TESTS_ON=cpu tries those that make sense without a GPU, to see that the tests themselves work.
+SPIN_GPU_TESTS_ON=cpu runs those that make sense without a GPU, which checks the tests themselves.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from spin.config import PerturbationConfig, SpinConfig
-from spin.data.pair_cuts import scan_pair_cuts
-from spin.data.pair_loader import PairLoader
-from spin.data.pair_sampler import PairSampler
-from spin.data.pairs import PairDataset, PairPart
-from spin.data.second_view import SecondView
+from spin.config import Config, EncoderConfig, SpinConfig
+from spin.data.dataset import Batch, MicroBatch
 from spin.models.encoder import TINY_SHAPE, Encoder
-from spin.models.spin_model import SpinModel
-from spin.training.benchmark_corpus import make_corpus
-from spin.training.spin_update import Updater
-from spin.training.swapped_prediction import swapped_prediction
+from spin.objectives.model import SpinModel
+from spin.objectives.rspin import RSpin
+from spin.runtime.devices import resolve_device
+from spin.training.grad_cache import backward
+from spin.training.loop import Training
+from spin.training.validation import Validation
+from tests.objectives.test_spin import loss_of, make_spin
+from tests.training.tiny_training import noise_batch, weights
 
 pytestmark = pytest.mark.gpu
-SETTINGS = SpinConfig(codebook_size=64, warmup_steps=1, max_steps=20, learning_rate=1e-3)
+SETTINGS = SpinConfig(
+    codebook_size=64, warmup_steps=1, max_steps=16, learning_rate=1e-3, valid_every_steps=16, checkpoint_every_steps=8
+)
+CONFIG = Config(encoder=EncoderConfig(layer=TINY_SHAPE.layers), spin=SETTINGS)
+EQUAL, PADDED = [16000] * 4, [16000, 12000, 9000, 5000]
 
 
 @pytest.fixture(scope="module")
 def device():
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return resolve_device("cuda")
     if os.environ.get("SPIN_GPU_TESTS_ON") == "cpu":
         return torch.device("cpu")
     pytest.skip("no CUDA GPU")
@@ -44,101 +49,145 @@ def cuda(device):
     return device
 
 
-def make_model(device, layers: int = TINY_SHAPE.layers) -> SpinModel:
+def make_model(device, layers: int = 2, arch: str = "hubert", kind=RSpin) -> SpinModel:
+    """A small model with random weights; RSpin without labels is Spin."""
     torch.manual_seed(0)
-    encoder = Encoder(dataclasses.replace(TINY_SHAPE, layers=layers))
-    return SpinModel.create(encoder, layers, SETTINGS.codebook_size, 256, seed=0).set_trainable(2).to(device).train()
+    encoder = Encoder(dataclasses.replace(TINY_SHAPE, arch=arch))
+    model = SpinModel(encoder, kind.create(CONFIG, TINY_SHAPE.dim), TINY_SHAPE.layers)
+    return model.set_trainable(layers).to(device).train()
 
 
-def noise(lengths: list[int]) -> PairPart:
-    """Pairs of noise, padded to the longest."""
-    random = torch.Generator().manual_seed(2)
-    lengths = torch.tensor([*lengths, *lengths])
-    waveforms = torch.zeros(len(lengths), int(lengths.max()))
-    for row, length in zip(waveforms, lengths, strict=True):
-        row[:length] = 0.1 * torch.randn(int(length), generator=random)
-    return PairPart(waveforms, lengths)
+def make_training(device, folder, **changes) -> Training:
+    """A training on batches of noise that repeat every four steps."""
+    batches = [MicroBatch(0.1 * batch.waveforms, batch.lengths) for batch in (noise_batch(PADDED, seed) for seed in range(4))]
+
+    def make_loader(epoch: int, index: int):
+        items = (Batch(0, place, [batches[place % 4]], ids=["noise"], seconds=1.0) for place in range(index, 10**6))
+        return _Loader(items)
+
+    config = dataclasses.replace(CONFIG, spin=dataclasses.replace(SETTINGS, **changes))
+    return Training(config, folder, folder / "events", make_model(device), make_loader, Validation([]), SimpleNamespace(count=4))
 
 
-def test_loss_targets_and_gradients_of_the_official_code(device, golden_dir):
+class _Loader:
+    waited = 0.0
+
+    def __init__(self, items):
+        self.items = items
+
+    def __iter__(self):
+        return iter(self.items)
+
+
+def gradient_norm(model: SpinModel) -> float:
+    return float(torch.stack([parameter.grad.norm() for parameter in model.trainable_parameters().values()]).norm())
+
+
+def test_loss_and_gradients_of_the_official_code(device, golden_dir):
     golden = np.load(golden_dir / "spin_loss.npz")
-    inputs = {name: torch.from_numpy(golden[name]).to(device).requires_grad_() for name in ("z1", "z2", "codebook")}
-    result = swapped_prediction(*inputs.values())
-    result.loss.backward()
-    assert result.loss.item() == pytest.approx(float(golden["loss"]), rel=1e-4)
-    for name, tensor in inputs.items():
-        expected = torch.from_numpy(golden[f"grad_{name}"])
+    z1, z2 = (torch.from_numpy(golden[name]).to(device).requires_grad_() for name in ("z1", "z2"))
+    objective = make_spin(torch.from_numpy(golden["codebook"])).to(device)
+    loss = loss_of(objective, z1, z2).value
+    loss.backward()
+    assert loss.item() == pytest.approx(float(golden["loss"]), rel=1e-4)
+    for tensor, name in ((z1, "grad_z1"), (z2, "grad_z2"), (objective.codebook.weight, "grad_codebook")):
+        expected = torch.from_numpy(golden[name])
         assert float((tensor.grad.cpu() - expected).abs().max() / expected.abs().max()) < 1e-4
 
 
-@pytest.mark.parametrize("lengths", [[16000] * 4, [16000, 12000, 9000, 5000]])
-def test_float32_update_is_that_of_the_cpu(device, lengths):
-    settings = dataclasses.replace(SETTINGS, precision="float32")
-    norms = []
+@pytest.mark.parametrize("lengths", [EQUAL, PADDED])
+@pytest.mark.parametrize("arch", ["hubert", "wavlm"])
+def test_float32_gradients_are_those_of_the_cpu(device, lengths, arch):
+    found = []
     for where in (torch.device("cpu"), device):
-        updater = Updater(make_model(where), settings)
-        norms.append([(found.loss.item(), found.gradient_norm.item()) for found in [updater.update([noise(lengths)], 1)]])
-    assert np.allclose(norms[0], norms[1], rtol=2e-3)  # TF32 is off; sums in another order
+        model = make_model(where, arch=arch)
+        found.append((backward(model, [noise_batch(lengths)]).value.item(), gradient_norm(model)))
+    assert np.allclose(*found, rtol=2e-3)  # sums in another order; convolutions may use TF32
 
 
-def test_bf16_update_is_near_that_of_float32(device):
-    losses = []
-    for precision in ("float32", "bf16"):
-        updater = Updater(make_model(device), dataclasses.replace(SETTINGS, precision=precision))
-        losses.append([updater.update([noise([16000] * 4)], step).loss.item() for step in range(5)])
-    assert np.isfinite(losses).all() and np.allclose(losses[0], losses[1], rtol=0.02)
+@pytest.mark.parametrize("arch", ["hubert", "wavlm"])
+def test_bf16_is_near_float32(device, arch):
+    losses = [
+        backward(make_model(device, arch=arch), [noise_batch(PADDED)], dtype).value.item() for dtype in (None, torch.bfloat16)
+    ]
+    assert np.isfinite(losses).all() and np.allclose(*losses, rtol=0.02)
 
 
-@pytest.mark.parametrize("lengths", [[16000] * 4, [16000, 12000, 9000, 5000]])
-def test_nothing_in_an_update_waits_for_the_gpu(cuda, lengths):
-    updater = Updater(make_model(cuda), SETTINGS)
-    part = noise(lengths).pin_memory()
-    updater.update([part], 0)  # kernels are chosen and buffers made
+@pytest.mark.parametrize("layers", [2, TINY_SHAPE.layers + 1])
+def test_micro_batches_have_the_gradient_of_the_whole_batch(device, layers):
+    halves, found = [noise_batch(EQUAL[:2], seed) for seed in (1, 2)], []
+    rows = torch.tensor([0, 1, 4, 5, 2, 3, 6, 7])  # first views of both halves, then second views
+    whole = MicroBatch(torch.cat([half.waveforms for half in halves])[rows], torch.cat([half.lengths for half in halves]))
+    for batches in ([whole], halves):
+        model = make_model(device, layers)
+        model.objective.add_classifier(50, 5.0, seed=0)
+        model.to(device)
+        for batch in batches:
+            batch.labels = torch.arange(49).repeat(len(batch.lengths) // 2, 1)
+        found.append((backward(model, batches).value.item(), gradient_norm(model)))
+    assert np.allclose(*found, rtol=1e-3)
+
+
+@pytest.mark.parametrize("lengths", [EQUAL, PADDED])
+def test_nothing_in_an_update_waits_for_the_gpu(cuda, tmp_path, lengths):
+    training, batch = make_training(cuda, tmp_path), noise_batch(lengths).pin_memory()
+
+    def update(step: int) -> None:
+        rate = training._set_learning_rate(step)
+        training.optimizer.zero_grad(set_to_none=True)
+        loss = backward(training.model, [batch], torch.bfloat16, with_sums=True)
+        norm = torch.nn.utils.clip_grad_norm_(training.parameters.values(), 10.0)
+        training.optimizer.step()
+        training.model.objective.after_step()
+        training.monitor.add(step, rate, loss, norm, Batch(0, step, ids=["noise"]))
+
+    update(0)  # kernels are chosen and buffers made
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in range(1, 4):
-            updater.update([part], step)
+            update(step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_optimiser_is_fused(cuda):
-    assert Updater(make_model(cuda), SETTINGS).optimiser.defaults["fused"] is True
-
-
-@pytest.mark.parametrize("lengths, flash", [([16000] * 4, True), ([16000, 12000, 9000, 5000], False)])
+@pytest.mark.parametrize(("lengths", "flash"), [(EQUAL, True), (PADDED, False)])
 def test_batches_without_padding_use_flash_attention(cuda, lengths, flash):
-    updater = Updater(make_model(cuda), dataclasses.replace(SETTINGS, precision="bf16"))
+    model = make_model(cuda)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        updater.update([noise(lengths)], 0)
-    used = any("flash_attention" in event.key or "cudnn_attention" in event.key for event in profile.key_averages())
-    assert used == flash
+        backward(model, [noise_batch(lengths)], torch.bfloat16)
+    assert any("flash_attention" in event.key for event in profile.key_averages()) == flash
+    assert not any("cudnn_attention" in event.key for event in profile.key_averages())
 
 
 def test_units_do_not_depend_on_the_batch_or_the_device(device):
-    model = make_model(device).eval()
-    part = noise([16000, 12000, 9000, 5000])
-    here = make_model(torch.device("cpu")).eval().units(part.waveforms, part.lengths)
-    batch = model.units(part.waveforms.to(device), part.lengths)
+    model, batch = make_model(device).eval(), noise_batch(PADDED)
+    expected = make_model(torch.device("cpu")).eval().units(batch.waveforms, batch.lengths)
+    together = model.units(batch.waveforms.to(device), batch.lengths)
     alone = [
         model.units(row[None, :length].to(device), torch.tensor([int(length)]))[0]
-        for row, length in zip(part.waveforms, part.lengths, strict=True)
+        for row, length in zip(batch.waveforms, batch.lengths, strict=True)
     ]
-    for one, other, third in zip(batch, alone, here, strict=True):
+    for one, other, third in zip(together, alone, expected, strict=True):
         # With random weights two codes may be nearly as near; trained ones are further apart.
         assert (one.cpu() == other.cpu()).float().mean() > 0.98 and (one.cpu() == third).float().mean() > 0.98
 
 
-def test_loader_with_workers_hands_over_pinned_pairs_and_the_training_learns(device, tmp_path):
-    manifest = make_corpus(tmp_path, 60.0, 1)
-    cuts = scan_pair_cuts([manifest], min_samples=16000, max_samples=64000, batch_seconds=16.0, equal_lengths=True)
-    sampler = PairSampler(cuts, 16.0, seed=0)
-    loader = PairLoader(PairDataset(SecondView(0, PerturbationConfig())), sampler, 2, device)
-    updater = Updater(make_model(device), SETTINGS)
-    losses = []
-    for step, batch in enumerate(loader):
-        assert batch.parts[0].waveforms.is_pinned() == (device.type == "cuda")
-        losses.append(updater.update(batch.parts, step).loss.item())
-        if step == 15:
-            break
-    assert np.isfinite(losses).all() and np.mean(losses[-4:]) < np.mean(losses[:4])
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_training_learns_and_resumes(device, tmp_path, compile):
+    if compile and device.type != "cuda":
+        pytest.skip("needs a C++ compiler on a CPU")
+    whole = make_training(device, tmp_path / "whole", compile=compile)
+    assert whole.optimizer.defaults["fused"] is (device.type == "cuda")
+    losses, report = [], whole.monitor.report
+    whole.monitor.report = lambda waited: (report(waited), losses.append(whole.monitor.loss))
+    whole.run()
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    part = make_training(device, tmp_path / "part", compile=compile)
+    part.monitor.add = lambda step, *rest: (_ for _ in ()).throw(KeyboardInterrupt) if step == 10 else None
+    part.monitor.report = lambda waited: None
+    with pytest.raises(KeyboardInterrupt):
+        part.run()
+    resumed = make_training(device, tmp_path / "part", compile=compile)
+    assert resumed.step == 8
+    resumed.run()
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=1e-2, atol=1e-3)
