@@ -76,4 +76,5 @@ def source_of(path_or_name: str) -> EncoderSource:
     for source in ENCODER_SOURCES.values():
         if source.matches(path_or_name):
             return source
-    raise CheckpointError(path_or_name, found="no such file or name", expected=f"one of the known formats: {known_formats()}")
+    remedy = "check the spelling; for a Spin model, use spin.load_model"
+    raise CheckpointError(path_or_name, found="no such file or name", expected=f"known formats: {known_formats()}", remedy=remedy)
