@@ -1,4 +1,4 @@
-"""What all tests share: real data that may lie beside the repository, and quiet threads on small machines."""
+"""Shared by all tests: real data in a folder next to the repository, and quiet threads on small machines."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve all else on two cores; set before torch loads
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve everything else on two cores; set before torch loads
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# A shell that runs the tests beside itself has SIGINT ignored in them, and in all processes that they start and interrupt.
+# A shell that runs the tests in the background makes them and their processes ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -24,7 +24,7 @@ settings.load_profile("steady")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def _beside_the_repository(relative: str, what: str) -> Path:
+def _next_to_the_repository(relative: str, what: str) -> Path:
     path = REPOSITORY.parent / "shared" / relative
     if not path.is_dir():
         pytest.skip(f"no {what} at ../shared/{relative}")
@@ -40,10 +40,10 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def librispeech_dir() -> Path:
     """The folder that holds parts of LibriSpeech (train-clean-5/, test-other/, ...); skips where there is none."""
-    return _beside_the_repository("data/LibriSpeech", "LibriSpeech")
+    return _next_to_the_repository("data/LibriSpeech", "LibriSpeech")
 
 
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """The folder of figures made with the official code; skips where there is none."""
-    return _beside_the_repository("golden", "golden figures")
+    return _next_to_the_repository("golden", "golden figures")
