@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from spin.__main__ import COMMANDS, main
-from spin.perturbation import benchmark
+from spin.__main__ import main
+from spin.errors import DataError
+from spin.tools import benchmark_perturb as benchmark
 
 
 def test_json_has_the_ratio_and_its_parts(capsys):
@@ -27,6 +29,12 @@ def test_files_and_folders_are_read(tmp_path):
     assert one[0].shape == (16_000,) and one[1] == 16_000
 
 
+def test_nothing_voiced_is_explained(tmp_path):
+    for utterances in ([], [(np.zeros(16_000, np.float32), 16_000)]):
+        with pytest.raises(DataError, match="(?s)voiced.*--audio"):
+            benchmark.measure(utterances, 1)
+
+
 def test_a_view_costs_at_most_a_millisecond_a_second_and_an_eighth_of_praats_way(speech):
     pytest.importorskip("parselmouth", reason="praat-parselmouth is not installed")
     for _ in range(3):  # on a machine shared with others the first measurement may be off
@@ -35,12 +43,3 @@ def test_a_view_costs_at_most_a_millisecond_a_second_and_an_eighth_of_praats_way
             break
     assert result["ratio"] >= 8 and result["synthesis"] <= 1.0
     assert result["ratio_with_analysis"] >= 1.5 and result["analysis"] + result["pitch_range"] <= 2.5
-
-
-def test_usage(capsys):
-    assert main(["--help"]) == 0
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in COMMANDS)
-    for words in ([], ["nonsense"], ["benchmark"], ["benchmark", "nonsense"]):
-        assert main(words) == 2
-        assert "usage" in capsys.readouterr().err

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import spin
 from spin.perturbation import analysis as notes
 from spin.perturbation.analysis import analyse
-from spin.perturbation.benchmark import vowels
 from spin.perturbation.parameters import PerturbationParameters, draw_parameters
 from spin.perturbation.perturb import TARGET_TOO_LOW, degenerate_case, synthesise
+from spin.tools.benchmark_perturb import vowels
 
 RATE = 16_000
 SPEECH = vowels(0, 3.0)

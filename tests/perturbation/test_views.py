@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import spin
 from spin.config import PerturbationConfig
 from spin.perturbation.analysis import UNVOICED, analyse
-from spin.perturbation.benchmark import vowels
 from spin.perturbation.parameters import PerturbationParameters, draw_parameters
 from spin.perturbation.perturb import synthesise
+from spin.tools.benchmark_perturb import vowels
 
 RATE = 16_000
 SPEECH = vowels(0, 4.0)
@@ -43,7 +43,7 @@ def test_draws_depend_on_seed_epoch_and_utterance_only():
 
 
 def test_configuration_bounds_the_draws():
-    still = draw_parameters(0, 0, "a", PerturbationConfig(1.0, 1.0, 1.0, equaliser=False))
+    still = draw_parameters(0, 0, "a", config=PerturbationConfig(1.0, 1.0, 1.0, equaliser=False))
     assert (still.formant_ratio, still.pitch_median_ratio, still.pitch_range_ratio, still.gains_in_db) == (1.0, 1.0, 1.0, ())
 
 
