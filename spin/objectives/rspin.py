@@ -111,13 +111,13 @@ def read_classes(folder: str | Path) -> int:
         DataError: the folder has no readable labels.json.
     """
     path = Path(folder) / "labels.json"
-    content = read_json(path)
+    content = read_json(path) if path.exists() else None
     classes = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(classes, int) or classes < 1:
         raise DataError(
             str(path),
-            found=f"classes: {classes!r}",
-            expected="a whole number, at least 1",
+            found="no such file" if content is None else f"classes: {classes!r}",
+            expected="frame labels with a number of classes, at least 1",
             remedy="python -m spin acoustic-pieces --exp DIR --system NAME --vocabulary N --output DIR",
         )
     return classes
