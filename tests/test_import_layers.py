@@ -16,7 +16,10 @@ ORDER = (
     ("runtime",),
     ("systems",),
     ("products",),
-    ("data.audio", "data.cuts", "data.store"),
+    ("data.store",),
+    ("data.cuts",),
+    ("data.noise",),
+    ("data.audio",),
     ("corpus",),
     ("perturbation",),
     ("models",),
@@ -38,7 +41,7 @@ SOURCES = sorted((REPOSITORY / "spin").rglob("*.py"))
 
 def room(module: str) -> str:
     """The room of a module below spin, as ORDER names it."""
-    names = module.split(".")[1:]
+    names = module.split(".")[1:] or ["__init__"]
     pair = ".".join(names[:2])
     return pair if any(pair in floor for floor in ORDER) else names[0]
 

@@ -8,6 +8,7 @@ from lhotse.audio import AudioLoadingError, DurationMismatchError
 from lhotse.cut import Cut, MultiCut
 
 from spin import artifacts
+from spin.data.noise import Noise, add_noise
 
 _LIBRARY_ERRORS = (
     OSError,
@@ -54,9 +55,15 @@ def read_audio(cut: Cut) -> np.ndarray:
     noise = (cut.custom or {}).get(artifacts.NOISE_FIELD)
     if noise is None:
         return audio
-    from spin.data.noise import add_stored_noise  # reads audio itself
+    return add_noise(audio, Noise.from_dict(noise), read_noise)
 
-    return add_stored_noise(audio, noise)
+
+def read_noise(cut: Cut) -> np.ndarray:
+    """read_audio for a recording of a noise; the reason of its UnreadableAudio says so."""
+    try:
+        return read_audio(cut)
+    except UnreadableAudio as error:
+        raise UnreadableAudio(f"unreadable noise: {cut.id}: {error.reason}") from error
 
 
 def _load(cut: Cut) -> np.ndarray:

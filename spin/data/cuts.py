@@ -17,7 +17,7 @@ from pathlib import Path
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
-from spin.data import store  # registers the reader of packed arrays
+from spin.data.store import NAME as PACKED  # the import also registers the reader of packed arrays
 from spin.errors import DataError
 from spin.runtime.files import write_jsonl
 
@@ -105,7 +105,7 @@ def _with_paths(record: dict, change: Callable[[str], str]) -> dict:
     """The record with the paths of its packed arrays changed, in place."""
     for value in (record.get("custom") or {}).values():
         array = value.get("array", value) if isinstance(value, dict) else {}
-        if isinstance(array, dict) and array.get("storage_type") == store.NAME:
+        if isinstance(array, dict) and array.get("storage_type") == PACKED:
             array["storage_path"] = change(array["storage_path"])
     return record
 

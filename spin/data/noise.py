@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
 from lhotse import MonoCut, Recording
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 from lhotse.utils import fastcopy
 
 from spin import artifacts
-from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_records
 from spin.errors import DataError
 from spin.runtime import seeding
@@ -29,6 +27,9 @@ REMEDY = "correct noise.manifests or noise.impulse_responses"
 MAX_POOL = 2000  # cuts that noise is drawn from, spread evenly over the manifests; a few MB
 MIN_VOICES, MAX_VOICES = 3, 8  # of babble
 MIN_EXPONENT, MAX_EXPONENT = 0.5, 2.0  # of 1/f^a noise: nearly white to brown; white noise stays unseen in training
+
+
+Reader = Callable[[Cut], np.ndarray]  # cut -> (S,) float32 at 16 kHz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,33 +142,26 @@ def noisy_cut(cut: MonoCut, kind: str, snr_in_db: float | None, seed: int, pool:
     return fastcopy(cut, custom={**(cut.custom or {}), artifacts.NOISE_FIELD: noise.to_dict()})
 
 
-def add_stored_noise(waveform: np.ndarray, record: dict) -> np.ndarray:
-    """add_noise with the noise of a NOISE_FIELD."""
-    return add_noise(waveform, Noise.from_dict(record))
-
-
-def add_noise(waveform: np.ndarray, noise: Noise) -> np.ndarray:
+def add_noise(waveform: np.ndarray, noise: Noise, read: Reader) -> np.ndarray:
     """Speech with noise, neither clipped nor rescaled; silent speech, and speech with silent noise, comes back unchanged.
 
     Args:
         waveform: (S,) float32.
         noise: what to add.
+        read: reads the samples of a cut, spin.data.audio.read_noise; what it raises passes.
 
     Returns:
         (S,) float32.
-
-    Raises:
-        UnreadableAudio: a recording of the noise cannot be read.
     """
     random = np.random.Generator(np.random.PCG64(noise.seed))
     if noise.kind == REVERB:
-        return _reverberate(waveform, _read(noise.cuts[0]))
+        return _reverberate(waveform, read(noise.cuts[0]))
     if noise.kind == GAUSSIAN:
         added = random.standard_normal(len(waveform))
     elif noise.kind == COLOURED:
         added = coloured_noise(random, len(waveform), random.uniform(MIN_EXPONENT, MAX_EXPONENT))
     else:
-        added = _mix_equally([_stretch(cut, len(waveform), random) for cut in noise.cuts])
+        added = _mix_equally([_stretch(cut, len(waveform), random, read) for cut in noise.cuts])
     return mix(waveform, added, noise.snr_in_db)
 
 
@@ -190,21 +184,14 @@ def coloured_noise(random: np.random.Generator, samples: int, exponent: float) -
     return np.fft.irfft(spectrum, samples)
 
 
-def _stretch(cut: MonoCut, samples: int, random: np.random.Generator) -> np.ndarray:
+def _stretch(cut: MonoCut, samples: int, random: np.random.Generator, read: Reader) -> np.ndarray:
     """(samples,) of a cut from a random place; a shorter cut is repeated."""
     share = random.uniform()
     if cut.num_samples > samples:
         start = int(share * (cut.num_samples - samples + 1)) / cut.sampling_rate
-        return _read(fastcopy(cut, start=cut.start + start, duration=samples / cut.sampling_rate))[:samples]
-    audio = _read(cut)
+        return read(fastcopy(cut, start=cut.start + start, duration=samples / cut.sampling_rate))[:samples]
+    audio = read(cut)
     return np.resize(np.roll(audio, -int(share * len(audio))), samples) if len(audio) else np.zeros(samples)
-
-
-def _read(cut: MonoCut) -> np.ndarray:
-    try:
-        return read_audio(cut)
-    except UnreadableAudio as error:
-        raise UnreadableAudio(f"unreadable noise: {cut.id}: {error.reason}") from error
 
 
 def _mix_equally(voices: list[np.ndarray]) -> np.ndarray:
@@ -217,6 +204,8 @@ def _reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
     """The waveform in a room, not delayed (the response counts from its largest sample) and as loud as before."""
     if not response.any() or not len(waveform):
         return waveform
+    import scipy.signal  # slow to import
+
     direct = int(np.abs(response).argmax())
     wet = scipy.signal.oaconvolve(waveform.astype(np.float64), response)[direct : direct + len(waveform)]
     power = _power(wet)

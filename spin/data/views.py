@@ -15,6 +15,7 @@ from lhotse import MonoCut
 from spin import artifacts
 from spin.config import Config
 from spin.data import noise
+from spin.data.audio import read_noise
 from spin.errors import ConfigError
 from spin.perturbation.analysis_io import load_analysis
 from spin.perturbation.parameters import draw_parameters
@@ -85,7 +86,7 @@ class AddNoise:
         random = seeding.generator("noise", *draw.keys)
         kind = self.kinds[int(random.integers(len(self.kinds)))]
         drawn = noise.draw_noise(random, kind, random.uniform(*self.range), self.pool, noise.speaker_of(cut))
-        return noise.add_noise(waveform, drawn), True
+        return noise.add_noise(waveform, drawn, read_noise), True
 
 
 TRANSFORMS: dict[str, Callable[[Config, Path], Transform]] = {"perturb": Perturb, "noise": AddNoise}

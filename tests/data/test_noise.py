@@ -14,7 +14,7 @@ from lhotse import MonoCut, MultiCut, Recording
 from spin import artifacts
 from spin.config import Config, CorpusConfig, NoiseConfig
 from spin.data import noise
-from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.audio import UnreadableAudio, read_audio, read_noise
 from spin.data.cuts import read_cuts, write_cuts
 from spin.data.views import AddNoise, Draw, make_views
 from spin.errors import ConfigError, DataError
@@ -56,7 +56,7 @@ def test_the_ratio_of_powers_is_the_snr(snr, seed, scale):
 def test_every_kind_keeps_the_length_and_repeats_itself(kind, cuts):
     speech = read_audio(cuts[2])
     drawn = noise.draw_noise(np.random.default_rng(0), kind, 5.0, cuts[:2], "nobody")
-    noisy = noise.add_noise(speech, drawn)
+    noisy = noise.add_noise(speech, drawn, read_noise)
     assert (
         noisy.shape == speech.shape
         and noisy.dtype == np.float32
@@ -64,10 +64,12 @@ def test_every_kind_keeps_the_length_and_repeats_itself(kind, cuts):
         and not np.array_equal(noisy, speech)
     )
     stored = noise.Noise.from_dict(json.loads(json.dumps(drawn.to_dict())))
-    assert np.array_equal(noise.add_noise(speech, stored), noisy)
+    assert np.array_equal(noise.add_noise(speech, stored, read_noise), noisy)
     if kind != noise.REVERB:
         assert 10 * np.log10(power(speech) / power(noisy - speech)) == pytest.approx(5.0, abs=0.01)
-    assert not noise.add_noise(np.zeros(100, np.float32), drawn).any() and noise.add_noise(speech[:0], drawn).shape == (0,)
+    assert not noise.add_noise(np.zeros(100, np.float32), drawn, read_noise).any() and noise.add_noise(
+        speech[:0], drawn, read_noise
+    ).shape == (0,)
 
 
 def test_coloured_noise_falls_by_its_exponent():
@@ -86,7 +88,7 @@ def test_babble_is_of_other_speakers_and_reverberation_by_hand(cuts, tmp_path):
     with pytest.raises(DataError, match="no voice other"):
         noise.draw_noise(np.random.default_rng(0), noise.BABBLE, 0.0, [cuts[0]], speaker)
     response = cut_of(tmp_path / "room.wav", np.array([0.0, 1.0, 0.0, 0.5]))
-    wet = noise.add_noise(np.array([1, 0, 0, 0, 0], np.float32), noise.Noise(noise.REVERB, None, 0, (response,)))
+    wet = noise.add_noise(np.array([1, 0, 0, 0, 0], np.float32), noise.Noise(noise.REVERB, None, 0, (response,)), read_noise)
     assert wet == pytest.approx(np.array([1, 0, 0.5, 0, 0]) / 1.25**0.5, abs=1e-6)  # not delayed, as loud as before
 
 

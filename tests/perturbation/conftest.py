@@ -1,4 +1,4 @@
-"""Speech for the tests of the perturbation: embedded everywhere, LibriSpeech where it lies beside the repository."""
+"""Speech for the tests of the perturbation: embedded everywhere, LibriSpeech where it lies next to the repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def embedded_speech(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("embedded"))
     jobs = [SpeakerJob(folder, 0, index, SENTENCES, "train") for index in EMBEDDED]
     for job in jobs:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # the engine wants a fresh process a speaker
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # the engine needs a new process for each speaker
             pool.submit(render_speaker, job).result()
     return [soundfile.read(path) for path in sorted(tmp_path_factory.getbasetemp().glob("embedded*/*/*.flac"))]
 
@@ -38,5 +38,5 @@ def libri_speech(librispeech_dir):
 
 @pytest.fixture(scope="session", params=["embedded", "LibriSpeech"])
 def speech(request):
-    """Both kinds, one after the other; LibriSpeech is skipped where it is not."""
+    """Both kinds, one after the other; LibriSpeech is skipped where it is missing."""
     return request.getfixturevalue("embedded_speech" if request.param == "embedded" else "libri_speech")
