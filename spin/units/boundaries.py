@@ -1,4 +1,4 @@
-"""How well unit changes agree with phone boundaries: precision, recall, F1, over-segmentation, R-value.
+"""Agreement of unit changes with phone boundaries: precision, recall, F1, over-segmentation, R-value.
 
 A unit boundary at frame i lies i * 20 ms after the start of the utterance. The start and the end of the utterance are no
 boundaries. Each boundary is used at most once: a hit is a pair of a unit boundary and a phone boundary no further apart than

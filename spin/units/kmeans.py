@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from spin import artifacts
 from spin.data.store import load_array
-from spin.errors import CheckpointError, ConfigError, DataError
+from spin.errors import CheckpointError, DataError
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
 from spin.runtime.progress import progress
@@ -33,9 +33,6 @@ EPOCHS = 5
 BATCH_FRAMES = 10_240  # 205 s of speech, so that a batch mixes many utterances
 MIN_SAMPLE_FRAMES = 10_000
 SAMPLE_FRAMES_PER_CENTRE = 10
-MEMORY_IN_MIB = 512  # bound of batch, sample and centres, besides the program itself and one utterance
-COPIES_OF_CENTRES = 4  # per start: the previous, the current, the sums of a batch, and the best ones
-COPIES_OF_FRAMES = 2  # the utterances of a batch or sample, and the array that joins them
 
 
 @dataclass(frozen=True)
@@ -100,41 +97,6 @@ def _frames(cut) -> int:
     return cut.custom[artifacts.HIDDEN_FIELD].shape[0]
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Frames of a batch, at least K, and of the sample for the starts."""
-
-    batch: int
-    sample: int
-
-
-def choose_sizes(clusters: int, dim: int, starts: int, memory_in_mib: float = MEMORY_IN_MIB) -> Sizes:
-    """BATCH_FRAMES, and SAMPLE_FRAMES_PER_CENTRE frames per centre, or fewer where the memory does not allow them.
-
-    Args:
-        clusters: K.
-        dim: D, of float32 frames.
-        starts: number of starts.
-        memory_in_mib: see MEMORY_IN_MIB.
-
-    Raises:
-        ConfigError: not enough for K frames, which is the least.
-    """
-    asked = Sizes(max(BATCH_FRAMES, clusters), max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_PER_CENTRE * clusters))
-    bytes_per_frame = 4 * dim
-    fixed = starts * COPIES_OF_CENTRES * clusters * bytes_per_frame
-    allowed = int((memory_in_mib * 2**20 - fixed) / (2 * COPIES_OF_FRAMES * bytes_per_frame))  # half for each of the two
-    if allowed < clusters:
-        needed = (fixed + 2 * COPIES_OF_FRAMES * clusters * bytes_per_frame) / 2**20
-        raise ConfigError(
-            "units.kmeans_starts",
-            found=f"{starts}, which with {clusters} clusters of {dim} dimensions need {int(needed) + 1} MiB",
-            expected=f"at most {memory_in_mib:g} MiB",
-            remedy="--set units.kmeans_starts=1, or a smaller spin.codebook_size",
-        )
-    return Sizes(min(asked.batch, allowed), min(asked.sample, allowed))
-
-
 def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: int = EPOCHS, seed: int = 0) -> KMeans:
     """k-means from `starts` k-means++ starts: all run for one epoch, the best continues.
 
@@ -148,7 +110,6 @@ def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: in
 
     Raises:
         DataError: fewer frames than clusters, or features that are not finite.
-        ConfigError: more clusters than the memory allows.
     """
     total = sum(data.frames)
     if total < clusters:
@@ -156,17 +117,17 @@ def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: in
         raise DataError("k-means", found=f"{total} frames", expected=f"at least as many as clusters ({clusters})", remedy=remedy)
     log = get_logger("kmeans")
     with threadpool_limits(limits=1):  # sums over threads round differently
-        size = choose_sizes(clusters, _load(data, data.names[0]).shape[1], starts)
-        sample = _draw_sample(data, size.sample, seed)
+        batch_frames = max(BATCH_FRAMES, clusters)
+        sample = _draw_sample(data, max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_PER_CENTRE * clusters), seed)
         models = [_start(sample, clusters, seed, start) for start in range(starts)]
-        for batch in _batches(data, seed, 0, size.batch):
+        for batch in _batches(data, seed, 0, batch_frames):
             for model in models:
                 model.partial_fit(batch)
         errors = [_inertia(model, sample) for model in models]
         best = models[int(np.argmin(errors))]
         log.info("k-means, K = %d, %d frames: starts %s", clusters, total, " ".join(f"{error:.4f}" for error in errors))
         for epoch in range(1, epochs):
-            for batch in _batches(data, seed, epoch, size.batch):
+            for batch in _batches(data, seed, epoch, batch_frames):
                 best.partial_fit(batch)
         error = _inertia(best, sample)
     log.info("k-means after %d epoch(s): mean squared distance %.4f", epochs, error)

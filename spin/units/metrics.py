@@ -37,74 +37,45 @@ class Metric:
 
 _USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.purity:Purity", "spin.units.boundaries:Boundaries"
 _ABX, _SPEAKERS, _PROBE = "spin.units.abx:Abx", "spin.units.speakers:SpeakerNmi", "spin.units.speaker_probe:SpeakerProbe"
-_NGRAMS, _CHARACTERS = "spin.units.unit_lm:Predictability", "spin.units.characters:CharacterNmi"
-_EDITS = "spin.units.edit_distance:EditDistance"
+_LM, _CHARACTERS, _EDITS = (
+    "spin.units.unit_lm:Predictability",
+    "spin.units.characters:CharacterNmi",
+    "spin.units.edit_distance:EditDistance",
+)
 
 METRICS: tuple[Metric, ...] = (
     Metric("K", "codebook size (K)", 0, "", NEITHER, "Number of codes, or of k-means clusters.", _USAGE),
     Metric("pnmi", "PNMI", 3, "", HIGHER, "Share of the uncertainty about the phone that the unit removes.", _PURITY),
     Metric("phone_purity", "phone purity", 3, "", HIGHER, "Accuracy when each unit is read as its commonest phone.", _PURITY),
+    Metric("cluster_purity", "cluster purity", 3, "", NEITHER, "Share of a phone's frames in its commonest unit.", _PURITY),
     Metric(
-        "cluster_purity",
-        "cluster purity",
-        3,
-        "",
-        NEITHER,
-        "Share of a phone's frames in its commonest unit; falls with K.",
-        _PURITY,
+        "abx_within", "ABX error, same speaker", 1, "%", LOWER, "Phones that are closer to another phone than to itself.", _ABX
     ),
-    Metric(
-        "abx_within",
-        "ABX error, same speaker",
-        1,
-        "%",
-        LOWER,
-        "How often a phone is closer to another phone than to itself.",
-        _ABX,
-    ),
-    Metric("abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, with examples from different speakers.", _ABX),
-    Metric(
-        "abx_units_within", "ABX error of units, same speaker", 1, "%", LOWER, "The same for units instead of features.", _ABX
-    ),
-    Metric(
-        "abx_units_across", "ABX error of units, across speakers", 1, "%", LOWER, "The same for units instead of features.", _ABX
-    ),
+    Metric("abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, with examples of different speakers.", _ABX),
+    Metric("abx_units_within", "ABX error of units, same speaker", 1, "%", LOWER, "Of units instead of features.", _ABX),
+    Metric("abx_units_across", "ABX error of units, across speakers", 1, "%", LOWER, "Of units instead of features.", _ABX),
     Metric("bitrate", "bit rate", 1, "bit/s", NEITHER, "Entropy of the deduplicated units per second.", _USAGE),
-    Metric("ngram_bitrate", "bit rate by trigrams", 1, "bit/s", LOWER, "The same when two earlier units are known.", _NGRAMS),
-    Metric("ngram_perplexity", "trigram perplexity", 1, "", LOWER, "Choices per deduplicated unit for a trigram model.", _NGRAMS),
-    Metric("perplexity", "perplexity", 1, "", HIGHER, "Effective number of units in use; K when all are used equally.", _USAGE),
-    Metric("unit_entropy", "entropy", 2, "bit", HIGHER, "Entropy of the unit of a frame; log2 of the perplexity.", _USAGE),
+    Metric("ngram_bitrate", "bit rate by trigrams", 1, "bit/s", LOWER, "The same, knowing the two units before.", _LM),
+    Metric("ngram_perplexity", "trigram perplexity", 1, "", LOWER, "Choices per deduplicated unit for a trigram model.", _LM),
+    Metric("perplexity", "perplexity", 1, "", HIGHER, "Effective number of units; K when all are used equally.", _USAGE),
+    Metric("unit_entropy", "entropy", 2, "bit", HIGHER, "Entropy of the unit of a frame.", _USAGE),
     Metric("used_codes", "units used", 0, "", NEITHER, "Units that occur at least once.", _USAGE),
     Metric("dead_codes", "dead units", 0, "", NEITHER, "Units that never occur.", _USAGE),
-    Metric("segments_per_second", "changes per second", 1, "1/s", NEITHER, "Deduplicated units per second of audio.", _USAGE),
-    Metric("deduplicated_share", "deduplicated length", 3, "", NEITHER, "Length after deduplication relative to before.", _USAGE),
+    Metric("segments_per_second", "changes per second", 1, "1/s", NEITHER, "Deduplicated units per second.", _USAGE),
+    Metric("deduplicated_share", "deduplicated length", 3, "", NEITHER, "Length after deduplication to before.", _USAGE),
     Metric("boundary_r_value", "boundary R-value", 3, "", HIGHER, "Match of unit and phone changes; 1 at best.", _BOUNDARIES),
     Metric("boundary_f1", "boundary F1", 3, "", HIGHER, "Harmonic mean of boundary precision and recall.", _BOUNDARIES),
-    Metric("boundary_precision", "boundary precision", 3, "", HIGHER, "Share of unit changes near a phone change.", _BOUNDARIES),
-    Metric("boundary_recall", "boundary recall", 3, "", HIGHER, "Share of phone changes near a unit change.", _BOUNDARIES),
-    Metric(
-        "boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit changes per phone change, less 1.", _BOUNDARIES
-    ),
+    Metric("boundary_precision", "boundary precision", 3, "", HIGHER, "Unit changes near a phone change.", _BOUNDARIES),
+    Metric("boundary_recall", "boundary recall", 3, "", HIGHER, "Phone changes near a unit change.", _BOUNDARIES),
+    Metric("boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit per phone changes, less 1.", _BOUNDARIES),
     Metric(
         "speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells about the speaker; 0: nothing.", _SPEAKERS
     ),
-    Metric(
-        "speaker_accuracy", "speaker from units", 3, "", NEITHER, "Accuracy of a speaker classifier on unit histograms.", _PROBE
-    ),
-    Metric(
-        "speaker_accuracy_of_features", "speaker from features", 3, "", NEITHER, "Accuracy of the same on mean features.", _PROBE
-    ),
-    Metric("speaker_chance", "speaker by guessing", 3, "", NEITHER, "Accuracy of always naming the commonest speaker.", _PROBE),
-    Metric(
-        "character_nmi",
-        "NMI of units and characters",
-        3,
-        "",
-        HIGHER,
-        "What units and spelling tell about each other.",
-        _CHARACTERS,
-    ),
-    Metric("unit_edit_distance", "unit edit distance", 1, "%", LOWER, "Edits of deduplicated units that noise causes.", _EDITS),
+    Metric("speaker_accuracy", "speaker from units", 3, "", NEITHER, "Accuracy of a classifier on unit histograms.", _PROBE),
+    Metric("speaker_accuracy_of_features", "speaker from features", 3, "", NEITHER, "The same on mean features.", _PROBE),
+    Metric("speaker_chance", "speaker by guessing", 3, "", NEITHER, "Accuracy of naming the commonest speaker.", _PROBE),
+    Metric("character_nmi", "NMI of units and characters", 3, "", HIGHER, "What units and spelling share.", _CHARACTERS),
+    Metric("unit_edit_distance", "unit edit distance", 1, "%", LOWER, "Edits of deduplicated units caused by noise.", _EDITS),
 )
 
 

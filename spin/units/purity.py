@@ -1,4 +1,4 @@
-"""How well units and phones predict each other: cluster purity, phone purity, PNMI (HuBERT, arXiv 2106.07447, section IV-A).
+"""Mutual prediction of units and phones: cluster purity, phone purity, PNMI (HuBERT, arXiv 2106.07447, section IV-A).
 
 Phones are labels every 10 ms. Units come every 20 ms and are repeated twice; the longer sequence is truncated.
 """

@@ -1,4 +1,4 @@
-"""How much of the speaker is left: a linear classifier on the mean features of an utterance, or on the histogram of its units."""
+"""Speaker probes: a linear classifier on the mean features of an utterance, or on the histogram of its units."""
 
 from __future__ import annotations
 

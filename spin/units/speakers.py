@@ -1,4 +1,4 @@
-"""How much units tell about speakers: normalized mutual information."""
+"""Speakers in units: normalized mutual information."""
 
 from __future__ import annotations
 

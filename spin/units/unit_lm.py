@@ -31,7 +31,7 @@ BEGIN, END = "<s>", "</s>"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a model says about utterances that it was not trained on.
+    """Scores of utterances that the model was not trained on.
 
     Attributes:
         utterances, units: their numbers.

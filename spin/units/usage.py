@@ -1,4 +1,4 @@
-"""How units are used: entropy, perplexity, bit rate, units in use."""
+"""Usage of units: entropy, perplexity, bit rate, units in use."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_by_hand():
 
 
 def test_r_value_from_its_formula():
-    """Hit rate 80 % without over-segmentation; and twice the borders, all found."""
+    """Hit rate 80 % without over-segmentation; and twice as many unit as phone boundaries, all found."""
     assert scores(100, 100, 80)["r_value"] == pytest.approx(1 - (0.2 + 0.2 / math.sqrt(2)) / 2)
     assert scores(100, 200, 100)["r_value"] == pytest.approx(1 - (1 + 1 / math.sqrt(2)) / 2)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.errors import CheckpointError, ConfigError, DataError
+from spin.errors import CheckpointError, DataError
 from spin.units import kmeans
 from spin.units.kmeans import KMeans, Utterances, draw_utterances, load_kmeans, save_kmeans, train_kmeans
 
@@ -60,19 +60,6 @@ def test_is_streamed(monkeypatch):
     assert 4 < model.inertia < 7
 
 
-def test_memory_is_bounded():
-    """Sizes by hand: half of what the centres leave, in two copies; the usual sizes where that is enough."""
-    assert kmeans.choose_sizes(128, 256, 3, 512) == kmeans.Sizes(10_240, 10_000)
-    assert kmeans.choose_sizes(2048, 768, 3, 512) == kmeans.Sizes(10_240, 20_480)
-    tight = kmeans.choose_sizes(
-        128, 256, 3, 8
-    )  # 8 MiB less 3 * 4 * 128 KiB of centres are 6.5 MiB, in four shares of 1 KiB a frame
-    assert tight == kmeans.Sizes(1664, 1664)
-    with pytest.raises(ConfigError, match="kmeans_starts") as caught:
-        kmeans.choose_sizes(128, 256, 3, 1)
-    assert "need 3 MiB" in str(caught.value) and kmeans.choose_sizes(128, 256, 3, 3).batch >= 128
-
-
 def test_long_utterances_are_split_and_every_frame_comes_once():
     numbers = {"long": 950, "short": 30, "other": 70}
     features = {name: np.full((count, 2), index, np.float32) for index, (name, count) in enumerate(numbers.items())}
@@ -81,13 +68,6 @@ def test_long_utterances_are_split_and_every_frame_comes_once():
     assert all(100 <= len(batch) < 300 for batch in batches)
     values, counts = np.unique(np.concatenate(batches)[:, 0], return_counts=True)
     assert values.tolist() == [0, 1, 2] and counts.tolist() == [950, 30, 70]
-
-
-def test_little_memory_is_about_as_good(monkeypatch):
-    _, _, data = blobs(count=4, frames=600)
-    roomy = train_kmeans(data, 4, seed=1)
-    monkeypatch.setattr(kmeans, "choose_sizes", lambda *_: kmeans.Sizes(500, 500))
-    assert train_kmeans(data, 4, seed=1).inertia == pytest.approx(roomy.inertia, rel=0.1)
 
 
 def make_cut(name: str, frames: int) -> SimpleNamespace:
