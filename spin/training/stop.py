@@ -20,7 +20,7 @@ class StopRequest(stop.StopRequest):
         self._sent: tuple[torch.Tensor, torch.cuda.Event] | None = None
 
     def agreed(self) -> bool:
-        """Whether to stop after this step, the same answer on every rank; call it once per step.
+        """True where all ranks stop after this step; call it once per step on every rank.
 
         Several GPUs answer one step late: each reads what the step before has reduced, so that no step waits.
         """

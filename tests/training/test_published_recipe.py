@@ -47,3 +47,20 @@ def test_gpu_configurations_are_the_published_recipe(repository, name, source, l
 def test_the_published_schedule_ends():
     ends = {"warmup_steps": 2500, "max_steps": 5000, "peak": 1e-4, "lowest": 1e-6}
     assert [learning_rate(step, **ends) for step in (0, 2500, 4999)] == pytest.approx([1e-6, 1e-4, 1e-6])
+
+
+def test_the_rspin_configuration_is_the_published_recipe(repository):
+    """Chang and Glass, NAACL 2024, sections 3.1 to 3.3 and appendix A.3; 100 h instead of 960 h."""
+    config = load_config(repository / "egs" / "librispeech" / "conf" / "rspin_wavlm_base.yaml", [])
+    spin, noise = config.spin, config.noise
+    assert (config.objective, config.encoder.source, config.encoder.layer) == ("rspin", "WAVLM_BASE", 12)
+    assert (spin.codebook_size, spin.trainable_layers, spin.batch_seconds) == (32, 12, 384)
+    assert (spin.learning_rate, spin.min_learning_rate, spin.warmup_steps, spin.max_steps) == (1e-4, 1e-6, 4000, 10_000)
+    assert (config.rspin.aux_weight, config.rspin.noise) == (5.0, True)
+    assert (noise.min_snr_in_db, noise.max_snr_in_db) == (-10.0, 10.0) and noise.manifests
+
+
+@pytest.mark.parametrize("name", ["rspin_mini", "dcspin_mini"])
+def test_other_objectives_share_the_corpus_of_the_default(repository, name):
+    default, config = (load_config(repository / "egs" / "librispeech" / "conf" / f"{conf}.yaml", []) for conf in ("mini", name))
+    assert config.corpus == default.corpus and config.asr == default.asr and config.objective == name.split("_")[0]
