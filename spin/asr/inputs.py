@@ -30,6 +30,7 @@ FEATURES, UNITS = "features", "units"
 CACHE_BYTES = 1 << 30  # of each training: inputs kept in memory
 STATISTICS_UTTERANCES = 2000
 MASK = 0  # the symbol of masked units, and of units that training never saw; unit u is symbol u + 1
+REPEATS = {"raw": 1, "deduplicated": 2, "pieces": 4}  # frames per symbol: CTC needs a frame for each token
 INVENTORY_FILE = "inventory.json"
 
 
@@ -80,29 +81,35 @@ class EncoderReader(InputReader):
     the same features.
 
     Args:
+        system: an encoder or a model.
+        config: the configuration.
         max_bytes: bound of what is kept in memory.
-        encoder: frozen spin.models Encoder; moved to `device`.
-        layer: the layer that is read, 1 to L; None: all of them, preceded by the input of the first.
-        device: where to compute.
+
+    Raises:
+        CheckpointError: the source of the system cannot be read.
     """
 
-    def __init__(self, max_bytes: int, encoder, layer: int | None, device: torch.device):
-        super().__init__(max_bytes)
-        # Its parameters keep requires_grad, as in stage 3: without it torch picks other CPU kernels, which round differently.
-        self._encoder, self._layer, self._device = encoder.eval().to(device), layer, device
+    def __init__(self, system: System, config: Config, max_bytes: int):
+        from spin.units.extractors import EncoderExtractor
 
-    @torch.no_grad()
+        super().__init__(max_bytes)
+        self._device = resolve_device(config.runtime.device)
+        self._extractor = EncoderExtractor(system, config.encoder.official_padding, self._device)
+        depth = self._extractor.encoder.shape.layers
+        self._layers = range(depth + 1) if config.asr.weighted_sum else (None,)
+
     def load(self, cut: Cut) -> np.ndarray:
-        """(T, D) or (T, L + 1, D) float16 of one utterance.
+        """(T, D) float16 of one utterance; with asr.weighted_sum (T, L + 1, D), the input of the first layer in front.
 
         Raises:
             DataError: audio that stage 3 could read is missing or has changed, or float16 cannot hold the features.
         """
         waveform = torch.from_numpy(_read_audio(cut))[None].to(self._device)
         with one_thread():  # as in stage 3: sums over several threads round differently
-            hidden, _ = self._encoder(waveform, torch.tensor([waveform.shape[1]]), self._layer)
-        values = hidden[-1][0] if self._layer is not None else torch.stack([state[0] for state in hidden], dim=1)
-        features = values.half().cpu().numpy()
+            (extracted,), _ = self._extractor.run(waveform, torch.tensor([waveform.shape[1]]), self._layers, None)
+        layers = [extracted.features[layer] for layer in self._layers]
+        with np.errstate(over="ignore"):
+            features = (np.stack(layers, axis=1) if len(layers) > 1 else layers[0]).astype(np.float16)
         if len(features) != self.length(cut):
             raise _wrong_array(cut, f"{len(features)} frames", f"{self.length(cut)}, as in stage 3")
         if not np.isfinite(features).all():
@@ -125,18 +132,16 @@ class UnitReader(InputReader):
         self._inventory, self._pieces = inventory, inventory.load_pieces()
 
     def load(self, cut: Cut) -> np.ndarray:
-        """(T,) int64 symbols."""
+        """(T,) int64 symbols, each REPEATS times."""
         units = super().load(cut).astype(np.int64)
-        if self._inventory.unit_input == "raw":
-            return self._symbols(units)
-        units = remove_repeats(units)
+        if self._inventory.unit_input != "raw":
+            units = remove_repeats(units)
+        known = units < self._inventory.codebook_size
         if self._pieces is None:
-            return self._symbols(units)
-        known = units[units < self._inventory.codebook_size]
-        return np.asarray(self._pieces.encode(known.tolist()), dtype=np.int64)  # <unk>, piece 0, never occurs
-
-    def _symbols(self, units: np.ndarray) -> np.ndarray:
-        return np.where(units < self._inventory.codebook_size, units + 1, MASK)
+            symbols = np.where(known, units + 1, MASK)
+        else:
+            symbols = np.asarray(self._pieces.encode(units[known].tolist()), dtype=np.int64)  # <unk>, piece 0, never occurs
+        return symbols.repeat(REPEATS[self._inventory.unit_input])
 
     def length(self, cut: Cut) -> int:
         """Number of symbols; repeats and pieces are known only once the units are read."""
@@ -216,19 +221,7 @@ def open_reader(
         return UnitReader(inventory, max_bytes)
     if config.asr.features == "stored" or system.kind == "fbank":
         return InputReader(max_bytes)
-    encoder, layer = _load_encoder(system)
-    return EncoderReader(max_bytes, encoder, None if config.asr.weighted_sum else layer, resolve_device(config.runtime.device))
-
-
-def _load_encoder(system: System):
-    if system.kind == "model":
-        from spin.objectives.model import load_model
-
-        model = load_model(system.source)
-        return model.encoder, system.layer or model.layer
-    from spin.models.importers import load_encoder
-
-    return load_encoder(system.source), system.layer
+    return EncoderReader(system, config, max_bytes)
 
 
 def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> FeatureStatistics:

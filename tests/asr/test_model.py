@@ -9,34 +9,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin.asr.augment import spec_augment
-from spin.asr.features import FeatureStatistics
-from spin.asr.model import BlstmBody, CtcModel, LayerSum, load_weights, output_frames
+from spin.asr.inputs import FeatureStatistics
+from spin.asr.model import BlstmBody, CtcModel, FeatureFront, load_weights, restore_model
 from spin.config import AsrConfig
-from spin.errors import CheckpointError, ConfigError
+from spin.errors import CheckpointError
 
 STATISTICS = FeatureStatistics(np.linspace(-1, 1, 6, dtype=np.float32), np.full(6, 2.0, dtype=np.float32))
 KINDS = ("conv", "blstm")
 
 
-def make(kind: str, subsampling: int = 1) -> CtcModel:
+def make(kind: str, inputs=STATISTICS) -> CtcModel:
     torch.manual_seed(0)
-    config = AsrConfig(model=kind, hidden=8, layers=2, dropout=0.1, subsampling=subsampling)
-    return CtcModel(config, STATISTICS, 5).eval()
+    return CtcModel(AsrConfig(model=kind, hidden=8, layers=2, dropout=0.1), inputs, 5).eval()
+
+
+def make_inputs(symbols: bool) -> torch.Tensor:
+    return torch.randint(9, (3, 20)) if symbols else torch.randn(3, 20, 6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("subsampling", [1, 3])
-def test_padding_and_batch_change_nothing(kind, subsampling):
-    model = make(kind, subsampling)
-    features = torch.randn(3, 20, 6)
-    lengths = torch.tensor([20, 11, 1])
-    log_probs, frames = model(features, lengths)
-    assert log_probs.shape == (3, output_frames(20, subsampling), 5)
-    assert frames.tolist() == [output_frames(length, subsampling) for length in (20, 11, 1)]
+@pytest.mark.parametrize("symbols", [False, True])
+def test_padding_and_batch_change_nothing(kind, symbols):
+    model = make(kind, 9 if symbols else STATISTICS)
+    inputs, lengths = make_inputs(symbols), torch.tensor([20, 11, 1])
+    log_probs = model(inputs, lengths)
+    assert log_probs.shape == (3, 20, 5)
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(log_probs.shape[:2]))
     for row, length in enumerate(lengths.tolist()):
-        alone, _ = model(features[row : row + 1, :length], lengths[row : row + 1])
-        torch.testing.assert_close(log_probs[row, : frames[row]], alone[0], rtol=1e-5, atol=1e-6)
+        alone = model(inputs[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(log_probs[row, :length], alone[0], rtol=1e-5, atol=1e-6)
 
 
 def test_blstm_layers_are_one_lstm_with_dropout_after_each():
@@ -61,60 +62,70 @@ def test_blstm_layers_are_one_lstm_with_dropout_after_each():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_features_are_normalised(kind):
+def test_features_are_normalized(kind):
     model = make(kind)
     features = torch.randn(1, 7, 6)
     other = CtcModel(AsrConfig(model=kind, hidden=8, layers=2), FeatureStatistics(np.zeros(6), np.ones(6)), 5).eval()
-    weights = {**model.state_dict(), "mean": other.mean, "scale": other.scale}
+    weights = {**model.state_dict(), "front.mean": other.front.mean, "front.scale": other.front.scale}
     load_weights(other, weights, "other")
     normalised = (features - torch.from_numpy(STATISTICS.mean)) / torch.from_numpy(STATISTICS.deviation)
     lengths = torch.tensor([7])
-    torch.testing.assert_close(model(features, lengths)[0], other(normalised, lengths)[0])
+    torch.testing.assert_close(model(features, lengths), other(normalised, lengths))
 
 
-def test_unknown_kind_and_foreign_weights_are_errors():
-    with pytest.raises(ConfigError, match="asr.model"):
-        make("transformer")
-    with pytest.raises(CheckpointError, match="elsewhere"):
-        load_weights(make("conv"), make("blstm").state_dict(), "elsewhere")
+@pytest.mark.parametrize("symbols", [False, True])
+def test_a_checkpoint_says_what_its_model_reads(symbols):
+    model = make("conv", 9 if symbols else STATISTICS)
+    config, inputs = AsrConfig(model="conv", hidden=8, layers=2), make_inputs(symbols)
+    again = restore_model(config, model.state_dict(), 5, "somewhere")
+    lengths = torch.tensor([20, 20, 20])
+    assert torch.equal(again(inputs, lengths), model(inputs, lengths))
+    for weights in ({}, make("blstm").state_dict()):
+        with pytest.raises(CheckpointError, match="somewhere"):
+            restore_model(config, weights, 5, "somewhere")
 
 
-def test_layer_sum_by_hand():
-    layers = LayerSum(3)
-    features = torch.tensor([[[[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]]]])
-    assert layers.shares().tolist() == pytest.approx([1 / 3] * 3)
-    torch.testing.assert_close(layers(features), torch.tensor([[[3.0, 30.0]]]))
-    with torch.no_grad():
-        layers.weights.copy_(torch.log(torch.tensor([0.5, 0.25, 0.25])))
-    torch.testing.assert_close(layers(features), torch.tensor([[[2.5, 25.0]]]))
-    torch.testing.assert_close(LayerSum(1)(features[:, :, :1]), features[:, :, 0])
+def make_front(layers: int, weights: torch.Tensor | None = None) -> FeatureFront:
+    """A front of several layers that are normalized already."""
+    front = FeatureFront(FeatureStatistics(np.zeros((layers, 3), np.float32), np.ones((layers, 3), np.float32)))
+    if weights is not None:
+        front.layer_weights.data.copy_(weights)
+    return front
+
+
+def test_sum_of_layers_by_hand():
+    features = torch.tensor([[[[1.0, 10.0, 0.0], [2.0, 20.0, 0.0], [6.0, 60.0, 0.0]]]])
+    assert make_front(3).shares().tolist() == pytest.approx([1 / 3] * 3)
+    torch.testing.assert_close(make_front(3)(features), torch.tensor([[[3.0, 30.0, 0.0]]]))
+    front = make_front(3, torch.log(torch.tensor([0.5, 0.25, 0.25])))
+    torch.testing.assert_close(front(features), torch.tensor([[[2.5, 25.0, 0.0]]]))
+    torch.testing.assert_close(make_front(1)(features[:, :, :1]), features[:, :, 0])
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**16))
-def test_layer_sum_against_a_loop_and_between_the_layers(count, frames, seed):
+def test_sum_of_layers_against_a_loop_and_between_the_layers(count, frames, seed):
     torch.manual_seed(seed)
-    layers, features = LayerSum(count), torch.randn(2, frames, count, 3)
-    torch.nn.init.normal_(layers.weights)
-    found, shares = layers(features), layers.shares()
+    features, front = torch.randn(2, frames, count, 3), make_front(count, torch.randn(count))
+    summed, shares = front(features), front.shares()
     looped = torch.stack([sum(shares[n] * features[row, :, n] for n in range(count)) for row in range(2)])
-    torch.testing.assert_close(found, looped)
-    assert (found <= features.amax(2) + 1e-5).all() and (found >= features.amin(2) - 1e-5).all()
+    torch.testing.assert_close(summed, looped)
+    assert (summed <= features.amax(2) + 1e-5).all() and (summed >= features.amin(2) - 1e-5).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_of_several_layers_normalises_each_and_learns_the_shares(kind):
+def test_a_model_of_several_layers_normalizes_each_and_learns_the_shares(kind):
     torch.manual_seed(0)
     mean, deviation = np.zeros((2, 6), np.float32), np.ones((2, 6), np.float32)
     mean[1], deviation[1] = 5.0, 2.0
     model = CtcModel(AsrConfig(model=kind, hidden=8, layers=1), FeatureStatistics(mean, deviation), 5).eval()
     one, lengths = torch.randn(2, 9, 6), torch.tensor([9, 4])
-    both = torch.stack([one, 5.0 + 2.0 * one], dim=2)  # the same numbers once normalised: any shares give the same sum
-    before, _ = model(both, lengths)
+    both = torch.stack([one, 5.0 + 2.0 * one], dim=2)  # the same numbers once normalized: any shares give the same sum
+    before = model(both, lengths)
     with torch.no_grad():
-        model.layer_sum.weights.copy_(torch.tensor([3.0, -1.0]))
-    torch.testing.assert_close(model(both, lengths)[0], before, rtol=1e-4, atol=1e-5)
-    model(torch.randn(2, 9, 2, 6), lengths)[0].square().sum().backward()
-    assert model.layer_sum.weights.grad.abs().sum() > 0
+        model.front.layer_weights.copy_(torch.tensor([3.0, -1.0]))
+    torch.testing.assert_close(model(both, lengths), before, rtol=1e-4, atol=1e-5)
+    model(torch.randn(2, 9, 2, 6), lengths).square().sum().backward()
+    assert model.front.layer_weights.grad.abs().sum() > 0
 
 
 def test_spec_augment_masks_all_layers_alike():
@@ -142,3 +153,12 @@ def test_spec_augment_depends_on_seed_epoch_and_utterance():
     keys = [(0, 0, "a"), (1, 0, "a"), (0, 1, "a"), (0, 0, "b")]
     results = [spec_augment(np.ones((300, 40), dtype=np.float32), fill, *key).tobytes() for key in keys]
     assert len(set(results)) == 4
+
+
+def test_spec_augment_masks_spans_of_units():
+    units = np.arange(1, 301)
+    masked = spec_augment(units.copy(), 0, 0, 0, "a")
+    assert 0 < (masked == 0).sum() <= 60 and np.array_equal(masked[masked > 0], units[masked > 0])
+    assert np.array_equal(masked, spec_augment(units.copy(), 0, 0, 0, "a"))
+    assert not np.array_equal(masked, spec_augment(units.copy(), 0, 0, 1, "a"))
+    assert spec_augment(np.ones(1, dtype=np.int64), 0, 0, 0, "a").tolist() == [1]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.asr.scoring import ErrorCounts
+from spin.asr.decode_output import Hypothesis, write_decoding
+from spin.asr.scores import compute_scores
 from spin.asr.significance import (
     _variance_of_trainings,
     bootstrap_interval,
@@ -19,8 +20,8 @@ from spin.asr.significance import (
     speaker_interval,
     speaker_p_value,
 )
-from spin.asr.summary import write_scores
-from spin.asr.transcripts import Hypothesis, write_decoding
+from spin.errors import DataError
+from tests.asr.tiny_asr import make_config
 
 
 def test_interval_against_kaldialign():
@@ -121,9 +122,9 @@ def test_speakers_by_hand():
     assert speaker_p_value([0, 0, 0], 999, 0) == 1.0
     errors, references = np.array([10, 20, 30, 40]), np.full(4, 100)
     rate, error = 0.25, np.sqrt(4 / 3 * (15**2 + 5**2 + 5**2 + 15**2)) / 400
-    low, high = speaker_interval(errors, references, 50_000, 0)
-    assert high == pytest.approx(100 * (rate + 3.182 * error), rel=0.03)
-    assert low == pytest.approx(max(0.0, 100 * (rate - 3.182 * error)), abs=1.0)
+    low, high = speaker_interval(errors, references, 10, 0)
+    quantile = 3.182446305  # 97.5 % of Student's t with three degrees of freedom, from tables
+    assert (low, high) == pytest.approx((max(0.0, 100 * (rate - quantile * error)), 100 * (rate + quantile * error)))
     assert speaker_interval([5] * 25, [20] * 25, 100, 0) == (25.0, 25.0)
 
 
@@ -147,29 +148,51 @@ def test_speaker_interval_holds_the_rate(pairs, seed):
     assert 0.0 <= low <= 100 * sum(errors) / sum(references) + 1e-9 <= high + 2e-9
 
 
-def test_the_scores_of_two_speakers_and_two_seeds(tmp_path, tools):
+SPOKEN = {"u1": ("ann", "A B C D"), "u2": ("bob", "A B C"), "u3": ("bob", "A A")}
+RECOGNISED = {
+    "baseline": {0: ("X X C D", "A X C", "A A"), 1: ("A X C D", "X X C", "A X")},
+    "other": {0: ("A X C D", "A B C", "A A"), 1: ("A B C D", "A X C", "A A")},
+    "third": {0: ("X X C D", "A X C", "A A"), 1: ("A X C D", "X X C", "A X")},
+}
+
+
+def write_decodings(exp, config, spoken=SPOKEN) -> None:
+    for system, by_seed in RECOGNISED.items():
+        for seed, texts in by_seed.items():
+            rows = [Hypothesis(name, who, text, out) for (name, (who, text)), out in zip(spoken.items(), texts)]
+            for source in config.asr.inputs:
+                for method in config.decoding.methods:
+                    write_decoding(artifacts.decoding_folder(exp, system, source, seed, "eval", method), rows, {})
+
+
+def test_scores_of_three_systems_two_speakers_and_two_seeds(tmp_path):
     """Which sums go into which test: utterances by seed, and speakers over seeds."""
-    config = tools.config(seeds=(0, 1))
-    texts = {"u1": ("ann", "A B C D"), "u2": ("bob", "A B C"), "u3": ("bob", "A A")}
-    heard = {
-        "baseline": {0: ("X X C D", "A X C", "A A"), 1: ("A X C D", "X X C", "A X")},
-        "spin": {0: ("A X C D", "A B C", "A A"), 1: ("A B C D", "A X C", "A A")},
-    }
-    for system, by_seed in heard.items():
-        for seed, said in by_seed.items():
-            found = [Hypothesis(name, who, text, out) for (name, (who, text)), out in zip(texts.items(), said)]
-            for method in config.decoding.methods:
-                write_decoding((tmp_path, system, seed, "eval", method), found, {}, "words")
-    scores = write_scores(tmp_path, config)
+    config = make_config({"seeds": (0, 1), "inputs": ("features", "units")})
+    write_decodings(tmp_path, config)
+    scores = compute_scores(tmp_path, config, list(RECOGNISED))
     before, after = [[2, 1, 0], [1, 2, 1]], [[1, 0, 0], [0, 1, 0]]
     samples = config.decoding.bootstrap_samples
-    for system, errors in (("baseline", before), ("spin", after)):
+    for system, errors in (("baseline", before), ("other", after)):
         score = scores["asr"][system]["eval"]["hlg"]
         assert score["ci95"] == pytest.approx(list(bootstrap_interval(errors, [4, 3, 2], samples, config.seed)))
         sums = [sum(row[0] for row in errors), sum(row[1] + row[2] for row in errors)]
         assert score["ci95_speakers"] == pytest.approx(list(speaker_interval(sums, [8, 10], samples, config.seed)))
-    gain = scores["gain"]["eval"]["hlg"]
+        assert (score["words"], score["errors"]) == (18, sum(map(sum, errors)))
+    assert list(scores["gain"]) == ["other", "third"]
+    gain = scores["gain"]["other"]["eval"]["hlg"]
+    assert gain["relative_wer_reduction"] == pytest.approx(100 * 5 / 7)
     assert gain["p_value"] == paired_p_value(before, after, samples, config.seed)
     assert gain["p_value_speakers"] == speaker_p_value([2, 3], samples, config.seed) == 0.5
-    assert ErrorCounts(9, 0, 0, 7).rate == pytest.approx(100 * 7 / 9)
-    assert artifacts.scores(tmp_path).exists()
+    assert [one["relative_wer_reduction"] for one in gain["per_seed"]] == pytest.approx([100 * 2 / 3, 75.0])
+    none = scores["gain"]["third"]["eval"]["hlg"]
+    assert none["relative_wer_reduction"] == 0.0 and none["p_value"] == 1.0
+    assert scores["gain_from_units"] == scores["gain"]
+
+
+def test_decodings_of_other_utterances_are_an_error(tmp_path):
+    config = make_config({"seeds": (0, 1)})
+    write_decodings(tmp_path, config)
+    folder = artifacts.decoding_folder(tmp_path, "other", "features", 1, "eval", "hlg")
+    write_decoding(folder, [Hypothesis("u9", "ann", "A", "A")], {})
+    with pytest.raises(DataError, match="other, features"):
+        compute_scores(tmp_path, config, list(RECOGNISED))

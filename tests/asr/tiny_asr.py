@@ -136,11 +136,15 @@ def write_part(context: Context, part: str, texts: list[str], speakers: tuple[st
     for system in systems_of(context.config, context.exp):
         random, noise = np.random.default_rng([len(part), len(texts)]), NOISE[system.name]
         features = [(codes[row] + noise * random.normal(size=(len(row), DIMENSION))).astype(np.float16) for row in letters]
-        publish(products.features(context, system, part), lambda path: write_arrays(path, artifacts.HIDDEN_FIELD, cuts, features))
+        _publish_arrays(products.features(context, system, part), artifacts.HIDDEN_FIELD, cuts, features)
     for system in systems_of(context.config, context.exp):
         if part in context.config.corpus.spin_train:
             publish(products.kmeans(context, system), lambda path: path.write_text("centres"))
-        publish(products.units(context, system, part), lambda path: write_arrays(path, artifacts.UNITS_FIELD, cuts, letters))
+        _publish_arrays(products.units(context, system, part), artifacts.UNITS_FIELD, cuts, letters)
+
+
+def _publish_arrays(product: Product, field: str, cuts: list[MonoCut], arrays: list[np.ndarray]) -> None:
+    publish(product, lambda folder: write_arrays(folder, field, cuts, arrays))
 
 
 def write_corpus(folder: Path, config: Config, parts: dict[str, tuple]) -> Context:

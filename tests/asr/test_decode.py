@@ -1,0 +1,210 @@
+"""Decoding with given LMs by all methods: scales from valid alone, speakers, what cannot be decoded, failures of k2."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+import torch
+
+from spin import artifacts
+from spin.asr.batches import manifests, open_cuts
+from spin.asr.decode import Decoding, release_tools, shared_tools
+from spin.asr.decode_batches import decoding_batches, survey
+from spin.asr.decoders import DECODERS
+from spin.asr.graph_search import GraphSearch
+from spin.asr.jobs import visible_gpus
+from spin.asr.lm import train_arpa
+from spin.asr.tuning import Recogniser, Scales, best_scale, graphs_of, read_scales
+from spin.data.cuts import read_cuts, write_cuts
+from spin.errors import DataError, ResourceError
+from spin.runtime.files import read_json
+from tests.asr.tiny_asr import (
+    SYSTEMS,
+    WORDS,
+    decode_all,
+    make_config,
+    make_context,
+    make_sentences,
+    run_stage_4,
+    system_of,
+    write_corpus,
+)
+
+NO_TEXT, NO_FRAMES, LONG = "eval-000", "eval-001", "eval-002"
+LIMIT_IN_S = 5.0
+METHODS = tuple(DECODERS)
+GRAPH_METHODS = METHODS[1:]
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """(folder, context of stage 5, parts read while tuning, parts read else). One eval utterance has no text, one no frame."""
+    folder = tmp_path_factory.mktemp("staged")
+    spoken = make_sentences(14, 3)
+    spoken[0], spoken[2] = "", " ".join(spoken[3:9])  # the long one takes some seven seconds
+    parts = {
+        "train": (make_sentences(60, 1),),
+        "dev": (make_sentences(6, 2),),
+        "eval": (spoken, ("speaker0", "speaker1"), {1: 0}),
+    }
+    for order in (2, 3):
+        train_arpa([*make_sentences(80, 5), "HOED CAB"], order, [*WORDS, "HOED"], folder / f"{order}.arpa")
+    given = {"arpa": str(folder / "2.arpa"), "rescore_arpa": str(folder / "3.arpa"), "rescore_order": 3}
+    config = make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
+    write_corpus(folder, config, parts)
+    run_stage_4(make_context(folder, config))
+    tuning, testing, depth = [], [], []
+    outputs, tune = Decoding.outputs, Decoding.tune
+
+    def spied_tune(self, method):
+        depth.append(1)
+        try:
+            return tune(self, method)
+        finally:
+            depth.pop()
+
+    def spied_outputs(self, parts):
+        (tuning if depth else testing).append(tuple(parts))
+        return outputs(self, parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Decoding, "outputs", spied_outputs)
+        patch.setattr(Decoding, "tune", spied_tune)
+        context = decode_all(folder, config)
+    return folder, context, tuning, testing
+
+
+def folder_of(context, method: str, system: str = "fbank"):
+    return artifacts.decoding_folder(context.exp, system, "features", 0, "eval", method)
+
+
+def recogniser_of(context, system: str = "fbank") -> Recogniser:
+    return Recogniser(context, system_of(context, system), "features", 0)
+
+
+def read_texts(context, method: str) -> dict[str, tuple[str, str]]:
+    """Utterance -> (reference, text)."""
+    rows = [line.split("\t") for line in artifacts.hypotheses(folder_of(context, method)).read_text().splitlines()]
+    return {name: (reference, text) for name, reference, text in rows}
+
+
+def summary_of(context, method: str, system: str = "fbank") -> dict:
+    return read_json(artifacts.decode_summary(folder_of(context, method, system)))
+
+
+def test_scales_come_from_the_valid_parts_alone(staged):
+    _, context, tuning, testing = staged
+    assert set(tuning) == {("dev",)} and set(testing) == {("eval",)}
+    for system in SYSTEMS:
+        recogniser = recogniser_of(context, system)
+        rates = {
+            method: read_json(artifacts.tuning(context.exp, system, "features", 0, method))["wer"] for method in GRAPH_METHODS
+        }
+        search, second = (best_scale(rates[method]) for method in GRAPH_METHODS)
+        assert read_scales(recogniser, "ctc_1best") == Scales(0.0, 0.0)
+        assert read_scales(recogniser, "hlg") == Scales(search, search)
+        assert read_scales(recogniser, "hlg_lattice") == Scales(search, second)
+        assert summary_of(context, "hlg", system)["lm_scale"] == search
+        rescored = summary_of(context, "hlg_lattice", system)
+        assert (rescored["search_lm_scale"], rescored["lm_scale"]) == (search, second)
+        assert "lm_scale" not in summary_of(context, "ctc_1best", system)
+
+
+def test_the_scale_with_the_lowest_rate_wins():
+    assert best_scale({"0.2": 66.7, "0.5": 0.0}) == 0.5
+    assert best_scale({"0.5": 33.3, "0.2": 33.3, "10.0": 33.3}) == 0.2  # the smallest of equals
+
+
+def test_scores_over_two_speakers(staged):
+    scores = read_json(artifacts.scores(staged[1].exp))
+    for method in METHODS:
+        score = scores["asr"]["baseline"]["eval"][method]
+        assert score["ci95_speakers"][0] <= score["wer"] <= score["ci95_speakers"][1]
+        assert 0 < scores["gain"]["fbank"]["eval"][method]["p_value_speakers"] <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_cannot_be_decoded_is_counted(staged, method):
+    texts, summary = read_texts(staged[1], method), summary_of(staged[1], method)
+    assert NO_TEXT not in texts and texts[NO_FRAMES][1] == "" and texts[LONG][1]
+    assert (summary["without_text"], summary["without_frames"], summary["utterances"]) == (1, 1, 13)
+    assert summary["words"]["reference"] == sum(len(reference.split()) for reference, _ in texts.values())
+    assert summary["words"]["deletions"] >= len(texts[NO_FRAMES][0].split()) > 0
+
+
+@pytest.mark.parametrize("limit", [LIMIT_IN_S, 0.5, 1000.0])
+def test_long_utterances_are_decoded_alone(staged, limit):
+    cuts, field = open_cuts(manifests(staged[1].exp, "fbank", "features", ["eval"])), artifacts.HIDDEN_FIELD
+    counted = survey(cuts, field, limit)
+    batches = [[cut.id for cut in batch] for batch in decoding_batches(cuts, field, counted, limit)]
+    assert sorted(name for batch in batches for name in batch) == sorted({cut.id for cut in cuts} - {NO_TEXT, NO_FRAMES})
+    assert counted.fitting + counted.long == 12
+    assert counted.long == {LIMIT_IN_S: 1, 0.5: 12, 1000.0: 0}[limit]
+    assert limit == 1000.0 or [LONG] in batches
+
+
+def test_batches_that_k2_cannot_hold_are_halved(staged, monkeypatch, tmp_path, caplog):
+    """Texts and tuned scales equal those of whole batches."""
+    folder, context, *_ = staged
+    shutil.copytree(folder, tmp_path / "work")
+    lattices, sizes = GraphSearch.lattices, []
+
+    def limited(self, log_probs, lengths, scale):
+        if len(lengths) > 2:
+            raise RuntimeError("Check failed: t == oarc_idx1")
+        sizes.append(len(lengths))
+        return lattices(self, log_probs, lengths, scale)
+
+    monkeypatch.setattr(GraphSearch, "lattices", limited)
+    shutil.rmtree(tmp_path / "work" / "exp" / "decode")
+    halved = decode_all(tmp_path / "work", context.config)
+    assert "in halves" in caplog.text and max(sizes) == 2
+    for method in METHODS:
+        for name in ("hypotheses.txt", "summary.json", "counts.jsonl"):
+            assert (folder_of(halved, method) / name).read_bytes() == (folder_of(context, method) / name).read_bytes()
+
+
+def test_a_failure_of_the_search_names_the_utterances(staged, monkeypatch, tmp_path):
+    def failing(*_):
+        raise RuntimeError("Some bad things happened.")
+
+    shutil.copytree(staged[0], tmp_path / "work")
+    monkeypatch.setattr(GraphSearch, "lattices", failing)
+    shutil.rmtree(folder_of(make_context(tmp_path / "work", staged[1].config, 5), "hlg"))
+    with pytest.raises(ResourceError, match=r"(?s)eval-0\d\d \(\d+ frames\).*bad things.*max_active_states"):
+        decode_all(tmp_path / "work", staged[1].config)
+
+
+def test_the_graph_is_read_once_and_again_when_it_has_changed(staged):
+    context = staged[1]
+    arguments = context, frozenset(product.path for product in graphs_of(context, "hlg_lattice")), torch.device("cpu")
+    first = shared_tools(*arguments)
+    assert shared_tools(*arguments) is first and "HOED" in first.lang.words
+    os.utime(first.graphs["HLG"])
+    second = shared_tools(*arguments)
+    assert second is not first
+    release_tools()
+    assert shared_tools(*arguments) is not second
+    release_tools()
+
+
+def test_a_part_that_changed_after_stage_3_is_an_error(staged, tmp_path):
+    shutil.copytree(staged[0], tmp_path / "work")
+    context = make_context(tmp_path / "work", staged[1].config, 5)
+    path = artifacts.cuts(context.corpus, "eval")
+    write_cuts(path, list(read_cuts(path))[1:])
+    with pytest.raises(DataError, match="manifest of eval"):
+        decode_all(tmp_path / "work", staged[1].config)
+
+
+def test_visible_gpus(monkeypatch):
+    config = make_config()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for asked, names in ((1, ["0"]), (2, ["0", "1"]), (8, ["0", "1", "2"]), (0, ["0"])):
+        object.__setattr__(config.runtime, "gpus", asked)
+        assert visible_gpus(config) == names
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7,GPU-a")
+    assert visible_gpus(config) == ["5"]
