@@ -1,4 +1,4 @@
-"""What the perturbation has to know of a recording, pitch contour and glottal pulses: analysed once, cut as often as wanted."""
+"""Analysis of a recording for the perturbation: pitch contour and glottal pulses, analysed once and cropped by slicing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Analysis:
         floor, ceiling: Hz, the pitch range that was searched.
         pulses: (pulses,) float64, ascending, in samples, 0 at the left edge of the first sample.
         contour_start: seconds, where the synthesis puts the first frame. Praat's "Change gender" puts it at half a step, 11 to
-            20 ms early, and so do we: the copies would differ audibly from the published method's otherwise.
+            20 ms early. We reproduce that, because otherwise the copies differ audibly from the published method's.
         note: why only the equaliser applies; "" otherwise.
     """
 

@@ -2,7 +2,7 @@
 
 The source has the rate fs * R (its formants are shifted by being relabelled); the target is R times as long, so that it has the
 source's duration again before it is resampled to fs. All positions are in samples, 0 at the left edge; since the relabelled
-source and the target share one rate, a source position s stands at R * s in the target, and only periods in Hz need the rate.
+source and the target share one rate, a source position s lies at R * s in the target, and only periods in Hz need the rate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def overlap_add(
     max_gap: float,
     noise_seed: int,
 ) -> np.ndarray:
-    """The source with a new pitch contour, `stretch` times as long (perturbation.md, items 7 and 8).
+    """The source with a new pitch contour, `stretch` times as long (README.md, steps 7 and 8).
 
     Args:
         source: (samples,) float32, mean removed.

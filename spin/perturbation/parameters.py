@@ -1,4 +1,4 @@
-"""What one perturbation does to one utterance, drawn from (seed, epoch, utterance id)."""
+"""Random parameters of a perturbation, drawn from (seed, epoch, utterance id)."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def degenerate_case(analysis: Analysis, parameters: PerturbationParameters | Non
 
 
 def change_voice(waveform: np.ndarray, analysis: Analysis, parameters: PerturbationParameters) -> np.ndarray:
-    """Formants and pitch alone (perturbation.md, items 2 to 9), before equaliser and clipping.
+    """Formants and pitch alone (README.md, steps 2 to 9), before equaliser and clipping.
 
     Args:
         waveform: (samples,) float32, finite.

@@ -28,7 +28,7 @@ BATCH = 64  # frames transformed at once: 64 x 1024 float32 stay in the cache
 
 @dataclasses.dataclass(frozen=True)
 class Contour:
-    """F0 frame by frame: `pitch` (frames,) float32 in Hz, 0 where unvoiced; frame i stands at start + i * step seconds."""
+    """F0 frame by frame: `pitch` (frames,) float32 in Hz, 0 where unvoiced; frame i lies at start + i * step seconds."""
 
     pitch: np.ndarray
     start: float
@@ -50,7 +50,7 @@ class _Frames:
 
 
 def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling: float, step: float | None = None) -> Contour:
-    """The pitch contour of a recording (perturbation.md, item 1).
+    """The pitch contour of a recording (README.md, step 1).
 
     Args:
         waveform: (samples,) finite.

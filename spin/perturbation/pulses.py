@@ -1,6 +1,6 @@
 """Glottal pulses on a given pitch contour: where the waveform repeats itself best, period after period.
 
-Positions are in samples of the recording, 0 at its left edge: sample i covers [i, i + 1) and its value stands at i + 0.5. Counted
+Positions are in samples of the recording, 0 at its left edge: sample i covers [i, i + 1) and its value lies at i + 0.5. Counted
 in samples, pulses do not change when the sampling rate is relabelled, which is how formants are shifted: they are found once.
 """
 
@@ -11,15 +11,13 @@ import math
 import numpy as np
 from numba import njit
 
-from spin.perturbation.contour import frequency_at
-
 MIN_LAG, MAX_LAG = 0.8, 1.25  # of the next pulse, in periods
 MIN_CORRELATION, MIN_PEAK = 0.3, 0.01  # inside a voiced interval; peaks relative to the loudest sample
 MIN_EDGE_CORRELATION, MIN_EDGE_PEAK = 0.7, 0.01 * 0.7 / 0.3  # of the one pulse that may lie beyond the edge
 
 
 def find_pulses(waveform: np.ndarray, contour: np.ndarray, origin: float, step: float, sample_rate: float) -> np.ndarray:
-    """The pulses of every voiced interval of a contour (perturbation.md, item 5).
+    """The pulses of every voiced interval of a contour (README.md, step 5).
 
     Args:
         waveform: (samples,) finite; its mean should have been removed.
@@ -70,13 +68,13 @@ def _find(wave, contour, origin, step):
 def _interval(wave, contour, origin, step, left, right, global_peak, added_right, pulses, count):
     """Adds the pulses of one voiced interval [left, right]; returns the new count and the last pulse added on the right."""
     middle = 0.5 * (left + right)
-    frequency = frequency_at(contour, origin, step, middle)
+    frequency = _frequency_at(contour, origin, step, middle)
     start = _extremum(wave, middle - 0.5 / frequency, middle + 0.5 / frequency)
     pulses[count] = start
     count += 1
     position = start
     while count < len(pulses):  # to the left
-        frequency = frequency_at(contour, origin, step, position)
+        frequency = _frequency_at(contour, origin, step, position)
         if frequency <= 0.0:
             break
         correlation, peak, position = _next_pulse(wave, position, frequency, -MAX_LAG, -MIN_LAG)
@@ -92,7 +90,7 @@ def _interval(wave, contour, origin, step, left, right, global_peak, added_right
                 count += 1
     position = start
     while count < len(pulses):  # to the right
-        frequency = frequency_at(contour, origin, step, position)
+        frequency = _frequency_at(contour, origin, step, position)
         if frequency <= 0.0:
             break
         correlation, peak, position = _next_pulse(wave, position, frequency, MIN_LAG, MAX_LAG)
@@ -107,6 +105,23 @@ def _interval(wave, contour, origin, step, left, right, global_peak, added_right
             count += 1
             added_right = position
     return count, added_right
+
+
+@njit(nogil=True, cache=True)
+def _frequency_at(contour, origin, step, time):
+    """Linear between voiced frames; the frame's value within half a step of one whose neighbour is unvoiced; else 0.
+
+    `contour` is 0 where unvoiced; origin (time of the first frame), step and time share one unit.
+    """
+    frames = len(contour)
+    place = (time - origin) / step
+    lower = math.floor(place)
+    fraction = place - lower
+    left = contour[lower] if 0 <= lower < frames else 0.0
+    right = contour[lower + 1] if 0 <= lower + 1 < frames else 0.0
+    if left > 0.0 and right > 0.0:
+        return left + fraction * (right - left)
+    return left if fraction < 0.5 else right
 
 
 @njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""Resampling by a ratio close to one, as the reference does it: a brick wall in the spectrum, then a short windowed sinc."""
+"""Resampling by a ratio close to one, as Praat does it: an ideal low-pass in the spectrum, then a short windowed sinc."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRID = 512  # fractions of a sample with weights of their own, linear between th
 
 
 def resample(waveform: np.ndarray, ratio: float, num_samples: int) -> np.ndarray:
-    """Takes a waveform of rate `ratio * fs` to rate fs (perturbation.md, item 9).
+    """Takes a waveform of rate `ratio * fs` to rate fs (README.md, step 9).
 
     Args:
         waveform: (samples,) float32.
@@ -42,8 +42,8 @@ def resample(waveform: np.ndarray, ratio: float, num_samples: int) -> np.ndarray
 def low_pass(waveform: np.ndarray, share: float) -> np.ndarray:
     """Zeroes everything above `share` of the Nyquist frequency, in overlapping blocks.
 
-    The reference transforms the whole waveform at once; blocks side by side take a quarter of the time, and differ only in what a
-    brick wall's ringing carries farther than MARGIN samples, below 2e-4 of the energy right at the wall.
+    Praat transforms the whole waveform at once. Blocks take a quarter of the time. They differ only in the ringing that reaches
+    farther than MARGIN samples, below 2e-4 of the energy at the cut-off itself.
     """
     samples = len(waveform)
     count = -(-samples // HOP)
