@@ -21,7 +21,7 @@ from spin.models.importers import load_encoder
 from spin.objectives.model import load_model
 from spin.runtime.devices import resolve_device
 from spin.systems import System
-from spin.units.fbank import RECEPTIVE_FIELD, Filterbank
+from spin.units.fbank import JOINED, MEL_BINS, RECEPTIVE_FIELD, Filterbank
 
 States = tuple[list[Tensor], Tensor]  # hidden states (B, T, D) of layers 0 to L', and (B,) frames
 
@@ -62,6 +62,11 @@ class EncoderExtractor:
     def receptive_field(self) -> int:
         """Samples of one frame."""
         return self.encoder.shape.receptive_field
+
+    @property
+    def dim(self) -> int:
+        """D of the features."""
+        return self.encoder.shape.dim
 
     @property
     def codebook_size(self) -> int | None:
@@ -115,7 +120,7 @@ class EncoderExtractor:
 class FilterbankExtractor:
     """The filterbank: it has one layer, no codebook, and needs no device."""
 
-    receptive_field, codebook_size = RECEPTIVE_FIELD, None
+    receptive_field, dim, codebook_size = RECEPTIVE_FIELD, JOINED * MEL_BINS, None
 
     def __init__(self):
         self.filterbank = Filterbank()

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from spin import artifacts, products
 from spin.data.cuts import read_cuts, write_cuts
 from spin.data.noise import noisy_cut
 from spin.data.store import load_array
-from spin.errors import ConfigError, DataError
+from spin.errors import ConfigError, DataError, ResourceError
 from spin.models.importers import load_encoder
 from spin.objectives.model import load_model
 from spin.runtime.context import Context
@@ -251,6 +252,14 @@ def test_a_layer_that_the_encoder_does_not_have_and_a_missing_manifest(tmp_path,
     artifacts.cuts(context.corpus, "test").unlink()
     with pytest.raises(DataError, match="manifest of test"):
         run(context)
+
+
+def test_too_small_a_disk_is_an_error_before_the_work(tmp_path, small_corpus, make_context, monkeypatch):
+    """25 utterances of about 1.1 s, two systems of 16 dimensions: about 100 KiB."""
+    monkeypatch.setattr("spin.units.features.extract_shard", lambda job: pytest.fail("no work without space"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=50 * 2**10))
+    with pytest.raises(ResourceError, match="free disk space"):
+        run(make_context(tmp_path / "exp", small_corpus))
 
 
 def test_noisy_parts_get_every_metric(tmp_path, small_corpus, make_context):
