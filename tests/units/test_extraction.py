@@ -1,0 +1,99 @@
+"""Batches, GPUs and padding of the extractor."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spin.config import Config
+from spin.errors import ConfigError, DataError
+from spin.models.importers import load_encoder
+from spin.systems import System
+from spin.units import extraction
+from spin.units.extraction import make_batches, to_float16
+from spin.units.extractors import FilterbankExtractor, extract, open_extractors
+from spin.units.fbank import join_frames
+
+
+@given(st.lists(st.floats(0.1, 30.0), max_size=40), st.floats(5.0, 60.0))
+def test_batches_hold_every_cut_once_within_the_bound(durations, batch_seconds):
+    cuts = [SimpleNamespace(id=str(number), duration=duration) for number, duration in enumerate(durations)]
+    batches = make_batches(cuts, batch_seconds)
+    assert sorted(cut.id for batch in batches for cut in batch) == sorted(cut.id for cut in cuts)
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(cut.duration for cut in batch) <= batch_seconds
+
+
+@pytest.mark.parametrize(("gpus", "available", "processes", "visible"), [(3, 4, 3, "012"), (8, 2, 2, "01"), (1, 4, 1, "")])
+def test_gpus_share_the_shards(monkeypatch, gpus, available, processes, visible):
+    """One process per GPU that is both asked for and there, each sees its own; a single one sees what the stage sees."""
+    calls = []
+    monkeypatch.setattr(extraction, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
+    monkeypatch.setattr(extraction, "map_jobs", lambda function, jobs, nj, environments: calls.append((nj, environments)) or jobs)
+    config = Config()
+    config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, gpus=gpus))
+    assert list(extraction.run_jobs([1, 2], config, print, "features")) == [1, 2]
+    assert calls == [(processes, tuple({"CUDA_VISIBLE_DEVICES": number} for number in visible))]
+
+
+def make_waveforms() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [random.normal(size=size).astype(np.float32) for size in (8000, 5000)]
+
+
+@pytest.mark.parametrize("official_padding", [False, True])
+def test_several_layers_in_one_pass(small_models, official_padding):
+    """Each utterance alone, or with official padding the batch as one; layers by number and the system's own."""
+    system = System("baseline", "encoder", str(small_models[0]), 3)
+    extractors = open_extractors((system,), official_padding, "cpu")
+    waveforms = make_waveforms()
+    results = extract(extractors, {system: [None, 1, 2]}, waveforms, torch.device("cpu"))
+    encoder = load_encoder(small_models[0])
+    encoder.official_padding = official_padding
+    padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
+    for layer, number in ((None, 3), (1, 1), (2, 2)):
+        expected = encoder.layer_output(padded, torch.tensor([8000, 5000]), number)
+        for result, own in zip(results, expected, strict=True):
+            assert np.array_equal(result[system].features[layer], own.numpy()) and result[system].units is None
+    with pytest.raises(ConfigError, match="1 to 3"):
+        extractors[system].check_layers([4])
+
+
+def test_a_filterbank_has_one_layer():
+    system = System("fbank", "fbank", None, None)
+    extractor = FilterbankExtractor()
+    (long, short) = extract({system: extractor}, {system: [None]}, make_waveforms(), torch.device("cpu"))
+    assert long[system].features[None].shape == (24, 160) and short[system].features[None].shape == (15, 160)
+    with pytest.raises(ConfigError, match="no layers"):
+        extractor.check_layers([None, 1])
+
+
+def test_frames_are_joined_by_hand():
+    """Three frames of 10 ms make two of 20 ms with the last one repeated, or one without it."""
+    frames = np.array([[1.0], [2.0], [3.0]], np.float32)
+    assert join_frames(frames, 2).tolist() == [[1, 2], [3, 3]] and join_frames(frames, 1).tolist() == [[1, 2]]
+    assert join_frames(frames, 2).dtype == np.float16
+
+
+def test_values_that_float16_cannot_hold_are_an_error():
+    assert to_float16("u", np.array([65_504.0])).tolist() == [65_504.0]
+    for value in (70_000.0, np.nan):
+        with pytest.raises(DataError, match="finite values below 65,504"):
+            to_float16("u", np.array([value]))
+
+
+def test_a_shard_is_missing_until_all_its_records_are_written(tmp_path):
+    system = System("baseline", "encoder", "mini", 4)
+    outputs = tuple(extraction.Output(system, tmp_path / name) for name in ("a", "b"))
+    job = extraction.Job(Path("cuts.jsonl"), 0, 5, outputs, 10.0, "cpu", False)
+    outputs[0].records(0).parent.mkdir(parents=True)
+    outputs[0].records(0).touch()
+    assert job.missing().outputs == outputs[1:] and job.missing().missing() == job.missing()
