@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import bisect
 import collections
 import itertools
@@ -143,7 +144,7 @@ def scan_training_cuts(
     Raises:
         DataError: a missing or damaged manifest, a wrong sampling rate, or no utterance that is long enough.
     """
-    paths, short, lengths = tuple(map(Path, paths)), [], []
+    paths, short, lengths = tuple(map(Path, paths)), [], array.array("q")
     for path in paths:
         for record in read_records(path):
             samples = _checked_samples(path, record)
