@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 
+from spin import products
 from spin.asr.decode_asr import build_decodings, build_graphs, build_scores, check_methods
 from spin.report.write_report import write_report
 from spin.runtime.context import Context
@@ -25,6 +26,8 @@ def decode_and_report(context: Context) -> None:
     """Builds all that stage 5 owns."""
     check_methods(context.config.decoding.methods)
     systems = systems_of(context.config, context.exp)
+    for system in systems:
+        products.metrics(context, system).require()  # the report needs them; say so before hours of decoding
     build_graphs(context)
     decodings = build_decodings(context, systems)
     scores = build_scores(context, systems, decodings)

@@ -17,7 +17,7 @@ from spin.asr.decode_output import Hypothesis, write_decoding
 from spin.asr.decoders import DECODERS, Recognised, Tools
 from spin.asr.graphs import GRAPH, HLG, G
 from spin.asr.inputs import UNITS, UnitInventory, open_reader
-from spin.asr.lang import WORDS_FILE, Lang, load_lang
+from spin.asr.lang import Lang, load_lang
 from spin.asr.model import CtcModel, restore_model
 from spin.asr.scoring import ErrorCounts, count_words
 from spin.asr.training import THREADS
@@ -229,22 +229,18 @@ class PartResult:
 
 
 def shared_tools(context: Context, graphs: frozenset[Path], device: torch.device) -> Tools:
-    """The tools that this process used last, if nothing has changed.
-
-    Only one user at a time, because a search sets the scores of the graph.
+    """The tools that this process used last, if they are the same. Only one user at a time: a search sets the graph's scores.
 
     Args:
         graphs: folders of the graphs that the methods search.
     """
     paths = tuple((HLG if folder.name.startswith(HLG) else G, folder / GRAPH) for folder in sorted(graphs))
     lang = next((path.parent for kind, path in paths if kind == HLG), artifacts.lang_folder(context.exp))
-    states = tuple(path.stat() for path in (lang / WORDS_FILE, *(path for _, path in paths)))
-    stamps = tuple((state.st_mtime_ns, state.st_ino) for state in states)
-    return _make_tools(lang, paths, context.config.decoding, device, stamps)
+    return _make_tools(lang, paths, context.config.decoding, device)
 
 
 @functools.lru_cache(maxsize=1)
-def _make_tools(lang: Path, paths: tuple, config: DecodingConfig, device: torch.device, _stamps: tuple) -> Tools:
+def _make_tools(lang: Path, paths: tuple, config: DecodingConfig, device: torch.device) -> Tools:
     return Tools(load_lang(lang), dict(paths), config, device)
 
 

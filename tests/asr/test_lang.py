@@ -10,7 +10,6 @@ from spin.asr.lang import Lang, disambiguate, load_lang, make_lang, save_lang
 from spin.asr.tokens import BLANK_ID, UNKNOWN_ID, BpeTokens, CharacterTokens
 from spin.config import AsrConfig
 from spin.errors import DataError
-from spin.runtime.files import write_text
 
 TEXT = ["THE CAT SAT", "A CAT'S HAT", "THE HATS"]
 CHARACTERS = AsrConfig(tokens="characters")
@@ -103,24 +102,12 @@ def test_save_and_load(saved):
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("tokens.txt", "A 4", "A 5"),
-        ("tokens.txt", "<blk> 0", "<blank> 0"),
-        ("tokens.txt", "#1 ", "#2 "),
-        ("words.txt", "CAT 3", "A 3"),
-        ("words.txt", "<eps> 0", "<epsilon> 0"),
-        ("lexicon.txt", "CAT ", "DOG "),
-        ("lexicon.txt", "\u2581 C A T\n", "\u2581 C Q T\n"),
-        ("lexicon.txt", "CAT \u2581 C A T\n", "CAT\n"),
-    ],
+    ("name", "content"), [("tokens.txt", b""), ("lexicon.txt", b"CAT \xe2\x96\x81 C Q T\n"), ("words.txt", b"\xff")]
 )
-def test_damaged_files_are_named(saved, name, old, new):
+def test_damaged_files_are_errors(saved, name, content):
     _, folder = saved
-    text = (folder / name).read_text(encoding="utf-8")
-    assert old in text
-    write_text(folder / name, text.replace(old, new, 1))
-    with pytest.raises(DataError, match=name):
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=str(folder)):
         load_lang(folder)
 
 
