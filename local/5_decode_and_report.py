@@ -15,7 +15,8 @@ from __future__ import annotations
 import sys
 
 from spin import products
-from spin.asr.decode_asr import build_decodings, build_graphs, build_scores, check_methods
+from spin.asr.decode_asr import build_decodings, build_graphs, build_scores
+from spin.asr.decoders import check_methods
 from spin.report.write_report import write_report
 from spin.runtime.context import Context
 from spin.runtime.stage import run_stage

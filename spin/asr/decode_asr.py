@@ -12,7 +12,6 @@ from spin.asr.graphs import HLG, G, prepare_graph
 from spin.asr.jobs import run_jobs
 from spin.asr.scores import compute_scores
 from spin.asr.tuning import Recogniser
-from spin.errors import ConfigError
 from spin.runtime.context import Context
 from spin.runtime.files import write_json
 from spin.runtime.logs import summary_writer
@@ -22,13 +21,6 @@ from spin.systems import System
 TEXTS_SHOWN = 5
 LINES_PER_TEXT = 4  # of alignments.txt
 PER_GPU = 1  # decodings at a time on one GPU: lattices may fill it
-
-
-def check_methods(methods: Sequence[str]) -> None:
-    """Raises ConfigError for a method that is not in DECODERS."""
-    unknown = [method for method in methods if method not in DECODERS]
-    if unknown:
-        raise ConfigError("decoding.methods", found=repr(unknown[0]), expected=", ".join(DECODERS))
 
 
 def build_graphs(context: Context) -> None:

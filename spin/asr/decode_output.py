@@ -30,8 +30,8 @@ def write_decoding(folder: Path, hypotheses: list[Hypothesis], facts: dict, symb
     """Writes all files of a decoding.
 
     Args:
-        folder: of the decoding.
-        hypotheses: of all utterances of the part.
+        folder: folder of the decoding.
+        hypotheses: hypotheses of all utterances of the part.
         facts: further entries of the summary (LM scale, empty lattices).
         symbols: "words", or "phones" where the texts are phones: then "wer" and "cer" are the phone error rate.
 

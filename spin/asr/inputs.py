@@ -121,7 +121,7 @@ class UnitReader(InputReader):
     """Symbols of units: as they are, without repeats, or joined into pieces.
 
     Args:
-        inventory: of the training.
+        inventory: inventory of the training units.
         max_bytes: bound of what is kept in memory.
     """
 
@@ -211,7 +211,7 @@ def open_reader(
     Args:
         system: whose features or units.
         source: features or units.
-        inventory: of the training; for units.
+        inventory: inventory of the training units; for source units.
         max_bytes: bound of what is kept in memory.
 
     Raises:

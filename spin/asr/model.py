@@ -56,7 +56,7 @@ class FeatureFront(nn.Module):
     are; here each is normalized first, so that the weights say how much of each layer is used.
 
     Args:
-        statistics: of the training features, (D,) or (L + 1, D).
+        statistics: statistics of the training features, (D,) or (L + 1, D).
     """
 
     def __init__(self, statistics: FeatureStatistics):
@@ -173,10 +173,10 @@ def restore_model(config: AsrConfig, weights: dict, vocabulary_size: int, path: 
     """The model of a checkpoint's weights, in evaluation mode on the CPU.
 
     Args:
-        config: of its training.
+        config: configuration of its training.
         weights: state dict.
         vocabulary_size: number of outputs.
-        path: of the checkpoint, for messages.
+        path: path of the checkpoint, for messages.
 
     Raises:
         CheckpointError: the weights belong to another model.

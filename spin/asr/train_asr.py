@@ -63,9 +63,9 @@ def reject_unusable(context: Context, lang: Lang, cuts, reader: InputReader | Un
     """Ids of training utterances that CTC cannot learn from, and the number of all.
 
     Args:
-        cuts: of the training parts.
-        reader: of their inputs.
-        name: of the rejects file.
+        cuts: cuts of the training parts.
+        reader: reader of their inputs.
+        name: name of the rejects file.
 
     Raises:
         DataError: the share of rejected utterances is above corpus.max_bad_share.

@@ -13,8 +13,7 @@ import torch
 
 from spin import artifacts
 from spin.asr import decode, training
-from spin.asr.decode_asr import check_methods
-from spin.asr.decoders import DECODERS, Decoder, Recognised
+from spin.asr.decoders import DECODERS, Decoder, Recognised, check_methods
 from spin.asr.inputs import FeatureStatistics
 from spin.asr.training_job import learning_rate
 from spin.errors import CheckpointError, ConfigError, DataError, TrainingError
