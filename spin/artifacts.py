@@ -180,11 +180,6 @@ def lang_folder(exp: Path) -> Path:
     return exp / "lang"
 
 
-def statistics(exp: Path, system: str, source: str) -> Path:
-    """Stage 4: mean and deviation of the training features of a system."""
-    return exp / "asr" / system / source / "statistics.json"
-
-
 def recogniser_folder(exp: Path, system: str, source: str, seed: int) -> Path:
     """Stage 4: best.safetensors, history.jsonl. `source` is what the recogniser reads: features or units."""
     return exp / "asr" / system / source / f"seed{seed}"

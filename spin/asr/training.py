@@ -25,7 +25,7 @@ from spin.asr.validation import evaluate, format_rates
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
-from spin.runtime.devices import prepare_cpu, resolve_device
+from spin.runtime.devices import prepare_cpu, resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.prefetch import prefetch
@@ -156,7 +156,7 @@ class Training:
     def loss(self, batch: Batch) -> torch.Tensor:
         """CTC loss of a batch in nats per token."""
         tokens = [self.lang.encode(text) for text in batch.texts]
-        log_probs = self.model(batch.inputs.to(self.device), batch.lengths)
+        log_probs = self.model(sent(batch.inputs, self.device), batch.lengths)
         return ctc_loss(log_probs, batch.lengths, tokens).sum() / sum(map(len, tokens))
 
     def check_finite(self, step: int, batch: Batch, **values: float) -> None:
