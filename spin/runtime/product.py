@@ -134,11 +134,14 @@ class Product:
         return self.path
 
     @contextlib.contextmanager
-    def building(self) -> Iterator[Path]:
+    def building(self, share: float = 1.0) -> Iterator[Path]:
         """Yields the partial path: a file path, or an existing folder that may hold the work of an interrupted build.
 
         On success the partial product replaces the old one, and the key is written last. On an exception the partial folder and
         the old product stay. Only rank 0 of a distributed run touches files.
+
+        Args:
+            share: part of the elapsed time that counts for this product, where several are built together.
 
         Raises:
             DataError: files that this recipe did not make are in the way.
@@ -150,7 +153,7 @@ class Product:
         key, force, begun = self.key, self.context.force, time.monotonic()
         self._prepare_partial(key, force)
         yield self.partial
-        self._publish(key, force, round(time.monotonic() - begun, 1))
+        self._publish(key, force, round(share * (time.monotonic() - begun), 1))
 
     def _prepare_partial(self, key: dict, force: str | None) -> None:
         note = self.partial / KEY

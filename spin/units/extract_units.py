@@ -25,10 +25,11 @@ def build_features(context: Context, systems: Sequence[System]) -> None:
     from spin.units.extraction import Output
     from spin.units.features import extract_features
 
+    share = 1 / sum(map(len, due.values()))
     with ExitStack() as stack:
         parts = {}
         for part, own in due.items():
-            outputs = [Output(system, stack.enter_context(product.building())) for system, product in own]
+            outputs = [Output(system, stack.enter_context(product.building(share))) for system, product in own]
             parts[part] = artifacts.cuts(context.corpus, part), outputs
         extract_features(context.config, parts, context.log)
 

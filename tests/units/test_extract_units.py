@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import runpy
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +38,16 @@ PARTS = ("spin_train", "test")
 def run(context: Context) -> Context:
     extract_units(context)
     return context
+
+
+def test_products_that_are_built_together_share_the_time(tmp_path, small_corpus, make_context, monkeypatch):
+    real = extraction.extract_shard
+    monkeypatch.setattr("spin.units.features.extract_shard", lambda job: time.sleep(0.5) or real(job))
+    context, begun = make_context(tmp_path / "exp", small_corpus), time.monotonic()
+    run(context)
+    elapsed, systems = time.monotonic() - begun, systems_of(context.config, context.exp)
+    seconds = [products.features(context, system, part).seconds for system in systems for part in PARTS]
+    assert len(seconds) == 4 and all(0.2 <= own <= elapsed / 4 + 0.1 for own in seconds)
 
 
 def content(exp: Path) -> dict[str, bytes]:
@@ -134,7 +145,7 @@ def test_processes_batches_and_kills_change_nothing(tmp_path, small_corpus, make
 def test_finished_products_are_skipped_and_only_what_changed_is_rebuilt(tmp_path, small_corpus, make_context, monkeypatch):
     context = run(make_context(tmp_path / "exp", small_corpus))
     built = []
-    record = contextlib.contextmanager(lambda self: built.append(self.name) or (yield from original(self)))
+    record = contextlib.contextmanager(lambda self, *share: built.append(self.name) or (yield from original(self, *share)))
     original = products.Product.building.__wrapped__
     monkeypatch.setattr(products.Product, "building", record)
     run(dataclasses.replace(context))
