@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 
+from spin.asr.decoders import check_methods
 from spin.asr.prepare_lang import prepare_lang
 from spin.asr.train_asr import train_recognisers
 from spin.runtime.context import Context
@@ -22,6 +23,7 @@ from spin.systems import systems_of
 
 def train_asr(context: Context) -> None:
     """Builds all that stage 4 owns."""
+    check_methods(context.config.decoding.methods)  # of stage 5; trainings take longer than this check
     systems = systems_of(context.config, context.exp)
     lang = prepare_lang(context)
     train_recognisers(context, lang, systems)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from spin.asr.lang import Lang
 from spin.asr.tokens import BLANK_ID
 from spin.config import DecodingConfig
 from spin.errors import ConfigError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # neither torch nor k2 is imported to check a name
+    import torch
+
     from spin.asr.graph_search import GraphSearch
     from spin.asr.rescoring import RescoringGrammar
 

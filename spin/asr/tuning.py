@@ -47,7 +47,7 @@ def graphs_of(context: Context, method: str) -> list[Product]:
 
 
 def settings_of(context: Context, method: str) -> dict:
-    """The configuration values that a method reads, besides the LM scales."""
+    """The configuration values that a method reads, without the LM scales."""
     decoding = context.config.decoding
     return {f"decoding.{name}": getattr(decoding, name) for name in SETTINGS} if DECODERS[method].graphs else {}
 

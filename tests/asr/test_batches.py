@@ -63,9 +63,9 @@ def test_epochs_resume(train):
     steps = [next(walk) for _ in range(25)]
     epoch, number, _ = steps[12]
     again = repeat_epochs(sample_batches(train, 60, 8.0, 0), epoch, number + 1)
-    for wanted in steps[13:]:
+    for expected in steps[13:]:
         found = next(again)
-        assert found[:2] == wanted[:2] and ids_of([found[2]]) == ids_of([wanted[2]])
+        assert found[:2] == expected[:2] and ids_of([found[2]]) == ids_of([expected[2]])
     assert steps[-1][0] >= 1
 
 

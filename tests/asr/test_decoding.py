@@ -60,8 +60,8 @@ def test_best_path_joins_and_drops_blanks(frames, padding):
     log_probs[0, len(frames) :, 2] = 0.0  # frames beyond the length are ignored
     for position, token in enumerate(frames):
         log_probs[0, position, token] = 0.0
-    wanted = [token for position, token in enumerate(frames) if token and (position == 0 or frames[position - 1] != token)]
-    assert best_path(log_probs, torch.tensor([len(frames)])) == [wanted]
+    expected = [token for position, token in enumerate(frames) if token and (position == 0 or frames[position - 1] != token)]
+    assert best_path(log_probs, torch.tensor([len(frames)])) == [expected]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

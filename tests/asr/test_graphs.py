@@ -100,9 +100,9 @@ def test_every_pair_of_the_toy_language(toy):
     graph = make_graph(lang, folder, sentences)
     for first, second in itertools.product(WORDS, WORDS):
         found = paths_through(graph, ctc_labels(lang, f"{first} {second}"))
-        wanted = " ".join(str(lang.word_table.index(word)) for word in (first, second))
-        assert list(found) == [wanted]
-        assert found[wanted] == pytest.approx(arpa_score(folder / "lm.arpa", [first, second]), abs=1e-4)
+        expected = " ".join(str(lang.word_table.index(word)) for word in (first, second))
+        assert list(found) == [expected]
+        assert found[expected] == pytest.approx(arpa_score(folder / "lm.arpa", [first, second]), abs=1e-4)
 
 
 def test_blanks_and_repeats_change_nothing_and_other_letters_lead_nowhere(toy):

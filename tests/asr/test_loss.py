@@ -29,9 +29,9 @@ def test_equal_to_torch_with_gradients(sharpness):
     ours = ctc_loss(logits.log_softmax(-1), lengths, tokens)
     (gradient,) = torch.autograd.grad(ours.sum(), logits)
     theirs = torch_loss(logits.log_softmax(-1), lengths, tokens)
-    (wanted,) = torch.autograd.grad(theirs.sum(), logits)
+    (expected,) = torch.autograd.grad(theirs.sum(), logits)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_two_frames_by_hand():

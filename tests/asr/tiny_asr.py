@@ -21,7 +21,7 @@ from spin.runtime.logs import get_logger
 from spin.runtime.product import Product, claim_folder
 from spin.systems import System, systems_of
 
-WORDS = ("AB", "ABBA", "BEAD", "CAB", "DACE", "DEAF", "ECHO", "FACE", "HAD", "BE")
+WORDS = ("AB", "ABBA", "BEAD", "CAB", "DACE", "FADE", "ECHO", "FACE", "HAD", "BE")
 LETTERS = "ABCDEFHO "
 DIMENSION = 12
 FRAMES_PER_LETTER = 4
