@@ -1,1 +1,1 @@
-"""Pairs of views for Spin: which utterances, in which batches, cropped and perturbed how."""
+"""The data road: audio, manifests of cuts, arrays, noise, views and batches."""

@@ -1,1 +1,1 @@
-"""Speaker perturbation: another voice says the same. perturb.py is the whole, stage.py analyses a corpus, the rest are steps."""
+"""Speaker perturbation: another voice says the same. README.md has the algorithm; perturb.py is the entry."""

@@ -72,38 +72,26 @@ def _interval(wave, contour, origin, step, left, right, global_peak, added_right
     start = _extremum(wave, middle - 0.5 / frequency, middle + 0.5 / frequency)
     pulses[count] = start
     count += 1
-    position = start
-    while count < len(pulses):  # to the left
-        frequency = _frequency_at(contour, origin, step, position)
-        if frequency <= 0.0:
-            break
-        correlation, peak, position = _next_pulse(wave, position, frequency, -MAX_LAG, -MIN_LAG)
-        if position < left:
-            if correlation > MIN_EDGE_CORRELATION and peak > MIN_EDGE_PEAK * global_peak:
-                if position - added_right > 0.8 / frequency:
-                    pulses[count] = position
-                    count += 1
-            break
-        if correlation > MIN_CORRELATION and (peak == 0.0 or peak > MIN_PEAK * global_peak):
-            if position - added_right > 0.8 / frequency:
+    for side in (-1, 1):
+        low, high = (MIN_LAG, MAX_LAG) if side > 0 else (-MAX_LAG, -MIN_LAG)
+        position = start
+        while count < len(pulses):
+            frequency = _frequency_at(contour, origin, step, position)
+            if frequency <= 0.0:
+                break
+            correlation, peak, position = _next_pulse(wave, position, frequency, low, high)
+            outside = position > right if side > 0 else position < left
+            if outside:
+                good = correlation > MIN_EDGE_CORRELATION and peak > MIN_EDGE_PEAK * global_peak
+            else:
+                good = correlation > MIN_CORRELATION and (peak == 0.0 or peak > MIN_PEAK * global_peak)
+            if good and (side > 0 or position - added_right > MIN_LAG / frequency):
                 pulses[count] = position
                 count += 1
-    position = start
-    while count < len(pulses):  # to the right
-        frequency = _frequency_at(contour, origin, step, position)
-        if frequency <= 0.0:
-            break
-        correlation, peak, position = _next_pulse(wave, position, frequency, MIN_LAG, MAX_LAG)
-        if position > right:
-            if correlation > MIN_EDGE_CORRELATION and peak > MIN_EDGE_PEAK * global_peak:
-                pulses[count] = position
-                count += 1
-                added_right = position
-            break
-        if correlation > MIN_CORRELATION and (peak == 0.0 or peak > MIN_PEAK * global_peak):
-            pulses[count] = position
-            count += 1
-            added_right = position
+                if side > 0:
+                    added_right = position
+            if outside:
+                break
     return count, added_right
 
 
