@@ -5,6 +5,7 @@ Resumable to the bit on the CPU: every iteration keeps its labels and checkpoint
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -87,7 +88,7 @@ def hidden_states(encoder: Encoder, layer: int, device: torch.device) -> Callabl
 
 
 def make_dataset(config: Config, manifests: list[Path], labels: list[Path]) -> Callable[..., BatchLoader]:
-    """A function (iteration, epoch, index, device) -> loader of labelled batches without padding, from there on without end."""
+    """A function (iteration, epoch, index, device) -> loader of labelled batches with little padding, from that batch on."""
     settings = config.pretrain
     cuts = scan_training_cuts(
         manifests,
@@ -97,6 +98,8 @@ def make_dataset(config: Config, manifests: list[Path], labels: list[Path]) -> C
         equal_lengths=True,
         labels=labels,
     )
+    if not cuts.bins:  # too little speech for buckets, whose lower boundary would be MIN_SAMPLES
+        cuts = dataclasses.replace(cuts, equal_lengths=False)
     dataset = ViewDataset(((augment,) if settings.augment else (),), config.seed)
 
     def start(iteration: int, epoch: int, index: int, device: torch.device) -> BatchLoader:
