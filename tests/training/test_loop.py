@@ -305,6 +305,18 @@ def test_micro_batches_equal_the_whole_batch(corpus, tmp_path, changes):
         torch.testing.assert_close(found[0][name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_a_training_resumes_with_other_micro_batches(corpus, short, tmp_path):
+    """The remedy for a GPU out of memory costs no finished step."""
+    training = make_training(corpus, tmp_path, **SHORT)
+    watch(training, cut_before=4)
+    with pytest.raises(Cut):
+        training.run()
+    resumed = make_training(corpus, tmp_path, **SHORT, accumulation=2)
+    assert resumed.step == 4
+    resumed.run()
+    torch.testing.assert_close(weights(resumed), short[0], rtol=1e-4, atol=1e-5)
+
+
 def test_equal_lengths_train_too(corpus, tmp_path):
     training = make_training(corpus, tmp_path, equal_lengths=True, max_steps=2)
     training.run()
