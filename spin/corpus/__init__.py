@@ -1,1 +1,1 @@
-"""Corpora: LibriSpeech and the generated one, their text, phone alignments, lexicon and checked manifests (stage 0)."""
+"""Corpora and all that is known of them before training: text, phone alignments, lexicon and checked manifests (stage 0)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,89 +11,87 @@ from spin import artifacts
 from spin.corpus.pronunciation import Dictionary
 from spin.corpus.text import TextError, normalise
 from spin.errors import DataError
-from spin.runtime.files import atomic_path, write_text
+from spin.runtime.files import DAMAGED_GZIP, atomic_path, write_text
 
 
-def write_lexicon(corpus: Path, words: Iterable[str], dictionary: Dictionary, log: logging.Logger) -> int:
+def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log: logging.Logger) -> int:
     """Writes word, tab, phones for each word that has a pronunciation (its first), sorted; returns the number of lines.
 
-    Further pronunciations go into a file of their own, in the same form: alignments and training know one of each word.
-
     Args:
-        corpus: the folder of artifacts.lexicon.
-        words: normalised; a word may come more than once.
+        path: file to write; further pronunciations go to artifacts.lexicon(corpus, variants=True) in the same folder and form,
+            because alignments and training know one pronunciation of each word.
+        words: normalised words; a word may occur more than once.
     """
     lines, variant_lines, derived, guessed, missing = [], [], 0, [], []
     for word in sorted(set(words)):
         variants = dictionary.pronunciations(word)
-        if variants and word not in dictionary:
-            if dictionary.derived(word):
-                derived += 1
-            else:
-                guessed.append(word)
-        if variants:
-            lines.append(f"{word}\t{' '.join(variants[0])}\n")
-            variant_lines += [f"{word}\t{' '.join(phones)}\n" for phones in variants[1:]]
-        else:
+        if not variants:
             missing.append(word)
-    write_text(artifacts.lexicon(corpus, variants=True), "".join(variant_lines))
-    write_text(artifacts.lexicon(corpus), "".join(lines))
-    log.info("lexicon: %d words, %d derived by rule, %s", len(lines), derived, _counted(guessed, "guessed from the letters"))
+            continue
+        if word not in dictionary:
+            derived += bool(dictionary.derive(word))
+            guessed += [] if dictionary.derive(word) else [word]
+        lines.append(f"{word}\t{' '.join(variants[0])}\n")
+        variant_lines += [f"{word}\t{' '.join(phones)}\n" for phones in variants[1:]]
+    write_text(artifacts.lexicon(path.parent, variants=True), "".join(variant_lines))
+    write_text(path, "".join(lines))
+    log.info("lexicon: %d words, %d derived by rule, %s", len(lines), derived, _count(guessed, "guessed from the letters"))
     if missing:
-        log.warning("lexicon: %s", _counted(missing, "without a pronunciation"))
+        log.warning("lexicon: %s", _count(missing, "without a pronunciation"))
     if missing and not dictionary.guesses:
-        log.warning("gruut_lang_en or python-crfsuite is not installed, so that none is guessed (utils/setup_env.sh)")
+        log.warning("gruut_lang_en or python-crfsuite is not installed, so no pronunciation is guessed; run utils/setup_env.sh")
     return len(lines)
 
 
-def _counted(words: list[str], what: str) -> str:
+def _count(words: list[str], description: str) -> str:
     examples = f" ({' '.join(words[:8])}{' ...' if len(words) > 8 else ''})" if words else ""
-    return f"{len(words)} {what}{examples}"
+    return f"{len(words)} {description}{examples}"
 
 
 def read_sentences(path: str | Path, log: logging.Logger) -> Iterator[str]:
-    """The normalised sentences of a text file, one a line; lines that cannot be normalised are left out and counted in the log.
+    """The normalised sentences of a text file, one per line; lines that cannot be normalised are skipped and counted in the log.
+
+    Args:
+        path: UTF-8 text, compressed where the name ends in .gz.
 
     Raises:
-        DataError: no such file, or not UTF-8.
+        DataError: no such file, a damaged one, or not UTF-8.
     """
-    left_out = 0
+    skipped = 0
+    opener = gzip.open if str(path).endswith(".gz") else open
     try:
-        with open(path, encoding="utf-8-sig") as stream:
+        with opener(path, "rt", encoding="utf-8-sig") as stream:
             for line in stream:
                 try:
                     sentence = normalise(line)
                 except TextError:
-                    left_out += 1
+                    skipped += 1
                     continue
                 if sentence:
                     yield sentence
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"LM text {path}", found=str(error), expected="UTF-8 text, one sentence a line", remedy="corpus.lm_text"
-        ) from error
-    if left_out:
-        log.warning("LM text %s: %d line(s) left out, as they hold digits or signs without a single reading", path, left_out)
+    except (OSError, UnicodeDecodeError, *DAMAGED_GZIP) as error:
+        expected, remedy = "UTF-8 text, one sentence per line", "--set corpus.lm_text=FILE"
+        raise DataError(f"LM text {path}", found=str(error), expected=expected, remedy=remedy) from error
+    if skipped:
+        log.warning("LM text %s: skipped %d line(s) with digits or signs that have no single reading", path, skipped)
 
 
-def write_lm_text(path: Path, sentences: Iterable[str], held_out: set[str], log: logging.Logger) -> set[str]:
-    """Writes the sentences that are not in `held_out` (the transcripts of valid and test), in their order; returns their words.
+def write_lm_text(path: Path, sentences: Iterable[str], held_out: set[str], log: logging.Logger) -> int:
+    """Writes the sentences that are not in `held_out` (the transcripts of valid and test) in their order; returns their number.
 
     Raises:
         DataError: none is left.
     """
-    kept, left_out, words = 0, 0, set()
+    count, skipped = 0, 0
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
         for sentence in sentences:
             if sentence in held_out:
-                left_out += 1
+                skipped += 1
                 continue
             stream.write(sentence + "\n")
-            kept += 1
-            words.update(sentence.split())
-        if kept == 0:
-            raise DataError(
-                "LM text", found=f"no sentence, {left_out} left out as they are in valid or test", expected="training text"
-            )
-    log.info("LM text: %d sentences; %d left out, as they are in valid or test", kept, left_out)
-    return words
+            count += 1
+        if count == 0:
+            found = f"no sentence, after {skipped} that occur in valid or test were skipped"
+            raise DataError("LM text", found=found, expected="training text", remedy="--set corpus.lm_text=FILE")
+    log.info("LM text: %d sentences; skipped %d that occur in valid or test", count, skipped)
+    return count

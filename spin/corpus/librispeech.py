@@ -1,15 +1,16 @@
 """LibriSpeech on disk: any part in the original layout, <part>/<speaker>/<chapter>/{<id>.flac, <speaker>-<chapter>.trans.txt}.
 
-lhotse's own recipe makes the recordings and supervisions, one utterance at a time, so that a bad file is named and left out where
-the recipe as a whole would end with an exception.
+lhotse's own recipe makes the recordings and supervisions, one utterance at a time. A bad file is then named and rejected, where
+the whole recipe would end with an exception.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,15 @@ from lhotse.audio.utils import AudioLoadingError
 from lhotse.recipes.librispeech import parse_utterance
 
 from spin import artifacts
+from spin.corpus.fingerprint import digest_files
+from spin.corpus.registry import CUT, ID, REASON, Corpus
 from spin.corpus.text import TextError, normalise
 from spin.errors import ConfigError, DataError
+from spin.runtime.progress import progress
+from spin.runtime.workers import map_jobs
 
-_ROOT = "LibriSpeech"
+ROOT = "LibriSpeech"
 AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX = ".flac", ".trans.txt"
-_TRANSCRIPTS = f"*{TRANSCRIPTS_SUFFIX}"
 _LONGEST_WORD = 100  # letters; longer ones are damage, and deriving their pronunciation takes forever
 
 
@@ -37,10 +41,43 @@ class Limits:
     longest: float
 
 
+class LibriSpeech(Corpus):
+    """The parts below corpus.corpus_dir, downloaded first where corpus.download asks for it."""
+
+    @property
+    def root(self) -> Path:
+        corpus = self.config.corpus
+        if corpus.download:
+            from spin.corpus.download import download_root
+
+            return download_root(corpus.corpus_dir, corpus.data_dir)
+        return require_folder(corpus.corpus_dir)
+
+    def check(self, parts: Sequence[str], log: logging.Logger) -> None:
+        if self.config.corpus.download:
+            from spin.corpus.download import download_missing
+
+            download_missing(self.root, parts, log)
+        require_parts(self.root, parts)
+
+    def fingerprint(self, part: str) -> dict:
+        folder = self.root / part
+        files = (chapter / name for chapter in chapters(folder) for name in names_in(chapter))
+        known = (path for path in files if path.name.endswith((AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX)))
+        return {f"folder of {part}": str(folder), f"files of {part}": digest_files(known, (TRANSCRIPTS_SUFFIX,))}
+
+    def read(self, part: str, nj: int) -> Iterator[dict]:
+        corpus = self.config.corpus
+        limits = Limits(corpus.min_duration_in_s, corpus.max_duration_in_s)
+        jobs = [(str(chapter), limits) for chapter in chapters(self.root / part)]
+        for records in progress(map_jobs(_read_job, jobs, nj), f"read {part}", len(jobs)):
+            yield from records
+
+
 def corpus_root(corpus_dir: str | Path) -> Path:
     """The absolute folder that holds the parts: `corpus_dir` itself, or the folder LibriSpeech in it."""
     folder = Path(corpus_dir).absolute()
-    below = folder / _ROOT
+    below = folder / ROOT
     return below if below.is_dir() and not parts_in(folder) else folder
 
 
@@ -49,15 +86,15 @@ def parts_in(root: Path) -> list[str]:
     if not root.is_dir():
         return []
     candidates = (folder for folder in _folders(root) if not folder.name.startswith("."))
-    return sorted(folder.name for folder in candidates if next(folder.glob(f"*/*/{_TRANSCRIPTS}"), None) is not None)
+    return sorted(folder.name for folder in candidates if next(folder.glob(f"*/*/*{TRANSCRIPTS_SUFFIX}"), None) is not None)
 
 
-def require_parts(root: Path, wanted: tuple[str, ...]) -> None:
-    """Raises DataError that lists the parts found when one of `wanted` is missing."""
+def require_parts(root: Path, parts: Sequence[str]) -> None:
+    """Raises DataError that lists the parts found when one of `parts` is missing."""
     found = parts_in(root)
-    missing = [part for part in wanted if part not in found]
+    missing = [part for part in parts if part not in found]
     for part in missing:
-        if (root / part).is_dir():  # a part that cannot be read is not one that is not there
+        if (root / part).is_dir():  # an unreadable part is an error of its own, not a missing part
             chapters(root / part)
     if missing:
         raise DataError(
@@ -66,21 +103,19 @@ def require_parts(root: Path, wanted: tuple[str, ...]) -> None:
             expected="a folder <part>/<speaker>/<chapter> with .flac and .trans.txt files for each part of corpus.spin_train, "
             "asr_train, valid and test",
             remedy="name the folder with --corpus-dir, choose parts that are there, for example --set corpus.test=[test-clean], "
-            "or fetch them with --set corpus.download=true",
+            "or download them with --set corpus.download=true",
         )
 
 
 def require_folder(corpus_dir: str | None) -> Path:
-    """Raises ConfigError when no folder was named, DataError when it is not there."""
+    """The root of the parts; raises ConfigError when no folder was named, DataError when it does not exist."""
     remedy = "--corpus-dir PATH/TO/LibriSpeech, or --set corpus.download=true"
     if not corpus_dir:
-        raise ConfigError(
-            "corpus.corpus_dir", found="not set", expected="the folder that holds LibriSpeech's parts", remedy=remedy
-        )
+        expected = "the folder that holds LibriSpeech's parts"
+        raise ConfigError("corpus.corpus_dir", found="not set", expected=expected, remedy=remedy)
     if not Path(corpus_dir).is_dir():
-        raise DataError(
-            f"corpus folder {corpus_dir}", found="no such folder", expected="the folder of LibriSpeech's parts", remedy=remedy
-        )
+        expected = "the folder of LibriSpeech's parts"
+        raise DataError(f"corpus folder {corpus_dir}", found="no such folder", expected=expected, remedy=remedy)
     return corpus_root(corpus_dir)
 
 
@@ -88,7 +123,7 @@ def chapters(part: Path) -> list[Path]:
     """The chapter folders of a part in the order of their utterances' ids ('103-1240-' < '1034-').
 
     Raises:
-        DataError: a folder that cannot be read.
+        DataError: a folder cannot be read.
     """
     return sorted((chapter for speaker in _folders(part) for chapter in _folders(speaker)), key=_prefix)
 
@@ -98,12 +133,12 @@ def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut |
 
     Args:
         chapter: <part>/<speaker>/<chapter>.
-        limits: of the duration.
+        limits: bounds of the duration.
 
     Raises:
-        DataError: a folder that cannot be read.
+        DataError: a folder cannot be read.
     """
-    names = names_in(chapter)  # not glob, which passes over what may not be read
+    names = names_in(chapter)  # not glob, which skips unreadable folders in silence
     audio = {name.removesuffix(AUDIO_SUFFIX) for name in names if name.endswith(AUDIO_SUFFIX)}
     try:
         transcripts, rejected = _read_transcripts(chapter)
@@ -122,7 +157,7 @@ def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut |
 
 
 def names_in(folder: Path) -> list[str]:
-    """Sorted names in a folder; raises DataError when it cannot be read, as what is in it would be lost in silence."""
+    """Sorted names in a folder; raises DataError when it cannot be read, so that nothing in it is lost in silence."""
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
@@ -130,8 +165,16 @@ def names_in(folder: Path) -> list[str]:
             f"folder {folder}",
             found=error.strerror or str(error),
             expected="a folder that can be read",
-            remedy="mend its permissions, or move it out of the corpus",
+            remedy="fix its permissions, or move it out of the corpus",
         ) from error
+
+
+def _read_job(job: tuple[str, Limits]) -> list[dict]:
+    chapter, limits = job
+    return [
+        {ID: identity, REASON: result} if isinstance(result, str) else {ID: identity, CUT: result.to_dict()}
+        for identity, result in read_chapter(Path(chapter), limits)
+    ]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -145,7 +188,7 @@ def _prefix(chapter: Path) -> str:
 def _dash(chapter: Path) -> str | None:
     """Why no utterance of a folder can be used, where its name or its speaker's has a dash.
 
-    Ids are speaker-chapter-number: with more dashes two folders can have the same ids, and lhotse looks for the audio elsewhere.
+    Ids are speaker-chapter-number. With more dashes two folders can have the same ids, and lhotse looks for the audio elsewhere.
     """
     for kind, name in (("speaker", chapter.parent.name), ("chapter", chapter.name)):
         if "-" in name:
@@ -157,14 +200,14 @@ def _read_transcripts(chapter: Path) -> tuple[dict[str, str], dict[str, str]]:
     """(id -> text as written, id -> reason) of a chapter's transcript files; OSError for one that cannot be read."""
     texts: dict[str, str] = {}
     rejected: dict[str, str] = {}
-    for path in sorted(chapter.glob(_TRANSCRIPTS)):
-        if not path.is_file():  # a folder, or a pipe that would be waited for without end
+    for path in sorted(chapter.glob(f"*{TRANSCRIPTS_SUFFIX}")):
+        if not path.is_file():  # a folder, or a pipe, which would block for ever
             raise OSError(errno.EINVAL, f"{path.name} is not a file")
         for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
             identity, reason, text = _parse_line(chapter, raw, f"{path.name}:{number}")
             if identity in texts or (identity in rejected and reason is None):
                 texts.pop(identity, None)
-                reason = "transcript: stands there twice"
+                reason = "transcript: occurs twice"
             if reason is not None:
                 rejected[identity] = reason
             elif identity:
@@ -172,32 +215,24 @@ def _read_transcripts(chapter: Path) -> tuple[dict[str, str], dict[str, str]]:
     return texts, rejected
 
 
-def _parse_line(chapter: Path, raw: bytes, where: str) -> tuple[str, str | None, str]:
+def _parse_line(chapter: Path, raw: bytes, place: str) -> tuple[str, str | None, str]:
     """(id, reason or None, text) of a line; ('', None, '') for a blank one."""
+    pattern = re.escape(_prefix(chapter)) + r"\w+"
     try:
         words = raw.decode("utf-8").split(maxsplit=1)
     except UnicodeDecodeError:
         identity = raw.split(maxsplit=1)[0].decode("ascii", errors="replace")
-        plain = re.fullmatch(re.escape(_prefix(chapter)) + r"\w+", identity)
-        return identity if plain else f"{chapter.name}/{where}", "transcript: not UTF-8", ""
+        return identity if re.fullmatch(pattern, identity) else f"{chapter.name}/{place}", "transcript: not UTF-8", ""
     if not words:
         return "", None, ""
-    if not re.fullmatch(re.escape(_prefix(chapter)) + r"\w+", words[0]):
-        return f"{chapter.name}/{where}", f"transcript: the id {words[0][:40]!r} does not belong to the folder", ""
+    if not re.fullmatch(pattern, words[0]):
+        return f"{chapter.name}/{place}", f"transcript: the id {words[0][:40]!r} does not belong to the folder", ""
     return words[0], None if len(words) == 2 else "no transcript", words[1] if len(words) == 2 else ""
 
 
 def _read_utterance(chapter: Path, identity: str, text: str, limits: Limits) -> MonoCut | str:
-    try:
-        normal = normalise(text)
-    except TextError as error:
-        return error.reason
-    if not normal:
-        return "no transcript"
-    longest = max(map(len, normal.split()))
-    if longest > _LONGEST_WORD:
-        return f"text: a word of {longest} letters"
-    reason = check_audio(chapter / f"{identity}.flac", limits)
+    normal, reason = check_text(text)
+    reason = reason or check_audio(chapter / f"{identity}{AUDIO_SUFFIX}", limits)
     if reason is not None:
         return reason
     try:
@@ -210,13 +245,25 @@ def _read_utterance(chapter: Path, identity: str, text: str, limits: Limits) -> 
     return MonoCut(identity, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
 
 
-def check_audio(path: Path, limits: Limits) -> str | None:
-    """The reason why a file cannot be used, or None; all of it is decoded, as damage is seldom in the header.
+def check_text(text: str) -> tuple[str, str | None]:
+    """(normalised text, reason of rejection or None)."""
+    try:
+        normal = normalise(text)
+    except TextError as error:
+        return "", error.reason
+    if not normal:
+        return "", "no transcript"
+    longest = max(map(len, normal.split()))
+    return normal, f"text: a word of {longest} letters" if longest > _LONGEST_WORD else None
 
-    Files of another format or rate or with several channels are rejected rather than converted: LibriSpeech has none, so such a
+
+def check_audio(path: Path, limits: Limits) -> str | None:
+    """The reason why a file cannot be used, or None; all of it is decoded, because damage is seldom in the header.
+
+    Files of another format or rate or with several channels are rejected rather than converted. LibriSpeech has none, so such a
     file is not what its name says.
     """
-    if not path.is_file():  # a folder, a link to nothing, or a pipe that would be waited for without end
+    if not path.is_file():  # a folder, a link to nothing, or a pipe, which would block for ever
         return "unreadable audio: not a file"
     try:
         header = soundfile.info(str(path))
@@ -227,10 +274,8 @@ def check_audio(path: Path, limits: Limits) -> str | None:
     except (soundfile.SoundFileError, OSError, RuntimeError, ValueError) as error:
         return f"unreadable audio: {' '.join(str(error).split())[-120:]}"
     if len(samples) != header.frames:
-        return f"unreadable audio: {len(samples)} of {header.frames} samples, cut short"
-    if np.ptp(samples) == 0:
-        return "empty audio: every sample is the same"
-    return None
+        return f"unreadable audio: {len(samples)} of {header.frames} samples, truncated"
+    return "empty audio: every sample is the same" if np.ptp(samples) == 0 else None
 
 
 def _check_header(header, limits: Limits) -> str | None:
@@ -242,7 +287,11 @@ def _check_header(header, limits: Limits) -> str | None:
         return f"wrong rate: {header.samplerate} Hz instead of {artifacts.SAMPLE_RATE} Hz"
     if header.channels != 1:
         return f"wrong channels: {header.channels} instead of 1"
-    seconds = header.frames / header.samplerate
+    return check_duration(header.frames / header.samplerate, limits)
+
+
+def check_duration(seconds: float, limits: Limits) -> str | None:
+    """The reason of rejection, or None."""
     if seconds < limits.shortest:
         return f"too short: {seconds:.3f} s, less than {limits.shortest:g} s"
     return f"too long: {seconds:.1f} s, more than {limits.longest:g} s" if seconds > limits.longest else None

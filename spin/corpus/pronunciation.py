@@ -2,8 +2,8 @@
 
 The dictionary has 126,000 words, but 38 % of the utterances of train-clean-5 hold one that it lacks, half of them a regular
 form of one that it has: a possessive, an inflection, a British spelling or a compound. The rules derive those by English
-phonology; the rest (names, mostly) is guessed from its letters (letter_to_sound). Of 20,000 of the dictionary's own words, taken
-out one at a time, the rules derive 8,400, and 78 % of these exactly as it has them.
+phonology; the rest (names, mostly) is guessed from its letters (spin/corpus/g2p.py). Of 20,000 of the dictionary's own words,
+taken out one at a time, the rules derive 8,400, and 78 % of these exactly as it has them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spin.corpus.alignment import plain_phone
-from spin.corpus.letter_to_sound import default_model
+from spin.corpus.g2p import default_model
 from spin.errors import DataError
 
 Phones = tuple[str, ...]
@@ -79,12 +79,12 @@ class Dictionary:
 
     Args:
         path: a file of CMU dictionary form (word or word(2), then phones); default: the one in pocketsphinx's wheel.
-        letter_to_sound: guesses a word that no rule derives; None: such a word has no pronunciation.
+        g2p: guesses a word that no rule derives; None: such a word has no pronunciation.
     """
 
-    def __init__(self, path: str | Path | None = None, letter_to_sound: Callable[[str], Phones] | None = None):
+    def __init__(self, path: str | Path | None = None, g2p: Callable[[str], Phones] | None = None):
         self.path = Path(path) if path else dictionary_path()
-        self._letter_to_sound = letter_to_sound
+        self._g2p = g2p
         self._entries = _read(self.path)
 
     def __len__(self) -> int:
@@ -95,23 +95,23 @@ class Dictionary:
 
     def pronunciations(self, word: str) -> tuple[Phones, ...]:
         """The dictionary's pronunciations of a normalised word, else one derived by rule, else one guessed, else ()."""
-        return self._entries.get(word) or self.derived(word) or self.guessed(word)
+        return self._entries.get(word) or self.derive(word) or self.guess(word)
 
     @property
     def guesses(self) -> bool:
         """Whether words that no rule derives are guessed from their letters."""
-        return self._letter_to_sound is not None
+        return self._g2p is not None
 
-    def guessed(self, word: str) -> tuple[Phones, ...]:
+    def guess(self, word: str) -> tuple[Phones, ...]:
         """A pronunciation from a word's letters; of a possessive (HAGAR'S) from those of its stem, whose sound rules the S."""
-        if self._letter_to_sound is None:
+        if self._g2p is None:
             return ()
         stem = word[:-2] if word.endswith("'S") else word
-        phones = self._letter_to_sound(stem)
+        phones = self._g2p(stem)
         phones = _add_s(phones) if stem != word else phones
         return (phones,) if phones else ()
 
-    def derived(self, word: str) -> tuple[Phones, ...]:
+    def derive(self, word: str) -> tuple[Phones, ...]:
         """A pronunciation by rule from other words of the dictionary, () where no rule fits."""
         bare = word.strip("'")
         if bare != word and bare in self._entries:
@@ -128,7 +128,7 @@ class Dictionary:
 
     def _stem(self, word: str) -> Phones | None:
         """A word that may itself be a regular form (JUSTINIAN'S has no stem, BARKEEPER'S has)."""
-        return self._first(word) or next(iter(self.derived(word)), None) if len(word) >= _SHORTEST_STEM else None
+        return self._first(word) or next(iter(self.derive(word)), None) if len(word) >= _SHORTEST_STEM else None
 
     def _inflected(self, rest: str, suffix: str) -> Phones | None:
         """The stem before a suffix; a respelled one must be a word of the dictionary, or STAMMERED would be of STAM-MERE."""
@@ -181,7 +181,7 @@ class Dictionary:
 @functools.lru_cache(maxsize=1)
 def default_dictionary() -> Dictionary:
     """The dictionary of pocketsphinx's wheel and the model of gruut_lang_en (where it is installed), read once a process."""
-    return Dictionary(letter_to_sound=default_model())
+    return Dictionary(g2p=default_model())
 
 
 def dictionary_path() -> Path:

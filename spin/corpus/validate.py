@@ -1,4 +1,4 @@
-"""Manifests checked before anything is built on them."""
+"""Checks of cuts and of parts, before anything is built on them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lhotse import CutSet, MonoCut
+from lhotse import MonoCut
 from lhotse.qa import validate
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.text import is_normal, shorten
-from spin.errors import DataError
+from spin.errors import ConfigError, DataError
 
 _TOLERANCE_IN_S = 0.025  # one analysis window past the end
 
 
 @dataclass
 class PartSummary:
-    """What a pass over a part's manifest found."""
+    """The figures of one part."""
 
     name: str
-    durations: list[float] = field(default_factory=list)  # seconds, in the order of ids
+    durations: list[float] = field(default_factory=list)  # seconds, in the order of the manifest
     seconds_of: dict[str, float] = field(default_factory=lambda: collections.defaultdict(float))  # speaker -> seconds
     utterances_of: dict[str, int] = field(default_factory=lambda: collections.defaultdict(int))  # speaker -> utterances
     words: set[str] = field(default_factory=set)
@@ -35,38 +35,40 @@ class PartSummary:
     def hours(self) -> float:
         return sum(self.durations) / 3600
 
+    def __str__(self) -> str:
+        figures = f"{len(self.durations)} utterances, {self.hours:.2f} h, {len(self.seconds_of)} speakers"
+        return f"part {self.name}: {figures}, {self.aligned} utterances with phones"
 
-def check_part(path: Path, name: str, known: dict[str, str]) -> PartSummary:
-    """Reads a manifest once, cut by cut; returns its summary.
+
+def summarize(name: str, cuts: Iterable[dict], known: dict[str, str]) -> PartSummary:
+    """Reads the cuts of a part once.
 
     Args:
-        path: cuts_{part}.jsonl.gz.
-        known: utterance id -> part, of the parts checked before; those of this part are added.
+        cuts: cuts as plain values.
+        known: utterance id -> part, of the parts read before; those of this part are added.
 
     Raises:
-        DataError: an empty part, or the first cut that breaks the contract (lhotse's checks; one supervision with the cut's id;
-            text in the normal form; a speaker; 16 kHz, one channel; ids sorted and in no other part; phones in order of time).
+        DataError: an id that this part or another one has already.
     """
     summary = PartSummary(name)
-    before = ""
-    for cut in CutSet.from_jsonl_lazy(path):
-        subject = f"part {name}, utterance {cut.id}"
-        claim_id(known, cut.id, name)
-        if cut.id <= before:
-            raise DataError(
-                subject, found=f"it comes after {before}", expected="ids in order, each once", remedy="stage 0 with --force"
-            )
-        problem = cut_problem(cut)
-        if problem is not None:
-            raise DataError(subject, found=problem, expected="a valid manifest", remedy="stage 0 with --force")
-        before = cut.id
-        _count(summary, cut)
-    check_not_empty(name, len(summary.durations), artifacts.rejects(path.parent, 0))
+    for cut in cuts:
+        claim_id(known, cut["id"], name)
+        supervision = cut["supervisions"][0]
+        speaker = supervision["speaker"]
+        summary.durations.append(cut["duration"])
+        summary.seconds_of[speaker] += cut["duration"]
+        summary.utterances_of[speaker] += 1
+        summary.words.update(supervision["text"].split())
+        summary.aligned += bool((supervision.get("alignment") or {}).get(artifacts.PHONE_TIER))
     return summary
 
 
-def cut_problem(cut: MonoCut) -> str | None:
-    """What is wrong with a cut, None if nothing."""
+def check_cut(cut: MonoCut) -> str | None:
+    """The first problem of a cut, None if it keeps the contract of manifests.
+
+    The contract: lhotse's own checks; one recording of 16 kHz; one supervision with the cut's id, a speaker and normalised text
+    (empty where a part is not transcribed); phones in order of time, none after the end.
+    """
     try:
         validate(cut)
     except AssertionError as error:
@@ -76,23 +78,24 @@ def cut_problem(cut: MonoCut) -> str | None:
     supervision = cut.supervisions[0]
     if supervision.id != cut.id or not supervision.speaker:
         return f"supervision {supervision.id!r} of speaker {supervision.speaker!r}"
-    if not is_normal(supervision.text or ""):
+    if supervision.text is None or (supervision.text and not is_normal(supervision.text)):
         return f"text {shorten(str(supervision.text))!r} is not normalised"
     if cut.sampling_rate != artifacts.SAMPLE_RATE:
         return f"{cut.sampling_rate} Hz"
-    return _alignment_problem((supervision.alignment or {}).get(artifacts.PHONE_TIER), cut.duration)
+    return _check_alignment((supervision.alignment or {}).get(artifacts.PHONE_TIER), cut.duration)
 
 
 def claim_id(known: dict[str, str], identity: str, part: str) -> None:
-    """Notes that an utterance is in a part; raises DataError when it is in another one already."""
-    if known.setdefault(identity, part) != part:
+    """Notes that an utterance is in a part; raises DataError when its id is known already."""
+    if identity in known:
         raise DataError(
             f"part {part}, utterance {identity}",
             found=f"the same id in part {known[identity]}",
             expected="ids that occur once in the corpus",
-            cause="a part that holds another one (train-clean-100 has all of train-clean-5)",
+            cause="a part that contains another one (train-clean-100 has all of train-clean-5)",
             remedy="use one of the two parts for both roles",
         )
+    known[identity] = part
 
 
 def check_not_empty(part: str, usable: int, rejects: Path) -> None:
@@ -101,6 +104,19 @@ def check_not_empty(part: str, usable: int, rejects: Path) -> None:
         raise DataError(
             f"part {part}", found="no usable utterance", expected="at least one", remedy=f"see {rejects} for the reasons"
         )
+
+
+def check_roles(config: CorpusConfig) -> None:
+    """Checks that every role has a part. A corpus for pre-training alone has parts in spin_train and in no other role.
+
+    Raises:
+        ConfigError: a role without parts.
+    """
+    roles = {"spin_train": config.spin_train, "asr_train": config.asr_train, "valid": config.valid, "test": config.test}
+    pretraining = not (config.asr_train or config.valid or config.test)
+    for role, parts in roles.items():
+        if not parts and not (pretraining and role != "spin_train"):
+            raise ConfigError(f"corpus.{role}", found="no part", expected="names of parts, such as [train-clean-5]")
 
 
 def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig) -> None:
@@ -116,7 +132,7 @@ def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig
         return
     roles = {"train": (*config.spin_train, *config.asr_train), "valid": config.valid, "test": config.test}
     for first, second in itertools.combinations(roles, 2):
-        shared = _shared(speakers, roles[first], roles[second])
+        shared = _find_shared(speakers, roles[first], roles[second])
         if shared:
             shown = "; ".join(f"speaker {who} in {one} and {other}" for who, one, other in shared[:5])
             raise DataError(
@@ -128,25 +144,18 @@ def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig
             )
 
 
-def _shared(speakers: Mapping[str, Collection[str]], first: Iterable[str], second: Iterable[str]) -> list[tuple[str, str, str]]:
+def _find_shared(
+    speakers: Mapping[str, Collection[str]], first: Iterable[str], second: Iterable[str]
+) -> list[tuple[str, str, str]]:
     """(speaker, part of the first role, part of the second) for each speaker in both."""
     pairs = itertools.product(dict.fromkeys(first), dict.fromkeys(second))
     return [(who, one, other) for one, other in pairs for who in sorted(set(speakers[one]) & set(speakers[other]))]
 
 
-def _alignment_problem(items: list[AlignmentItem] | None, duration: float) -> str | None:
+def _check_alignment(items: list[AlignmentItem] | None, duration: float) -> str | None:
     end = 0.0
     for item in items or ():
         if not item.symbol or item.duration <= 0 or item.start < end - 1e-6:
             return f"phone {item.symbol!r} at {item.start} s for {item.duration} s, after one that ends at {end} s"
         end = item.end
     return None if end <= duration + _TOLERANCE_IN_S else f"phones end at {end} s, the audio at {duration} s"
-
-
-def _count(summary: PartSummary, cut: MonoCut) -> None:
-    supervision = cut.supervisions[0]
-    summary.durations.append(cut.duration)
-    summary.seconds_of[supervision.speaker] += cut.duration
-    summary.utterances_of[supervision.speaker] += 1
-    summary.words.update(supervision.text.split())
-    summary.aligned += bool((supervision.alignment or {}).get(artifacts.PHONE_TIER))

@@ -1,9 +1,10 @@
-"""The generated corpus as lhotse manifests: speakers spoken in parallel, each in a process of its own."""
+"""The generated corpus as records of stage 0: speakers spoken in parallel, each in a new process."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lhotse import MonoCut, Recording, SupervisionSegment
@@ -13,62 +14,74 @@ from lhotse.supervision import AlignmentItem
 from spin import artifacts
 from spin.config import Config, GeneratedPart
 from spin.corpus.generated.render import SpeakerJob, draw_sentence, render_speaker
+from spin.corpus.registry import CUT, ID, Corpus
 from spin.errors import ConfigError
-from spin.runtime.files import read_json, write_text
-from spin.runtime.manifests import write_manifest
+from spin.runtime.files import read_json
+from spin.runtime.progress import progress
 from spin.runtime.workers import map_fresh
 
-LM_SPEAKER = 1_000_000  # a number no speaker has: the further sentences for the LM are nobody's
+SEED = 0  # of voices, sentences and channels; another seed is another corpus
+LM_SPEAKER = 1_000_000  # a number that no speaker has: the extra sentences for the LM belong to nobody
+PRETRAIN_VALID = "pretrain_valid"  # the part that validates the pre-training; it speaks the sentences kept for validation
 
 
-def prepare_parts(config: Config, corpus: Path, part_names: Iterable[str], nj: int, log: logging.Logger) -> None:
-    """Generates the audio of the named parts and writes their manifests and the LM's text.
+class GeneratedCorpus(Corpus):
+    """The parts that corpus.parts defines."""
 
-    Raises:
-        ConfigError: a part that corpus.parts does not define.
-    """
-    for name in part_names:
-        part = config.corpus.parts.get(name)
-        if part is None:
+    has_alignments = True
+
+    def check(self, parts: Sequence[str], log: logging.Logger) -> None:
+        if self.config.corpus.alignment != "auto":
             raise ConfigError(
-                f"corpus.parts.{name}", found="not defined", expected=f"one of {', '.join(config.corpus.parts) or 'none defined'}"
+                "corpus.alignment",
+                found=self.config.corpus.alignment,
+                expected="auto: the generated corpus brings its exact alignments",
+                remedy="--set corpus.alignment=auto",
             )
-        records = _render(part, pool_of(config, name), config.corpus.generated_seed, artifacts.generated_audio(corpus) / name, nj)
-        count = write_manifest(artifacts.cuts(corpus, name), (cut.to_dict() for cut in _cuts(records)))
-        log.info("part %s: %d speakers, %d utterances generated", name, part.speakers, count)
-    write_text(artifacts.lm_text(corpus), "".join(f"{text}\n" for text in lm_sentences(config, corpus)))
+        for part in parts:
+            self._definition(part)
+
+    def fingerprint(self, part: str) -> dict:
+        definition = dataclasses.asdict(self._definition(part))
+        return {f"corpus.parts.{part}": definition, f"sentences of {part}": pool_of(self.config, part)}
+
+    def read(self, part: str, nj: int) -> Iterator[dict]:
+        definition, pool = self._definition(part), pool_of(self.config, part)
+        folder = str(artifacts.generated_audio(self.folder) / part)
+        speakers = range(definition.first_speaker, definition.first_speaker + definition.speakers)
+        jobs = [SpeakerJob(folder, SEED, speaker, definition.utterances, pool) for speaker in speakers]
+        spoken = map_fresh(render_speaker, jobs, nj, "spin.corpus.generated.render")
+        for path in progress(spoken, f"speak {part}", len(jobs)):
+            yield from _records(Path(path))
+
+    def lm_sentences(self) -> Iterator[str]:
+        """corpus.lm_sentences sentences of the training pool."""
+        for number in range(self.config.corpus.lm_sentences):
+            yield draw_sentence(SEED, LM_SPEAKER, number, "train")
+
+    def _definition(self, part: str) -> GeneratedPart:
+        parts = self.config.corpus.parts
+        if part not in parts:
+            expected = f"one of {', '.join(parts) or 'none defined'}"
+            raise ConfigError(f"corpus.parts.{part}", found="not defined", expected=expected)
+        return parts[part]
 
 
 def pool_of(config: Config, part: str) -> str:
     """The pool of sentences of a part: by its role, so that no test or valid sentence is ever trained on."""
     if part in config.corpus.test:
         return "test"
-    return "valid" if part in (*config.corpus.valid, *config.pretrain.valid_parts) else "train"
+    return "valid" if part in (*config.corpus.valid, PRETRAIN_VALID) else "train"
 
 
-def lm_sentences(config: Config, corpus: Path) -> Iterator[str]:
-    """The transcripts of the ASR training parts, then `corpus.lm_sentences` more of the training pool."""
-    for part in config.corpus.asr_train:
-        for path in sorted(artifacts.generated_audio(corpus).joinpath(part).glob("*.json")):
-            yield from (utterance["text"] for utterance in read_json(path)["utterances"])
-    for number in range(config.corpus.lm_sentences):
-        yield draw_sentence(config.corpus.generated_seed, LM_SPEAKER, number, "train")
+def _records(path: Path) -> Iterator[dict]:
+    speaker = read_json(path)
+    for utterance in speaker["utterances"]:
+        cut = _cut(utterance, speaker, path.parent / speaker["speaker"] / f"{utterance['id']}.flac")
+        yield {ID: cut.id, CUT: cut.to_dict()}
 
 
-def _render(part: GeneratedPart, pool: str, seed: int, folder: Path, nj: int) -> list[Path]:
-    indices = range(part.first_speaker, part.first_speaker + part.speakers)
-    jobs = [SpeakerJob(str(folder), seed, index, part.utterances, pool) for index in indices]
-    return [Path(path) for path in map_fresh(render_speaker, jobs, nj, "spin.corpus.generated.render")]
-
-
-def _cuts(records: list[Path]) -> Iterator[MonoCut]:
-    for path in records:
-        record = read_json(path)
-        for utterance in record["utterances"]:
-            yield _cut(utterance, record, path.parent / record["speaker"] / f"{utterance['id']}.flac")
-
-
-def _cut(utterance: dict, record: dict, audio: Path) -> MonoCut:
+def _cut(utterance: dict, speaker: dict, audio: Path) -> MonoCut:
     identity, samples = utterance["id"], utterance["samples"]
     duration = samples / artifacts.SAMPLE_RATE
     source = AudioSource(type="file", channels=[0], source=str(audio.resolve()))
@@ -82,8 +95,8 @@ def _cut(utterance: dict, record: dict, audio: Path) -> MonoCut:
         channel=0,
         text=utterance["text"],
         language="English",
-        speaker=record["speaker"],
-        gender=record["gender"],
+        speaker=speaker["speaker"],
+        gender=speaker["gender"],
         alignment={artifacts.PHONE_TIER: phones},
     )
     return MonoCut(identity, start=0.0, duration=duration, channel=0, supervisions=[supervision], recording=recording)

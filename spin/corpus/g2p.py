@@ -31,7 +31,7 @@ _ARPABET = {
 }  # fmt: skip
 
 
-class LetterToSound:
+class GraphemeToPhoneme:
     """The model in memory: 2 MB, read in 4 ms.
 
     Args:
@@ -65,9 +65,9 @@ class LetterToSound:
 
 
 @functools.lru_cache(maxsize=1)
-def default_model() -> LetterToSound | None:
+def default_model() -> GraphemeToPhoneme | None:
     """The model of gruut_lang_en, read once a process; None where one of the packages is not installed."""
-    return LetterToSound() if all(importlib.util.find_spec(name) for name in PACKAGES) else None
+    return GraphemeToPhoneme() if all(importlib.util.find_spec(name) for name in PACKAGES) else None
 
 
 def model_path() -> Path:

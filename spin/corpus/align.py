@@ -1,0 +1,190 @@
+"""Phone alignments of a part: by pocketsphinx, or from a TSV of the Spin authors' form."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import soundfile
+
+from spin import artifacts
+from spin.config import Config, CorpusConfig
+from spin.corpus.alignment import TsvIndex, items_from_labels
+from spin.corpus.registry import ID, OFFICIAL_PARTS, REASON, needs_alignment
+from spin.errors import ConfigError, DataError
+from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
+from spin.runtime.progress import progress
+from spin.runtime.seeding import integer
+from spin.runtime.workers import map_jobs
+
+PHONES, WORDS, ITEMS = "phones", "words", "utterances"
+OFFICIAL_URL = "https://huggingface.co/datasets/vectominist/spin_data/resolve/main/{part}.tsv"
+_TOLERANCE_IN_S = 0.5  # labels that end earlier or later than this belong to other audio
+_PER_LINE = 8  # utterances in one record of finished work, about 4 s of work
+
+Cuts = Callable[[], Iterator[dict]]
+
+
+def method(config: Config) -> str:
+    """The method that corpus.alignment means for a corpus without exact alignments."""
+    return "pocketsphinx" if config.corpus.alignment == "auto" else config.corpus.alignment
+
+
+def align_part(config: Config, part: str, cuts: Cuts, path: Path) -> None:
+    """Writes the alignments of a part, in the order of its cuts; utterances that an interrupted run has finished are kept.
+
+    Args:
+        cuts: returns the cuts as plain values, from the first one at each call.
+        path: .jsonl file of alignments.
+
+    Raises:
+        ConfigError, DataError: corpus.alignment_tsv is not set, is missing or cannot be read, or the download failed.
+    """
+    if method(config) != "pocketsphinx":
+        index = tsv_index(config.corpus, part)
+        write_jsonl(path, ({ITEMS: [_from_tsv(cut, index)]} for cut in cuts()))
+        return
+    limit = config.corpus.alignment_max_utterances
+    chosen = _choose(cuts(), part, limit) if limit else None
+    needed = (cut for cut in cuts() if (chosen is None or cut["id"] in chosen) and _text(cut) and not _has_phones(cut))
+    utterances = ((cut["id"], cut["recording"]["sources"][0]["source"], _text(cut)) for cut in needed)
+    jobs = list(iter(lambda: list(itertools.islice(utterances, _PER_LINE)), []))
+    done = sum(1 for _ in read_jsonl(path))
+    results = map_jobs(_align_job, jobs[done:], config.runtime.nj)
+    for aligned in progress(results, f"align {part}", len(jobs), done):
+        append_jsonl(path, {ITEMS: aligned})
+
+
+def join(cuts: Iterable[dict], path: Path, unaligned: list[dict]) -> Iterator[dict]:
+    """Yields the cuts with their alignments. Both sides are in the same order, so neither is held in memory.
+
+    Args:
+        cuts: cuts as plain values.
+        path: file that align_part wrote.
+        unaligned: receives {ID, REASON} of each cut that gets no alignment.
+
+    Raises:
+        DataError: an alignment of an utterance that is not among the cuts.
+    """
+    results = (item for record in read_jsonl(path) for item in record[ITEMS])
+    result = next(results, None)
+    for cut in cuts:
+        if result is not None and result[ID] == cut["id"]:
+            if REASON in result:
+                unaligned.append(result)
+            else:
+                tiers = ((artifacts.PHONE_TIER, PHONES), (artifacts.WORD_TIER, WORDS))
+                cut["supervisions"][0]["alignment"] = {tier: result[key] for tier, key in tiers if key in result}
+            result = next(results, None)
+        elif not _has_phones(cut):
+            reason = "not among corpus.alignment_max_utterances" if _text(cut) else "no transcript"
+            unaligned.append({ID: cut["id"], REASON: reason})
+        yield cut
+    if result is not None:
+        expected = "utterances that were read"
+        raise DataError(str(path), found=f"an alignment of {result[ID]}", expected=expected, remedy="rerun stage 0 with --force")
+
+
+def tsv_index(config: CorpusConfig, part: str) -> TsvIndex:
+    """The TSV of a part: the published one, or corpus.alignment_tsv (one file for all parts, or a folder with <part>.tsv)."""
+    if config.alignment == "official":
+        return TsvIndex(official_tsv(part))
+    if not config.alignment_tsv:
+        raise ConfigError(
+            "corpus.alignment_tsv",
+            found="not set",
+            expected="a TSV: utterance, tab, comma-separated phones every 10 ms",
+            remedy="--set corpus.alignment_tsv=FILE, or --set corpus.alignment=pocketsphinx",
+        )
+    path = Path(config.alignment_tsv)
+    return TsvIndex(path / f"{part}.tsv" if path.is_dir() else path)
+
+
+def official_tsv(part: str) -> Path:
+    """The Spin authors' alignments of dev-clean or dev-other, downloaded once into the cache folder.
+
+    Raises:
+        DataError: no network.
+    """
+    from spin.runtime.download import cache_folder, fetch
+
+    return fetch(OFFICIAL_URL.format(part=part), cache_folder() / "spin_data" / f"{part}.tsv")
+
+
+def open_alignments(config: Config, parts: Iterable[str]) -> dict[str, TsvIndex]:
+    """The TSV of each part that is aligned by one, read early, so that a bad file ends the stage before the work.
+
+    Raises:
+        ConfigError, DataError: as tsv_index; or no part has official alignments.
+    """
+    if method(config) not in ("tsv", "official"):
+        return {}
+    indexes = {part: tsv_index(config.corpus, part) for part in parts if needs_alignment(config, part)}
+    if not indexes:
+        raise ConfigError(
+            "corpus.alignment",
+            found=f"{config.corpus.alignment}, for none of the parts",
+            expected=f"one of {', '.join(OFFICIAL_PARTS)} among the valid and test parts",
+            remedy="--set corpus.alignment=pocketsphinx",
+        )
+    return indexes
+
+
+def check_overlap(indexes: dict[str, TsvIndex], part_of: dict[str, str]) -> None:
+    """Checks that some utterance has an alignment.
+
+    Args:
+        indexes: TSV of each part, from open_alignments.
+        part_of: utterance id -> part.
+
+    Raises:
+        DataError: no utterance is in the TSV of its part.
+    """
+    if indexes and not any(part in indexes and identity in indexes[part] for identity, part in part_of.items()):
+        raise DataError(
+            f"alignment file {next(iter(indexes.values())).path}",
+            found="none of its utterances is in the corpus",
+            expected="ids such as 103-1240-0000",
+            remedy="name the file of these parts, or --set corpus.alignment=pocketsphinx",
+        )
+
+
+def _align_job(utterances: list[tuple[str, str, str]]) -> list[dict]:
+    from spin.corpus.forced_alignment import Unalignable, process_aligner
+
+    results = []
+    for identity, audio, text in utterances:
+        try:
+            phones, words = process_aligner().align(soundfile.read(audio, dtype="int16")[0], text)
+            results.append({ID: identity, PHONES: [list(item) for item in phones], WORDS: [list(item) for item in words]})
+        except Unalignable as error:
+            results.append({ID: identity, REASON: str(error)})
+    return results
+
+
+def _from_tsv(cut: dict, index: TsvIndex) -> dict:
+    identity, duration, name = cut["id"], cut["duration"], index.path.name
+    if identity not in index:
+        return {ID: identity, REASON: f"not in {name}"}
+    labels = index.labels(identity)
+    labelled = len(labels) * artifacts.PHONE_SHIFT_IN_S
+    if abs(labelled - duration) > _TOLERANCE_IN_S:
+        return {ID: identity, REASON: f"{name} has another length: {labelled:.2f} s for {duration:.2f} s"}
+    items = [item for item in items_from_labels(labels) if item.start < duration]
+    items[-1] = items[-1]._replace(duration=round(min(items[-1].end, duration) - items[-1].start, 6))
+    return {ID: identity, PHONES: [list(item) for item in items]}
+
+
+def _text(cut: dict) -> str:
+    return cut["supervisions"][0]["text"]
+
+
+def _has_phones(cut: dict) -> bool:
+    return bool((cut["supervisions"][0].get("alignment") or {}).get(artifacts.PHONE_TIER))
+
+
+def _choose(cuts: Iterable[dict], part: str, limit: int) -> set[str]:
+    """At most `limit` ids, drawn from their names, so that they are spread over speakers and do not depend on --nj."""
+    identities = (cut["id"] for cut in cuts)
+    return set(sorted(identities, key=lambda identity: integer("alignment", part, identity))[:limit])

@@ -1,0 +1,171 @@
+"""Any corpus of lhotse cut manifests: one utterance per supervision, copied to 16 kHz and one channel where it is not so.
+
+An utterance that is a whole recording of 16 kHz and one channel is used where it lies. Any other one (another rate, several
+channels, a stretch of a longer recording) is mixed down, resampled and copied to data/<corpus>/audio/<part>/<id>.flac by lhotse.
+Cuts without a supervision are chunked into pieces of at most corpus.max_duration_in_s, which can train Spin but no recogniser.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from lhotse import MonoCut, Recording, SupervisionSegment
+from lhotse.cut import MultiCut
+from lhotse.serialization import deserialize_item
+from lhotse.supervision import AlignmentItem
+
+from spin import artifacts
+from spin.corpus.alignment import plain_phone
+from spin.corpus.librispeech import Limits, check_duration, check_text
+from spin.corpus.registry import CUT, ID, REASON, Corpus
+from spin.corpus.validate import check_cut
+from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.cuts import read_cuts, read_records
+from spin.errors import ConfigError
+from spin.runtime.digest import content_digest
+from spin.runtime.files import atomic_path
+from spin.runtime.progress import progress
+from spin.runtime.workers import map_jobs
+
+_PER_JOB = 32  # cuts
+
+
+class LhotseManifests(Corpus):
+    """The parts that corpus.manifests names."""
+
+    def check(self, parts: Sequence[str], log: logging.Logger) -> None:
+        for part in parts:
+            next(read_cuts(self._manifest(part)), None)
+
+    def fingerprint(self, part: str) -> dict:
+        manifest = self._manifest(part)
+        return {f"manifest of {part}": content_digest(manifest), f"transcripts of {part}": self._needs_text(part)}
+
+    def read(self, part: str, nj: int) -> Iterator[dict]:
+        corpus = self.config.corpus
+        limits = Limits(corpus.min_duration_in_s, corpus.max_duration_in_s)
+        folder = str(artifacts.generated_audio(self.folder) / part)
+        records = read_records(self._manifest(part))
+        batches = iter(lambda: list(itertools.islice(records, _PER_JOB)), [])
+        jobs = ((batch, folder, limits, self._needs_text(part)) for batch in batches)
+        for results in progress(map_jobs(_read_job, jobs, nj), f"read {part}"):
+            yield from results
+
+    def _needs_text(self, part: str) -> bool:
+        corpus = self.config.corpus
+        return part in (*corpus.asr_train, *corpus.valid, *corpus.test)
+
+    def _manifest(self, part: str) -> Path:
+        manifests = self.config.corpus.manifests
+        if part not in manifests:
+            raise ConfigError(
+                f"corpus.manifests.{part}",
+                found="not set",
+                expected="a cut manifest of lhotse, .jsonl or .jsonl.gz",
+                remedy=f"--set corpus.manifests.{part}=FILE",
+            )
+        return Path(manifests[part])
+
+
+def split_cut(cut, limits: Limits) -> Iterator[MonoCut | MultiCut]:
+    """One cut per supervision; of a cut without any, chunks of at most the longest duration, with equal lengths.
+
+    A single supervision keeps the id of its cut. Several keep the ids of the supervisions; chunks are numbered.
+    """
+    if len(cut.supervisions) == 1:
+        yield next(iter(cut.trim_to_supervisions(keep_overlapping=False))).with_id(cut.id)
+    elif cut.supervisions:
+        for piece in cut.trim_to_supervisions(keep_overlapping=False):
+            yield piece.with_id(piece.supervisions[0].id)
+    elif cut.duration <= limits.longest:
+        yield cut
+    else:
+        count = int(np.ceil(cut.duration / limits.longest))
+        for number in range(count):
+            piece = cut.truncate(offset=cut.duration * number / count, duration=cut.duration / count)
+            yield piece.with_id(f"{cut.id}-{number:04d}")
+
+
+def _read_job(job: tuple[list[dict], str, Limits, bool]) -> list[dict]:
+    records, folder, limits, needs_text = job
+    results = []
+    for record in records:
+        cut = deserialize_item(record)
+        if not isinstance(cut, (MonoCut, MultiCut)) or not cut.has_recording:
+            results.append({ID: cut.id, REASON: f"not a stretch of one recording: {type(cut).__name__}"})
+            continue
+        for piece in split_cut(cut, limits):
+            result = _read_utterance(piece, Path(folder), limits, needs_text)
+            results.append({ID: piece.id, REASON: result} if isinstance(result, str) else {ID: piece.id, CUT: result.to_dict()})
+    return results
+
+
+def _read_utterance(cut: MonoCut | MultiCut, folder: Path, limits: Limits, needs_text: bool) -> MonoCut | str:
+    """The cut as stage 0 writes it, or the reason of its rejection."""
+    if len(cut.id.split()) != 1 or "/" in cut.id or cut.id.startswith("."):
+        return f"id {cut.id[:40]!r}: it has a blank or a slash, or begins with a full stop"
+    given = cut.supervisions[0] if cut.supervisions else None
+    text, reason = check_text(given.text or "") if given else ("", None)
+    if reason is not None or (needs_text and not text):
+        return reason or "no transcript"
+    reason = check_duration(cut.duration, limits)
+    if reason is not None:
+        return reason
+    try:
+        samples = read_audio(cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE))
+    except UnreadableAudio as error:
+        return error.reason
+    if not np.isfinite(samples).all() or len(samples) == 0 or np.ptp(samples) == 0:
+        return "empty audio: every sample is the same, or not finite"
+    made = _make_cut(cut, _recording(cut, samples, folder), given, text)
+    problem = check_cut(made)
+    return made if problem is None else f"invalid cut: {problem}"
+
+
+def _recording(cut: MonoCut | MultiCut, samples: np.ndarray, folder: Path) -> Recording:
+    """The cut's own recording where it is whole, 16 kHz and one channel; else a copy."""
+    recording = cut.recording
+    plain = recording.sampling_rate == artifacts.SAMPLE_RATE and recording.num_channels == 1 and not recording.has_video
+    source = recording.sources[0]
+    if plain and cut.num_samples == recording.num_samples and source.type == "file" and not recording.transforms:
+        path = Path(source.source).absolute()
+    else:
+        path = (folder / f"{cut.id}.flac").absolute()
+        with atomic_path(path) as temporary:
+            soundfile.write(temporary, np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16), artifacts.SAMPLE_RATE)
+    return Recording.from_file(path, recording_id=cut.id)
+
+
+def _make_cut(cut: MonoCut | MultiCut, recording: Recording, given: SupervisionSegment | None, text: str) -> MonoCut:
+    """A cut of the whole recording with one supervision; without a speaker, the recording's id names one."""
+    supervision = SupervisionSegment(
+        id=cut.id,
+        recording_id=cut.id,
+        start=0.0,
+        duration=recording.duration,
+        channel=0,
+        text=text,
+        language=given.language if given else None,
+        speaker=(given.speaker if given else None) or cut.recording_id,
+        gender=given.gender if given else None,
+        alignment=_alignment(given, recording.duration),
+    )
+    return MonoCut(cut.id, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
+
+
+def _alignment(given: SupervisionSegment | None, duration: float) -> dict[str, list[AlignmentItem]] | None:
+    """The phones and words that the manifest brings, within the utterance."""
+    tiers = {}
+    for tier in (artifacts.PHONE_TIER, artifacts.WORD_TIER):
+        items = ((given.alignment or {}) if given else {}).get(tier) or []
+        kept = [item for item in items if item.duration > 0 and item.start < duration]
+        if kept:
+            name = plain_phone if tier == artifacts.PHONE_TIER else str
+            ends = [min(item.end, duration) for item in kept]
+            tiers[tier] = [AlignmentItem(name(item.symbol), item.start, end - item.start) for item, end in zip(kept, ends)]
+    return tiers or None
