@@ -198,9 +198,10 @@ def lexicon(context: Context) -> Product:
 
 
 def lm_text(context: Context) -> Product:
-    """Sentences for the n-gram LM."""
+    """Sentences for the n-gram LM, none of them a transcript of valid or test."""
     config = context.config
-    inputs = [] if config.corpus.lm_text else [manifest(context, part) for part in config.corpus.asr_train]
+    own = () if config.corpus.lm_text else config.corpus.asr_train
+    inputs = [manifest(context, part) for part in dict.fromkeys((*own, *config.corpus.valid, *config.corpus.test))]
     return Product(context, "lm_text", "LM text", artifacts.lm_text(context.corpus), 0, make_key(config, "lm_text"), inputs)
 
 

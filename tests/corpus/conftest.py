@@ -1,16 +1,18 @@
-"""Small corpora in LibriSpeech's layout, made on the spot."""
+"""Small corpora in LibriSpeech's layout, made on the spot, and stage 0 as a function."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from spin import artifacts
 from spin.config import Config, CorpusConfig, RuntimeConfig
-from spin.corpus import prepare
-from spin.runtime.stages import Context
+from spin.corpus.fingerprint import forget_fingerprints
+from spin.runtime.context import Context
 from tests.corpus.layout import write_chapter
 
 
@@ -25,30 +27,40 @@ def small_corpus(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def stage(repository: Path):
+    """The module local/0_prepare_data.py."""
+    spec = importlib.util.spec_from_file_location("prepare_data", repository / "local" / "0_prepare_data.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
-def no_pictures(monkeypatch) -> None:
+def prepare_data(stage, monkeypatch) -> Callable[[Context], None]:
     """Stage 0 without its TensorBoard log, which takes most of the time on small corpora and has tests of its own."""
-    monkeypatch.setattr(prepare, "show_corpus", lambda *_: None)
+    monkeypatch.setattr(stage, "show_corpus", lambda *_: None)
+
+    def run(context: Context) -> None:
+        forget_fingerprints()
+        context.corpus.mkdir(parents=True, exist_ok=True)
+        (context.corpus / ".spin-recipe").touch()
+        stage.prepare_data(context)
+
+    return run
 
 
 @pytest.fixture
 def make_context(tmp_path: Path):
-    """make_context(root, data=..., nj=1, **corpus keys) -> Context of stage 0; parts train, dev, test; no alignment."""
+    """make_context(root, data=..., nj=1, sections={}, **corpus keys) -> Context; parts train, dev, test; no alignment."""
 
-    def make(root: Path | None, data: str = "data", nj: int = 1, **keys) -> Context:
+    def make(root: Path | None, data: str = "data", nj: int = 1, sections: dict | None = None, **keys) -> Context:
         roles = {"spin_train": ("train",), "asr_train": ("train",), "valid": ("dev",), "test": ("test",)}
         defaults = {"name": "small", "kind": "librispeech", "alignment": "none", "data_dir": str(tmp_path / data)}
         corpus_dir = None if root is None else str(root)
         corpus = CorpusConfig(**{**defaults, **roles, "corpus_dir": corpus_dir, **keys})
-        exp = tmp_path / f"exp_{data}"
-        return Context(
-            config=Config(corpus=corpus, runtime=RuntimeConfig(nj=nj)),
-            exp=exp,
-            corpus=artifacts.corpus_folder(corpus.data_dir, corpus.name),
-            tensorboard=artifacts.tensorboard(exp, 0),
-            force=False,
-            log=logging.getLogger("spin.test"),
-            command="./run.sh",
-        )
+        config = Config(corpus=corpus, runtime=RuntimeConfig(nj=nj), **(sections or {}))
+        folder = artifacts.corpus_folder(corpus.data_dir, corpus.name)
+        return Context(config, tmp_path / f"exp_{data}", folder, stage=0, log=logging.getLogger("spin.test"))
 
     return make

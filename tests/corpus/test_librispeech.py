@@ -78,7 +78,7 @@ def test_bad_audio_is_named_and_the_rest_is_kept(chapter: Path, spoil, reason: s
         (b"", "no transcript"),
         (b"103-1240-0001 ROOM 12\n", "text: '1'"),
         (b"103-1240-0001 \xff\xfe\n", "transcript: not UTF-8"),
-        (b"103-1240-0001 ONE\n103-1240-0001 TWO\n", "transcript: stands there twice"),
+        (b"103-1240-0001 ONE\n103-1240-0001 TWO\n", "transcript: occurs twice"),
     ],
 )
 def test_bad_transcript_is_named_and_the_rest_is_kept(chapter: Path, line: bytes, reason: str):

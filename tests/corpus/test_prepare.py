@@ -1,41 +1,64 @@
-"""Stage 0 on small corpora from audio to manifests: results, errors, jobs, interruption."""
+"""Stage 0 on small corpora from audio to manifests: results, errors, what is rebuilt, interruptions."""
 
 from __future__ import annotations
 
 import gzip
+import logging
 from pathlib import Path
 
 import pytest
 from lhotse import CutSet
 
-from spin import artifacts
-from spin.config import CorpusConfig
-from spin.corpus import prepare, records
+from spin import artifacts, products
+from spin.config import CorpusConfig, NoiseConfig
+from spin.corpus import align, parts
 from spin.corpus.alignment import write_tsv
-from spin.corpus.prepare import corpus_parts, prepare_data
+from spin.corpus.librispeech import LibriSpeech
+from spin.corpus.validate import check_roles
 from spin.errors import ConfigError, DataError
+from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
-from spin.runtime.stages import Context
-from tests.corpus.layout import write_chapter
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
+from tests.corpus.layout import write_chapter, write_flac
 
 
-def products(context: Context) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(context.corpus.iterdir()) if path.is_file()}
+def files(context: Context) -> dict[str, bytes]:
+    """Contents of all files that stage 0 leaves, without the keys of products, which hold times."""
+    found = (path for path in sorted(context.corpus.iterdir()) if path.is_file() and not path.name.startswith("."))
+    return {path.name: path.read_bytes() for path in found}
 
 
-def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context):
+def rejects(context: Context) -> Path:
+    return artifacts.rejects(context.corpus, "prepare_data")
+
+
+def rebuilt(caplog) -> set[str]:
+    """Names of the products that the log says are built."""
+    messages = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return {message.split(":")[0] for message in messages if message.endswith("building it")}
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def aligned(tmp_path: Path) -> dict:
+    """Keys for a corpus with phones."""
+    ids = ["5-1-0000", "5-1-0001", "6-1-0000", *(f"103-1240-000{number}" for number in range(3))]
+    write_tsv(tmp_path / "all.tsv", [(identity, ["SIL"] * 50 + ["AH"] * 50) for identity in ids])
+    return {"alignment": "tsv", "alignment_tsv": str(tmp_path / "all.tsv")}
+
+
+def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context, prepare_data):
     context = make_context(small_corpus)
     prepare_data(context)
-    assert sorted(products(context)) == [
-        *(f"cuts_{part}.{kind}" for part in ("dev", "test", "train") for kind in ("index.npz", "jsonl.gz")),
-        "lexicon.txt",
-        "lexicon_variants.txt",
-        "lm_text.txt",
-        "rejects_stage0.jsonl",
+    assert sorted(files(context)) == [
+        *(f"cuts_{part}.jsonl.gz" for part in ("dev", "test", "train")),
+        *("lexicon.txt", "lexicon_variants.txt", "lm_text.txt", "rejects_prepare_data.jsonl"),
         *(f"unaligned_{part}.jsonl" for part in ("dev", "test", "train")),
     ]
+    assert not any(artifacts.alignment_folder(context.corpus).iterdir())
     cuts = list(CutSet.from_file(artifacts.cuts(context.corpus, "train")))
     assert [cut.id for cut in cuts] == ["103-1240-0000", "103-1240-0001", "103-1240-0002", "1034-7-0000", "1034-7-0001"]
     assert cuts[0].load_audio().shape == (1, 16_000)
@@ -49,152 +72,316 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context):
     assert all(word in lexicon and phones != lexicon[word] for word, phones in variants)
 
 
-def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make_context):
-    contexts = [make_context(small_corpus, "one"), make_context(small_corpus, "two", nj=2), make_context(small_corpus, "one")]
+def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make_context, prepare_data, aligned, caplog):
+    caplog.set_level(logging.INFO)
     results = []
-    for context in contexts:
+    for data, nj in (("one", 1), ("two", 2), ("one", 1)):
+        context = make_context(small_corpus, data, nj=nj, align_parts="all", **aligned)
+        caplog.clear()
         prepare_data(context)
-        results.append(products(context))
+        results.append(files(context))
     assert results[0] == results[1] == results[2]
+    assert rebuilt(caplog) == set()
 
 
-def test_bad_utterances_are_named_and_too_many_end_the_stage(small_corpus: Path, make_context):
+def test_bad_utterances_are_named_and_too_many_end_the_stage(small_corpus: Path, make_context, prepare_data):
     (small_corpus / "train/1034/7/1034-7-0001.flac").write_bytes(b"noise")
     context = make_context(small_corpus, max_bad_share=0.2)
     prepare_data(context)
-    rejected = list(read_jsonl(artifacts.rejects(context.corpus, 0)))
-    assert [(record["id"], record["part"], record["reason"].split(":")[0]) for record in rejected] == [
-        ("1034-7-0001", "train", "unreadable audio")
-    ]
-    strict = make_context(small_corpus, "strict", max_bad_share=0.05)
-    with pytest.raises(DataError, match="1 x unreadable audio; for example 1034-7-0001"):
+    (record,) = read_jsonl(rejects(context))
+    assert (record["id"], record["part"], record["stage"]) == ("1034-7-0001", "train", 0)
+    assert record["reason"].startswith("unreadable audio")
+    strict = make_context(small_corpus, "strict", max_bad_share=0.1)
+    with pytest.raises(DataError, match="1 of 9 utterances cannot be used"):
         prepare_data(strict)
-    assert list(read_jsonl(artifacts.rejects(strict.corpus, 0))) == rejected
-    write_chapter(small_corpus / "train", "1034", "7", ["A SECOND SPEAKER", "HELLO WORLD"])
-    prepare_data(strict)  # mended: what was read before is not believed
-    assert list(read_jsonl(artifacts.rejects(strict.corpus, 0))) == []
+    assert not artifacts.cuts(strict.corpus, "train").exists()
+    write_flac(small_corpus / "train/1034/7/1034-7-0001.flac")
+    prepare_data(strict)  # the corrected file is read
+    assert list(read_jsonl(rejects(strict))) == []
 
 
-def test_a_part_without_a_good_utterance_is_an_error(small_corpus: Path, make_context):
+def test_rejects_of_parts_that_are_up_to_date_stay_and_count(small_corpus: Path, make_context, prepare_data):
+    (small_corpus / "train/1034/7/1034-7-0001.flac").write_bytes(b"noise")
+    prepare_data(make_context(small_corpus, max_bad_share=0.2))
+    (small_corpus / "test/6/1/6-1-0001.flac").write_bytes(b"noise")
+    context = make_context(small_corpus, max_bad_share=0.2)
+    with pytest.raises(DataError, match="2 of 9"):
+        prepare_data(context)
+    prepare_data(make_context(small_corpus, max_bad_share=0.3))
+    assert [record["id"] for record in read_jsonl(rejects(context))] == ["1034-7-0001", "6-1-0001"]
+
+
+def test_a_part_without_a_good_utterance_is_an_error(small_corpus: Path, make_context, prepare_data):
     for path in (small_corpus / "test").rglob("*.flac"):
         path.write_bytes(b"noise")
     context = make_context(small_corpus, max_bad_share=0.9)
     with pytest.raises(DataError, match="part test") as caught:
         prepare_data(context)
-    named = artifacts.rejects(context.corpus, 0)
-    assert f"see {named} for the reasons" in str(caught.value)
-    assert [record["part"] for record in read_jsonl(named)] == ["test", "test"]
+    assert str(rejects(context)) in str(caught.value)
+    assert [record["part"] for record in read_jsonl(rejects(context))] == ["test", "test"]
 
 
-def test_the_reason_of_a_folder_with_a_dash_is_the_dash(small_corpus: Path, make_context, caplog):
+def test_the_reason_of_a_folder_with_a_dash_is_the_dash(small_corpus: Path, make_context, prepare_data, caplog):
     write_chapter(small_corpus / "train", "spk-0700", "1", ["HELLO WORLD"])
     context = make_context(small_corpus, max_bad_share=0.9)
     prepare_data(context)
-    (record,) = read_jsonl(artifacts.rejects(context.corpus, 0))
-    assert record["id"] == "spk-0700-1-0000" and record["reason"].startswith(
-        "a dash in the name of the speaker folder: 'spk-0700'"
-    )
+    (record,) = read_jsonl(rejects(context))
+    assert record["id"] == "spk-0700-1-0000"
+    assert record["reason"].startswith("a dash in the name of the speaker folder: 'spk-0700'")
     assert "No such file" not in caplog.text
 
 
-def test_shared_speakers_and_ids(small_corpus: Path, make_context):
+def test_shared_speakers_and_ids(small_corpus: Path, make_context, prepare_data):
     write_chapter(small_corpus / "dev", "103", "9", ["MORE WORDS"])
     with pytest.raises(DataError, match="speaker 103 in train and dev"):
         prepare_data(make_context(small_corpus))
     prepare_data(make_context(small_corpus, "allowed", allow_shared_speakers=True))
     write_chapter(small_corpus / "dev", "103", "1240", ["HELLO"])
-    with pytest.raises(DataError, match="part dev, utterance 103-1240-0000"):
+    with pytest.raises(DataError, match="utterance 103-1240-0000"):
         prepare_data(make_context(small_corpus, "ids", allow_shared_speakers=True))
 
 
-def test_missing_part_folder_and_roles(small_corpus: Path, make_context):
+def test_missing_part_folder_kind_and_roles(small_corpus: Path, make_context, prepare_data):
     with pytest.raises(DataError, match="no test-other; there are: dev, test, train"):
         prepare_data(make_context(small_corpus, test=("test-other",)))
     with pytest.raises(ConfigError, match="corpus_dir"):
         prepare_data(make_context(None))
-    with pytest.raises(ConfigError, match="corpus.valid"):
-        corpus_parts(CorpusConfig(valid=()))
-    with pytest.raises(ConfigError, match="corpus.test"):
-        corpus_parts(CorpusConfig(test=("../x",)))
-    assert corpus_parts(CorpusConfig(spin_train=("a", "b"), asr_train=("b",), valid=("c",), test=("d", "a"))) == (
-        "a",
-        "b",
-        "c",
-        "d",
-    )
-
-
-def test_generated_corpus_takes_no_other_alignment(make_context):
+    with pytest.raises(ConfigError, match="generated | librispeech | lhotse"):
+        prepare_data(make_context(small_corpus, kind="timit"))
     with pytest.raises(ConfigError, match="corpus.alignment"):
         prepare_data(make_context(None, kind="generated", alignment="pocketsphinx"))
+    with pytest.raises(ConfigError, match="corpus.valid"):
+        check_roles(CorpusConfig(valid=()))
+    check_roles(CorpusConfig(spin_train=("a",), asr_train=(), valid=(), test=()))  # pre-training alone
 
 
-def test_lm_text_from_a_file(small_corpus: Path, make_context, tmp_path: Path):
+def test_lm_text_from_a_file(small_corpus: Path, make_context, prepare_data, tmp_path: Path, caplog):
+    caplog.set_level(logging.INFO)
+    prepare_data(make_context(small_corpus))
     text = tmp_path / "text.txt"
     text.write_text("\ufeffa first line\r\n\r\nIt is a test.\nchapter 12\nthe last line", encoding="utf-8")
     context = make_context(small_corpus, lm_text=str(text))
+    caplog.clear()
     prepare_data(context)
+    assert rebuilt(caplog) == {"LM text", "lexicon"}
     assert artifacts.lm_text(context.corpus).read_text() == "A FIRST LINE\nTHE LAST LINE\n"
     assert "LINE\tL AY N\n" in artifacts.lexicon(context.corpus).read_text()
-    with pytest.raises(DataError, match="absent.txt"):
-        prepare_data(make_context(small_corpus, "none", lm_text=str(tmp_path / "absent.txt")))
+    compressed = tmp_path / "text.txt.gz"
+    compressed.write_bytes(gzip.compress(text.read_bytes()))
+    packed = make_context(small_corpus, "packed", lm_text=str(compressed))
+    prepare_data(packed)
+    assert files(packed)["lm_text.txt"] == files(context)["lm_text.txt"]
+    compressed.write_bytes(compressed.read_bytes()[:40])
+    for bad in (tmp_path / "absent.txt", compressed, tmp_path):
+        with pytest.raises(DataError, match="LM text"):
+            prepare_data(make_context(small_corpus, "none", lm_text=str(bad)))
     text.write_text("it is a test\n")
     with pytest.raises(DataError, match="LM text"):
         prepare_data(make_context(small_corpus, "held", lm_text=str(text)))
 
 
-def test_tsv_alignment(small_corpus: Path, make_context, tmp_path: Path):
+def test_tsv_alignment(small_corpus: Path, make_context, prepare_data, tmp_path: Path):
     tsv = tmp_path / "all.tsv"
     rows = [(f"103-1240-000{number}", ["SIL"] * 20 + ["HH"] * 30 + ["AH"] * 52) for number in range(2)]
     write_tsv(tsv, [*rows, ("1034-7-0000", ["SIL"] * 20)])
-    context = make_context(small_corpus, alignment="tsv", alignment_tsv=str(tsv))
+    context = make_context(small_corpus, alignment="tsv", alignment_tsv=str(tsv), align_parts="all")
     prepare_data(context)
     cuts = {cut.id: cut for cut in CutSet.from_file(artifacts.cuts(context.corpus, "train"))}
     phones = cuts["103-1240-0001"].supervisions[0].alignment["phone"]
-    assert [(item.symbol, item.start, item.duration) for item in phones] == [
-        ("SIL", 0.0, 0.2),
-        ("HH", 0.2, 0.3),
-        ("AH", 0.5, 0.5),
-    ]
+    spans = [(item.symbol, item.start, item.duration) for item in phones]
+    assert spans == [("SIL", 0.0, 0.2), ("HH", 0.2, 0.3), ("AH", 0.5, 0.5)]
     unaligned = {record["id"]: record["reason"] for record in read_jsonl(artifacts.unaligned(context.corpus, "train"))}
     assert list(unaligned) == ["103-1240-0002", "1034-7-0000", "1034-7-0001"]
     assert unaligned["1034-7-0000"].startswith("all.tsv has another length: 0.20 s for 1.00 s")
     assert all(cuts[identity].supervisions[0].alignment is None for identity in unaligned)
 
 
-def test_tsv_errors_come_before_the_work(small_corpus: Path, make_context, tmp_path: Path):
-    with pytest.raises(ConfigError, match="corpus.alignment_tsv"):
-        prepare_data(make_context(small_corpus, alignment="tsv"))
-    with pytest.raises(DataError, match="train.tsv"):
-        prepare_data(make_context(small_corpus, alignment="tsv", alignment_tsv=str(tmp_path)))
-    write_tsv(tmp_path / "other.tsv", [("9-9-0000", ["SIL"])])
+def test_alignment_errors_come_before_the_work(small_corpus: Path, make_context, prepare_data, tmp_path: Path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(LibriSpeech, "read", interrupt)
+        with pytest.raises(ConfigError, match="corpus.alignment_tsv"):
+            prepare_data(make_context(small_corpus, alignment="tsv"))
+        with pytest.raises(DataError, match="dev.tsv"):
+            prepare_data(make_context(small_corpus, alignment="tsv", alignment_tsv=str(tmp_path)))
+        with pytest.raises(ConfigError, match="dev-clean, dev-other"):
+            prepare_data(make_context(small_corpus, alignment="official"))
+    write_tsv(tmp_path / "other.tsv", [("9-9-0000", ["SIL"]), ("103-1240-0000", ["SIL"])])  # train is not aligned
     with pytest.raises(DataError, match="none of its utterances"):
         prepare_data(make_context(small_corpus, "other", alignment="tsv", alignment_tsv=str(tmp_path / "other.tsv")))
 
 
+def test_official_alignments_are_downloaded_once(small_corpus: Path, make_context, prepare_data, tmp_path: Path, monkeypatch):
+    (small_corpus / "dev").rename(small_corpus / "dev-clean")
+    write_tsv(tmp_path / "dev-clean.tsv", [("5-1-0000", ["SIL"] * 100)])
+    monkeypatch.setattr(align, "OFFICIAL_URL", (tmp_path / "{part}.tsv").as_uri().replace("%7B", "{").replace("%7D", "}"))
+    monkeypatch.setenv("SPIN_CACHE", str(tmp_path / "cache"))
+    context = make_context(small_corpus, alignment="official", valid=("dev-clean",))
+    prepare_data(context)
+    tiers = [cut["supervisions"][0].get("alignment") for part in ("dev-clean", "test") for cut in cuts(context, part)]
+    assert tiers[1:] == [None, None, None] and tiers[0]["phone"][0][:3] == ["SIL", 0.0, 1.0]
+    (tmp_path / "dev-clean.tsv").unlink()
+    prepare_data(make_context(small_corpus, "again", alignment="official", valid=("dev-clean",)))
+
+
+def cuts(context: Context, part: str) -> list[dict]:
+    return list(read_jsonl(artifacts.cuts(context.corpus, part)))
+
+
+def test_only_valid_and_test_parts_are_aligned(small_corpus: Path, make_context, prepare_data, aligned: dict, caplog):
+    caplog.set_level(logging.INFO)
+    context = make_context(small_corpus, **aligned)
+    prepare_data(context)
+    assert not any(cut["supervisions"][0].get("alignment") for cut in cuts(context, "train"))
+    assert all(cut["supervisions"][0]["alignment"] for cut in cuts(context, "dev"))
+    rebuilt(caplog)
+    prepare_data(make_context(small_corpus, align_parts="all", **aligned))
+    assert "manifest of train" in rebuilt(caplog)
+    assert sum(bool(cut["supervisions"][0].get("alignment")) for cut in cuts(context, "train")) == 3
+
+
+def _more_speakers(train: Path) -> None:
+    write_chapter(train, "2000", "1", ["A THIRD SPEAKER"])
+
+
+def _fewer_speakers(train: Path) -> None:
+    for path in sorted((train / "1034").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _other_text(train: Path) -> None:
+    path = train / "103/1240/103-1240.trans.txt"
+    path.write_text(path.read_text().replace("HELLO", "YELLO"))
+
+
+def _other_audio(train: Path) -> None:
+    write_flac(train / "103/1240/103-1240-0001.flac", seconds=1.5)
+
+
+CHANGES = [_more_speakers, _fewer_speakers, _other_text, _other_audio]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_changed_part_is_rebuilt_and_no_other(
+    small_corpus: Path, make_context, prepare_data, aligned: dict, caplog, monkeypatch, change, finished: bool
+):
+    caplog.set_level(logging.INFO)
+    keys = {"max_bad_share": 0.9, "align_parts": "all", **aligned}
+    context = make_context(small_corpus, **keys)
+    if finished:
+        prepare_data(context)
+    else:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(align, "join", interrupt)
+            prepare_data(context)
+    change(small_corpus / "train")
+    caplog.clear()
+    prepare_data(context)
+    manifests = {name for name in rebuilt(caplog) if name.startswith("manifest")}
+    assert manifests == ({"manifest of train"} if finished else {f"manifest of {part}" for part in ("train", "dev", "test")})
+    whole = make_context(small_corpus, "whole", **keys)
+    prepare_data(whole)
+    assert files(context) == files(whole)
+
+
+def test_new_roles_and_shares_rebuild_only_what_they_must(small_corpus: Path, make_context, prepare_data, caplog):
+    caplog.set_level(logging.INFO)
+    write_chapter(small_corpus / "test2", "8", "1", ["ANOTHER TEST"])
+    prepare_data(make_context(small_corpus))
+    rebuilt(caplog)
+    prepare_data(make_context(small_corpus, max_bad_share=0.5, allow_shared_speakers=True))
+    assert rebuilt(caplog) == set()
+    prepare_data(make_context(small_corpus, test=("test2", "test")))
+    assert {name for name in rebuilt(caplog) if name.startswith("manifest")} == {"manifest of test2"}
+    with pytest.raises(DataError, match="speaker 103 in train and train"):  # roles are checked although nothing is stale
+        prepare_data(make_context(small_corpus, test=("train",)))
+
+
 @pytest.mark.parametrize(
-    "module, name", [(records, "read_jsonl"), (prepare, "write_jsonl"), (prepare, "write_lm_text"), (prepare, "show_corpus")]
+    "place", [(LibriSpeech, "read"), (parts, "summarize"), (align, "join"), (parts, "write_cuts"), ("stage", "write_lm_text")]
 )
 def test_interrupted_anywhere_the_next_run_ends_in_the_same_files(
-    small_corpus: Path, make_context, monkeypatch, module, name: str
+    small_corpus: Path, make_context, prepare_data, stage, aligned: dict, monkeypatch, place
 ):
-    whole = make_context(small_corpus, "whole")
+    keys = {"align_parts": "all", **aligned}
+    whole, broken = make_context(small_corpus, "whole", **keys), make_context(small_corpus, "broken", **keys)
     prepare_data(whole)
-    broken = make_context(small_corpus, "broken")
-
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
+    module, name = place
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, name, interrupt)
+        patch.setattr(stage if module == "stage" else module, name, interrupt)
         prepare_data(broken)
     prepare_data(broken)
-    assert products(broken) == products(whole)
+    assert files(broken) == files(whole)
 
 
-def test_manifests_have_no_time_stamp(small_corpus: Path, make_context):
+def test_finished_alignments_are_kept_but_not_for_a_changed_corpus(small_corpus: Path, make_context, prepare_data, monkeypatch):
+    """Interrupted between two utterances: finished ones are counted, and a new first speaker would shift the count."""
+    asked: list[str] = []
+
+    def align_job(utterances):
+        asked.extend(identity for identity, _, _ in utterances)
+        return [{"id": identity, "reason": "of this test"} for identity, _, _ in utterances]
+
+    monkeypatch.setattr(align, "_align_job", align_job)
+    monkeypatch.setattr(align, "_PER_LINE", 1)
+    context = make_context(small_corpus, alignment="pocketsphinx", align_parts="all")
+
+    def stop_at_join() -> list[str]:
+        asked.clear()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(align, "join", interrupt)
+            prepare_data(context)
+        return list(asked)
+
+    stop_at_join()
+    path = artifacts.alignment_folder(context.corpus) / "train" / "aligned.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"utterances": [{"id": "torn')
+    assert stop_at_join() == ["103-1240-0002", "1034-7-0000", "1034-7-0001"]  # unchanged: the first two stay
+    write_chapter(small_corpus / "train", "100", "1", ["NEW AND FIRST"])
+    assert stop_at_join()[:2] == ["100-1-0000", "103-1240-0000"]
+    prepare_data(context)
+    assert len(cuts(context, "train")) == 6
+
+
+def test_manifests_have_no_time_stamp(small_corpus: Path, make_context, prepare_data):
     context = make_context(small_corpus)
     prepare_data(context)
     content = artifacts.cuts(context.corpus, "dev").read_bytes()
     assert content[4:8] == bytes(4)  # gzip's MTIME
     assert gzip.decompress(content).count(b"\n") == 2
+
+
+def test_noisy_copies_of_test_parts(small_corpus: Path, make_context, prepare_data, caplog):
+    caplog.set_level(logging.INFO)
+    noise = NoiseConfig(test_kinds=("gaussian", "babble"), test_snrs_in_db=(0.0, 10.0))
+    context = make_context(small_corpus, sections={"noise": noise})
+    prepare_data(context)
+    names = list(products.noisy_parts(context.config))
+    assert names == ["test+gaussian_0dB", "test+gaussian_10dB", "test+babble_0dB", "test+babble_10dB"]
+    for name in names:
+        found = cuts(context, name)
+        assert [cut["id"] for cut in found] == [cut["id"] for cut in cuts(context, "test")]
+        kinds = {(cut["custom"]["noise"]["kind"], cut["custom"]["noise"]["snr_in_db"]) for cut in found}
+        assert kinds == {(name[5:].split("_")[0], float(name.split("_")[1][:-2]))}
+        assert len({cut["custom"]["noise"]["seed"] for cut in found}) == len(found)
+    rebuilt(caplog)
+    prepare_data(context)
+    assert rebuilt(caplog) == set()
+    more = NoiseConfig(test_kinds=("gaussian", "babble"), test_snrs_in_db=(0.0, 5.0))
+    prepare_data(make_context(small_corpus, sections={"noise": more}))
+    assert rebuilt(caplog) == {"manifest of test+gaussian_5dB", "manifest of test+babble_5dB"}
+
+
+@pytest.mark.parametrize(("kind", "key"), [("noise", "manifests"), ("reverb", "impulse_responses")])
+def test_noise_that_needs_manifests(small_corpus: Path, make_context, prepare_data, kind: str, key: str):
+    with pytest.raises(ConfigError, match=f"noise.{key}"):
+        prepare_data(make_context(small_corpus, sections={"noise": NoiseConfig(test_kinds=(kind,))}))
+
+
+def test_sentences_of_a_new_test_part_leave_the_lm_text(small_corpus: Path, make_context, prepare_data):
+    write_chapter(small_corpus / "test2", "8", "1", ["THE CAT SAT", "OTHER WORDS"])
+    context = make_context(small_corpus)
+    prepare_data(context)
+    assert "THE CAT SAT" in artifacts.lm_text(context.corpus).read_text().splitlines()
+    prepare_data(make_context(small_corpus, test=("test", "test2")))
+    assert "THE CAT SAT" not in artifacts.lm_text(context.corpus).read_text().splitlines()

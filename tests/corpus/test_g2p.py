@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.corpus import letter_to_sound
+from spin.corpus import g2p
 from spin.corpus.alignment import PHONES
-from spin.corpus.letter_to_sound import LetterToSound, default_model
+from spin.corpus.g2p import GraphemeToPhoneme, default_model
 from spin.corpus.pronunciation import Dictionary
 from spin.errors import DataError
 from spin.runtime.seeding import generator
@@ -46,7 +46,7 @@ def test_only_phones_of_the_dictionary(word: str):
 @installed
 def test_near_the_dictionary_on_its_words():
     """An oracle: the words it was trained on, mostly names: 86 phones of 100 right."""
-    dictionary = Dictionary(letter_to_sound=default_model())
+    dictionary = Dictionary(g2p=default_model())
     words = sorted(word for word in dictionary._entries if word.isalpha())
     drawn = [words[index] for index in generator("letters").choice(len(words), 500, replace=False)]
     errors = phones = 0
@@ -79,13 +79,13 @@ def test_another_file(tmp_path: Path, content: bytes):
     path = tmp_path / "model.crf"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"model\.crf"):
-        LetterToSound(path)
+        GraphemeToPhoneme(path)
 
 
 def test_not_installed(monkeypatch):
-    monkeypatch.setattr(letter_to_sound, "PACKAGES", ("no_such_package_here",))
+    monkeypatch.setattr(g2p, "PACKAGES", ("no_such_package_here",))
     default_model.cache_clear()
     assert default_model() is None
     default_model.cache_clear()
     with pytest.raises(DataError, match="no_such_package_here"):
-        LetterToSound()
+        GraphemeToPhoneme()

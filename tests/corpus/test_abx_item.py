@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
 
-from spin.corpus.item import HEADER, Item, items_of, read_items, write_items
+from spin.corpus.abx_item import HEADER, Item, items_of, read_items, write_items
 from spin.errors import DataError
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=8)
