@@ -86,7 +86,7 @@ def download_missing(
             ", ".join(missing),
             str(error) or type(error).__name__,
             "no network, the server is down, a full disk, or a folder that cannot be written",
-            "download <part>.tar.gz from openslr.org by other means, unpack it, and name its folder with --corpus-dir",
+            "rerun the same command to resume, choose another --corpus-dir, or unpack <part>.tar.gz of openslr.org there",
         ) from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -72,44 +73,45 @@ class LhotseManifests(Corpus):
         return Path(manifests[part])
 
 
-def split_cut(cut, limits: Limits) -> Iterator[MonoCut | MultiCut]:
-    """One cut per supervision; of a cut without any, chunks of at most the longest duration, with equal lengths.
+def split_cut(cut: MonoCut | MultiCut, limits: Limits) -> Iterator[tuple[MonoCut | MultiCut, SupervisionSegment | None]]:
+    """Yields one piece per supervision with that supervision; of a cut without any, chunks of equal length and None.
 
     A single supervision keeps the id of its cut. Several keep the ids of the supervisions; chunks are numbered.
+
+    Args:
+        limits: bounds of the duration; a chunk is at most the longest.
     """
-    if len(cut.supervisions) == 1:
-        yield next(iter(cut.trim_to_supervisions(keep_overlapping=False))).with_id(cut.id)
-    elif cut.supervisions:
-        for piece in cut.trim_to_supervisions(keep_overlapping=False):
-            yield piece.with_id(piece.supervisions[0].id)
-    elif cut.duration <= limits.longest:
-        yield cut
-    else:
-        count = int(np.ceil(cut.duration / limits.longest))
+    single = len(cut.supervisions) == 1
+    for supervision in cut.supervisions:
+        piece = cut.truncate(offset=max(0.0, supervision.start), duration=supervision.duration, keep_excessive_supervisions=False)
+        yield piece.with_id(cut.id if single else supervision.id), supervision
+    if not cut.supervisions:
+        count = max(1, math.ceil(cut.duration / limits.longest))
         for number in range(count):
             piece = cut.truncate(offset=cut.duration * number / count, duration=cut.duration / count)
-            yield piece.with_id(f"{cut.id}-{number:04d}")
+            yield piece.with_id(cut.id if count == 1 else f"{cut.id}-{number:04d}"), None
 
 
 def _read_job(job: tuple[list[dict], str, Limits, bool]) -> list[dict]:
     records, folder, limits, needs_text = job
     results = []
     for record in records:
-        cut = deserialize_item(record)
-        if not isinstance(cut, (MonoCut, MultiCut)) or not cut.has_recording:
-            results.append({ID: cut.id, REASON: f"not a stretch of one recording: {type(cut).__name__}"})
+        identity, kind = str(record.get("id")), record.get("type")
+        if kind not in ("MonoCut", "MultiCut") or not record.get("recording"):
+            results.append({ID: identity, REASON: f"not a stretch of one recording: {kind}"})
             continue
-        for piece in split_cut(cut, limits):
-            result = _read_utterance(piece, Path(folder), limits, needs_text)
+        for piece, supervision in split_cut(deserialize_item(record), limits):
+            result = _read_utterance(piece, supervision, Path(folder), limits, needs_text)
             results.append({ID: piece.id, REASON: result} if isinstance(result, str) else {ID: piece.id, CUT: result.to_dict()})
     return results
 
 
-def _read_utterance(cut: MonoCut | MultiCut, folder: Path, limits: Limits, needs_text: bool) -> MonoCut | str:
+def _read_utterance(
+    cut: MonoCut | MultiCut, given: SupervisionSegment | None, folder: Path, limits: Limits, needs_text: bool
+) -> MonoCut | str:
     """The cut as stage 0 writes it, or the reason of its rejection."""
     if len(cut.id.split()) != 1 or "/" in cut.id or cut.id.startswith("."):
         return f"id {cut.id[:40]!r}: it has a blank or a slash, or begins with a full stop"
-    given = cut.supervisions[0] if cut.supervisions else None
     text, reason = check_text(given.text or "") if given else ("", None)
     if reason is not None or (needs_text and not text):
         return reason or "no transcript"
@@ -159,13 +161,14 @@ def _make_cut(cut: MonoCut | MultiCut, recording: Recording, given: SupervisionS
 
 
 def _alignment(given: SupervisionSegment | None, duration: float) -> dict[str, list[AlignmentItem]] | None:
-    """The phones and words that the manifest brings, within the utterance."""
+    """The phones and words that the manifest brings, in seconds from the start of the utterance."""
     tiers = {}
-    for tier in (artifacts.PHONE_TIER, artifacts.WORD_TIER):
-        items = ((given.alignment or {}) if given else {}).get(tier) or []
-        kept = [item for item in items if item.duration > 0 and item.start < duration]
-        if kept:
-            name = plain_phone if tier == artifacts.PHONE_TIER else str
-            ends = [min(item.end, duration) for item in kept]
-            tiers[tier] = [AlignmentItem(name(item.symbol), item.start, end - item.start) for item, end in zip(kept, ends)]
+    for tier, rename in ((artifacts.PHONE_TIER, plain_phone), (artifacts.WORD_TIER, str)):
+        items = []
+        for item in ((given.alignment or {}) if given else {}).get(tier) or []:
+            start, end = item.start - given.start, min(item.end - given.start, duration)
+            if end > start:
+                items.append(AlignmentItem(rename(item.symbol), round(start, 6), round(end - start, 6)))
+        if items:
+            tiers[tier] = items
     return tiers or None

@@ -9,11 +9,10 @@ import pytest
 import soundfile
 
 from spin import artifacts
-from spin.corpus import records
+from spin.corpus import align
 from spin.corpus.alignment import PHONES
-from spin.corpus.forced import ForcedAligner, Unalignable
-from spin.corpus.letter_to_sound import default_model
-from spin.corpus.prepare import prepare_data
+from spin.corpus.forced_alignment import ForcedAligner, Unalignable
+from spin.corpus.g2p import default_model
 from spin.corpus.pronunciation import Dictionary
 from spin.runtime.files import read_jsonl
 from spin.runtime.seeding import generator
@@ -74,10 +73,10 @@ def test_guessed_word_is_aligned(utterances):
     samples, text = utterances[0]
     word = max(text.split(), key=len)
     whole = ForcedAligner().align(samples, text)[1]
-    dictionary = Dictionary(letter_to_sound=default_model())
+    dictionary = Dictionary(g2p=default_model())
     aligner = ForcedAligner(dictionary)
     renamed = text.replace(word, f"{word}QXZ")  # of no dictionary
-    dictionary.guessed = lambda other: (default_model()(word),) if other == f"{word}QXZ" else ()
+    dictionary.guess = lambda other: (default_model()(word),) if other == f"{word}QXZ" else ()
     phones, words = aligner.align(samples, renamed)
     assert [item.symbol for item in words] == renamed.split()
     index = text.split().index(word)
@@ -93,13 +92,13 @@ def test_too_little_audio_for_the_text(aligner: ForcedAligner, utterances, secon
     aligner.align(*utterances[0])  # a failure leaves the decoder in order
 
 
-def test_killed_alignment_goes_on_where_it_was(librispeech_dir: Path, make_context, no_pictures, monkeypatch):
+def test_killed_alignment_goes_on_where_it_was(librispeech_dir: Path, make_context, prepare_data, monkeypatch):
     roles = {"spin_train": ("test-clean",), "asr_train": ("test-clean",), "valid": ("dev-clean",), "test": ("test-other",)}
-    keys = {**roles, "alignment": "auto", "alignment_max_utterances": 3}
-    monkeypatch.setattr(records, "_ALIGNED_TOGETHER", 1)
+    keys = {**roles, "alignment": "auto", "align_parts": "all", "alignment_max_utterances": 3}
+    monkeypatch.setattr(align, "_PER_LINE", 1)
     whole, broken = make_context(librispeech_dir, "whole", **keys), make_context(librispeech_dir, "broken", **keys)
     prepare_data(whole)
-    append, appended = records.append_jsonl, []
+    append, appended = align.append_jsonl, []
 
     def append_then_die(path, record):
         if len(appended) == 2:
@@ -110,7 +109,7 @@ def test_killed_alignment_goes_on_where_it_was(librispeech_dir: Path, make_conte
         append(path, record)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(records, "append_jsonl", append_then_die)
+        patch.setattr(align, "append_jsonl", append_then_die)
         prepare_data(broken)
     prepare_data(broken)
     for part in ("test-clean", "dev-clean", "test-other"):

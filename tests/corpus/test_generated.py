@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +10,12 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from lhotse import CutSet
+from lhotse import MonoCut
 
 from spin import artifacts
 from spin.config import Config, CorpusConfig, GeneratedPart
 from spin.corpus.generated import grammar
-from spin.corpus.generated.corpus import pool_of, prepare_parts
+from spin.corpus.generated.corpus import GeneratedCorpus, pool_of
 from spin.corpus.generated.phones import FOLD, PHONES_OF, fold, segments
 from spin.corpus.generated.render import POOLS, draw_sentence, transmit
 from spin.corpus.generated.voices import draw_voice
@@ -24,14 +23,17 @@ from spin.errors import ConfigError, DataError
 
 PARTS = {"asr_train": GeneratedPart(500, 2, 3), "test": GeneratedPart(700, 2, 2)}  # the voice of 701 breathes: noise
 CONFIG = Config(corpus=CorpusConfig(parts=PARTS, lm_sentences=5))
-LOG = logging.getLogger("test")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
+    """(folder, cuts of each part)."""
     folder = tmp_path_factory.mktemp("corpus")
-    prepare_parts(CONFIG, folder, PARTS, 2, LOG)
-    return folder
+    return folder, {part: speak(folder, part, 2) for part in PARTS}
+
+
+def speak(folder, part, nj) -> list[MonoCut]:
+    return [MonoCut.from_dict(record["cut"]) for record in GeneratedCorpus(CONFIG, folder).read(part, nj)]
 
 
 def audio(folder):
@@ -39,24 +41,24 @@ def audio(folder):
 
 
 def test_same_bytes_whatever_the_processes_and_the_other_speakers(corpus, tmp_path):
-    prepare_parts(CONFIG, tmp_path, ["test"], 1, LOG)
+    speak(tmp_path, "test", 1)
     again = audio(tmp_path)
     assert len(again) == 4
-    assert all(audio(corpus)[path] == content for path, content in again.items())
+    assert all(audio(corpus[0])[path] == content for path, content in again.items())
 
 
 def test_a_cut_off_generation_is_completed(corpus, tmp_path):
-    prepare_parts(CONFIG, tmp_path, ["test"], 1, LOG)
+    speak(tmp_path, "test", 1)
     before = audio(tmp_path)
     victim = artifacts.generated_audio(tmp_path) / "test" / "g0701.json"
     victim.unlink()  # the speaker's record is written last: without it the speaker is spoken again
     next(victim.parent.glob("g0701/*.flac")).write_bytes(b"half")
-    prepare_parts(CONFIG, tmp_path, ["test"], 1, LOG)
+    speak(tmp_path, "test", 1)
     assert audio(tmp_path) == before
 
 
 def test_manifest_keeps_the_contract(corpus):
-    cuts = list(CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "test")))
+    cuts = corpus[1]["test"]
     assert [cut.id for cut in cuts] == ["g0700-test-0000", "g0700-test-0001", "g0701-test-0000", "g0701-test-0001"]
     for cut in cuts:
         (supervision,) = cut.supervisions
@@ -75,7 +77,7 @@ def test_manifest_keeps_the_contract(corpus):
 
 def test_speech_is_where_the_phones_say(corpus):
     """Frames labelled silence are at least 10 dB quieter than the rest, in every recording."""
-    for cut in CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "asr_train")):
+    for cut in corpus[1]["asr_train"]:
         samples = cut.load_audio()[0]
         speech = np.ones(len(samples), bool)
         for phone in cut.supervisions[0].alignment[artifacts.PHONE_TIER]:
@@ -85,11 +87,16 @@ def test_speech_is_where_the_phones_say(corpus):
         assert level > 10
 
 
-def test_lm_text_is_training_text(corpus):
-    lines = artifacts.lm_text(corpus).read_text().splitlines()
-    transcripts = [cut.supervisions[0].text for cut in CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "asr_train"))]
-    assert lines[:6] == transcripts and len(lines) == 11
-    assert not set(lines) & {cut.supervisions[0].text for cut in CutSet.from_jsonl_lazy(artifacts.cuts(corpus, "test"))}
+def test_sentences_of_the_lm_are_training_text(corpus):
+    sentences = list(GeneratedCorpus(CONFIG, corpus[0]).lm_sentences())
+    assert len(sentences) == 5
+    assert not set(sentences) & {cut.supervisions[0].text for cut in corpus[1]["test"]}
+
+
+def test_fingerprint_is_the_definition_and_the_pool():
+    corpus = GeneratedCorpus(CONFIG, None)
+    definition = {"first_speaker": 700, "speakers": 2, "utterances": 2}
+    assert corpus.fingerprint("test") == {"corpus.parts.test": definition, "sentences of test": "test"}
 
 
 @given(st.integers(0, 2**31), st.integers(0, 10_000), st.integers(0, 1000))
@@ -125,7 +132,7 @@ def test_voices_differ_and_depend_on_seed_and_number_alone():
 
 def test_undefined_part_and_unknown_mnemonic_are_named():
     with pytest.raises(ConfigError, match="corpus.parts.dev"):
-        prepare_parts(CONFIG, None, ["dev"], 1, LOG)
+        GeneratedCorpus(CONFIG, None).check(["test", "dev"], None)
     with pytest.raises(DataError, match="'Q5'"):
         fold("Q5")
 
@@ -149,5 +156,5 @@ def test_channel_keeps_length_and_range(samples, before, after, tilt):
 
 
 def test_flac_is_16_bit_mono(corpus):
-    info = soundfile.info(next(corpus.rglob("*.flac")))
+    info = soundfile.info(next(corpus[0].rglob("*.flac")))
     assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
