@@ -132,6 +132,10 @@ def _read_tiers(path: Path) -> dict[str, list[AlignmentItem]]:
     except (PraatioException, ValueError, LookupError, AttributeError, TypeError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         raise DataError(f"{path}", found=found, expected="a TextGrid of Praat", cause="a damaged file, or no TextGrid") from error
+    for tier in tiers:  # praatio reads a truncated file as far as it goes; Praat's tiers are complete to their end
+        if not tier.entries or tier.entries[-1].end < tier.maxTimestamp - _OVERLAP_IN_S:
+            found = f"tier {tier.name!r} ends before {tier.maxTimestamp:g} s"
+            raise DataError(f"{path}", found=found, expected="intervals to the end", cause="a truncated file")
     return {
         tier.name.lower(): [AlignmentItem(entry.label, entry.start, round(entry.end - entry.start, 9)) for entry in tier.entries]
         for tier in tiers
