@@ -1,6 +1,6 @@
-"""ZeroSpeech .item files: what an ABX test compares, a line an item.
+"""ZeroSpeech .item files: one line per item that an ABX test compares.
 
-Form: a header `#file onset offset #phone prev-phone next-phone speaker`, then a line an item, its words separated by spaces;
+Form: a header `#file onset offset #phone prev-phone next-phone speaker`, then one line per item, its words separated by spaces;
 onset and offset are seconds from the start of the file (ZeroSpeech 2021, libri-light). The items of a triphone test reach from
 the start of the previous phone to the end of the next, those of a phoneme test over the phone alone; a file holds the one kind
 or the other and does not say which.
@@ -23,12 +23,12 @@ from spin.runtime.files import atomic_path
 HEADER = "#file onset offset #phone prev-phone next-phone speaker"
 KINDS = ("triphone", "phoneme")
 _COLUMNS = HEADER.replace("#", "").split()
-_GAP_IN_S = 0.01  # phones that are further apart are no neighbours
+_GAP_IN_S = 0.01  # phones that are further apart are not neighbours
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item: what lies between two times of a file, and what is said there."""
+    """One item: the stretch of a file between two times, and its phones."""
 
     file: str
     onset: float
@@ -40,7 +40,7 @@ class Item:
 
 
 def read_items(path: str | Path) -> Iterator[Item]:
-    """Yields the items of a file in their order; columns beyond the seven are passed over.
+    """Yields the items of a file in their order; further columns are ignored.
 
     Raises:
         DataError: no such file, not UTF-8, another header, or a line of another form; names the file and the line.
@@ -57,10 +57,10 @@ def read_items(path: str | Path) -> Iterator[Item]:
 
 
 def write_items(path: str | Path, items: Iterable[Item]) -> int:
-    """Writes items whole or not at all, times to the microsecond; returns their number.
+    """Writes items completely or not at all, times to the microsecond; returns their number.
 
     Raises:
-        DataError: a word that is empty or holds a blank, or times that are no span.
+        DataError: a word that is empty or holds a blank, or an onset that is not before its offset.
     """
     count = 0
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
@@ -95,13 +95,13 @@ def items_of(utterance: str, speaker: str, alignment: Iterable[AlignmentItem], k
 
 
 def _columns(path: str | Path, header: str) -> list[int]:
-    """Where each column of HEADER stands; the first is named file or, by some programs, file_ID."""
+    """Index of each column of HEADER; the first is named file or, by some programs, file_ID."""
     names = [name.lstrip("#").lower() for name in header.split()]
     names[:1] = ["file"] if names[:1] in (["file"], ["file_id"]) else names[:1]
     missing = [name for name in _COLUMNS if name not in names]
     if missing or not header.startswith("#"):
         found = repr(shorten(header.strip())) if header.strip() else "an empty line"
-        raise DataError(f"{path} line 1", found=found, expected=HEADER, cause="no .item file, or one without its header")
+        raise DataError(f"{path} line 1", found=found, expected=HEADER, cause="not an .item file, or one without its header")
     return [names.index(name) for name in _COLUMNS]
 
 

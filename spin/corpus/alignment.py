@@ -1,6 +1,6 @@
 """Phone alignments as lhotse AlignmentItems, as labels every 10 ms, and as the TSV of the Spin authors.
 
-TSV: a line an utterance: id, tab, phones every 10 ms separated by commas (github.com/vectominist/spin, read_phn in
+TSV: one line per utterance: id, tab, phones every 10 ms separated by commas (github.com/vectominist/spin, read_phn in
 src/data/dataset.py, which removes the stress digits as is done here).
 """
 
@@ -63,7 +63,7 @@ def items_from_labels(labels: Iterable[str], shift: float = artifacts.PHONE_SHIF
 
 
 def write_tsv(path: str | Path, utterances: Iterable[tuple[str, list[str]]]) -> int:
-    """Writes (utterance id, labels every 10 ms) lines whole or not at all; returns the number of lines.
+    """Writes (utterance id, labels every 10 ms) lines completely or not at all; returns the number of lines.
 
     Raises:
         DataError: an id or a label holds a tab, a comma or a line end, or an utterance has no label.
@@ -81,7 +81,7 @@ def write_tsv(path: str | Path, utterances: Iterable[tuple[str, list[str]]]) -> 
 
 
 def read_tsv(path: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Yields (utterance id, plain phones every 10 ms), reading a line at a time.
+    """Yields (utterance id, plain phones every 10 ms), reading one line at a time.
 
     Raises:
         DataError: no such file, not UTF-8, or a line of another form; names the file and the line.
@@ -91,10 +91,10 @@ def read_tsv(path: str | Path) -> Iterator[tuple[str, list[str]]]:
 
 
 class TsvIndex:
-    """Where each utterance stands in a TSV: memory for ids only, phones are read when asked for.
+    """Index of the lines of a TSV: it holds ids only, and phones are read on demand.
 
     Raises:
-        DataError: no such file, a malformed line, or an utterance that stands there twice.
+        DataError: no such file, a malformed line, or an utterance that occurs twice.
     """
 
     def __init__(self, path: str | Path):
@@ -104,7 +104,7 @@ class TsvIndex:
             utterance_id = _parse(self.path, number, line)[0]
             if utterance_id in self._offsets:
                 raise DataError(
-                    f"{self.path} line {number}", found=f"{utterance_id} a second time", expected="one line an utterance"
+                    f"{self.path} line {number}", found=f"{utterance_id} a second time", expected="one line per utterance"
                 )
             self._offsets[utterance_id] = offset
 
@@ -136,7 +136,7 @@ def _lines(path: str | Path) -> Iterator[tuple[int, int, str]]:
             f"alignment file {path}",
             found=error.strerror or str(error),
             expected="a TSV: utterance, tab, comma-separated phones every 10 ms",
-            remedy="--set corpus.alignment_tsv=FILE (or a folder of <part>.tsv; python -m spin convert-alignments makes one of "
+            remedy="--set corpus.alignment_tsv=FILE (or a folder of <part>.tsv; python -m spin align makes one of "
             "TextGrids or CTM), or --set corpus.alignment=pocketsphinx",
         ) from error
 

@@ -15,7 +15,7 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 from lhotse.utils import resumable_download
@@ -105,10 +105,11 @@ def _download(root: Path, part: str, base_url: str, checksum: str, log: logging.
     _check(archive, part, checksum)
     try:
         shutil.rmtree(staging / ROOT, ignore_errors=True)
-        _unpack(archive, staging)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise _failure(part, f"an archive that cannot be unpacked ({error})", "another file of that name", "delete it") from error
-    os.replace(staging / ROOT / part, root / part)
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(staging, filter="data")  # no links out of the folder, no devices
+        os.replace(staging / ROOT / part, root / part)
+    except (tarfile.TarError, FileNotFoundError, EOFError, zlib.error) as error:
+        raise _failure(part, f"an archive that cannot be unpacked ({error})", "not LibriSpeech's", f"rm {archive}") from error
     shutil.rmtree(staging)
 
 
@@ -125,26 +126,6 @@ def _check(archive: Path, part: str, checksum: str) -> None:
             "the connection was interrupted, or the archive is damaged",
             f"rerun the same command to resume; if the error stays, rm {archive}",
         )
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpacks files and folders below <folder>/LibriSpeech, with our own modes and owner, and nothing else.
-
-    Raises:
-        tarfile.TarError: a member that would land elsewhere, a link or a device; LibriSpeech's archives have none.
-    """
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            path = PurePosixPath(member.name)
-            unsafe = path.is_absolute() or ".." in path.parts or path.parts[:1] != (ROOT,)
-            if unsafe or not (member.isfile() or member.isdir()):
-                raise tarfile.TarError(f"it is unsafe: member {member.name!r}")
-            if member.isdir():
-                (folder / path).mkdir(parents=True, exist_ok=True)
-                continue
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            with tar.extractfile(member) as source, open(folder / path, "wb") as target:
-                shutil.copyfileobj(source, target)
 
 
 def _failure(part: str, found: str, cause: str, remedy: str) -> DataError:

@@ -16,7 +16,7 @@ _cache: dict[tuple[str, str, str], dict] = {}  # every product of every stage as
 
 
 def fingerprint_part(config: Config, folder: Path, part: str) -> dict:
-    """What decides the manifest of a part, other than the keys of the corpus section: JSON values by name.
+    """JSON values by name that decide the manifest of a part, next to the keys of the corpus section.
 
     A fingerprint is computed once per process; forget_fingerprints() clears them.
 

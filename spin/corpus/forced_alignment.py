@@ -1,8 +1,8 @@
 """Forced phone alignment by pocketsphinx: its wheel brings an English acoustic model and the CMU dictionary.
 
 Two passes over an utterance: words (with silences and pronunciation variants, a finite-state search), then phones within the
-words. An utterance that cannot be aligned stays in the corpus without an alignment: it teaches and is recognised, but is left out
-of unit metrics.
+words. An utterance that cannot be aligned stays in the corpus without an alignment. It is used for training and recognition,
+but not for unit metrics.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VARIANT = re.compile(r"\(\d+\)$")
 
 
 class Unalignable(Exception):
-    """Why an utterance has no alignment; not an error of the corpus."""
+    """An utterance that cannot be aligned, with the reason; not an error of the corpus."""
 
 
 class ForcedAligner:
@@ -66,7 +66,7 @@ class ForcedAligner:
         return _collect(entries, text)
 
     def _decode(self, audio: bytes) -> None:
-        # The noise estimate of the front end lives on from utterance to utterance; a new front end starts it afresh.
+        # The noise estimate of the front end survives from utterance to utterance; a new front end resets it.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         try:

@@ -1,9 +1,9 @@
-"""Pronunciations of words that no dictionary has: a conditional random field over letters, trained on the CMU dictionary.
+"""Grapheme-to-phoneme conversion of words that no dictionary has: a conditional random field, trained on the CMU dictionary.
 
-The model is the English one of gruut (github.com/rhasspy/gruut, MIT), which the wheel gruut_lang_en brings as a file; it is read
-with python-crfsuite (MIT). gruut itself is not needed: what it adds is tokenisation, and numbers by an LGPL package. The
-features are those the model was trained with (gruut/g2p.py): a letter and the three before and after it. It answers in IPA, whose
-68 symbols are the 39 ARPAbet phones with their stress, one to one but for the two unstressed vowels of AH and ER.
+The model is the English one of gruut (github.com/rhasspy/gruut, MIT), which the wheel gruut_lang_en brings as a file. It is read
+with python-crfsuite (MIT). gruut itself is not needed: it adds only tokenisation, and numbers by an LGPL package. The features
+are those of the model's training (gruut/g2p.py): a letter and the three before and after it. The model answers in IPA. Its 68
+symbols are the 39 ARPAbet phones with their stress, one to one except for the two unstressed vowels of AH and ER.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class GraphemeToPhoneme:
         path: a model of gruut; default: the English one of gruut_lang_en.
 
     Raises:
-        DataError: a package or the file is missing, or the file is no model of this kind.
+        DataError: a package or the file is missing, or the file is not a model of this kind.
     """
 
     def __init__(self, path: str | Path | None = None):
@@ -56,7 +56,7 @@ class GraphemeToPhoneme:
             raise _wrong_model(self.path, f"symbols {' '.join(sorted(unknown))}" if labels else "no symbols")
 
     def __call__(self, word: str) -> Phones:
-        """ARPAbet without stress of a normalised word (A-Z, apostrophes are passed over); () where every letter is silent."""
+        """ARPAbet without stress of a normalised word (A-Z, apostrophes are ignored); () where every letter is silent."""
         letters = "".join(_LETTERS.findall(word)).lower()
         if not letters:
             return ()
@@ -105,4 +105,4 @@ def _phones(label: str) -> Phones:
 
 
 def _wrong_model(path: Path, found: str) -> DataError:
-    return DataError(f"letter-to-sound model {path}", found=found, expected="gruut's model.crf", remedy="utils/setup_env.sh")
+    return DataError(f"grapheme-to-phoneme model {path}", found=found, expected="gruut's model.crf", remedy="utils/setup_env.sh")

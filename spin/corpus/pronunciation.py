@@ -3,7 +3,8 @@
 The dictionary has 126,000 words, but 38 % of the utterances of train-clean-5 hold one that it lacks, half of them a regular
 form of one that it has: a possessive, an inflection, a British spelling or a compound. The rules derive those by English
 phonology; the rest (names, mostly) is guessed from its letters (spin/corpus/g2p.py). Of 20,000 of the dictionary's own words,
-taken out one at a time, the rules derive 8,400, and 78 % of these exactly as it has them.
+taken out one at a time, the rules derive 8,400, and 78 % of these exactly as it has them. Letters alone get 49 % of the
+same words (phone error rate 11.8 % against 4.7 %), although their model was trained on them.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Dictionary:
 
     @property
     def guesses(self) -> bool:
-        """Whether words that no rule derives are guessed from their letters."""
+        """True where words that no rule derives are guessed from their letters."""
         return self._g2p is not None
 
     def guess(self, word: str) -> tuple[Phones, ...]:
@@ -213,7 +214,7 @@ def _read(path: Path) -> dict[str, tuple[Phones, ...]]:
 
 
 def _stems(rest: str, suffix: str) -> list[str]:
-    """What may stand before a suffix: BAK(E)ING, CARR(Y)IED, STOP(P)ED; TAPING is of TAPE rather than TAP."""
+    """Stems that a suffix may follow: BAK(E)ING, CARR(Y)IED, STOP(P)ED; TAPING is of TAPE rather than TAP."""
     stems = [rest]
     if suffix[0] in "AEIOUY":
         stems.insert(0 if _ONE_VOWEL.search(rest) else 1, rest + "E")

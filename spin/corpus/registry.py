@@ -75,7 +75,7 @@ def open_corpus(config: Config, folder: Path) -> Corpus:
 
 
 def needs_alignment(config: Config, part: str) -> bool:
-    """Whether stage 0 aligns a part: by default only the parts that the metrics read."""
+    """True for a part that stage 0 aligns: by default only the parts that the metrics read."""
     corpus = config.corpus
     if corpus.alignment == "none":
         return False

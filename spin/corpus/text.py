@@ -51,7 +51,7 @@ def normalise(text: str) -> str:
 
 
 def is_normal(text: str) -> bool:
-    """Whether `text` is what normalise gives for a text with at least one word."""
+    """True for what normalise returns for a text with at least one word."""
     return _NORMAL.fullmatch(text) is not None and normalise(text) == text
 
 

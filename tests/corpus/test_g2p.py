@@ -28,7 +28,7 @@ installed = pytest.mark.skipif(default_model() is None, reason="gruut_lang_en or
         ("WIMPOLE", "W IH M P OW L"),
         ("KNOWL", "N OW L"),  # a silent letter
         ("TESSELLATION", "T EH S EH L EY SH AH N"),
-        ("D'AVRIL", "D AE V R IH L"),  # the apostrophe is passed over
+        ("D'AVRIL", "D AE V R IH L"),  # the apostrophe is ignored
     ],
 )
 def test_words_of_no_dictionary(word: str, phones: str):

@@ -44,7 +44,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 def link_data(folder: Path, variants: dict[str, str]) -> Path:
-    """A private copy of the engine's data (links, but for the variants): the folder to hand to Engine.
+    """A private copy of the engine's data (links, except for the variants): the folder to hand to Engine.
 
     Args:
         folder: an empty folder with a short path.
@@ -77,7 +77,7 @@ class Engine:
         data: from link_data.
         accent: an English accent, as in voices.ACCENTS.
         variant: name of a variant in `data`.
-        rate: words a minute.
+        rate: words per minute.
     """
 
     def __init__(self, data: Path, accent: str, variant: str, rate: int):
@@ -99,7 +99,7 @@ class Engine:
             )
         self._samples: list[np.ndarray] = []
         self._phonemes: list[tuple[str, int]] = []
-        self._keep = _Callback(self._receive)  # a callback that Python frees would be called all the same
+        self._keep = _Callback(self._receive)  # a callback that Python frees would still be called
         self._library.espeak_SetSynthCallback(self._keep)
         status = self._library.espeak_SetVoiceByName(f"{accent}+{variant}".encode())
         if status != 0:

@@ -1,4 +1,4 @@
-"""One generated speaker: sentences spoken, sent through the speaker's channel, written as FLAC with text and phones beside it."""
+"""One generated speaker: sentences spoken, sent through the speaker's channel, written as FLAC, with text and phones in JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOISE_TAPS = 128
 
 @dataclass(frozen=True)
 class SpeakerJob:
-    """What one process speaks: a speaker's first `utterances` sentences from a pool."""
+    """The work of one process: a speaker's first `utterances` sentences from a pool."""
 
     folder: str
     seed: int
