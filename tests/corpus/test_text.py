@@ -52,7 +52,7 @@ def test_what_has_no_single_reading_is_refused(written: str):
     with pytest.raises(TextError, match="expected: letters that fold to A-Z") as caught:
         normalise(written)
     assert caught.value.reason.startswith("text: ")
-    again = pickle.loads(pickle.dumps(caught.value))  # it crosses process borders
+    again = pickle.loads(pickle.dumps(caught.value))  # it crosses process boundaries
     assert again.reason == caught.value.reason and str(again) == str(caught.value)
 
 
