@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve everything else on two cores; set before torch loads
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the rest on two cores; set before torch loads
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -1,255 +1,208 @@
-"""Gathers what the stages left behind into report.json's content and what the pages show beside it."""
+"""Material of a report: what the stages left, as the content of report.json and what the pages show next to it."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
-import math
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from spin import artifacts
+from spin import artifacts, products
 from spin.config import Config
 from spin.errors import DataError
-from spin.report import story, unit_map
-from spin.report.alignment import Example, choose
-from spin.report.recognition_detail import detail_tables
-from spin.report.speech import Speech, read_speech
+from spin.report import details, formatting, lookup, schema
+from spin.report.alignment import Example, choose_examples
 from spin.report.tables import Table
+from spin.report.unit_pictures import Utterance, read_utterances
+from spin.runtime.config_io import config_dict
+from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl
-from spin.runtime.logs import get_logger
-from spin.runtime.provenance import commit
-from spin.runtime.settings import config_dict
+from spin.runtime.git import commit
+from spin.runtime.product import Product
+from spin.systems import systems_of
 
-SCHEMA = 1
-FIRST_EXPERIMENT_STAGE = 2  # marks of the stages before it lie in the corpus folder
 LIBRARIES = ("k2", "kaldialign", "kaldilm", "lhotse", "numpy", "sentencepiece", "torch")
-UNIT_KEYS = ("K", "pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "bitrate")
-# Where products lie and how many processes made them changes no result: two runs into two folders give the same report.
-NOT_IN_REPORT = {"corpus": ("data_dir", "corpus_dir", "download")}
+# Folders, processes and devices change no result: two runs into two folders give the same report.
+NOT_IN_REPORT = ("data_dir", "corpus_dir", "download")
 
 
 @dataclass(frozen=True)
 class Material:
     """All that a report is made of.
 
-    Args:
-        report: the content of report.json.
-        spin_history: records of the Spin training's validations, oldest first.
-        asr_history: system -> seed -> records of a recogniser's validations.
-        phones: (P,) names of the phones of `counts`.
-        counts: system -> (P, K) int64, frames of each phone and unit; empty without alignments.
-        examples: utterances with both systems' texts.
-        speeches: utterances with their audio, phones and units.
+    Attributes:
+        report: content of report.json.
+        training_history: records of the validations of stage 2, oldest first.
+        asr_histories: features or units -> system -> for each seed, records of the recogniser's validations.
+        counts: system -> (phones, frames of each phone and unit (P, K)); without the systems that have no aligned test part.
+        examples: utterances with the texts of all systems.
+        utterances: utterances with audio, phones and units.
         details: tables of speakers and of confused words.
     """
 
     report: dict
-    spin_history: list[dict] = field(default_factory=list)
-    asr_history: dict[str, dict[int, list[dict]]] = field(default_factory=dict)
-    phones: list[str] = field(default_factory=list)
-    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    training_history: list[dict] = field(default_factory=list)
+    asr_histories: dict[str, dict[str, list[list[dict]]]] = field(default_factory=dict)
+    counts: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
-    speeches: list[Speech] = field(default_factory=list)
+    utterances: list[Utterance] = field(default_factory=list)
     details: list[Table] = field(default_factory=list)
 
 
-def collect(
-    config: Config, exp: Path, corpus: Path, command: str, device: str | None = None, stage5_seconds: float = 0.0
-) -> Material:
+def collect(context: Context, scores: Product) -> Material:
     """Reads the products of stages 2 to 5.
 
-    Args:
-        config: of the run.
-        exp: the experiment's folder.
-        corpus: the corpus' folder, for the done marks of stages 0 and 1.
-        command: makes this report again, from nothing.
-        device: the device of the Spin training; None: what its done mark says, else what the configuration asks for.
-        stage5_seconds: how long this stage has taken so far.
+    Raises:
+        DataError: a product is missing, stale or damaged; names the stage to run.
+    """
+    metrics = {system.name: products.metrics(context, system) for system in systems_of(context.config, context.exp)}
+    figures = {name: read_metrics(product.require()) for name, product in metrics.items()}
+    report = build_report(context, figures, read_scores(scores.require()), build_seconds([scores, *metrics.values()]))
+    history = artifacts.history_in(products.spin(context).path) if artifacts.SPIN in report["systems"] else None
+    return Material(
+        report=report,
+        training_history=list(read_jsonl(history)) if history else [],
+        asr_histories=_asr_histories(context, report),
+        counts={name: counts for name, product in metrics.items() if (counts := read_phone_counts(product.path)) is not None},
+        examples=_examples(context.exp, report),
+        utterances=read_utterances(context),
+        details=details.detail_tables(context.exp, report),
+    )
+
+
+def read_metrics(folder: Path) -> dict:
+    """metrics.json of one system.
 
     Raises:
-        DataError: a product is missing or holds what is no number; names the stage to run.
+        DataError: the file does not hold what stage 3 writes.
     """
-    quality = _product(artifacts.unit_quality(exp), 3, ("units", "speaker"))
-    scores = _product(artifacts.scores(exp), 5, ("asr", "gain"))
-    phones, counts = phone_counts(exp)
-    spin_history = list(read_jsonl(artifacts.spin_history(exp)))
-    marks = done_marks(exp, corpus)
-    seconds = {f"stage{stage}": mark.get("seconds") for stage, mark in marks.items() if stage < artifacts.LAST_STAGE}
-    seconds[f"stage{artifacts.LAST_STAGE}"] = round(stage5_seconds, 1)
+    path = artifacts.metrics_in(folder)
+    return schema.check_file(schema.MetricsFile, read_json(path), path, 3)
+
+
+def read_scores(path: Path) -> dict:
+    """scores.json.
+
+    Raises:
+        DataError: the file does not hold what stage 5 writes, such as an error rate that is not finite.
+    """
+    return schema.check_file(schema.ScoresFile, read_json(path), path, 5)
+
+
+def read_phone_counts(folder: Path) -> tuple[list[str], np.ndarray] | None:
+    """(phones, counts (P, K)) of one system; None where the corpus has no alignment.
+
+    Raises:
+        DataError: the file does not hold what stage 3 writes.
+    """
+    path = artifacts.phone_counts_in(folder)
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            phones, counts = [str(phone) for phone in content["phones"]], content["counts"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise _damaged(path, str(error)) from error
+    if counts.ndim != 2 or len(counts) != len(phones):
+        raise _damaged(path, f"counts of shape {counts.shape}, but {len(phones)} phones")
+    return phones, counts
+
+
+def _damaged(path: Path, found: str) -> DataError:
+    remedy = "./run.sh --stage 3 --stop-stage 5 --force with the same --conf, --set and --exp-dir"
+    return DataError(str(path), found=found, expected="what stage 3 writes", remedy=remedy)
+
+
+def build_report(context: Context, metrics: dict[str, dict], scores: dict, seconds: dict[str, float]) -> dict:
+    """The content of report.json.
+
+    Args:
+        metrics: system -> content of its metrics.json, baseline first.
+        scores: content of scores.json.
+        seconds: stage -> time that its products took to build.
+    """
+    config = context.config
     versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
-    report = {
-        "schema": SCHEMA,
+    accuracies = {name: {"accuracy": content["units"].get("speaker_accuracy_of_features")} for name, content in metrics.items()}
+    chances = (content["units"].get("speaker_chance") for content in metrics.values())
+    return {
+        "schema": schema.SCHEMA,
         "name": config.name,
         "commit": commit(),
-        "command": command,
-        "device": device or (marks.get(2) or {}).get("device") or _device(config),
+        "command": context.command,
+        "device": _device(config),
         "k2": versions["k2"],
         "torch": versions["torch"],
         "seeds": list(config.asr.seeds),
+        "systems": list(metrics),
         "seconds": seconds,
-        "units": _units(quality["units"], counts, spin_history),
-        "speaker": _speaker(quality["speaker"]),
-        "asr": _checked(scores["asr"], "asr", exp),
-        "gain": _checked(scores["gain"], "gain", exp, allow_none=True),
+        "units": {name: content["units"] for name, content in metrics.items()},
+        "units_by_part": {name: content["parts"] for name, content in metrics.items()},
+        "speaker": accuracies | {"chance": next((chance for chance in chances if chance is not None), None)},
+        **scores,
         "seed": config.seed,
         "versions": versions,
         "config": report_config(config),
-        "units_by_part": quality.get("parts", {}),
     }
-    histories = {
-        system: {seed: list(read_jsonl(artifacts.asr_history(exp, system, seed))) for seed in config.asr.seeds}
-        for system in report["asr"]
-    }
-    details = detail_tables(exp, report, read_hypotheses)
-    return Material(report, spin_history, histories, phones, counts, examples(exp, report), read_speech(config, exp), details)
+
+
+def build_seconds(roots: Iterable[Product]) -> dict[str, float]:
+    """Time that the products of each stage took to build, from the given ones down to the manifests."""
+    seconds: dict[int, float] = {}
+    waiting, seen = list(roots), set()
+    while waiting:
+        product = waiting.pop()
+        if product.path not in seen:
+            seen.add(product.path)
+            waiting += product.inputs
+            if product.seconds is not None:
+                seconds[product.stage] = seconds.get(product.stage, 0.0) + product.seconds
+    return {f"stage{stage}": round(seconds[stage], 1) for stage in sorted(seconds)}
 
 
 def report_config(config: Config) -> dict:
-    """The configuration without what changes no result (folders, processes, devices)."""
-    tree = config_dict(dataclasses.replace(config))
-    tree.pop("runtime", None)
-    return {
-        section: {key: item for key, item in value.items() if key not in NOT_IN_REPORT.get(section, ())}
-        if isinstance(value, dict)
-        else value
-        for section, value in tree.items()
-    }
-
-
-def done_marks(exp: Path, corpus: Path) -> dict[int, dict]:
-    """Stage -> content of its done mark, for the stages that have one."""
-    folders = {stage: exp if stage >= FIRST_EXPERIMENT_STAGE else corpus for stage in artifacts.STAGES}
-    paths = {stage: artifacts.done_mark(folder, stage) for stage, folder in folders.items()}
-    return {stage: read_json(path) for stage, path in paths.items() if path.exists()}
+    """The configuration without what changes no result: folders, processes, devices."""
+    tree = config_dict(config)
+    tree.pop("runtime")
+    for key in NOT_IN_REPORT:
+        tree["corpus"].pop(key)
+    return tree
 
 
 def version(package: str) -> str:
-    """Version of an installed package, 'not installed' where there is none."""
+    """Version of an installed package, otherwise 'not installed'."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 
 
-def phone_counts(exp: Path) -> tuple[list[str], dict[str, np.ndarray]]:
-    """(phones, system -> counts (P, K)) of stage 3; empty where the corpus has no alignment.
-
-    Raises:
-        DataError: the file does not hold what stage 3 writes.
-    """
-    path = artifacts.unit_phone_counts(exp)
-    if not path.exists():
-        return [], {}
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            phones = [str(phone) for phone in content["phones"]]
-            counts = {name.removeprefix("counts_"): content[name] for name in content.files if name.startswith("counts_")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise _bad(path, str(error), 3) from error
-    for system, table in counts.items():
-        if table.ndim != 2 or len(table) != len(phones):
-            raise _bad(path, f"counts of {system} in the shape {table.shape}, but {len(phones)} phones", 3)
-    order = [name for name in artifacts.SYSTEMS if name in counts] + sorted(set(counts) - set(artifacts.SYSTEMS))
-    return phones, {name: counts[name] for name in order}
-
-
-def examples(exp: Path, report: dict) -> list[Example]:
-    """Utterances of the headline's part and method, texts of the first seed."""
-    where = story.primary(report)
-    if where is None:
-        return []
-    seed = report["seeds"][0]
-    texts = [read_hypotheses(artifacts.hypotheses(exp, system, seed, *where)) for system in artifacts.SYSTEMS]
-    both = sorted(set(texts[0]) & set(texts[1]))
-    return choose({name: (texts[0][name][0], [text[name][1] for text in texts]) for name in both}, artifacts.SYSTEMS)
-
-
-def read_hypotheses(path: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """Utterance -> (words of the reference, words of the hypothesis); none where the file is missing.
-
-    Raises:
-        DataError: names the first line that is not an utterance, a reference and a hypothesis.
-    """
-    if not path.exists():
-        return {}
-    found = {}
-    for row, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if line:
-            fields = line.split("\t")
-            if len(fields) != 3:
-                raise _bad(path, f"{len(fields)} field(s) in line {row}", 5, "utterance, tab, reference, tab, hypothesis")
-            found[fields[0]] = (fields[1].split(), fields[2].split())
-    return found
-
-
-def _product(path: Path, stage: int, keys: tuple[str, ...]) -> dict:
-    if not path.exists():
-        raise DataError(
-            str(path),
-            found="no such file",
-            expected=f"the product of stage {stage} ({artifacts.STAGES[stage]})",
-            remedy=f"./run.sh --stage {stage} --stop-stage {artifacts.LAST_STAGE} with the same --conf, --set and --exp-dir",
-        )
-    content = read_json(path)
-    for key in keys:
-        if not isinstance(content, dict) or not isinstance(content.get(key), dict):
-            raise _bad(path, f"no section '{key}'", stage)
-    return content
-
-
-def _bad(path: Path, found: str, stage: int, expected: str = "") -> DataError:
-    return DataError(
-        str(path), found=found, expected=expected or f"what stage {stage} writes", remedy=f"run stage {stage} again with --force"
-    )
-
-
-def _units(units: dict, counts: dict[str, np.ndarray], spin_history: list[dict]) -> dict:
-    made = {}
-    for system in [*artifacts.SYSTEMS, *sorted(set(units) - set(artifacts.SYSTEMS))]:
-        values = dict(units.get(system) or {})
-        made[system] = {key: _number(values.pop(key, None), f"units.{system}.{key}") for key in UNIT_KEYS}
-        made[system] |= {key: _number(value, f"units.{system}.{key}") for key, value in values.items()}
-        if made[system].get("perplexity") is None:
-            last = [record["perplexity"] for record in spin_history if record.get("perplexity") is not None][-1:]
-            of_training = last[0] if system == "spin" and last else None
-            counted = unit_map.perplexity(counts[system]) if system in counts else None
-            made[system]["perplexity"] = of_training if counted is None else counted
-    return made
-
-
-def _speaker(speaker: dict) -> dict:
-    made = {
-        system: {"accuracy": _number((speaker.get(system) or {}).get("accuracy"), f"speaker.{system}")}
-        for system in artifacts.SYSTEMS
-    }
-    further = {key: value for key, value in speaker.items() if key not in (*artifacts.SYSTEMS, "chance")}
-    return made | {"chance": _number(speaker.get("chance"), "speaker.chance")} | further
-
-
-def _number(value, name: str):
-    """A quality that could not be measured (not a number) is null in the report, and said in the log."""
-    if isinstance(value, float) and not math.isfinite(value):
-        get_logger("report").warning("%s is %s: written as not measured", name, value)
-        return None
-    return value
-
-
-def _checked(tree, name: str, exp: Path, allow_none: bool = False):
-    """The tree itself; an error rate that is not a number is a defect of decoding, not a result."""
-    if isinstance(tree, dict):
-        return {key: _checked(value, f"{name}.{key}", exp, allow_none) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_checked(value, f"{name}.{index}", exp, allow_none) for index, value in enumerate(tree)]
-    if (tree is None and not allow_none) or (isinstance(tree, float) and not math.isfinite(tree)):
-        raise _bad(artifacts.scores(exp), f"{name} is {tree}", 5, "a number")
-    return tree
-
-
 def _device(config: Config) -> str:
     from spin.runtime.devices import device_name, resolve_device
 
     return device_name(resolve_device(config.runtime.device))
+
+
+def _asr_histories(context: Context, report: dict) -> dict[str, dict[str, list[list[dict]]]]:
+    def read(system: str, source: str, seed: int) -> list[dict]:
+        return list(read_jsonl(artifacts.history_in(artifacts.recogniser_folder(context.exp, system, source, seed))))
+
+    return {
+        source: {system: [read(system, source, seed) for seed in report["seeds"]] for system in lookup.results(report, source)}
+        for source in lookup.SUFFIXES
+    }
+
+
+def _examples(exp: Path, report: dict) -> list[Example]:
+    """Utterances of the headline's decoding, with the texts of the first seed."""
+    where, subject, systems = lookup.primary(report), lookup.subject(report), report["systems"]
+    if where is None or subject is None:
+        return []
+    texts = [details.read_hypotheses(exp, system, report["seeds"][0], where) for system in systems]
+    shared = sorted(set.intersection(*(set(of_system) for of_system in texts)))
+    columns = {name: (texts[0][name][0], [of_system[name][1] for of_system in texts]) for name in shared}
+    titles = formatting.system_titles(report)
+    return choose_examples(columns, tuple(titles.values()), systems.index(subject))

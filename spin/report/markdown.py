@@ -1,41 +1,35 @@
-"""report.md: the report for a terminal, a repository page or a mail."""
+"""report.md: the report's answer, tables and texts for a terminal, a repository page or a mail. Pictures are in report.html."""
 
 from __future__ import annotations
 
 import re
 
-from spin.report import alignment, metrics, tables
+from spin.report import alignment, lookup, tables
 from spin.report.collect import Material
-from spin.report.pictures import Picture
-from spin.report.story import headline
+from spin.report.headline import headline
 
-CODE = ("command", "commit")  # rows of how it was made that are shown as typed
-EXAMPLES = "Wrong words stand in lower case, missing ones as dashes, added ones with a plus sign."
+CODE = ("command", "commit")  # rows of the provenance that are shown as typed
+EXAMPLES = "Wrong words are in lower case, missing ones are dashes, added ones have a plus sign."
 
 
-def page(material: Material, pictures: list[Picture], figures_folder: str) -> str:
-    """The whole Markdown text; pictures are links into `figures_folder`, relative to the report."""
-    report = material.report
-    answer = headline(report)
-    made = tables.making(report)
+def render_markdown(material: Material) -> str:
+    """The whole Markdown text."""
+    report, answer = material.report, headline(material.report)
+    provenance = tables.provenance(report)
+    recognition = [tables.recognition(report, source) for source in lookup.SUFFIXES]
     blocks = [
         f"# Spin report: {escape(report['name'])}",
         f"**{escape(answer.title)}** {escape(answer.detail)}",
         "## Recognition",
-        table(tables.recognition(report)),
-        *_links(pictures, ("wer",), figures_folder),
-        *(block for item in material.details for block in (f"### {item.title}", table(item))),
+        *(block for item in [*recognition, *material.details] if item for block in (f"### {item.title}", table(item))),
         "## Units",
-        table(tables.unit_quality(report)),
-        *_links(pictures, ("units", "abx", "map_", "speech_"), figures_folder),
-        "## Training",
-        *(_links(pictures, ("spin_", "asr_"), figures_folder) or ["No training curve was recorded."]),
+        table(tables.unit_metrics(report)),
+        *([table(by_part)] if (by_part := tables.units_by_part(report)) else []),
         "## Recognised text",
-        *([EXAMPLES] if material.examples else []),
+        *([EXAMPLES] if material.examples else ["No recognised text was kept."]),
         *(_example(item) for item in material.examples),
-        *([] if material.examples else ["No recognised text was kept."]),
-        f"## {made.title}",
-        *(f"- {row[0].text}: {(_code if row[0].text in CODE else escape)(row[1].text)}" for row in made.rows),
+        f"## {provenance.title}",
+        "\n".join(f"- {key.text}: {(_code if key.text in CODE else escape)(value.text)}" for key, value in provenance.rows),
         table(tables.times(report)),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -66,27 +60,21 @@ def _code(text: str) -> str:
     return f"{fence}{space}{text}{space}{fence}"
 
 
-def _links(pictures: list[Picture], prefixes: tuple[str, ...], folder: str) -> list[str]:
-    chosen = [picture for picture in pictures if picture.name.startswith(prefixes)]
-    return [
-        f"![{escape(item.alt)}]({folder}/{item.name}.svg)\n\n*{escape(item.title)}.* {escape(item.caption)}" for item in chosen
-    ]
-
-
 def _example(item: alignment.Example) -> str:
-    width = max(len(name) for name in ("reference", *map(metrics.system_title, item.systems)))
-    rows = [["reference".ljust(width)], *[[metrics.system_title(name).ljust(width)] for name in item.systems]]
+    """The words of an utterance in columns, as an indented block."""
+    width = max(len(name) for name in ("reference", *item.systems))
+    rows = [[name.ljust(width)] for name in ("reference", *item.systems)]
     for column in item.columns:
-        words = [column.reference or "\u00b7", *(_marked(word, verdict) for word, verdict in column.words)]
+        words = [column.reference or "\u00b7", *(_mark(word, verdict) for word, verdict in column.words)]
         size = max(map(len, words))
         for row, word in zip(rows, words):
             row.append(word.ljust(size))
-    errors = ", ".join(f"{metrics.system_title(name)} {count}" for name, count in zip(item.systems, item.errors))
+    errors = ", ".join(f"{title} {count}" for title, count in zip(item.systems, item.errors))
     text = "\n".join("    " + " ".join(row).rstrip() for row in rows)
-    return f"{escape(item.utterance_id)}: {item.why} (word errors: {errors})\n\n{text}"
+    return f"{escape(item.utterance_id)}: {item.reason} (word errors: {errors})\n\n{text}"
 
 
-def _marked(word: str, verdict: str) -> str:
+def _mark(word: str, verdict: str) -> str:
     if verdict == alignment.MISSING:
         return "--"
     if verdict == alignment.ADDED:

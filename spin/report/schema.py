@@ -2,10 +2,9 @@
 
 metrics.json of one system (stage 3); null where something could not be measured:
     {"units": {name: figure},                           pooled over the clean test parts; the names of spin.units.metrics.METRICS
-     "speaker": {"accuracy": .97, "chance": .03},       linear probe of speakers on the features
      "parts": {part: {name: figure}}}                   each test part by itself, clean and noisy
 phone_counts.npz next to it: phones (P,) str, counts (P, K) int64; no file without alignments.
-Each entry of METRICS has name, title, digits, unit ("%", "bit/s", ""), direction ("lower", "higher", "") and meaning.
+The "speaker" section of report.json repeats speaker_accuracy_of_features and speaker_chance of METRICS.
 
 scores.json (stage 5), in percent:
     {"asr": {system: {part: {method: result}}},         recognisers on features
@@ -80,7 +79,7 @@ class Speaker(Record):
 
 
 class Result(Record):
-    """Error rates of one decoding in percent, over all seeds. `per` exists where symbols are phones; then wer and cer equal it."""
+    """Error rates of one decoding in percent, over all seeds. `per` exists where symbols are phones; wer and cer equal it."""
 
     wer: NonNegative
     cer: NonNegative
@@ -119,18 +118,10 @@ class ScoresFile(Record):
     gain_from_units: Gains | None = None
 
 
-class SystemSpeaker(Record):
-    """Speaker probe of one system."""
-
-    accuracy: Ratio | None = None
-    chance: Ratio | None = None
-
-
 class MetricsFile(Record):
     """metrics.json of one system."""
 
     units: UnitFigures
-    speaker: SystemSpeaker
     parts: dict[str, PartFigures]
 
 
@@ -191,10 +182,11 @@ def shorten(value) -> str:
 
 
 def _line(item: dict) -> str:
-    key = ".".join(map(str, item["loc"])) or "report"
+    key = ".".join(str(name) for name in item["loc"] if name != "[key]") or "report"
     if item["type"] == "missing":
         return f"{key}: missing"
     message = item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message = message.replace("String should", "expected to")
     if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a whole record; the message begins with its key
         return f"{key}.{message}"
     return f"{key}: found {shorten(item['input'])}, {message}"

@@ -1,6 +1,6 @@
 """Checks a report.json, or compares two: python -m spin.report.validate report.json | --same A B.
 
-Exit status 0: all is well; 1: what is wrong stands on standard error, a line for each key; 2: wrong usage.
+Exit status 0: no problem; 1: problems, one line per key on standard error; 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import sys
 from collections.abc import Iterator
 
 from spin.errors import SpinError
-from spin.report.schema import problems, shown
+from spin.report.schema import problems, shorten
 from spin.runtime.files import read_json
 
-NOT_COMPARED = ("seconds",)  # the only thing that may differ between two runs of the same command
+NOT_COMPARED = ("seconds",)  # all else must agree between two runs of the same command
 ABSENT = "nothing"
 
 
 def differences(first, second, key: str = "") -> Iterator[str]:
-    """'key: first / second' for every place where two JSON values differ, in the first one's order; types count, 1 is not 1.0."""
+    """'key: first / second' for every difference of two JSON values, in the order of the first; 1 and 1.0 differ."""
     if isinstance(first, dict) and isinstance(second, dict):
         for name in [*first, *(name for name in second if name not in first)]:
             path = f"{key}.{name}" if key else str(name)
             if path in NOT_COMPARED:
                 continue
             if name not in first or name not in second:
-                left, right = (shown(side[name]) if name in side else ABSENT for side in (first, second))
+                left, right = (shorten(side[name]) if name in side else ABSENT for side in (first, second))
                 yield f"{path}: {left} / {right}"
             else:
                 yield from differences(first[name], second[name], path)
@@ -33,11 +33,11 @@ def differences(first, second, key: str = "") -> Iterator[str]:
         for index, (left, right) in enumerate(zip(first, second)):
             yield from differences(left, right, f"{key}.{index}")
     elif type(first) is not type(second) or first != second:
-        yield f"{key or 'report'}: {shown(first)} / {shown(second)}"
+        yield f"{key or 'report'}: {shorten(first)} / {shorten(second)}"
 
 
 def check(path: str) -> list[str]:
-    """Messages about one file, each with the file's name; empty when it is sound."""
+    """Problems of one file, each with the name of the file; empty when it fits the schema."""
     try:
         return [f"{path}: {line}" for line in problems(read_json(path))]
     except SpinError as error:
@@ -46,7 +46,7 @@ def check(path: str) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m spin.report.validate", description=__doc__.split("\n")[0])
-    parser.add_argument("--same", action="store_true", help="compare two reports, but for 'seconds'")
+    parser.add_argument("--same", action="store_true", help="compare two reports, except for 'seconds'")
     parser.add_argument("reports", nargs="+", metavar="REPORT.json")
     arguments = parser.parse_args(argv)
     if arguments.same and len(arguments.reports) != 2:

@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
             found=f"{name}, but torch {torch.__version__} cannot use a GPU; driver: {_driver_version()}",
             expected=f"a CUDA GPU with a driver for CUDA {torch.version.cuda}",
             cause="no GPU, or a driver older than the CUDA version of torch",
-            remedy="run on the CPU with --device cpu, update the driver, or run utils/setup_env.sh --rebuild for a matching torch",
+            remedy="pass --device cpu, update the driver, or run utils/setup_env.sh --rebuild for a matching torch",
         )
     if name == "cpu" or not available:
         return torch.device("cpu")
@@ -58,7 +58,7 @@ def _require_kernels(device: torch.device) -> None:
         major, minor = torch.cuda.get_device_capability(device)
         raise ConfigError(
             "runtime.device",
-            found=f"{torch.cuda.get_device_name(device)} (compute capability {major}.{minor}): {' '.join(str(error).split())[:200]}",
+            found=f"{torch.cuda.get_device_name(device)} ({major}.{minor}): {' '.join(str(error).split())[:200]}",
             expected=f"one of {', '.join(torch.cuda.get_arch_list())}, which torch {torch.__version__} was built for",
             remedy="--device cpu, or run utils/setup_env.sh --rebuild for a torch that supports this GPU",
         ) from error

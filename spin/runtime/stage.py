@@ -143,7 +143,7 @@ def _force_file(stage: int, exp: Path, corpus: Path) -> Path:
 
 
 def _force(asked: bool, stage: int, exp: Path, corpus: Path) -> str | None:
-    """The identity of the rebuild that --force asked for, kept in a file until the stage ends, so that an interrupted one resumes.
+    """The identity of the rebuild that --force asked for, kept in a file until the stage ends, so that it can resume.
 
     A requeued Slurm job keeps its number, so what it rebuilt before is not rebuilt again.
     """

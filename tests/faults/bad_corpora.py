@@ -134,8 +134,8 @@ def make(folder: Path, kind: BadCorpus) -> Path:
     return root
 
 
-def mend_modes(folder: Path) -> None:
-    """Gives back what a kind has forbidden, so that the folder can be removed."""
+def restore_modes(folder: Path) -> None:
+    """Restores the permissions that a kind removed, so that the folder can be deleted."""
     folder.chmod(0o755)
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink():

@@ -127,7 +127,7 @@ AUDIO = (
 TRANSCRIPTS = (
     BadUtterance("transcript missing", _line(b""), "no transcript"),
     BadUtterance("transcript of the id alone", _line(b"{id}\n"), "no transcript"),
-    BadUtterance("transcript doubled", _line(b"{id} ONE\n{id} TWO\n"), "transcript: stands there twice"),
+    BadUtterance("transcript doubled", _line(b"{id} ONE\n{id} TWO\n"), "transcript: occurs twice"),
     BadUtterance("tabs", _line(b"{id}\tGOOD\tMORNING\t\n"), ACCEPTED),
     BadUtterance("CRLF", _line(b"{id} GOOD MORNING\r\n\r\n"), ACCEPTED),
     BadUtterance("lower case and punctuation", _line(b"{id}  good, morning.\n"), ACCEPTED),

@@ -19,9 +19,8 @@ corpus:
   asr_train: [train]
   valid: [dev]
   test: [test]
-perturbation: {tensorboard_pairs: 0, range_seconds: 10}
 spin: {codebook_size: 4, codebook_dim: 8, trainable_layers: 1, max_steps: 2, batch_seconds: 4, min_samples: 8000,
-       max_samples: 16000, warmup_steps: 1, workers: 0, valid_every_steps: 2, checkpoint_every_steps: 1, log_every_steps: 1}
+       max_samples: 16000, warmup_steps: 1, workers: 0, valid_every_steps: 2, checkpoint_every_steps: 1}
 runtime: {nj: 1, threads: 1}
 """
 

@@ -27,9 +27,9 @@ HUNG = -1
 READ_ANYTHING = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH of <linux/capability.h>: root without them is refused like anyone
 PR_CAPBSET_DROP = 24  # <sys/prctl.h>
 PRELOADED = {
-    "preparing": ("spin.corpus.prepare", "tensorboard", "matplotlib.figure"),
-    "training": ("spin.perturbation.stage", "spin.training.spin_stage", "spin.units.stage"),
-    "recognising": ("spin.asr.training_stage", "spin.report.stage"),
+    "preparing": ("spin.corpus.parts", "tensorboard", "matplotlib.figure"),
+    "training": ("spin.perturbation.analyse_part", "spin.training.loop", "spin.units.extract_units"),
+    "recognising": ("spin.asr.train_asr", "spin.report.pages"),
 }
 
 
@@ -157,7 +157,7 @@ def _become(script: Path, options: list[str]) -> None:
         runpy.run_path(str(script), run_name="__main__")
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-    except BaseException:  # noqa: BLE001 - the fork must never go on as the server
+    except BaseException:  # noqa: BLE001 - the fork must never continue as the server
         traceback.print_exc()
         status = 1
     finally:

@@ -1,140 +1,152 @@
-"""A whole experiment's products, made up: small, the same every time, and shaped like those of a real run."""
+"""A made-up experiment of five systems: small, the same every time, and shaped like the files of a real run."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from spin import artifacts
-from spin.config import Config, CorpusConfig
-from spin.report.collect import collect
-from spin.report.stage import draw
-from spin.runtime.files import append_jsonl, write_json, write_text
+from spin.config import Config
+from spin.report import details, formatting, lookup
+from spin.report.alignment import choose_examples
+from spin.report.collect import Material, build_report
+from spin.report.page import draw
+from spin.report.unit_pictures import Utterance
+from spin.runtime.context import Context
+from spin.runtime.files import write_jsonl, write_text
+from spin.runtime.logs import get_logger
 
 PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R", "W", "HH"]
 K = 24
+SYSTEMS = ("baseline", "spin", "fbank", "hubert_256", "r_spin")
+COMMAND = "./run.sh --conf conf/mini.yaml --stage 0 --stop-stage 5"
 SENTENCES = (
-    ("a1", "THE OLD MAN SAW A BOAT", "THE OLD MEN SAW BOAT", "THE OLD MAN SAW A BOAT"),
-    ("a2", "SHE SINGS", "SHE SINGS", "SHE SINGS"),
-    ("a3", "NO BIRD FLIES BY NIGHT", "NO BIRD FLIES BY NIGHT", "NO BIRD FLY BY THE NIGHT"),
-    ("a4", "GREEN IS THE HILL", "GREEN THE HALL", "GREEN THE HALL"),
+    ("a1", "ann", "THE OLD MAN SAW A BOAT", ("THE OLD MEN SAW BOAT", "THE OLD MAN SAW A BOAT")),
+    ("a2", "bob", "SHE SINGS", ("SHE SINGS", "SHE SINGS")),
+    ("a3", "ann", "NO BIRD FLIES BY NIGHT", ("NO BIRD FLIES BY NIGHT", "NO BIRD FLY BY THE NIGHT")),
+    ("a4", "bob", "GREEN IS THE HILL", ("GREEN THE HALL", "GREEN THE HALL")),
 )
 
 
-def result(errors: int, words: int, cer: float) -> dict:
-    """One system's result on one part by one method."""
+def result(errors: int, words: int = 1000, cer: float = 30.0) -> dict:
+    """Error rates of one decoding."""
     wer = 100 * errors / words
-    return {"wer": wer, "cer": cer, "ci95": [wer - 1.5, wer + 1.5], "words": words, "errors": errors}
+    return {"wer": wer, "cer": cer, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": words, "errors": errors}
 
 
-def scores(baseline: int = 412, spin: int = 361, p_value: float | None = 0.001) -> dict:
-    """Results on one part, 1,000 words, by two methods; the arguments are the errors by HLG."""
+def scores(errors: dict[str, dict[str, int]], parts=("test",), p_value: float | None = 0.001) -> dict:
+    """scores.json from the errors of each system by each method; the first system is the baseline."""
+    baseline = next(iter(errors))
     asr = {
-        "baseline": {"test": {"ctc_1best": result(780, 1000, 48.5), "hlg": result(baseline, 1000, 30.1)}},
-        "spin": {"test": {"ctc_1best": result(702, 1000, 43.9), "hlg": result(spin, 1000, 26.2)}},
+        system: {part: {method: result(count) for method, count in methods.items()} for part in parts}
+        for system, methods in errors.items()
     }
-    reduction = 100 * (baseline - spin) / baseline if baseline else 0.0
-    greedy = {"relative_wer_reduction": 10.0, "p_value": 0.002}
-    return {"asr": asr, "gain": {"test": {"ctc_1best": greedy, "hlg": {"relative_wer_reduction": reduction, "p_value": p_value}}}}
+    gain = {system: {part: {} for part in parts} for system in errors if system != baseline}
+    for system, of_parts in gain.items():
+        for entry in of_parts.values():
+            for method, count in errors[system].items():
+                before = errors[baseline][method]
+                entry[method] = {
+                    "relative_wer_reduction": 100 * (before - count) / before if before else 0.0,
+                    "p_value": p_value,
+                }
+    return {"asr": asr, "gain": gain}
 
 
-def quality() -> dict:
-    """Stage 3's figures."""
-    shared = {"K": K, "phone_purity": 0.51, "cluster_purity": 0.2, "abx_within": 14.2, "bitrate": 190.5}
-    return {
-        "units": {
-            "baseline": {**shared, "pnmi": 0.409, "abx_across": 22.3},
-            "spin": {
-                **shared,
-                "pnmi": 0.426,
-                "abx_across": 13.6,
-                "phone_purity": 0.53,
-                "cluster_purity": 0.19,
-                "abx_within": 10.1,
-            },
-        },
-        "speaker": {"baseline": {"accuracy": 0.98}, "spin": {"accuracy": 0.961}, "chance": 0.033},
-    }
+def metrics(index: int, parts=("test",)) -> dict:
+    """metrics.json of the system at that place."""
+    units = {
+        "K": K, "pnmi": 0.409 + 0.017 * index, "phone_purity": 0.51 + 0.02 * index, "cluster_purity": 0.2 - 0.01 * index,
+        "abx_within": 14.2 - index, "abx_across": 22.3 - 2 * index, "bitrate": 190.5, "perplexity": 22.5,
+        "boundary_r_value": -0.3,
+        "speaker_accuracy_of_features": 0.98 - 0.02 * index, "speaker_chance": 0.033,
+    }  # fmt: skip
+    return {"units": units, "parts": {part: {"K": K, "pnmi": units["pnmi"], "unit_edit_distance": 12.5} for part in parts}}
 
 
-def counts(sharpness: float, seed: int) -> np.ndarray:
-    """(P, K) frames of each phone and unit; the last unit is never used."""
-    generator = np.random.default_rng(seed)
+def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
+    """(phones, (P, K) frames of each phone and unit); the last unit is never used."""
+    generator = np.random.default_rng(index)
     table = generator.gamma(0.4, 30.0, (len(PHONES), K))
     for unit in range(K):
-        table[unit % len(PHONES), unit] += sharpness
+        table[unit % len(PHONES), unit] += 200 + 300 * index
     table[:, -1] = 0
-    return table.astype(np.int64)
+    return PHONES, table.astype(np.int64)
 
 
-def build(folder: Path, config: Config) -> SimpleNamespace:
-    """Writes the products of stages 0 to 5 and returns what a stage's work is given."""
-    exp, corpus = folder / "exp", folder / "data" / config.corpus.name
-    for stage in range(5):
-        write_json(artifacts.done_mark(exp if stage >= 2 else corpus, stage), {"stage": stage, "seconds": 10.5 * (stage + 1)})
-    write_json(artifacts.unit_quality(exp), quality())
-    write_json(artifacts.scores(exp), scores())
-    artifacts.unit_phone_counts(exp).parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        artifacts.unit_phone_counts(exp), phones=np.array(PHONES), counts_baseline=counts(200, 1), counts_spin=counts(900, 2)
-    )
-    for index in range(6):
-        record = {"step": 50 * index, "loss": 5.0 - 0.4 * index, "pnmi": 0.40 + 0.005 * index, "perplexity": 23.0 - 0.1 * index}
-        append_jsonl(artifacts.spin_history(exp), record)
-    for column, system in enumerate(artifacts.SYSTEMS):
-        for seed in config.asr.seeds:
-            for index in range(1, 8):
-                record = {
-                    "step": 100 * index,
-                    "loss": 3.0 / index - 0.1 * column,
-                    "valid_wer": 95.0 - 6 * index - 4 * column + seed,
-                }
-                append_jsonl(artifacts.asr_history(exp, system, seed), record)
-        lines = ["\t".join((name, reference, (baseline, spin)[column])) for name, reference, baseline, spin in SENTENCES]
-        write_text(artifacts.hypotheses(exp, system, config.asr.seeds[0], "test", "hlg"), "\n".join(lines) + "\n")
-    command = "./run.sh --conf conf/mini.yaml --stage 0 --stop-stage 5"
-    board = artifacts.tensorboard(exp, 5)
-    return SimpleNamespace(
-        config=config,
-        exp=exp,
-        corpus=corpus,
-        tensorboard=board,
-        command=command,
-        force=False,
-        log=logging.getLogger("spin.stage5"),
-    )
+def write_decodings(exp: Path, systems, seeds, where: lookup.Decoding) -> None:
+    """hypotheses.txt and counts.jsonl of every decoding; even systems make the first kind of errors, odd ones the second."""
+    for column, system in enumerate(systems):
+        for seed in seeds:
+            folder = artifacts.decoding_folder(exp, system, where.source, seed, where.part, where.method)
+            lines = ["\t".join((name, reference, texts[column % 2])) for name, _, reference, texts in SENTENCES]
+            write_text(artifacts.hypotheses(folder), "\n".join(lines) + "\n")
+            records = []
+            for name, speaker, reference, texts in SENTENCES:
+                wrong = {"insertions": 0, "deletions": 0, "substitutions": int(texts[column % 2] != reference)}
+                records.append({"id": name, "speaker": speaker, "words": {"reference": len(reference.split()), **wrong}})
+            write_jsonl(artifacts.utterance_counts(folder), records)
 
 
 @pytest.fixture(scope="session")
 def config() -> Config:
     base = Config()
-    return dataclasses.replace(base, name="mini", runtime=dataclasses.replace(base.runtime, device="cpu"), corpus=CorpusConfig())
+    return dataclasses.replace(base, runtime=dataclasses.replace(base.runtime, device="cpu"))
 
 
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory, config):
-    """(material, its pictures), drawn once for all tests that only look at them."""
-    made = build(tmp_path_factory.mktemp("drawn"), config)
-    content = collect(config, made.exp, made.corpus, made.command, "cpu", 3.21)
-    return content, draw(content)
+def make_context(exp: Path, config: Config) -> Context:
+    return Context(config, exp, exp.parent / "data", 5, get_logger("test"), COMMAND)
 
 
-@pytest.fixture(scope="session")
-def build_experiment():
-    """build(folder, config), for tests that need more than one experiment."""
-    return build
+def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Material:
+    """Material of a run of these systems."""
+    errors = {name: {"ctc_1best": 780 - 78 * index, "hlg": 412 - 51 * index} for index, name in enumerate(systems)}
+    content = {name: metrics(index) for index, name in enumerate(systems)}
+    report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
+    where = lookup.primary(report)
+    write_decodings(exp, systems, report["seeds"], where)
+    texts = [details.read_hypotheses(exp, system, 0, where) for system in systems]
+    columns = {name: (texts[0][name][0], [text[name][1] for text in texts]) for name in texts[0]}
+    audio = np.random.default_rng(0).normal(size=8000)
+    units = {name: [3, 3, 1, index] for index, name in enumerate(systems)}
+    histories = {
+        name: [[{"step": 100 * step, "loss": 3.0 / step - 0.1 * index, "valid_wer": 95.0 - 6 * step} for step in range(1, 8)]]
+        for index, name in enumerate(systems)
+    }
+    training = [{"step": 50 * step, "loss": 5 - 0.4 * step, "pnmi": 0.4, "perplexity": 23 - 0.1 * step} for step in range(6)]
+    return Material(
+        report=report,
+        training_history=training,
+        asr_histories={"features": histories},
+        counts={name: phone_counts(index) for index, name in enumerate(systems)},
+        examples=choose_examples(columns, tuple(formatting.system_titles(report).values()), 1) if len(systems) > 1 else [],
+        utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
+        details=details.detail_tables(exp, report),
+    )
 
 
 @pytest.fixture
-def context(tmp_path, config) -> SimpleNamespace:
-    return build(tmp_path, config)
+def context(tmp_path, config) -> Context:
+    return make_context(tmp_path / "exp", config)
 
 
 @pytest.fixture
-def material(context):
-    return collect(context.config, context.exp, context.corpus, context.command, "cpu", 3.21)
+def material(tmp_path, config) -> Material:
+    return make_material(tmp_path / "exp", config)
+
+
+@pytest.fixture
+def report(material) -> dict:
+    return material.report
+
+
+@pytest.fixture(scope="session")
+def five(tmp_path_factory, config):
+    """(material of five systems, its pictures), drawn once for the tests that only look at them."""
+    systems = [name if name in ("baseline", "spin", "fbank") else {"name": name, "source": name} for name in SYSTEMS]
+    config = dataclasses.replace(config, systems=tuple(systems))
+    made = make_material(tmp_path_factory.mktemp("five") / "exp", config, SYSTEMS)
+    return made, draw(made)

@@ -1,4 +1,4 @@
-"""Tries kinds of bad input through the stage scripts; says of each what came of it and whether that is what must."""
+"""Runs kinds of bad input through the stage scripts and compares each outcome with the required one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SPEAKER = "200"
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What came of a kind: one line for people, and what is wrong with it ("" if nothing)."""
+class Outcome:
+    """The outcome of one kind: a line for people, and what is wrong with it ("" if nothing)."""
 
     group: str
     name: str
@@ -40,12 +40,12 @@ def shown(text: str, size: int = 110) -> str:
     return line if len(line) <= size else line[: size - 3] + "..."
 
 
-def judge(group: str, name: str, ended: Ended, expected: str, folder: Path) -> Tried:
-    """An error with status 1, the expected words, a remedy or an expectation and no traceback; or, expected "", a good end."""
+def judge(group: str, name: str, ended: Ended, expected: str, folder: Path) -> Outcome:
+    """An error with status 1, the expected words, a remedy and no traceback; or, where expected is "", status 0."""
     lines = ended.output.splitlines()
     starts = [number for number, line in enumerate(lines) if " ERROR " in line]
-    told = " ".join(lines[starts[0] + 1 : starts[0] + 4]) if starts else " ".join(lines[:4])
-    told = shown(told.replace(f"{folder}/", "").replace(str(folder), "."))
+    message = " ".join(lines[starts[0] + 1 : starts[0] + 4]) if starts else " ".join(lines[:4])
+    message = shown(message.replace(f"{folder}/", "").replace(str(folder), "."))
     problems = []
     if ended.status == HUNG:
         problems.append("it hung")
@@ -61,15 +61,15 @@ def judge(group: str, name: str, ended: Ended, expected: str, folder: Path) -> T
         problems.append(f"status {ended.status}")
     if problems:
         problems.append("\n" + ended.output[-1500:])
-    return Tried(group, name, f"error: {told}" if expected else "goes on", "; ".join(problems))
+    return Outcome(group, name, f"error: {message}" if expected else "finishes", "; ".join(problems))
 
 
 def options(root: str = "LibriSpeech") -> tuple[str, ...]:
     return ("--conf", "conf.yaml", "--corpus-dir", root)
 
 
-def try_utterances(folder: Path, server: StageServer) -> Iterator[Tried]:
-    """All kinds of bad utterance in one corpus, a chapter each: every one named, nothing else lost."""
+def try_utterances(folder: Path, server: StageServer) -> Iterator[Outcome]:
+    """All kinds of bad utterance in one corpus, one chapter each: each one is listed, and nothing else is lost."""
     root, chapters = small_corpus(folder), {}
     for number, kind in enumerate(bad_utterances.KINDS, 1):
         ids = write_chapter(root / "train", SPEAKER, str(number), TEXTS)
@@ -77,49 +77,49 @@ def try_utterances(folder: Path, server: StageServer) -> Iterator[Tried]:
         chapters[str(number)] = kind
     ended = server.run(0, folder, *options(), "--set", "corpus.max_bad_share=0.9")
     if ended.status != 0:
-        yield Tried("utterance", "all together", "", f"status {ended.status}\n{ended.output[-3000:]}")
+        yield Outcome("utterance", "all together", "", f"status {ended.status}\n{ended.output[-3000:]}")
         return
     corpus = artifacts.corpus_folder(folder / "data", "c")
-    rejected = {record["id"]: record["reason"] for record in read_jsonl(artifacts.rejects(corpus, 0))}
+    rejected = {record["id"]: record["reason"] for record in read_jsonl(artifacts.rejects(corpus, artifacts.STAGES[0]))}
     texts = {cut["id"]: cut["supervisions"][0]["text"] for cut in read_jsonl(artifacts.cuts(corpus, "train"))}
     for number, kind in chapters.items():
         yield _judge_utterance(kind, f"{SPEAKER}-{number}-", rejected, texts, f"{number}/")
 
 
-def _judge_utterance(kind, prefix: str, rejected: dict[str, str], texts: dict[str, str], folder: str) -> Tried:
+def _judge_utterance(kind, prefix: str, rejected: dict[str, str], texts: dict[str, str], folder: str) -> Outcome:
     group, good, bad = "utterance", f"{prefix}0000", f"{prefix}0001"
     wanted = kind.renamed.replace("{}", bad)
     own = {name: reason for name, reason in rejected.items() if name.startswith((prefix, folder)) or name == wanted}
-    wrong = "" if texts.get(good) == TEXTS[0] else f"the utterance beside it is lost: {rejected.get(good)}"
+    wrong = "" if texts.get(good) == TEXTS[0] else f"the good utterance in its chapter is lost: {rejected.get(good)}"
     if kind.expected == bad_utterances.ACCEPTED:
         wrong = wrong or ("" if texts.get(bad) == kind.text and not own else f"{texts.get(bad)!r}, {own}")
-        return Tried(group, kind.name, f"used, text {kind.text!r}", wrong)
+        return Outcome(group, kind.name, f"used, text {kind.text!r}", wrong)
     found = [reason for name, reason in own.items() if fnmatch.fnmatchcase(name, wanted) or wanted == "*"]
     if not any(re.match(kind.expected, reason) for reason in found):
         wrong = wrong or f"expected {wanted!r}: {kind.expected}; found {own}"
     if wanted != bad and kind.renamed != "*" and texts.get(bad) != TEXTS[1]:
         wrong = wrong or "the good utterance is lost"
-    return Tried(group, kind.name, f"left out: {shown(found[0]) if found else ''}", wrong)
+    return Outcome(group, kind.name, f"rejected: {shown(found[0]) if found else ''}", wrong)
 
 
-def try_corpus(folder: Path, server: StageServer, kind: BadCorpus) -> Tried:
+def try_corpus(folder: Path, server: StageServer, kind: BadCorpus) -> Outcome:
     """One bad corpus."""
     bad_corpora.make(folder, kind)
     try:
         ended = server.run(0, folder, *options(), *kind.options)
     finally:
-        bad_corpora.mend_modes(folder)
+        bad_corpora.restore_modes(folder)
     return judge("corpus", kind.name, ended, kind.expected, folder)
 
 
-def try_configuration(folder: Path, server: StageServer, kind: BadConfiguration) -> Tried:
+def try_configuration(folder: Path, server: StageServer, kind: BadConfiguration) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "conf.yaml").write_text(kind.text or CONF, encoding="utf-8")
     ended = server.run(0, folder, "--conf", "conf.yaml", "--corpus-dir", "absent", *kind.options)
     return judge("configuration", kind.name, ended, kind.expected, folder)
 
 
-def try_checkpoints(folder: Path) -> Iterator[Tried]:
+def try_checkpoints(folder: Path) -> Iterator[Outcome]:
     """Every kind of bad weights on a copy of a small experiment."""
     from tests.faults import bad_checkpoints  # torch, only where it is needed
 
@@ -129,7 +129,7 @@ def try_checkpoints(folder: Path) -> Iterator[Tried]:
         for stage in (0, 1, 2):
             ended = server.run(stage, whole, *options())
             if ended.status != 0:
-                yield Tried("checkpoint", f"stage {stage} before all", "", f"status {ended.status}\n{ended.output[-3000:]}")
+                yield Outcome("checkpoint", f"stage {stage} before all", "", f"status {ended.status}\n{ended.output[-3000:]}")
                 return
         for number, kind in enumerate(bad_checkpoints.KINDS):
             copy = folder / f"checkpoint{number}"
@@ -152,7 +152,7 @@ def units_of_a_file(folder: Path) -> Ended:
     return Ended(done.returncode, done.stdout + done.stderr)
 
 
-def try_products(folder: Path, names: str = "") -> Iterator[Tried]:
+def try_products(folder: Path, names: str = "") -> Iterator[Outcome]:
     """Every kind of damaged product on a copy of a small experiment; those alone whose name matches `names`, if given."""
     from tests.faults import bad_products  # torch, only where it is needed
     from tests.faults.harness import NEEDS_K2, python_of
@@ -164,18 +164,18 @@ def try_products(folder: Path, names: str = "") -> Iterator[Tried]:
         for stage in artifacts.STAGES:
             ended = (second if stage >= NEEDS_K2 else first).run(stage, work, *options(), *more)
             if ended.status != 0:
-                yield Tried("product", f"stage {stage} before all", "", f"status {ended.status}\n{ended.output[-3000:]}")
+                yield Outcome("product", f"stage {stage} before all", "", f"status {ended.status}\n{ended.output[-3000:]}")
                 return
         work.rename(whole)
         for kind in (kind for kind in bad_products.KINDS if re.search(names, kind.name)):
-            shutil.copytree(whole, work)  # always in the same place, as manifests name arrays by their folder
+            shutil.copytree(whole, work)  # always in the same place: manifests name recordings by their folder
             kind.make(work)
             server = second if kind.stage >= NEEDS_K2 else first
-            ended = server.run(kind.stage, work, *options(), *more, *kind.options)
-            tried = judge("product", kind.name, ended, kind.expected, work)
-            if not (tried.wrong or kind.expected):
-                tried = dataclasses.replace(tried, wrong=_different(whole, work, bad_products.SAME[kind.stage]))
-            yield tried
+            ended = server.run(kind.stage, work, *options(), *more)
+            outcome = judge("product", kind.name, ended, kind.expected, work)
+            if not (outcome.wrong or kind.expected):
+                outcome = dataclasses.replace(outcome, wrong=_different(whole, work, bad_products.SAME[kind.stage]))
+            yield outcome
             shutil.rmtree(work)
 
 
@@ -188,7 +188,7 @@ def _different(whole: Path, folder: Path, patterns: tuple[str, ...]) -> str:
     return f"another result: {wrong[0]}" if wrong else ("" if names else "nothing to compare")
 
 
-def try_all(folder: Path) -> Iterator[Tried]:
+def try_all(folder: Path) -> Iterator[Outcome]:
     """Every kind, in the order of the tables."""
     with StageServer() as server:
         yield from try_utterances(folder / "utterances", server)

@@ -1,0 +1,117 @@
+"""Pictures of units for the page: units by phones of every system, and a few test utterances with the units of every system."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spin import artifacts, products
+from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.cuts import read_cuts
+from spin.report import formatting
+from spin.report.svg import Picture
+from spin.runtime.context import Context
+from spin.runtime.files import read_jsonl
+from spin.systems import systems_of
+from spin.units.figures import Span, draw_unit_map, draw_utterance, unit_map
+from spin.units.phones import alignment_of
+
+UTTERANCES_SHOWN = 2
+LONGEST_IN_S = 2.5  # longer utterances are cut: the labels of units must stay readable
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One test utterance.
+
+    Attributes:
+        name, text: id and transcript.
+        audio: (S,) at 16 kHz, at most LONGEST_IN_S.
+        phones: in seconds, may be empty.
+        units: system -> (T,) units of 20 ms.
+    """
+
+    name: str
+    text: str
+    audio: np.ndarray
+    phones: list[Span] = field(default_factory=list)
+    units: dict[str, list[int]] = field(default_factory=dict)
+
+
+def read_utterances(context: Context) -> list[Utterance]:
+    """The first utterances of the first test part that every system has units of; without those whose audio is gone.
+
+    Raises:
+        DataError: the units of a system are missing or stale.
+    """
+    part, systems = context.config.corpus.test[0], systems_of(context.config, context.exp)
+    folders = {system.name: products.units(context, system, part).require() for system in systems}
+    cuts = list(read_cuts(artifacts.cuts_in(folders[systems[0].name]), 0, UTTERANCES_SHOWN))
+    units = {name: _read_units(artifacts.units_lines(folder), {cut.id for cut in cuts}) for name, folder in folders.items()}
+    found = [_read(context, cut, units) for cut in cuts if all(cut.id in lines for lines in units.values())]
+    return [utterance for utterance in found if utterance is not None]
+
+
+def _read_units(path, wanted: set[str]) -> dict[str, list[int]]:
+    lines = (line for line in read_jsonl(path) if line[artifacts.UNITS_ID] in wanted)
+    return {line[artifacts.UNITS_ID]: line[artifacts.UNITS_SEQUENCE] for line in itertools.islice(lines, len(wanted))}
+
+
+def _read(context: Context, cut, units: dict[str, dict[str, list[int]]]) -> Utterance | None:
+    try:
+        audio = read_audio(cut)
+    except UnreadableAudio as error:
+        context.log.warning("no picture of %s: %s", cut.id, error.reason)
+        return None
+    samples = int(min(LONGEST_IN_S, cut.duration) * artifacts.SAMPLE_RATE)
+    seconds, frames = samples / artifacts.SAMPLE_RATE, samples // artifacts.HOP_IN_SAMPLES
+    items = [item for item in alignment_of(cut) or () if item.start < seconds]
+    phones = [(item.start, min(item.start + item.duration, seconds), item.symbol) for item in items]
+    text = next((supervision.text for supervision in cut.supervisions if supervision.text), "")
+    return Utterance(cut.id, text, audio[:samples], phones, {name: lines[cut.id][:frames] for name, lines in units.items()})
+
+
+def utterance_pictures(report: dict, utterances: list[Utterance]) -> list[Picture]:
+    """One picture per utterance."""
+    return [_utterance_picture(report, number, item) for number, item in enumerate(utterances, start=1)]
+
+
+def _utterance_picture(report: dict, number: int, item: Utterance) -> Picture:
+    titles = formatting.system_titles(report)
+    units = {titles[name]: sequence for name, sequence in item.units.items()}
+    counts = ", ".join(f"{len(list(itertools.groupby(sequence)))} runs of units {title}" for title, sequence in units.items())
+    seconds = len(item.audio) / artifacts.SAMPLE_RATE
+    alt = f"Spectrogram of {seconds:.1f} s of utterance {item.name} with {len(item.phones)} phones and {counts} below it."
+    caption = (
+        f"\u201c{item.text}\u201d. Each box is a run of equal units, with its number where it is longer than a frame. Look for "
+        "units that begin and end with the phones, and for the same unit where the same phone comes again."
+    )
+    return Picture(f"utterance_{number}", f"Utterance {item.name}", alt, caption, draw_utterance(item.audio, item.phones, units))
+
+
+def unit_map_pictures(report: dict, counts: dict[str, tuple[list[str], np.ndarray]]) -> list[Picture]:
+    """One picture per system; a system without a counted frame has none.
+
+    Args:
+        counts: system -> (phones, frames of each phone and unit (P, K)).
+    """
+    pictures = []
+    for index, (system, title) in enumerate(formatting.system_titles(report).items()):
+        content = unit_map(*counts[system]) if system in counts else None
+        if content is None or not content.shares.size:
+            continue
+        clear, columns = f"{100 * content.clear_share:.0f}", content.shares.shape[1]
+        pnmi = formatting.number(report["units"][system].get("pnmi"), 3)
+        alt = (
+            f"Map of P(phone | unit) for {title}: {columns} units, {len(content.phones)} phones, PNMI {pnmi}; "
+            f"{clear} % of the units have one phone in at least half of their frames."
+        )
+        unused = f" Units without a frame: {content.unused}." if content.unused else ""
+        caption = (
+            "Columns are units, rows phones; the depth of colour is the share of the unit's frames with that phone. Look for a "
+            f"sharp staircase with little haze. Units with one phone in at least half of their frames: {clear}\u00a0%.{unused}"
+        )
+        pictures.append(Picture(f"map_{index}", f"Units and phones: {title}", alt, caption, draw_unit_map(content)))
+    return pictures
