@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.faults.tried import Tried, try_all
+from tests.faults.run_case import Outcome, try_all
 
 HEADS = {
     "utterance": "Bad utterances (stage 0)",
@@ -21,7 +21,7 @@ HEADS = {
 }
 
 
-def lines(tried: Iterable[Tried]) -> Iterator[str]:
+def lines(tried: Iterable[Outcome]) -> Iterator[str]:
     """Markdown, a table a group."""
     group = None
     for one in tried:

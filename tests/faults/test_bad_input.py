@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.faults import bad_configurations, bad_corpora
+from tests.faults.run_case import try_checkpoints, try_configuration, try_corpus, try_products, try_utterances
 from tests.faults.stage_server import StageServer, privileged
-from tests.faults.tried import try_checkpoints, try_configuration, try_corpus, try_products, try_utterances
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.report.alignment import ADDED, MISSING, SAME, WRONG, align, choose, word_errors
+from spin.report.alignment import ADDED, MISSING, SAME, WRONG, align, choose_examples, word_errors
 
 WORDS = st.lists(st.sampled_from(["A", "B", "C", "D"]), max_size=7)
 
@@ -52,7 +52,7 @@ def test_choice_shows_all_three_kinds():
         "same": (["A"], [["A"], ["A"]]),
         "empty": ([], [["A"], ["A"]]),
     }
-    chosen = choose(texts, ("baseline", "spin"))
+    chosen = choose_examples(texts, ("baseline", "spin"), 1)
     assert [item.utterance_id for item in chosen] == ["helped", "helped_least", "same", "hurt"]
     assert [item.errors for item in chosen] == [(2, 0), (1, 0), (0, 0), (0, 1)]
-    assert choose({}, ("baseline", "spin")) == []
+    assert choose_examples({}, ("baseline", "spin"), 1) == []
