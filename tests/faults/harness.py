@@ -1,8 +1,9 @@
 """Kills and stops every stage of the tiny recipe at random moments: python -m tests.faults.harness [--moments N] [--seed S]
 
-An undisturbed run comes first. Then each stage is started in another folder, ended by SIGKILL, SIGTERM and SIGINT at moments drawn
-from the seed, and at last left to finish. If a stage finished before its signal arrived, it is restarted and the signal sent earlier.
-Prints a Markdown table. Status 1 where a stop took too long or left a process, or where products, report or TensorBoard points differ.
+An undisturbed run comes first. Then each stage is started in another folder, ended by SIGKILL, SIGTERM and SIGINT at moments
+drawn from the seed, and at last left to finish. If a stage finished before its signal arrived, it is restarted and the signal
+sent earlier. Prints a Markdown table. Status 1 where a stop took too long or left a process, or where products, report or
+TensorBoard points differ.
 
 It runs the stage scripts with SPIN_PYTHON and SPIN_K2_PYTHON, or with the environments of the project.
 """
