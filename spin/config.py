@@ -5,6 +5,7 @@ spin/runtime/config_io.py reads it from YAML and `--set section.key=value`. spin
 
 from __future__ import annotations
 
+import importlib
 import os
 from dataclasses import field
 from typing import Annotated, Literal
@@ -33,6 +34,19 @@ def _expand_home(value: str) -> str:
     return os.path.expanduser(value)
 
 
+def _known(table: str):
+    """A check that a name is in a registry, given as module:attribute; the registry is imported when a value is read."""
+
+    def check(name: str) -> str:
+        module, attribute = table.split(":")
+        names = getattr(importlib.import_module(module), attribute)
+        if name not in names:
+            raise ValueError(f"expected {' | '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
 def _order(low: float, high: float, names: str) -> None:
     if low > high:
         raise ValueError(f"{names}: expected the first not above the second, found {low:g} and {high:g}")
@@ -57,6 +71,7 @@ CodebookSize = Annotated[Integer, Field(ge=2, le=65_536)]
 Seed = Annotated[Integer, Field(ge=0, le=2**31 - 1)]
 Workers = Annotated[Integer, Field(ge=0, le=512)]
 Share = Annotated[Number, Field(ge=0.0, le=1.0)]
+Decoder = Annotated[str, _known("spin.asr.decoders:DECODERS")]
 Decibels = Annotated[Number, Field(ge=-100.0, le=100.0)]
 
 
@@ -72,7 +87,7 @@ class GeneratedPart:
 @dataclass(frozen=True, config=_STRICT)
 class CorpusConfig:
     name: FolderName = "mini"  # manifests go to <data_dir>/<name>
-    kind: str = "generated"  # a name in spin.corpus.CORPORA: generated | librispeech | lhotse
+    kind: Annotated[str, _known("spin.corpus.registry:CORPORA")] = "generated"  # generated | librispeech | lhotse
     data_dir: FilePath = "data"
     corpus_dir: FilePath | None = None  # LibriSpeech: the folder that holds train-clean-100/ and the like
     download: Flag = False  # LibriSpeech: download missing parts into corpus_dir
@@ -255,8 +270,7 @@ class AsrConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class DecodingConfig:
-    # names in spin.asr.decoders.DECODERS
-    methods: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_reject_repeats)] = ("ctc_1best", "hlg")
+    methods: Annotated[tuple[Decoder, ...], Field(min_length=1), AfterValidator(_reject_repeats)] = ("ctc_1best", "hlg")
     lm_order: Annotated[Integer, Field(ge=1, le=6)] = 3
     rescore_order: Annotated[Integer, Field(ge=1, le=6)] = 4  # of the larger LM
     arpa: FilePath | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
@@ -341,7 +355,7 @@ def _check_systems(systems: tuple) -> tuple:
 class Config:
     name: FolderName = "mini"
     seed: Seed = 0
-    objective: str = "spin"  # a name in spin.objectives.OBJECTIVES: spin | rspin | dcspin
+    objective: Annotated[str, _known("spin.objectives:OBJECTIVES")] = "spin"  # spin | rspin | dcspin
     # What is compared, baseline first. baseline: the encoder with k-means units; spin: what stage 2 trains; fbank: filterbanks
     systems: Annotated[tuple[str | SystemConfig, ...], Field(min_length=1), AfterValidator(_check_systems)] = ("baseline", "spin")
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

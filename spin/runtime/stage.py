@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -30,8 +31,10 @@ from spin.runtime.stop import exit_on_signals
 FIRST_EXPERIMENT_STAGE = 2  # stages 0 and 1 write to the corpus folder
 SYSTEM_ERRORS = {
     errno.ENOSPC: "free disk space, then rerun the same command",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f), then rerun the same command",
     errno.EDQUOT: "raise the disk quota, then rerun the same command",
     errno.EACCES: "check the permissions, or choose another --exp-dir or corpus.data_dir",
+    errno.ENOTDIR: "choose a folder that is not a file: another --exp-dir or corpus.data_dir",
     errno.EROFS: "choose another --exp-dir or corpus.data_dir on a writable disk",
     errno.EMFILE: "raise the limit of open files (ulimit -n 4096), then rerun the same command",
 }
@@ -178,6 +181,9 @@ def explain(error: BaseException) -> str | None:
     text = " ".join(str(error).split())[:300]
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
         return f"{error.filename or 'the system'}\n  found: {error.strerror}\n  remedy: {SYSTEM_ERRORS[error.errno]}"
+    system = re.search(r"\(os error (\d+)\)", text)  # safetensors reports the system's errors as text
+    if system and int(system[1]) in SYSTEM_ERRORS:
+        return f"a file that could not be written\n  found: {text}\n  remedy: {SYSTEM_ERRORS[int(system[1])]}"
     if "CUDA out of memory" in text:
         return f"GPU memory\n  found: {text}\n  remedy: --set spin.accumulation=2 (training resumes), or a smaller batch_seconds"
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
