@@ -204,7 +204,7 @@ class RSpinConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class DCSpinConfig:
-    """DC-Spin-style (after arXiv 2410.24177): a second, larger codebook beside the primary one. The weight is our own choice."""
+    """DC-Spin-style (after arXiv 2410.24177): a second, larger codebook next to the primary one. The weight is our own choice."""
 
     auxiliary_size: CodebookSize = 4096
     auxiliary_weight: Annotated[Number, Field(ge=0.0, le=1000.0)] = 1.0

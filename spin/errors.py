@@ -27,7 +27,7 @@ class SpinError(Exception):
         super().__init__("\n".join([self.subject, *lines]))
 
     def __reduce__(self):
-        # Exceptions cross process borders (worker pools); the default would call __init__ with the message alone.
+        # Exceptions cross process boundaries (worker pools); the default would call __init__ with the message alone.
         keywords = {"found": self.found, "expected": self.expected, "cause": self.cause, "remedy": self.remedy}
         return _rebuild, (type(self), self.subject, keywords)
 

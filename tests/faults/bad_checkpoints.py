@@ -86,7 +86,7 @@ KINDS = (
     BadCheckpoint("official checkpoint with NaN in its codebook", UNITS, _official(SPIN_NAMES["codebook.weight"]), "not finite"),
     BadCheckpoint("official checkpoint with NaN in its head", UNITS, _official(SPIN_NAMES["head.weight"]), "not finite"),
     BadCheckpoint("encoder missing", 2, lambda folder: None, "bad.pt"),
-    BadCheckpoint("encoder of no byte", 2, _encoder(lambda _: b"")),
+    BadCheckpoint("encoder of 0 bytes", 2, _encoder(lambda _: b"")),
     BadCheckpoint("encoder truncated", 2, _encoder(lambda content: content[: len(content) // 2])),
     BadCheckpoint("encoder that is text", 2, _encoder(lambda _: b"hello\n" * 100)),
     BadCheckpoint("pickle with code in it", 2, lambda folder: torch.save({"model": Code()}, folder / "bad.pt"), "run code"),

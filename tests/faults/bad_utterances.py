@@ -80,7 +80,7 @@ def _more(content: str) -> Callable[[Path, str], None]:
 
 
 def _renamed(pattern: str) -> Callable[[Path, str], None]:
-    """A further file beside the good ones."""
+    """A further file next to the good ones."""
     return lambda chapter, identity: write_audio(chapter / pattern.replace("{}", identity))
 
 
