@@ -16,7 +16,8 @@ from spin.models.sources import known_formats, source_of
 from spin.models.state_dict_names import FAIRSEQ
 from spin.models.weights import fit
 
-MINI = Path(__file__).parent / "assets" / "mini.safetensors"
+ASSETS = Path(__file__).parent / "assets"
+MINI = ASSETS / "mini.safetensors"
 
 
 def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> Encoder:
@@ -37,17 +38,18 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
     return encoder
 
 
-def load_mini(_: str = "mini") -> Encoder:
-    """Loads the small encoder that is part of this package."""
-    if not MINI.is_file():
+def load_packaged(name: str = "mini") -> Encoder:
+    """Loads a small encoder of this package: "mini" (generated speech) or "real" (also LibriSpeech train-clean-5)."""
+    path = MINI if name == "mini" else ASSETS / f"{name}.safetensors"
+    if not path.is_file():
         raise CheckpointError(
-            "encoder 'mini'",
-            found=f"no file {MINI.name} in {MINI.parent}",
-            expected="the encoder that is part of this package",
+            f"encoder {name!r}",
+            found=f"no file {path.name} in {path.parent}",
+            expected="an encoder that is part of this package",
             cause="an incomplete clone or installation",
             remedy="check out the repository again, or train it: local/pretrain_encoder.py",
         )
-    return load_encoder_file(MINI)
+    return load_encoder_file(path)
 
 
 def load_pickle(path: str) -> Encoder:

@@ -45,7 +45,9 @@ def _is_own_file(source: str) -> bool:
 
 ENCODER_SOURCES: dict[str, EncoderSource] = {
     "mini": EncoderSource(
-        '"mini", the encoder of this package', lambda source: source == "mini", "spin.models.importers:load_mini"
+        '"mini" or "real", the encoders of this package',
+        lambda source: source in ("mini", "real"),
+        "spin.models.importers:load_packaged",
     ),
     "torchaudio": EncoderSource(
         f"torchaudio bundle ({', '.join(BUNDLES)})", _is_bundle, "spin.models.torchaudio_bundles:load_bundle"
