@@ -20,6 +20,7 @@ COMMANDS = {
     "unit-lm": "spin.units.unit_lm:main",
     "align": "spin.tools.align:main",
     "export": "spin.tools.export:main",
+    "results": "spin.tools.results:main",
     "check-device": "spin.tools.check_device:main",
     "gpus": "spin.tools.check_device:print_gpus",
     "gpu-check": "spin.tools.gpu_check:main",

@@ -146,8 +146,6 @@ def test_missing_part_folder_kind_and_roles(small_corpus: Path, make_context, pr
         prepare_data(make_context(small_corpus, test=("test-other",)))
     with pytest.raises(ConfigError, match="corpus_dir"):
         prepare_data(make_context(None))
-    with pytest.raises(ConfigError, match="generated | librispeech | lhotse"):
-        prepare_data(make_context(small_corpus, kind="timit"))
     with pytest.raises(ConfigError, match="corpus.alignment"):
         prepare_data(make_context(None, kind="generated", alignment="pocketsphinx"))
     with pytest.raises(ConfigError, match="corpus.valid"):
