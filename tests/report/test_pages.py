@@ -1,0 +1,181 @@
+"""report.html and report.md: the answer on top, everything escaped, nothing loaded, the same bytes every time."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import re
+
+import pytest
+
+from spin.report import tables
+from spin.report.alignment import choose_examples
+from spin.report.markdown import render_markdown, table
+from spin.report.page import cards, draw, render_page
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+BARE = {"recognition": [], "units": [], "maps": [], "utterances": [], "training": []}
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects tags and attributes, and insists that tags close in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.identifiers, self.links = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        attributes = dict(attributes)
+        self.identifiers += [attributes["id"]] if "id" in attributes else []
+        self.links += [value for name, value in attributes.items() if name in ("href", "src", "xlink:href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag
+
+
+def parse(text):
+    checker = Checker()
+    checker.feed(text)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+def test_the_page_is_whole_and_loads_nothing(five):
+    material, pictures = five
+    text = render_page(material, pictures)
+    checker = parse(text)
+    assert len(checker.identifiers) == len(set(checker.identifiers))
+    assert "script" not in checker.tags and "default-src &#39;none&#39;" in text.replace("'", "&#39;")
+    assert all(link.startswith(("#", "data:image/png;base64,")) or link == "report.json" for link in checker.links)
+    assert {link[1:] for link in checker.links if link.startswith("#")} <= set(checker.identifiers)
+    assert checker.tags.count("svg") == sum(map(len, pictures.values()))
+    outside = re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
+    assert "http://" not in outside and "https://" not in outside
+    assert set(re.findall(r'aria-labelledby="([^"]+)"', text)) <= set(checker.identifiers)
+    rows = [len(re.findall("<t[hd]", row)) for row in re.findall(r"<tr>.*?</tr>", text)]
+    assert min(rows) > 1 and "prefers-color-scheme: dark" in text
+
+
+def test_the_answer_comes_first(material):
+    text = render_page(material, BARE)
+    body = text[text.index("<main>") :]
+    assert body.index("Spin lowers the word error rate on test by 12.4") < body.index('class="cards"') < body.index("<table>")
+    assert 'class="answer better"' in body
+
+
+def test_the_same_bytes_again(five):
+    material, pictures = five
+    assert render_page(material, draw(material)) == render_page(material, pictures)
+    assert render_markdown(material) == render_markdown(material)
+
+
+def test_text_that_looks_like_code_is_text(material):
+    evil = '<script>alert(1)</script> <img/src=x> A&B | [x](y) `z` "q"'
+    texts = {"<b>id": (["WORD", "&", "MORE"], [evil.split(), evil.split()])}
+    report = {**material.report, "command": "./run.sh --set name='<i>' `id`", "device": "GPU <b>&"}
+    material = dataclasses.replace(material, report=report, examples=choose_examples(texts, ("baseline", "Spin"), 1))
+    text = render_page(material, draw(material))
+    assert not {"script", "img", "i", "b"} & set(parse(text).tags)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "&lt;b&gt;id" in text
+    assert "A &lt;TEST&gt;" in text and "A <TEST>" not in text
+    outside = re.sub(r"(?m)^    .*$", "", render_markdown(material))  # indented blocks are shown as they are
+    assert "<script>" not in outside and "<b>" not in outside
+
+
+def test_markdown_cells_cannot_break_a_table():
+    content = tables.Table("t", ("a|b",), ((tables.Cell("x | y\nz *w* <u>"),),))
+    assert table(content) == "| a\\|b |\n| --- |\n| x \\| y z \\*w\\* &lt;u&gt; |"
+
+
+def test_markdown_marks_errors(material):
+    text = render_markdown(material)
+    assert text.startswith("# Spin report: mini\n\n**Spin lowers the word error rate on test")
+    assert "    baseline  THE OLD men SAW -- BOAT" in text and "BY +the NIGHT" in text
+    assert "`./run.sh --conf conf/mini.yaml --stage 0 --stop-stage 5`" in text and "![" not in text
+
+
+def test_a_run_with_few_measures(material):
+    report = material.report
+    for system in ("baseline", "spin"):
+        report["units"][system] = {
+            "K": 24,
+            **dict.fromkeys(("pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "bitrate")),
+        }
+        report["speaker"][system] = {"accuracy": None}
+    report["speaker"]["chance"] = None
+    bare = type(material)(report)
+    pictures = draw(bare)
+    assert [picture.name for chosen in pictures.values() for picture in chosen] == ["wer"]
+    text = render_page(bare, pictures)
+    parse(text)
+    for words in ("not measured", "No phone alignment", "No training curve was recorded", "No recognised text was kept"):
+        assert words in text
+    assert "not measured" in render_markdown(bare)
+
+
+def test_every_system_has_its_columns(five):
+    report = five[0].report
+    header = ("baseline", "Spin", "change", "filterbank", "change", "hubert 256", "change", "r spin", "change")
+    assert tables.recognition(report, "features").header == ("part", "decoding", "measure", *header, "words")
+    assert tables.unit_metrics(report).header == ("measure", *header, "meaning")
+    report = {**report, "asr": {**report["asr"], "fbank": {}}}
+    assert tables.recognition(report, "features").rows[0][6].text == "not measured"
+
+
+def test_recognisers_of_units_have_their_own_table(material):
+    report = material.report
+    assert tables.recognition(report, "units") is None
+    report |= {"asr_from_units": report["asr"], "gain_from_units": report["gain"]}
+    assert tables.recognition(report, "units").title == "Recognition errors from units"
+    pictures = draw(material)
+    assert [picture.name for picture in pictures["recognition"]] == ["wer", "wer_units"]
+    assert "Word error rates from units" in render_page(material, pictures)
+
+
+def test_noisy_parts_are_compared(material):
+    report = material.report
+    assert tables.units_by_part(report) is None
+    for parts in report["units_by_part"].values():
+        parts["test+babble_0dB"] = {**parts["test"], "unit_edit_distance": 40.0}
+    rows = [[cell.text for cell in row] for row in tables.units_by_part(report).rows]
+    assert ["test+babble_0dB", "unit edit distance ↓", "40.0\u00a0%", "40.0\u00a0%", "0.0\u00a0%"] in rows
+
+
+def test_a_difference_that_may_be_chance_is_not_called_better(material):
+    material.report["gain"]["spin"]["test"]["hlg"]["p_value"] = 0.4
+    cell = tables.recognition(material.report, "features").rows[2][5]
+    assert cell.tone == "" and cell.text.replace("\u00a0", " ") == "−12.4 %, may be chance (p = 0.400)"
+    assert [card.change.tone for card in cards(material.report)] == ["", "", "better", "better"]
+
+
+def test_cells_say_in_words_what_their_colour_says(material):
+    rows = {row[0].text: row for row in tables.unit_metrics(material.report).rows}
+    assert rows["PNMI ↑"][3].tone == "better" and rows["PNMI ↑"][3].text.endswith("better")
+    assert rows["cluster purity"][3].tone == "" and rows["codebook size (K)"][3].text == ""
+
+
+def test_one_system_alone(material):
+    report = {**material.report, "systems": ["baseline"]}
+    text = render_page(type(material)(report), BARE)
+    parse(text)
+    assert [card.end for card in cards(report)][0] == "41.2\u00a0%" and "there is no second system" in text
+
+
+@pytest.mark.parametrize("method", ["ctc_1best", "hlg"])
+def test_phone_error_rates_are_called_so(material, method):
+    for system in ("baseline", "spin"):
+        result = material.report["asr"][system]["test"][method]
+        result |= {"per": result["wer"], "cer": result["wer"]}
+    rows = [row[2].text for row in tables.recognition(material.report, "features").rows]
+    assert rows == (["PER", "WER", "CER"] if method == "ctc_1best" else ["WER", "CER", "PER"])
+    chart = draw(material)["recognition"][0]
+    assert chart.title == "Error rates" and "PER, " in chart.alt and "WER, " in chart.alt

@@ -1,0 +1,115 @@
+"""Pictures: the same bytes every time, colours of the page, nothing drawn that was not measured."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from spin.report import bars, curves, unit_pictures
+from spin.report.page import draw
+from spin.report.svg import VARIABLES, inline_svg, on_white
+
+
+@pytest.fixture(scope="module")
+def pictures(five):
+    return [picture for chosen in five[1].values() for picture in chosen]
+
+
+def test_all_pictures_of_a_whole_run(pictures):
+    maps = [f"map_{index}" for index in range(5)]
+    training = ["training_loss", "training_pnmi", "training_perplexity", "asr_loss", "asr_wer"]
+    assert [picture.name for picture in pictures] == ["wer", "units", "abx", *maps, "utterance_1", *training]
+    for picture in pictures:
+        ElementTree.fromstring(picture.document)
+        assert picture.alt and picture.caption and picture.title
+        assert not re.search(r"20\d\d-\d\d-\d\d|Matplotlib v", picture.document)
+
+
+def test_the_same_bytes_again(five):
+    for section, again in draw(five[0]).items():
+        assert [picture.document for picture in again] == [picture.document for picture in five[1][section]]
+
+
+def test_inline_pictures_share_no_identifier_and_no_fixed_colour(pictures):
+    texts = [inline_svg(picture) for picture in pictures]
+    identifiers = [name for text in texts for name in re.findall(r' id="([^"]+)"', text)]
+    assert len(identifiers) == len(set(identifiers))
+    for text in texts:
+        ElementTree.fromstring(text)
+        assert "<metadata" not in text and "<?xml" not in text
+        assert set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text)) <= set(identifiers)
+        assert not any(value in text for value in VARIABLES.values())
+        assert "var(--ink)" in text or "var(--muted)" in text
+        assert 'role="img"' in text and not re.search(r'<svg[^>]* (width|height)="', text)
+    assert all(f"var(--system{index})" in texts[0] for index in range(5))
+
+
+def test_alone_on_white(pictures):
+    assert on_white(pictures[0]).count('style="background: white"') == 1
+
+
+def test_error_bars_name_every_figure(report):
+    alt = bars.error_bars(report).alt.replace("\u00a0", " ")
+    assert "test, HLG with n-gram LM: baseline 41.2 %, Spin 36.1 %" in alt
+    report["asr"] = {"baseline": {}, "spin": {}}
+    assert bars.error_bars(report) is None
+
+
+def test_an_interval_that_leaves_out_its_rate_is_drawn(report):
+    report["asr"]["spin"]["test"]["hlg"]["ci95"] = [36.5, 37.0]
+    assert "36.1" in bars.error_bars(report).document
+
+
+def test_many_decodings_show_the_method_of_the_headline(report):
+    for section in (report["asr"]["baseline"], report["asr"]["spin"]):
+        section |= {f"test+babble_{level}dB": section["test"] for level in range(7)}
+    alt = bars.error_bars(report).alt
+    assert alt.count("HLG with n-gram LM") == 8 and "best path" not in alt
+
+
+def test_unit_bars_leave_out_what_was_not_measured(report):
+    for system in ("baseline", "spin"):
+        report["units"][system] |= {"abx_within": None, "abx_across": None}
+    report["units"]["spin"]["pnmi"] = None
+    pictures = bars.unit_bars(report)
+    assert [picture.name for picture in pictures] == ["units"]
+    assert "PNMI, Spin: not measured" in pictures[0].alt
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([], ([], [])),
+        ([{"step": 2, "loss": 1.0}, {"step": 1, "loss": 2.0}, {"step": 2, "loss": 0.5}], ([1, 2], [2.0, 0.5])),
+        ([{"step": 1, "loss": None}, {"loss": 1.0}, {"step": 3, "loss": float("nan")}, {"step": 4, "loss": True}], ([], [])),
+        ([{"step": 1, "train_loss": 4.0}], ([1], [4.0])),
+    ],
+)
+def test_points_of_a_history(records, expected):
+    assert curves.points(records, "loss", "train_loss") == expected
+
+
+def test_curves_need_a_history(report):
+    assert curves.training_curves(report, []) == []
+    assert curves.recogniser_curves(report, {"features": {"baseline": [[]], "spin": [[]]}, "units": {}}) == []
+    short = curves.training_curves(report, [{"step": 1, "loss": 3.0, "pnmi": None}])
+    assert [picture.name for picture in short] == ["training_loss"]
+    units = curves.recogniser_curves(report, {"units": {"spin": [[{"step": 1, "valid_wer": 50.0}]]}})
+    assert [(picture.name, picture.title) for picture in units] == [("asr_wer_units", "Recognisers of units: word errors")]
+
+
+def test_an_utterance_says_what_it_shows(material):
+    (picture,) = unit_pictures.utterance_pictures(material.report, material.utterances)
+    assert "2 phones" in picture.alt and "3 runs of units baseline, 2 runs of units Spin" in picture.alt
+    assert ">AA<" in inline_svg(picture) and "var(--system1)" in inline_svg(picture)
+
+
+def test_a_system_without_frames_has_no_map(material):
+    empty = (["AA", "SIL"], np.zeros((2, 4), np.int64))
+    assert unit_pictures.unit_map_pictures(material.report, {"baseline": empty}) == []
+    full = unit_pictures.unit_map_pictures(material.report, material.counts)
+    assert [picture.name for picture in full] == ["map_0", "map_1"]
+    assert "PNMI 0.426" in full[1].alt and "Units without a frame: 1." in full[1].caption
