@@ -1,0 +1,79 @@
+"""Figures that stage 3 and the report share: the spectrogram, the map of units by phones, runs of units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from spin import artifacts
+from spin.runtime.figures import BANDS, SYSTEM_COLOURS, spectrogram, system_colour
+from spin.units.figures import draw_unit_map, draw_utterance, unit_map, unit_spans
+
+
+def test_a_tone_is_in_its_band():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16_000) / artifacts.SAMPLE_RATE)
+    levels = spectrogram(tone)
+    assert levels.shape == (BANDS, 98) and set(levels.argmax(0)) <= {7, 8}  # bands are 125 Hz wide
+    assert levels.max() == 1 and levels[40:].max() == 0
+
+
+@pytest.mark.parametrize("samples", [1, 399, 401])
+def test_silence_and_very_short_audio_are_finite(samples):
+    levels = spectrogram(np.zeros(samples))
+    assert levels.shape == (BANDS, 1) and np.isfinite(levels).all()
+
+
+def test_only_the_baseline_is_grey():
+    colours = [system_colour(index) for index in range(20)]
+    assert colours.count(SYSTEM_COLOURS[0]) == 1 and len(set(colours[:8])) == 8
+
+
+def test_unit_map_by_hand():
+    phones = ["SIL", "S", "AA", "QQ", "M"]
+    counts = np.array([[0, 9, 0, 0], [6, 1, 0, 0], [2, 0, 0, 5], [0, 0, 0, 0], [0, 0, 0, 5]])
+    content = unit_map(phones, counts)
+    shares = {"SIL": [0.0, 0.9, 0.0], "S": [0.75, 0.1, 0.0], "AA": [0.25, 0.0, 0.5], "M": [0.0, 0.0, 0.5]}
+    assert content.phones == ("SIL", "AA", "M", "S") and content.unused == 1 and content.clear_share == 1.0
+    by_share = {phone: sorted(row) for phone, row in zip(content.phones, content.shares.tolist())}
+    assert by_share == {phone: pytest.approx(sorted(row)) for phone, row in shares.items()}
+    assert content.shares.argmax(axis=0).tolist() == [0, 1, 3]
+
+
+@given(arrays(np.int64, (4, 6), elements=st.integers(0, 20)))
+def test_columns_are_shares_and_none_is_lost(counts):
+    content = unit_map(["AA", "S", "T", "SIL"], counts)
+    used = int((counts.sum(axis=0) > 0).sum())
+    assert content.shares.shape == (int((counts.sum(axis=1) > 0).sum()), used) and content.unused == 6 - used
+    np.testing.assert_allclose(content.shares.sum(axis=0), np.ones(used))
+    main = content.shares.argmax(axis=0).tolist() if used else []
+    assert main == sorted(main) and 0.0 <= content.clear_share <= 1.0
+
+
+def test_phones_outside_the_classes_come_last():
+    content = unit_map(["ZZZ", "T", "SIL"], np.ones((3, 2), np.int64))
+    assert content.phones == ("SIL", "T", "ZZZ")
+    labels = [text.get_text() for text in draw_unit_map(content).axes[0].texts]
+    assert labels == ["silence", "stops", "other"]
+
+
+def test_runs_by_hand():
+    assert unit_spans([]) == []
+    assert [(round(a, 3), round(b, 3), label) for a, b, label in unit_spans([7, 7, 2])] == [(0, 0.04, "7"), (0.04, 0.06, "2")]
+
+
+@given(st.lists(st.integers(0, 3), max_size=40))
+def test_runs_cover_every_frame(units):
+    spans = unit_spans(units)
+    back = [int(label) for a, b, label in spans for _ in range(round((b - a) / artifacts.FRAME_SHIFT_IN_S))]
+    assert back == units and all(one[2] != two[2] for one, two in zip(spans, spans[1:]))
+
+
+def test_an_utterance_has_a_strip_for_phones_and_each_system():
+    units = {"baseline": [1, 1, 2, 2], "Spin": [3, 3, 3, 4]}
+    figure = draw_utterance(np.zeros(1280), [(0.0, 0.08, "AA")], units)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["kHz", "phones", "baseline", "Spin"]
+    assert [text.get_text() for text in figure.axes[2].texts] == ["1", "2"]
+    assert [text.get_text() for text in figure.axes[3].texts] == ["3"]  # a single unit is too narrow for its label
