@@ -1,131 +1,22 @@
-"""A made-up experiment of five systems: small, the same every time, and shaped like the files of a real run."""
+"""Made-up runs of two and of five systems."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from spin import artifacts
 from spin.config import Config
-from spin.report import details, formatting, lookup
-from spin.report.alignment import choose_examples
-from spin.report.collect import Material, build_report
+from spin.report.collect import Material
 from spin.report.page import draw
-from spin.report.unit_pictures import Utterance
 from spin.runtime.context import Context
-from spin.runtime.files import write_jsonl, write_text
-from spin.runtime.logs import get_logger
-
-PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R", "W", "HH"]
-K = 24
-SYSTEMS = ("baseline", "spin", "fbank", "hubert_256", "r_spin")
-COMMAND = "./run.sh --conf conf/mini.yaml --stage 0 --stop-stage 5"
-SENTENCES = (
-    ("a1", "ann", "THE OLD MAN SAW A BOAT", ("THE OLD MEN SAW BOAT", "THE OLD MAN SAW A BOAT")),
-    ("a2", "bob", "SHE SINGS", ("SHE SINGS", "SHE SINGS")),
-    ("a3", "ann", "NO BIRD FLIES BY NIGHT", ("NO BIRD FLIES BY NIGHT", "NO BIRD FLY BY THE NIGHT")),
-    ("a4", "bob", "GREEN IS THE HILL", ("GREEN THE HALL", "GREEN THE HALL")),
-)
-
-
-def result(errors: int, words: int = 1000, cer: float = 30.0) -> dict:
-    """Error rates of one decoding."""
-    wer = 100 * errors / words
-    return {"wer": wer, "cer": cer, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": words, "errors": errors}
-
-
-def scores(errors: dict[str, dict[str, int]], parts=("test",), p_value: float | None = 0.001) -> dict:
-    """scores.json from the errors of each system by each method; the first system is the baseline."""
-    baseline = next(iter(errors))
-    asr = {
-        system: {part: {method: result(count) for method, count in methods.items()} for part in parts}
-        for system, methods in errors.items()
-    }
-    gain = {system: {part: {} for part in parts} for system in errors if system != baseline}
-    for system, of_parts in gain.items():
-        for entry in of_parts.values():
-            for method, count in errors[system].items():
-                before = errors[baseline][method]
-                entry[method] = {
-                    "relative_wer_reduction": 100 * (before - count) / before if before else 0.0,
-                    "p_value": p_value,
-                }
-    return {"asr": asr, "gain": gain}
-
-
-def metrics(index: int, parts=("test",)) -> dict:
-    """metrics.json of the system at that place."""
-    units = {
-        "K": K, "pnmi": 0.409 + 0.017 * index, "phone_purity": 0.51 + 0.02 * index, "cluster_purity": 0.2 - 0.01 * index,
-        "abx_within": 14.2 - index, "abx_across": 22.3 - 2 * index, "bitrate": 190.5, "perplexity": 22.5,
-        "boundary_r_value": -0.3,
-        "speaker_accuracy_of_features": 0.98 - 0.02 * index, "speaker_chance": 0.033,
-    }  # fmt: skip
-    return {"units": units, "parts": {part: {"K": K, "pnmi": units["pnmi"], "unit_edit_distance": 12.5} for part in parts}}
-
-
-def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
-    """(phones, (P, K) frames of each phone and unit); the last unit is never used."""
-    generator = np.random.default_rng(index)
-    table = generator.gamma(0.4, 30.0, (len(PHONES), K))
-    for unit in range(K):
-        table[unit % len(PHONES), unit] += 200 + 300 * index
-    table[:, -1] = 0
-    return PHONES, table.astype(np.int64)
-
-
-def write_decodings(exp: Path, systems, seeds, where: lookup.Decoding) -> None:
-    """hypotheses.txt and counts.jsonl of every decoding; even systems make the first kind of errors, odd ones the second."""
-    for column, system in enumerate(systems):
-        for seed in seeds:
-            folder = artifacts.decoding_folder(exp, system, where.source, seed, where.part, where.method)
-            lines = ["\t".join((name, reference, texts[column % 2])) for name, _, reference, texts in SENTENCES]
-            write_text(artifacts.hypotheses(folder), "\n".join(lines) + "\n")
-            records = []
-            for name, speaker, reference, texts in SENTENCES:
-                wrong = {"insertions": 0, "deletions": 0, "substitutions": int(texts[column % 2] != reference)}
-                records.append({"id": name, "speaker": speaker, "words": {"reference": len(reference.split()), **wrong}})
-            write_jsonl(artifacts.utterance_counts(folder), records)
+from tests.report.made_up_run import SYSTEMS, make_context, make_material
 
 
 @pytest.fixture(scope="session")
 def config() -> Config:
     base = Config()
     return dataclasses.replace(base, runtime=dataclasses.replace(base.runtime, device="cpu"))
-
-
-def make_context(exp: Path, config: Config) -> Context:
-    return Context(config, exp, exp.parent / "data", 5, get_logger("test"), COMMAND)
-
-
-def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Material:
-    """Material of a run of these systems."""
-    errors = {name: {"ctc_1best": 780 - 78 * index, "hlg": 412 - 51 * index} for index, name in enumerate(systems)}
-    content = {name: metrics(index) for index, name in enumerate(systems)}
-    report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
-    where = lookup.primary(report)
-    write_decodings(exp, systems, report["seeds"], where)
-    texts = [details.read_hypotheses(exp, system, 0, where) for system in systems]
-    columns = {name: (texts[0][name][0], [text[name][1] for text in texts]) for name in texts[0]}
-    audio = np.random.default_rng(0).normal(size=8000)
-    units = {name: [3, 3, 1, index] for index, name in enumerate(systems)}
-    histories = {
-        name: [[{"step": 100 * step, "loss": 3.0 / step - 0.1 * index, "valid_wer": 95.0 - 6 * step} for step in range(1, 8)]]
-        for index, name in enumerate(systems)
-    }
-    training = [{"step": 50 * step, "loss": 5 - 0.4 * step, "pnmi": 0.4, "perplexity": 23 - 0.1 * step} for step in range(6)]
-    return Material(
-        report=report,
-        training_history=training,
-        asr_histories={"features": histories},
-        counts={name: phone_counts(index) for index, name in enumerate(systems)},
-        examples=choose_examples(columns, tuple(formatting.system_titles(report).values()), 1) if len(systems) > 1 else [],
-        utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
-        details=details.detail_tables(exp, report),
-    )
 
 
 @pytest.fixture

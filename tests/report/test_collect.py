@@ -1,0 +1,219 @@
+"""Reading the products of a run, and writing its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import MonoCut, Recording, SupervisionSegment
+from lhotse.supervision import AlignmentItem
+
+from spin import artifacts, products
+from spin.data.cuts import write_cuts
+from spin.errors import DataError
+from spin.report import write_report as stage
+from spin.report.collect import build_seconds, collect, read_phone_counts, report_config, version
+from spin.report.lookup import Decoding
+from spin.report.schema import problems
+from spin.report.unit_pictures import LONGEST_IN_S, read_utterances
+from spin.report.validate import main as validate
+from spin.runtime.files import read_json, write_json, write_jsonl, write_text
+from spin.runtime.product import Product
+from spin.systems import systems_of
+from tests.report.made_up_run import metrics, phone_counts, scores, write_decodings
+
+WHERE = Decoding("features", "test", "hlg")
+ERRORS = {"baseline": {"ctc_1best": 780, "hlg": 412}, "spin": {"ctc_1best": 702, "hlg": 361}}
+
+
+def product(context, kind, path, stage, inputs=()):
+    return Product(context, kind, f"{kind} {path.name}", path, stage, {"config": {}, "files": {}}, inputs)
+
+
+def write_units(folder, exp):
+    """Manifest and units of three utterances: 1 s, 0.5 s without alignment, 3 s."""
+    cuts = []
+    for number, samples in enumerate((16_000, 8000, 48_000)):
+        path = exp.parent / f"u{number}.wav"
+        soundfile.write(path, 0.1 * np.random.default_rng(number).normal(size=samples), artifacts.SAMPLE_RATE)
+        recording = Recording.from_file(path)
+        items = {artifacts.PHONE_TIER: [AlignmentItem("AA", 0.0, 0.3), AlignmentItem("S", 0.3, 2.7)]} if number != 1 else None
+        supervision = SupervisionSegment(f"u{number}", recording.id, 0, recording.duration, text="HELLO", alignment=items)
+        cuts.append(MonoCut(f"u{number}", 0, recording.duration, 0, [supervision], recording=recording))
+    write_cuts(artifacts.cuts_in(folder), cuts)
+    lines = [{"id": cut.id, "units": [5] * round(cut.duration * 50)} for cut in cuts]
+    write_jsonl(artifacts.units_lines(folder), lines)
+
+
+@pytest.fixture
+def run(context, monkeypatch):
+    """(context, product of the scores) of a finished run of two systems, whose products are small and made up."""
+    exp = context.exp
+
+    def units(context, system, part):
+        return product(context, "units", artifacts.units_folder(exp, system.name, part), 3)
+
+    def of_metrics(context, system):
+        return product(context, "metrics", artifacts.metrics_folder(exp, system.name), 3, [units(context, system, "test")])
+
+    monkeypatch.setattr(products, "units", units)
+    monkeypatch.setattr(products, "metrics", of_metrics)
+    monkeypatch.setattr(products, "spin", lambda context: product(context, "spin", artifacts.spin_folder(exp), 2))
+    for index, system in enumerate(systems_of(context.config, exp)):
+        with units(context, system, "test").building() as partial:
+            write_units(partial, exp)
+        with of_metrics(context, system).building() as partial:
+            write_json(artifacts.metrics_in(partial), metrics(index))
+            phones, counts = phone_counts(index)
+            np.savez(artifacts.phone_counts_in(partial), phones=np.array(phones), counts=counts)
+        history = artifacts.history_in(artifacts.recogniser_folder(exp, system.name, "features", 0))
+        write_jsonl(history, [{"step": step, "valid_wer": 90.0 - step} for step in (1, 2)])
+    write_jsonl(artifacts.history_in(artifacts.spin_folder(exp)), [{"step": 50, "loss": 4.0, "pnmi": 0.4}])
+    write_decodings(exp, ("baseline", "spin"), (0,), WHERE)
+    of_scores = product(context, "scores", artifacts.scores(exp), 5)
+    with of_scores.building() as partial:
+        write_json(partial, scores(ERRORS))
+    return context, of_scores
+
+
+def rebuild(scores_product, content):
+    with scores_product.building() as partial:
+        write_text(partial, content)
+
+
+def test_a_whole_run(run):
+    context, of_scores = run
+    material = collect(context, of_scores)
+    report = material.report
+    assert problems(report) == [] and report["schema"] == 2
+    assert report["systems"] == ["baseline", "spin"] and report["device"] == "cpu" and report["seeds"] == [0]
+    assert report["asr"] == read_json(artifacts.scores(context.exp))["asr"]
+    assert report["units"]["spin"]["pnmi"] == 0.426 and report["units_by_part"]["spin"]["test"]["unit_edit_distance"] == 12.5
+    assert report["speaker"] == {"baseline": {"accuracy": 0.98}, "spin": {"accuracy": 0.96}, "chance": 0.033}
+    assert [len(records) for records in material.asr_histories["features"]["spin"]] == [2]
+    assert material.asr_histories["units"] == {} and len(material.training_history) == 1
+    assert {item.utterance_id for item in material.examples} == {"a1", "a2", "a3", "a4"}
+    assert list(material.counts) == ["baseline", "spin"] and [table.title for table in material.details][0] == "Errors by speaker"
+
+
+def test_everything_is_written_once(run, caplog):
+    context, of_scores = run
+    stage.write_report(context, of_scores)
+    path = artifacts.report(context.exp, "json")
+    assert validate([str(path)]) == 0
+    assert artifacts.report(context.exp, "html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert artifacts.report(context.exp, "md").read_text(encoding="utf-8").startswith("# Spin report")
+    assert list(context.tensorboard.glob("events.out.tfevents.*"))
+    before = path.stat().st_mtime_ns
+    stage.write_report(context, of_scores)
+    assert path.stat().st_mtime_ns == before
+    artifacts.report(context.exp, "html").unlink()
+    stage.write_report(context, of_scores)
+    assert artifacts.report(context.exp, "html").exists()
+
+
+def test_new_scores_make_a_new_report(run):
+    context, of_scores = run
+    stage.write_report(context, of_scores)
+    rebuild(of_scores, json.dumps(scores({**ERRORS, "spin": {"ctc_1best": 700, "hlg": 300}})))
+    stage.write_report(context, of_scores)
+    report = read_json(artifacts.report(context.exp, "json"))
+    assert report["asr"]["spin"]["test"]["hlg"]["errors"] == 300
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"asr": [], "gain": {}}', "{"])
+def test_damaged_scores_are_an_error_with_a_remedy(run, content):
+    context, of_scores = run
+    rebuild(of_scores, content)
+    with pytest.raises(DataError, match=r"(?s)scores\.json.*remedy"):
+        stage.write_report(context, of_scores)
+    assert not artifacts.report(context.exp, "json").exists()
+
+
+def test_a_rate_that_is_not_finite_is_an_error(run):
+    context, of_scores = run
+    content = scores(ERRORS)
+    content["asr"]["spin"]["test"]["hlg"]["wer"] = float("nan")
+    rebuild(of_scores, json.dumps(content))
+    with pytest.raises(DataError, match=r"(?s)asr\.spin\.test\.hlg\.wer: found nan.*--stage 5"):
+        collect(context, of_scores)
+
+
+def test_figures_outside_the_schema_are_not_written(run):
+    context, of_scores = run
+    content = scores(ERRORS)
+    del content["gain"]["spin"]["test"]["hlg"]
+    rebuild(of_scores, json.dumps(content))
+    with pytest.raises(DataError, match=r"gain\.spin\.test\.hlg: missing"):
+        stage.write_report(context, of_scores)
+    assert not artifacts.report(context.exp, "json").exists()
+
+
+def test_missing_metrics_name_their_stage(run):
+    context, of_scores = run
+    artifacts.metrics_in(artifacts.metrics_folder(context.exp, "spin")).unlink()
+    with pytest.raises(DataError, match=r"(?s)metrics.json is gone.*stage 3 .*--stage 3 --stop-stage 5"):
+        collect(context, of_scores)
+
+
+def test_phone_counts(tmp_path):
+    assert read_phone_counts(tmp_path) is None
+    path = artifacts.phone_counts_in(tmp_path)
+    np.savez(path, phones=np.array(["AA"]), counts=np.ones((2, 3), np.int64))
+    with pytest.raises(DataError, match=r"shape \(2, 3\), but 1 phones"):
+        read_phone_counts(tmp_path)
+    path.write_bytes(b"no zip")
+    with pytest.raises(DataError, match="--stage 3"):
+        read_phone_counts(tmp_path)
+
+
+def test_utterances_are_read_and_cut(run):
+    context, _ = run
+    first, second = read_utterances(context)
+    assert (first.name, first.text, len(first.audio)) == ("u0", "HELLO", 16_000)
+    assert first.phones == [(0.0, 0.3, "AA"), (0.3, 1.0, "S")] and second.phones == []
+    assert second.units == {"baseline": [5] * 25, "spin": [5] * 25}
+    assert max(len(item.audio) for item in (first, second)) <= LONGEST_IN_S * artifacts.SAMPLE_RATE
+
+
+def test_audio_that_is_gone_is_left_out(run):
+    context, _ = run
+    (context.exp.parent / "u0.wav").unlink()
+    assert [item.name for item in read_utterances(context)] == ["u1"]
+
+
+def test_histories_and_texts_may_be_missing(run):
+    context, of_scores = run
+    artifacts.history_in(artifacts.spin_folder(context.exp)).unlink()
+    artifacts.history_in(artifacts.recogniser_folder(context.exp, "spin", "features", 0)).unlink()
+    artifacts.hypotheses(artifacts.decoding_folder(context.exp, "spin", "features", 0, "test", "hlg")).unlink()
+    material = collect(context, of_scores)
+    assert material.training_history == [] and material.asr_histories["features"]["spin"] == [[]] and material.examples == []
+
+
+def test_times_are_summed_over_all_products_once(context):
+    class Node:
+        def __init__(self, path, stage, seconds, inputs=()):
+            self.path, self.stage, self.seconds, self.inputs = path, stage, seconds, inputs
+
+    manifest, missing = Node("m", 0, 1.5), Node("x", 1, None)
+    features = [Node(f"f{index}", 3, 2.0, [manifest, missing]) for index in range(3)]
+    assert build_seconds([Node("s", 5, 0.25, features), features[0]]) == {"stage0": 1.5, "stage3": 6.0, "stage5": 0.2}
+
+
+def test_folders_and_devices_stay_out_of_the_report(config):
+    other = dataclasses.replace(
+        config,
+        corpus=dataclasses.replace(config.corpus, data_dir="elsewhere", corpus_dir="some/place"),
+        runtime=dataclasses.replace(config.runtime, nj=9, device="auto"),
+    )
+    assert report_config(config) == report_config(other)
+    assert report_config(dataclasses.replace(config, seed=5)) != report_config(config)
+
+
+def test_versions():
+    assert version("numpy") == np.__version__
+    assert version("no-such-package-of-this-project") == "not installed"
