@@ -29,7 +29,7 @@ PR_CAPBSET_DROP = 24  # <sys/prctl.h>
 PRELOADED = {
     "preparing": ("spin.corpus.parts", "tensorboard", "matplotlib.figure"),
     "training": ("spin.perturbation.analyse_part", "spin.training.loop", "spin.units.extract_units"),
-    "recognising": ("spin.asr.train_asr", "spin.report.pages"),
+    "recognising": ("spin.asr.train_asr", "spin.report.write_report"),
 }
 
 
