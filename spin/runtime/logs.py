@@ -6,8 +6,10 @@ import datetime
 import itertools
 import logging
 import sys
+import time
 from pathlib import Path
 
+EVENTS = "events.out.tfevents."
 FORMAT = logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
 
 
@@ -60,7 +62,13 @@ def summary_writer(folder: str | Path, start_step: int = 0):
     """
     from torch.utils.tensorboard import SummaryWriter
 
+    earlier = sorted(Path(folder).glob(f"{EVENTS}*"))
     if not start_step:
-        for path in Path(folder).glob("events.out.tfevents.*"):
+        for path in earlier:
             path.unlink(missing_ok=True)
+    elif earlier and earlier[-1].name >= f"{EVENTS}{time.time():010.0f}":
+        # TensorBoard reads files in the order of their names, which begin with the second of their start. After a restart within
+        # that second, or a clock set back, the earlier files get stamps that come first.
+        for number, path in enumerate(earlier):
+            path.rename(path.with_name(f"{EVENTS}{number:010d}.{path.name.removeprefix(EVENTS).partition('.')[2]}"))
     return SummaryWriter(log_dir=str(folder), purge_step=start_step or None, flush_secs=10)

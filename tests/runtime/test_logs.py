@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from spin.runtime import logs
 from spin.runtime.logs import summary_writer
 from tests.faults.points import points
 
@@ -17,3 +20,20 @@ def test_points_of_an_earlier_run(tmp_path, start, left):
                 writer.add_scalar("x", float(step), step)
     (curve,) = points(tmp_path).values()
     assert sorted(step for step, _ in curve) == left
+
+
+@pytest.mark.parametrize("clocks", [(5000, 5000, 5000, 9000), (9000, 20, 8999, 10), (10, 5000, 4999, 5001)])
+def test_a_clock_that_stands_still_or_is_set_back_shows_nothing_twice(tmp_path, monkeypatch, clocks):
+    pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    module = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    for run, clock in enumerate(clocks):
+        with monkeypatch.context() as patch:
+            for place in (module, logs):
+                patch.setattr(place, "time", SimpleNamespace(time=lambda now=clock: now))
+            with summary_writer(tmp_path, 2 * run) as writer:
+                for step in range(2 * run, 2 * run + 4):  # the next run draws the last two of each again
+                    writer.add_scalar("x", float(step + 200 * run), step)
+    (curve,) = points(tmp_path).values()
+    assert [step for step, _ in curve] == list(range(10))
+    assert [value for step, value in curve if step == 4] == [404.0]  # of the later run
+    assert len(list(tmp_path.iterdir())) == len(clocks)
