@@ -66,7 +66,7 @@ def summary_writer(folder: str | Path, start_step: int = 0):
     if not start_step:
         for path in earlier:
             path.unlink(missing_ok=True)
-    elif earlier and earlier[-1].name >= f"{EVENTS}{time.time():010.0f}":
+    elif earlier and earlier[-1].name >= f"{EVENTS}{int(time.time()):010d}":
         # TensorBoard reads files in the order of their names, which begin with the second of their start. After a restart within
         # that second, or a clock set back, the earlier files get stamps that come first.
         for number, path in enumerate(earlier):

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from spin.errors import WorkerError
@@ -156,10 +157,12 @@ def _end_workers(workers: Iterable) -> None:
     workers = list(workers)
     for worker in workers:
         worker.terminate()
-    for worker in workers:
-        with contextlib.suppress(AssertionError, ValueError):  # the pool's own thread may have joined it first
-            worker.join(STOP_SECONDS)
-            worker.kill()
+    until = time.monotonic() + STOP_SECONDS
+    # The pool's own thread may collect the exit status first; until it has stored it, join() and is_alive() cannot see it.
+    while (left := [worker for worker in workers if worker in multiprocessing.active_children()]) and time.monotonic() < until:
+        time.sleep(0.005)
+    for worker in left:
+        worker.kill()
 
 
 def _dead_worker(nj: int) -> WorkerError:

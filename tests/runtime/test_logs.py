@@ -22,7 +22,7 @@ def test_points_of_an_earlier_run(tmp_path, start, left):
     assert sorted(step for step, _ in curve) == left
 
 
-@pytest.mark.parametrize("clocks", [(5000, 5000, 5000, 9000), (9000, 20, 8999, 10), (10, 5000, 4999, 5001)])
+@pytest.mark.parametrize("clocks", [(5000.2, 5000.6, 5000.9, 9000), (9000, 20, 8999, 10), (10, 5000.7, 4999, 5001)])
 def test_a_clock_that_stands_still_or_is_set_back_shows_nothing_twice(tmp_path, monkeypatch, clocks):
     pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     module = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
