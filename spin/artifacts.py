@@ -180,6 +180,11 @@ def lang_folder(exp: Path) -> Path:
     return exp / "lang"
 
 
+def training_tokens_in(folder: Path) -> Path:
+    """Stage 4: what recognisers read of the lang folder."""
+    return folder / "training_tokens.txt"
+
+
 def recogniser_folder(exp: Path, system: str, source: str, seed: int) -> Path:
     """Stage 4: best.safetensors, history.jsonl. `source` is what the recogniser reads: features or units."""
     return exp / "asr" / system / source / f"seed{seed}"

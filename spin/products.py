@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from spin import artifacts
 from spin.config import Config
@@ -285,7 +286,8 @@ def recogniser(context: Context, system: System, source: str, seed: int) -> Prod
     """A trained recogniser; what other products read of it is the best checkpoint."""
     corpus = context.config.corpus
     parts = dict.fromkeys((*corpus.asr_train, *corpus.valid))
-    inputs = [lang(context), *(recogniser_input(context, system, source, part) for part in parts)]
+    tokens = lang(context).only(artifacts.training_tokens_in(Path()).name, "bpe.model")
+    inputs = [tokens, *(recogniser_input(context, system, source, part) for part in parts)]
     key = make_key(context.config, "recogniser", {"asr.seed": seed, "asr.input": source, **_input_values(context, source)})
     path = artifacts.recogniser_folder(context.exp, system.name, source, seed)
     name = f"recogniser of {system.name}, {source}, seed {seed}"
@@ -297,7 +299,7 @@ def graph(context: Context, order: int, kind: str = "HLG") -> Product:
     given = "decoding.arpa" if kind == "HLG" else "decoding.rescore_arpa"
     value = getattr(context.config.decoding, given.split(".")[1])
     key = {"config": {"order": order, "kind": kind}, "files": {given: [source_digest(value)]} if value else {}}
-    inputs = [lang(context), lm_text(context)]
+    inputs = [lang(context).only("tokens.txt", "words.txt", "lexicon*.txt", "L*.safetensors"), lm_text(context)]
     if kind != "HLG":  # rescoring uses the word table of the search, which a given ARPA file may have extended
         inputs.append(graph(context, context.config.decoding.lm_order))
     path = artifacts.graph_folder(context.exp, order, kind)

@@ -14,6 +14,7 @@ from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.errors import DataError
 from spin.runtime.context import Context
+from spin.runtime.files import write_text
 
 Pronunciations = dict[str, list[tuple[str, ...]]]
 
@@ -27,18 +28,33 @@ def prepare_lang(context: Context) -> Lang:
     product = products.lang(context)
     if product.is_stale():
         with product.building() as folder:
-            lang = _make(context)
+            transcripts = _read_transcripts(context)
+            lang = _make(context, transcripts)
             save_lang(lang, folder)
             save_lexicon_fsts(lang, folder)
+            write_text(artifacts.training_tokens_in(folder), format_training_tokens(lang, transcripts))
     lang = load_lang(product.path)
     context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))
     return lang
 
 
-def _make(context: Context) -> Lang:
+def format_training_tokens(lang: Lang, transcripts: list[str]) -> str:
+    """All that a recogniser reads of a lang folder: the tokens, and how they spell the words of its training transcripts.
+
+    Words of the LM text alone do not show here, so that another LM text leaves recognisers as they are.
+    """
+    words = sorted({word for text in transcripts for word in text.split()})
+    spelled = (f"{word} {' '.join(map(str, lang.encode(word)))}" for word in words)
+    return "\n".join([*lang.tokeniser.pieces, "", *spelled]) + "\n"
+
+
+def _read_transcripts(context: Context) -> list[str]:
+    manifests = (artifacts.cuts(context.corpus, part) for part in context.config.corpus.asr_train)
+    return [text for manifest in manifests for text in map(text_of, read_cuts(manifest)) if text]
+
+
+def _make(context: Context, transcripts: list[str]) -> Lang:
     config = context.config
-    manifests = (artifacts.cuts(context.corpus, part) for part in config.corpus.asr_train)
-    transcripts = [text for manifest in manifests for text in map(text_of, read_cuts(manifest)) if text]
     lexicon = read_lexicons(config.asr, context.corpus) if config.asr.tokens == "phone" else None
     return make_lang(config.asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)), lexicon)
 

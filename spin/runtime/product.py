@@ -9,6 +9,7 @@ product is complete, so rejected input costs nothing. The next run resumes the p
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import os
 import shutil
@@ -56,6 +57,7 @@ class Product:
     ):
         self.context, self.kind, self.name, self.path, self.stage = context, kind, name, path, stage
         self._key, self.inputs, self.content = key, tuple(inputs), tuple(content)
+        self._only: tuple[str, ...] = ()
         self.is_file = bool(path.suffix)
         self.root = context.corpus if stage < 2 else context.exp
         self.key_path = path.with_name(f".{path.name}{KEY}") if self.is_file else path / KEY
@@ -69,8 +71,18 @@ class Product:
 
     @property
     def digest(self) -> str | None:
-        """Content digest of the finished product; None when there is none."""
-        return self._record().get("digest")
+        """Content digest of the finished product, or of the files that only() names; None when there is none."""
+        record = self._record()
+        if not self._only or not record:
+            return record.get("digest")
+        chosen = {name: digest for name, (_, _, digest) in record["files"].items() if _matches(name, self._only)}
+        return combined_digest(chosen)
+
+    def only(self, *patterns: str) -> Product:
+        """The same product for a reader that reads some of its files only."""
+        view = copy.copy(self)
+        view.name, view._only = f"{self.name} ({', '.join(patterns)})", patterns
+        return view
 
     @property
     def seconds(self) -> float | None:
@@ -202,7 +214,7 @@ class Product:
             return {path.name: path}
         files = (item for item in path.rglob("*") if item.is_file() and item.name != KEY)
         names = {str(item.relative_to(path)): item for item in files}
-        return {name: item for name, item in sorted(names.items()) if any(fnmatch(name, pattern) for pattern in self.content)}
+        return {name: item for name, item in sorted(names.items()) if _matches(name, self.content)}
 
     def _contents(self, path: Path) -> dict:
         files, digests = {}, {}
@@ -234,6 +246,10 @@ class Product:
                 cause="the folder belongs to another program or to an earlier edition",
                 remedy="choose another --exp-dir, corpus.data_dir or corpus.name, or move the files away",
             )
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _read_record(path: Path) -> dict:

@@ -88,6 +88,18 @@ def test_only_the_named_files_count_for_readers(context):
     assert folder(context, content=["model.*"]).stale_reason() is None and inner.digest == before
 
 
+def test_a_reader_of_some_files_ignores_the_others(context):
+    def inner(value: int) -> Product:
+        return Product(context, "lang", "lang", context.exp / "lang", 3, {"config": {"c": value}, "files": {}})
+
+    for value, words, stale in ((1, "a b", True), (2, "a b c", False), (3, "a b d", True)):
+        with inner(value).building() as partial:
+            (partial / "words.txt").write_text(words)
+            (partial / "tokens.txt").write_text(words[-1] if value == 3 else "a b")
+        assert build(folder(context, inputs=[inner(value).only("tokens.txt")])) == stale
+    assert folder(context, inputs=[inner(3).only("tokens.txt")]).stale_reason() is None
+
+
 def test_edits_losses_and_copies_are_noticed(context):
     build(folder(context))
     path = context.exp / "units" / "file.txt"
