@@ -1,0 +1,165 @@
+"""Which products a change rebuilds, through the real stage scripts: the change pays for itself, and for nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from spin import artifacts
+from spin.runtime.product import KEY
+from tests.faults.bad_products import DATA, SETTINGS
+from tests.faults.harness import NEEDS_K2, python_of
+from tests.faults.layouts import remove, small_corpus, write_chapter
+from tests.faults.run_case import options
+from tests.faults.stage_server import StageServer
+
+BASE = {
+    "decoding.lm_scales": "[0.5,1.0]",
+    "decoding.bootstrap_samples": "100",
+    "corpus.lm_text": "lm.txt",
+} | dict(pair.split("=", 1) for pair in SETTINGS)
+BUILT = re.compile(r"INFO \[spin\.stage\d\] (.+); building it$", re.MULTILINE)
+REASON = re.compile(
+    r": (?:not built yet|its input changed|--force|it has no readable key|[^:]+ changed from |[^:]+ is gone|[^:]+ was changed |"
+    r"the content of )"
+)
+REPORT = ("scores", "report")
+
+
+class Run:
+    """Runs stages in one folder and lists the products that each run built."""
+
+    def __init__(self, folder: Path, first: StageServer, second: StageServer):
+        self.folder, self.first, self.second = folder, first, second
+
+    def __call__(self, *changes: str, stages=tuple(artifacts.STAGES), options_after=(), status: int = 0) -> list[str]:
+        values = BASE | dict(change.split("=", 1) for change in changes)
+        words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+        self.output = ""
+        for stage in stages:
+            server = self.second if stage >= NEEDS_K2 else self.first
+            ended = server.run(stage, self.folder, *options(), *words, *options_after)
+            self.output += ended.output
+            assert ended.status == status, ended.output
+        return [REASON.split(line)[0] for line in BUILT.findall(self.output)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """All stages done in <folder>/work, then moved to <folder>/whole."""
+    work = tmp_path_factory.mktemp("rebuilds") / "work"
+    root = small_corpus(work)
+    write_chapter(root / "more", "9", "1", ["ONE MORE LINE", "AND ANOTHER"])
+    (work / "lm.txt").write_text("HELLO WORLD\nGOOD MORNING\nHELLO AGAIN\n")
+    (work / "other.txt").write_text("HELLO WORLD\nGOOD WORLD\nMORNING AGAIN\nHELLO MOON\n")
+    with StageServer("training") as first, StageServer("recognising", python_of(NEEDS_K2)) as second:
+        run = Run(work, first, second)
+        assert len(run()) > 20
+        assert run() == []
+        yield run, work.rename(work.with_name("whole"))
+
+
+@pytest.fixture
+def run(finished):
+    """The finished experiment at the place where it was made, for one change."""
+    run, whole = finished
+    shutil.copytree(whole, run.folder)
+    yield run
+    shutil.rmtree(run.folder)
+
+
+ROWS = {
+    "another seed": (
+        ["asr.seeds=[0,1]"],
+        ["recogniser of *, seed 1", "LM scales of *, seed 1", "decoding of *, seed 1", *REPORT],
+    ),
+    "one more method": (
+        ["decoding.methods=[ctc_1best,hlg,hlg_lattice]"],
+        ["G of *", "LM scales of hlg_lattice*", "decoding of * by hlg_lattice*", *REPORT],
+    ),
+    "one more system": (
+        ["systems=[baseline,spin,fbank]"],
+        ["* of fbank*", "*: fbank*", "TensorBoard of stage 3", *REPORT],
+    ),
+    "pictures": (["units.pictures=1"], ["TensorBoard of stage 3"]),
+    "seconds of the metrics": (["units.metrics_first_seconds=0.5"], ["metrics of *", "TensorBoard of stage 3", "report"]),
+    "bootstrap samples": (["decoding.bootstrap_samples=50"], REPORT),
+    "shares, workers and checkpoints": (
+        [
+            "corpus.max_bad_share=0.5", "corpus.allow_shared_speakers=true", "spin.checkpoint_every_steps=2", "spin.workers=1",
+            "asr.checkpoint_every_steps=2", "runtime.nj=2",
+        ],
+        [],
+    ),
+    "LM text": (
+        ["corpus.lm_text=other.txt"],
+        ["LM text", "lexicon", "lang", "HLG of *", "LM scales of *", "decoding of * by hlg: *", *REPORT],
+    ),
+    "another test part": (
+        ["corpus.test=[test,more]"],
+        ["manifest of more", "LM text", "lexicon", "lang", "* of *, more", "decoding of more *", "metrics of *", "TensorBoard *",
+         *REPORT],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_change_rebuilds_what_depends_on_it_and_nothing_else(run, name):
+    changes, allowed = ROWS[name]
+    built = run(*changes)
+    unexpected = [product for product in built if not any(fnmatchcase(product, pattern) for pattern in allowed)]
+    assert not unexpected, run.output
+    optional = {"lexicon", "lang", "LM text", "report"}  # their inputs may come out equal
+    missing = [pattern for pattern in allowed if not any(fnmatchcase(product, pattern) for product in built)]
+    assert not set(missing) - optional, f"{missing} not in {built}"
+    assert run(*changes) == []
+
+
+def test_fewer_scales_change_a_decoding_only_when_its_scale_changes(run):
+    summary = next((run.folder / "exp/t/decode").rglob("test/hlg/summary.json")).read_text()
+    kept = re.search(r'"lm_scale": ([0-9.]+)', summary)[1]
+    built = run(f"decoding.lm_scales=[{kept}]")
+    assert not [product for product in built if product.startswith("recogniser")]
+    assert [product for product in built if product.startswith("decoding")] == [] or "spin" in "".join(built)
+
+
+def test_a_changed_recording_is_read_again(run):
+    transcript = run.folder / "LibriSpeech/dev/5/1/5-1.trans.txt"
+    transcript.write_text(transcript.read_text().replace("GOOD DAY", "GOOD NIGHT"))
+    built = run()
+    assert built[0] == "manifest of dev" and "Spin model" in built  # the manifest of dev is an input of its validation
+    assert "manifest of train" not in built and "pitch of train" not in built
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda folder: (folder / "exp/t/units/baseline/kmeans.safetensors").write_bytes(b"edited"), ["k-means of baseline"]),
+        (lambda folder: (folder / "exp/t/units/baseline/test" / KEY).unlink(), ["units of baseline, test"]),
+        (lambda folder: remove(folder / DATA / "pitch" / "train"), ["pitch of train"]),
+    ],
+    ids=["edited", "without its key", "deleted"],
+)
+def test_a_damaged_product_is_rebuilt_with_the_same_content(run, damage, expected):
+    damage(run.folder)
+    assert run() == expected
+
+
+def test_a_typo_keeps_everything(run):
+    before = {path: path.stat().st_mtime_ns for path in (run.folder / "exp/t").rglob("*.safetensors")}
+    run("spin.max_stepz=9", stages=(2,), status=1)
+    run("corpus.test=[absent]", stages=(0,), status=1)
+    assert before == {path: path.stat().st_mtime_ns for path in (run.folder / "exp/t").rglob("*.safetensors")}
+    assert run() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stage server needs fork")
+def test_force_rebuilds_its_stage_and_equal_content_ends_there(run):
+    built = run(stages=(3,), options_after=("--force",))
+    assert "features of baseline, test" in built and "metrics of spin" in built
+    assert [product for product in run() if product != "report"] == []
