@@ -12,6 +12,7 @@ import secrets
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,7 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
     arguments = parse_arguments(argv, description)
     log = get_logger(f"stage{stage}")
     exit_on_signals()
+    threading.excepthook = lambda failure: log.warning("a background thread failed: %s", failure.exc_value)
     name = f"stage {stage} ({artifacts.STAGES[stage]})"
     try:
         config, exp, corpus = configure(arguments)

@@ -188,7 +188,7 @@ KINDS = (
     BadProduct("interrupted Spin, code in its checkpoints", 2, interrupted(_SPIN, checkpoints(code)), "none readable"),
     BadProduct("interrupted Spin, other shapes", 2, interrupted(_SPIN, checkpoints(weights(smaller))), "other trained"),
     BadProduct("interrupted features", 3, interrupted(_FEATURES)),
-    BadProduct("interrupted units", 3, interrupted(f"{EXP}/units/baseline/*[!s]")),
+    BadProduct("interrupted units", 3, interrupted(f"{EXP}/units/baseline/[dt]*")),
     BadProduct("interrupted recogniser", 4, interrupted(_RECOGNISER, _CUT_RECOGNISER)),
     BadProduct("interrupted recogniser, last one truncated", 4, interrupted(_RECOGNISER, checkpoints(cut_in_half, True))),
     BadProduct("interrupted recogniser, last one with NaN", 4, interrupted(_RECOGNISER, checkpoints(weights(nan), True))),
