@@ -13,10 +13,14 @@ from pathlib import Path
 from spin import artifacts, products
 from spin.runtime.context import Context
 from spin.runtime.stage import run_stage
+from spin.systems import trains_a_system
 
 
 def train_spin(context: Context) -> None:
     """Trains the model that the configuration describes, or resumes a training that was interrupted."""
+    if not trains_a_system(context.config):
+        context.log.info("no system is trained (systems lacks 'spin'): skipped")
+        return
     product = products.spin(context)
     if not product.is_stale():
         return

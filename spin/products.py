@@ -159,11 +159,6 @@ def test_parts(config: Config) -> list[str]:
     return [*config.corpus.test, *noisy_parts(config)]
 
 
-def asr_parts(config: Config) -> list[str]:
-    """The parts that a recogniser reads, each once."""
-    return list(dict.fromkeys((*config.corpus.asr_train, *config.corpus.valid, *test_parts(config))))
-
-
 def all_parts(config: Config) -> list[str]:
     """Every part, each once."""
     corpus = config.corpus

@@ -8,7 +8,6 @@ from typing import Literal
 
 from spin import artifacts
 from spin.config import Config, SystemConfig
-from spin.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,9 @@ def systems_of(config: Config, exp: Path) -> tuple[System, ...]:
     return tuple(_resolve(system, config, exp) for system in config.systems)
 
 
-def find_system(config: Config, exp: Path, name: str) -> System:
-    """The system of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    systems = systems_of(config, exp)
-    found = next((system for system in systems if system.name == name), None)
-    if found is None:
-        raise ConfigError("systems", found=repr(name), expected=", ".join(system.name for system in systems))
-    return found
+def trains_a_system(config: Config) -> bool:
+    """Whether a system of the configuration is the model that stage 2 trains."""
+    return artifacts.SPIN in config.systems
 
 
 def _resolve(system: str | SystemConfig, config: Config, exp: Path) -> System:

@@ -163,3 +163,10 @@ def test_force_rebuilds_its_stage_and_equal_content_ends_there(run):
     built = run(stages=(3,), options_after=("--force",))
     assert "features of baseline, test" in built and "metrics of spin" in built
     assert [product for product in run() if product != "report"] == []
+
+
+def test_a_comparison_without_training_needs_no_stage_2(run):
+    remove(run.folder / "exp")
+    built = run("systems=[baseline,{name: other, source: mini, layer: 2}]")
+    assert "metrics of other" in built and "Spin model" not in built and "pitch of train" not in built
+    assert "no system is trained" in run.output
