@@ -16,11 +16,12 @@ import sys
 from spin.runtime.context import Context
 from spin.runtime.stage import run_stage
 from spin.systems import systems_of
-from spin.units.extract_units import build_features, build_kmeans, build_metrics, build_pictures, build_units
 
 
 def extract_units(context: Context) -> None:
     """Builds all that stage 3 owns."""
+    from spin.units.extract_units import build_features, build_kmeans, build_metrics, build_pictures, build_units
+
     systems = systems_of(context.config, context.exp)
     build_features(context, systems)
     for system in systems:

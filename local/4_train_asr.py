@@ -3,8 +3,7 @@
 
 1. Lang: tokens, words and lexicon, from the transcripts of asr_train and the LM text.
 2. Recognisers: one per system, input (asr.inputs) and seed (asr.seeds), over --nj processes or all GPUs. Each keeps the
-checkpoint
-   with the lowest character error rate on the valid parts.
+   checkpoint with the lowest character error rate on the valid parts.
 
 Each step builds products (spin/products.py) and skips those that are up to date. Runs in the environment that has k2.
 """
@@ -13,9 +12,6 @@ from __future__ import annotations
 
 import sys
 
-from spin.asr.decoders import check_methods
-from spin.asr.prepare_lang import prepare_lang
-from spin.asr.train_asr import train_recognisers
 from spin.runtime.context import Context
 from spin.runtime.stage import run_stage
 from spin.systems import systems_of
@@ -23,7 +19,9 @@ from spin.systems import systems_of
 
 def train_asr(context: Context) -> None:
     """Builds all that stage 4 owns."""
-    check_methods(context.config.decoding.methods)  # of stage 5; trainings take longer than this check
+    from spin.asr.prepare_lang import prepare_lang
+    from spin.asr.train_asr import train_recognisers
+
     systems = systems_of(context.config, context.exp)
     lang = prepare_lang(context)
     train_recognisers(context, lang, systems)

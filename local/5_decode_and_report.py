@@ -15,9 +15,6 @@ from __future__ import annotations
 import sys
 
 from spin import products
-from spin.asr.decode_asr import build_decodings, build_graphs, build_scores
-from spin.asr.decoders import check_methods
-from spin.report.write_report import write_report
 from spin.runtime.context import Context
 from spin.runtime.stage import run_stage
 from spin.systems import systems_of
@@ -25,7 +22,9 @@ from spin.systems import systems_of
 
 def decode_and_report(context: Context) -> None:
     """Builds all that stage 5 owns."""
-    check_methods(context.config.decoding.methods)
+    from spin.asr.decode_asr import build_decodings, build_graphs, build_scores
+    from spin.report.write_report import write_report
+
     systems = systems_of(context.config, context.exp)
     for system in systems:
         products.metrics(context, system).require()  # the report needs them; say so before hours of decoding

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from spin.asr.lang import Lang
 from spin.asr.tokens import BLANK_ID
 from spin.config import DecodingConfig
-from spin.errors import ConfigError
 
 if TYPE_CHECKING:  # neither torch nor k2 is imported to check a name
     import torch
@@ -148,10 +147,3 @@ DECODERS = {
     "hlg_lattice": Decoder(hlg_lattice, "lattices of hlg, rescored with a larger n-gram LM", ("HLG", "G"), "hlg"),
 }
 SETTINGS = ("search_beam", "output_beam", "max_active_states")  # of decoding, read by every method that searches a graph
-
-
-def check_methods(methods: Sequence[str]) -> None:
-    """Raises ConfigError for a method that is not in DECODERS."""
-    unknown = [method for method in methods if method not in DECODERS]
-    if unknown:
-        raise ConfigError("decoding.methods", found=repr(unknown[0]), expected=", ".join(DECODERS))

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from spin.asr.decoders import check_methods
 from spin.errors import ConfigError
 from spin.runtime.stage import configure, parse_arguments
 
@@ -32,7 +31,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--stop-stage", type=int, default=FIRST_K2_STAGE)
     own, options = parser.parse_known_args(argv)
     config, _, _ = configure(parse_arguments(options, __doc__))
-    check_methods(config.decoding.methods)
     device = config.runtime.device
     if device == "cpu" or (device == "auto" and not DRIVER.exists()):
         return 0

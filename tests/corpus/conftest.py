@@ -39,7 +39,7 @@ def stage(repository: Path):
 @pytest.fixture
 def prepare_data(stage, monkeypatch) -> Callable[[Context], None]:
     """Stage 0 without its TensorBoard log, which takes most of the time on small corpora and has tests of its own."""
-    monkeypatch.setattr(stage, "show_corpus", lambda *_: None)
+    monkeypatch.setattr("spin.corpus.prepare.show_corpus", lambda *_: None)
 
     def run(context: Context) -> None:
         forget_fingerprints()

@@ -11,7 +11,7 @@ from lhotse import CutSet
 
 from spin import artifacts, products
 from spin.config import CorpusConfig, NoiseConfig
-from spin.corpus import align, parts
+from spin.corpus import align, parts, prepare
 from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
 from spin.corpus.validate import check_roles
@@ -296,17 +296,17 @@ def test_new_roles_and_shares_rebuild_only_what_they_must(small_corpus: Path, ma
 
 
 @pytest.mark.parametrize(
-    "place", [(LibriSpeech, "read"), (parts, "summarize"), (align, "join"), (parts, "write_cuts"), ("stage", "write_lm_text")]
+    "place", [(LibriSpeech, "read"), (parts, "summarize"), (align, "join"), (parts, "write_cuts"), (prepare, "write_lm_text")]
 )
 def test_interrupted_anywhere_the_next_run_ends_in_the_same_files(
-    small_corpus: Path, make_context, prepare_data, stage, aligned: dict, monkeypatch, place
+    small_corpus: Path, make_context, prepare_data, aligned: dict, monkeypatch, place
 ):
     keys = {"align_parts": "all", **aligned}
     whole, broken = make_context(small_corpus, "whole", **keys), make_context(small_corpus, "broken", **keys)
     prepare_data(whole)
     module, name = place
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stage if module == "stage" else module, name, interrupt)
+        patch.setattr(module, name, interrupt)
         prepare_data(broken)
     prepare_data(broken)
     assert files(broken) == files(whole)
