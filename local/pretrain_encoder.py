@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from spin import products
+from spin.product_keys import make_key
 from spin.runtime.context import Context
 from spin.runtime.git import commit
 from spin.runtime.product import Product
@@ -23,7 +24,7 @@ def encoder_product(context: Context) -> Product:
     """exp/<name>/pretrain/: encoder.safetensors, and the labels and checkpoints of each iteration."""
     config = context.config
     inputs = [products.manifest(context, part) for part in config.pretrain.parts]
-    key = products.make_key(config, "pretrain", {"seed": config.seed})
+    key = make_key(config, "pretrain", {"seed": config.seed})
     path = context.exp / "pretrain"
     return Product(context, "pretrain", "pre-trained encoder", path, 2, key, inputs, content=("encoder.safetensors",))
 

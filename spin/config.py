@@ -1,81 +1,46 @@
 """The configuration: one frozen dataclass per section. The type, the choices and the range of a key stand next to it.
 
-spin/runtime/config_io.py reads it from YAML and `--set section.key=value`. spin/products.py says which product reads which key.
+spin/runtime/config_io.py reads it from YAML and `--set section.key=value`; spin/product_keys.py says which product reads a key.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-_STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
+from spin.setting_types import (
+    STRICT,
+    Clip,
+    CodebookSize,
+    Decibels,
+    Decoder,
+    FilePath,
+    Flag,
+    FolderName,
+    Hours,
+    Integer,
+    Layer,
+    Number,
+    OptionalSteps,
+    PartNames,
+    Rate,
+    Samples,
+    Seconds,
+    Seed,
+    Share,
+    Steps,
+    Workers,
+    check_order,
+    known,
+    reject_repeats,
+)
 
 
-def _reject_bool(value):
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    return value
-
-
-def _reject_repeats(values: tuple) -> tuple:
-    if len(set(values)) < len(values):
-        raise ValueError("expected each value once")
-    return values
-
-
-def _expand_home(value: str) -> str:
-    if not value or not value.isprintable():
-        raise ValueError("expected a path of printable characters")
-    return os.path.expanduser(value)
-
-
-def _known(table: str):
-    """A check that a name is in a registry, given as module:attribute; the registry is imported when a value is read."""
-
-    def check(name: str) -> str:
-        module, attribute = table.split(":")
-        names = getattr(importlib.import_module(module), attribute)
-        if name not in names:
-            raise ValueError(f"expected {' | '.join(names)}")
-        return name
-
-    return AfterValidator(check)
-
-
-def _order(low: float, high: float, names: str) -> None:
-    if low > high:
-        raise ValueError(f"{names}: expected the first not above the second, found {low:g} and {high:g}")
-
-
-Integer = Annotated[int, Strict()]
-Number = Annotated[float, BeforeValidator(_reject_bool)]
-Flag = Annotated[bool, Strict()]
-FilePath = Annotated[str, AfterValidator(_expand_home)]
-FolderName = Annotated[str, StringConstraints(pattern=r"^[^\s./\\][^/\\\x00-\x1f\x7f]{0,99}$")]
-PartNames = Annotated[tuple[FolderName, ...], AfterValidator(_reject_repeats)]
-
-Steps = Annotated[Integer, Field(ge=1, le=10_000_000)]
-OptionalSteps = Annotated[Integer, Field(ge=0, le=10_000_000)]
-Seconds = Annotated[Number, Field(ge=1.0, le=1e6)]
-Hours = Annotated[Number, Field(ge=0.001, le=1e6)]
-Rate = Annotated[Number, Field(ge=0.0, le=10.0)]
-Clip = Annotated[Number, Field(ge=1e-9, le=1e9)]
-Samples = Annotated[Integer, Field(ge=400, le=10**9)]
-Layer = Annotated[Integer, Field(ge=1, le=200)]
-CodebookSize = Annotated[Integer, Field(ge=2, le=65_536)]
-Seed = Annotated[Integer, Field(ge=0, le=2**31 - 1)]
-Workers = Annotated[Integer, Field(ge=0, le=512)]
-Share = Annotated[Number, Field(ge=0.0, le=1.0)]
-Decoder = Annotated[str, _known("spin.asr.decoders:DECODERS")]
-Decibels = Annotated[Number, Field(ge=-100.0, le=100.0)]
-
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class GeneratedPart:
     """One part of the generated corpus: speakers [first_speaker, first_speaker + speakers), each with `utterances` sentences."""
 
@@ -84,10 +49,10 @@ class GeneratedPart:
     utterances: Annotated[Integer, Field(ge=1, le=1_000_000)]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class CorpusConfig:
     name: FolderName = "mini"  # manifests go to <data_dir>/<name>
-    kind: Annotated[str, _known("spin.corpus.registry:CORPORA")] = "generated"  # generated | librispeech | lhotse
+    kind: Annotated[str, known("spin.corpus.registry:CORPORA")] = "generated"  # generated | librispeech | lhotse
     data_dir: FilePath = "data"
     corpus_dir: FilePath | None = None  # LibriSpeech: the folder that holds train-clean-100/ and the like
     download: Flag = False  # LibriSpeech: download missing parts into corpus_dir
@@ -113,11 +78,11 @@ class CorpusConfig:
 
     @model_validator(mode="after")
     def _check(self):
-        _order(self.min_duration_in_s, self.max_duration_in_s, "min_duration_in_s and max_duration_in_s")
+        check_order(self.min_duration_in_s, self.max_duration_in_s, "min_duration_in_s and max_duration_in_s")
         return self
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class PerturbationConfig:
     formant_ratio_max: Annotated[Number, Field(ge=1.0, le=3.0)] = 1.4
     pitch_median_ratio_max: Annotated[Number, Field(ge=1.0, le=4.0)] = 2.0
@@ -129,11 +94,11 @@ class PerturbationConfig:
 
     @model_validator(mode="after")
     def _check(self):
-        _order(self.pitch_floor_in_hz, self.pitch_ceiling_in_hz, "pitch_floor_in_hz and pitch_ceiling_in_hz")
+        check_order(self.pitch_floor_in_hz, self.pitch_ceiling_in_hz, "pitch_floor_in_hz and pitch_ceiling_in_hz")
         return self
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class NoiseConfig:
     """Additive noise: for both views of an objective that asks for it, and for noisy copies of the test parts."""
 
@@ -143,23 +108,23 @@ class NoiseConfig:
     impulse_responses: tuple[FilePath, ...] = ()  # recording manifests of room impulse responses
     min_snr_in_db: Decibels = -10.0
     max_snr_in_db: Decibels = 10.0
-    test_kinds: Annotated[tuple[Literal["gaussian", "babble", "noise", "reverb"], ...], AfterValidator(_reject_repeats)] = ()
-    test_snrs_in_db: Annotated[tuple[Decibels, ...], AfterValidator(_reject_repeats)] = (0.0,)
+    test_kinds: Annotated[tuple[Literal["gaussian", "babble", "noise", "reverb"], ...], AfterValidator(reject_repeats)] = ()
+    test_snrs_in_db: Annotated[tuple[Decibels, ...], AfterValidator(reject_repeats)] = (0.0,)
 
     @model_validator(mode="after")
     def _check(self):
-        _order(self.min_snr_in_db, self.max_snr_in_db, "min_snr_in_db and max_snr_in_db")
+        check_order(self.min_snr_in_db, self.max_snr_in_db, "min_snr_in_db and max_snr_in_db")
         return self
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class EncoderConfig:
     source: FilePath = "mini"  # "mini" (shipped), a torchaudio bundle name, or a path
     layer: Layer = 4  # the layer that Spin, units and ASR read
     official_padding: Flag = False  # the official, padding-dependent GroupNorm; only for comparison with published figures
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class SpinConfig:
     """Stage 2: the training, shared by all objectives, and the Spin loss that they build on."""
 
@@ -188,12 +153,12 @@ class SpinConfig:
 
     @model_validator(mode="after")
     def _check(self):
-        _order(self.min_samples, self.max_samples, "min_samples and max_samples")
-        _order(self.min_learning_rate, self.learning_rate, "min_learning_rate and learning_rate")
+        check_order(self.min_samples, self.max_samples, "min_samples and max_samples")
+        check_order(self.min_learning_rate, self.learning_rate, "min_learning_rate and learning_rate")
         return self
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class RSpinConfig:
     """R-Spin (arXiv 2311.09117): the Spin loss plus the weighted cross-entropy of frame labels, with noise on both views."""
 
@@ -202,7 +167,7 @@ class RSpinConfig:
     noise: Flag = True
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class DCSpinConfig:
     """DC-Spin-style (after arXiv 2410.24177): a second, larger codebook next to the primary one. The weight is our own choice."""
 
@@ -210,7 +175,7 @@ class DCSpinConfig:
     auxiliary_weight: Annotated[Number, Field(ge=0.0, le=1000.0)] = 1.0
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class SystemConfig:
     """A system from outside: an encoder or a Spin or R-Spin model, by published name, torchaudio bundle or path."""
 
@@ -219,7 +184,7 @@ class SystemConfig:
     layer: Layer | None = None  # default: the model's own, or encoder.layer
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class UnitsConfig:
     layer: Layer | None = None  # default: encoder.layer
     batch_seconds: Seconds = 120.0
@@ -230,9 +195,9 @@ class UnitsConfig:
     pictures: Annotated[Integer, Field(ge=0, le=1000)] = 3  # utterances shown in TensorBoard
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class AsrConfig:
-    inputs: Annotated[tuple[Literal["features", "units"], ...], Field(min_length=1), AfterValidator(_reject_repeats)] = (
+    inputs: Annotated[tuple[Literal["features", "units"], ...], Field(min_length=1), AfterValidator(reject_repeats)] = (
         "features",
     )
     unit_input: Literal["raw", "deduplicated", "pieces"] = "raw"  # how the recogniser reads units
@@ -259,7 +224,7 @@ class AsrConfig:
     )
     valid_every_steps: Steps = 100
     checkpoint_every_steps: Steps = 100
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_reject_repeats)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(reject_repeats)] = (0,)
 
     @model_validator(mode="after")
     def _check(self):
@@ -268,9 +233,9 @@ class AsrConfig:
         return self
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class DecodingConfig:
-    methods: Annotated[tuple[Decoder, ...], Field(min_length=1), AfterValidator(_reject_repeats)] = ("ctc_1best", "hlg")
+    methods: Annotated[tuple[Decoder, ...], Field(min_length=1), AfterValidator(reject_repeats)] = ("ctc_1best", "hlg")
     lm_order: Annotated[Integer, Field(ge=1, le=6)] = 3
     rescore_order: Annotated[Integer, Field(ge=1, le=6)] = 4  # of the larger LM
     arpa: FilePath | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
@@ -280,14 +245,14 @@ class DecodingConfig:
     max_active_states: Annotated[Integer, Field(ge=1, le=10**9)] = 2000  # bounds the time of a poor model too
     # the best on valid is used on test
     lm_scales: Annotated[
-        tuple[Annotated[Number, Field(ge=0.0, le=100.0)], ...], Field(min_length=1), AfterValidator(_reject_repeats)
+        tuple[Annotated[Number, Field(ge=0.0, le=100.0)], ...], Field(min_length=1), AfterValidator(reject_repeats)
     ] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
     batch_seconds: Seconds = 120.0
     bootstrap_samples: Annotated[Integer, Field(ge=1, le=10_000_000)] = 1000
 
     @model_validator(mode="after")
     def _check(self):
-        _order(self.lm_order, self.rescore_order, "lm_order and rescore_order")
+        check_order(self.lm_order, self.rescore_order, "lm_order and rescore_order")
         rescoring = [method for method in self.methods if method == "hlg_lattice"]
         if rescoring and bool(self.arpa) != bool(self.rescore_arpa):
             # Rescoring deletes paths with a word that its LM lacks, so both LMs are given or both are trained.
@@ -296,7 +261,7 @@ class DecodingConfig:
         return self
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class PretrainConfig:
     """Masked prediction of k-means units, for the shipped small encoder; egs/librispeech/conf/pretrain_mini.yaml."""
 
@@ -325,7 +290,7 @@ def _available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class RuntimeConfig:
     """Where and how the work runs. No product reads this section."""
 
@@ -343,7 +308,7 @@ def _name_of(system) -> str:
 
 def _check_systems(systems: tuple) -> tuple:
     names = [_name_of(system) for system in systems]
-    _reject_repeats(tuple(names))
+    reject_repeats(tuple(names))
     known = ("baseline", "spin", "fbank")
     unknown = [system for system in systems if isinstance(system, str) and system not in known]
     if unknown:
@@ -351,11 +316,11 @@ def _check_systems(systems: tuple) -> tuple:
     return systems
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Config:
     name: FolderName = "mini"
     seed: Seed = 0
-    objective: Annotated[str, _known("spin.objectives:OBJECTIVES")] = "spin"  # spin | rspin | dcspin
+    objective: Annotated[str, known("spin.objectives:OBJECTIVES")] = "spin"  # spin | rspin | dcspin
     # What is compared, baseline first. baseline: the encoder with k-means units; spin: what stage 2 trains; fbank: filterbanks
     systems: Annotated[tuple[str | SystemConfig, ...], Field(min_length=1), AfterValidator(_check_systems)] = ("baseline", "spin")
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

@@ -1,146 +1,23 @@
 """The products of the recipe: where each lies, which products it reads and which configuration keys decide its content.
 
 One rule holds for all of them (spin/runtime/product.py). Same key: skip. No product: build. Different key: build the new one next
-to the old one, then replace it. A configuration key decides every product unless READ_BY names the kinds that read it.
+to the old one, then replace it. spin/product_keys.py says which configuration keys decide a product.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from spin import artifacts
 from spin.config import Config
+from spin.product_keys import make_key
 from spin.runtime.context import Context
 from spin.runtime.digest import source_digest
 from spin.runtime.product import Product
 from spin.systems import System, systems_of, uses_stage_2
 
-# Which kinds of product read a key. Keys and sections not listed are read by every kind, so that a new one is never missed.
-# An empty tuple: no product reads it, because it changes no result. The longest matching prefix decides.
-NOTHING: tuple[str, ...] = ()
-STAGE_3 = ("features", "kmeans", "units")
-READ_BY: dict[str, tuple[str, ...]] = {
-    "name": ("report",),
-    "seed": ("spin", "kmeans", "metrics", "scores"),
-    "objective": ("spin",),
-    "systems": ("scores", "report"),
-    "corpus": ("manifest",),
-    "corpus.name": NOTHING,
-    "corpus.data_dir": NOTHING,
-    "corpus.download": NOTHING,
-    "corpus.corpus_dir": NOTHING,  # the recordings count by their content, as a file of the manifest
-    "corpus.manifests": NOTHING,  # likewise
-    "corpus.parts": NOTHING,  # a manifest reads its own part
-    "corpus.spin_train": NOTHING,  # roles decide which products there are
-    "corpus.asr_train": NOTHING,
-    "corpus.valid": NOTHING,
-    "corpus.test": NOTHING,
-    "corpus.align_parts": NOTHING,  # a manifest reads whether it is aligned
-    "corpus.allow_shared_speakers": NOTHING,
-    "corpus.max_bad_share": NOTHING,
-    "corpus.lm_text": ("lm_text",),
-    "corpus.lm_sentences": ("lm_text",),
-    "perturbation": ("spin",),
-    "perturbation.pitch_floor_in_hz": ("speaker_pitch", "pitch"),
-    "perturbation.pitch_ceiling_in_hz": ("speaker_pitch", "pitch"),
-    "noise": ("spin",),
-    "noise.test_kinds": NOTHING,  # they decide which noisy parts there are
-    "noise.test_snrs_in_db": NOTHING,
-    "encoder": ("spin", *STAGE_3),
-    "spin": ("spin",),
-    "spin.codebook_size": ("spin", "kmeans"),  # k-means has as many clusters
-    "spin.checkpoint_every_steps": NOTHING,
-    "spin.workers": NOTHING,
-    "spin.accumulation": NOTHING,  # the same gradients in smaller pieces: the remedy for a GPU out of memory
-    "rspin": ("spin",),
-    "dcspin": ("spin",),
-    "units.layer": STAGE_3,
-    "units.batch_seconds": NOTHING,
-    "units.kmeans_hours": ("kmeans",),
-    "units.kmeans_starts": ("kmeans",),
-    "units.abx_max_utterances": ("metrics",),
-    "units.metrics_first_seconds": ("metrics",),
-    "units.pictures": ("unit_pictures",),
-    "asr": ("recogniser",),
-    "asr.inputs": ("scores",),
-    "asr.seeds": ("scores",),
-    "asr.unit_input": NOTHING,  # recognisers on units read them, see _input_values
-    "asr.unit_pieces": NOTHING,
-    "asr.checkpoint_every_steps": NOTHING,
-    "asr.tokens": ("lang",),
-    "asr.lexicon": ("lang",),
-    "asr.vocabulary_size": ("lang",),
-    "asr.features": NOTHING,
-    "decoding": ("decoding",),
-    "decoding.methods": ("scores",),
-    "decoding.lm_order": ("graph",),
-    "decoding.rescore_order": ("graph",),
-    "decoding.arpa": ("graph",),
-    "decoding.rescore_arpa": ("graph",),
-    "decoding.batch_seconds": NOTHING,
-    "decoding.bootstrap_samples": ("scores",),
-    "decoding.lm_scales": ("decoding",),
-    "pretrain": ("pretrain",),
-    "runtime": NOTHING,
-}
-
-# Keys that name files: their content counts, not their path.
-FILE_KEYS = (
-    "corpus.alignment_tsv",
-    "corpus.lm_text",
-    "encoder.source",
-    "asr.lexicon",
-    "decoding.arpa",
-    "decoding.rescore_arpa",
-    "rspin.labels",
-    "noise.manifests",
-    "noise.impulse_responses",
-    "pretrain.init",
-    "pretrain.manifests",
-)
 CLEAN = "+"  # a noisy part is named <clean part>+<kind>_<SNR>dB
-
-
-def readers(key: str) -> tuple[str, ...] | None:
-    """The kinds of product that read a configuration key; None: every kind."""
-    matches = [prefix for prefix in READ_BY if key == prefix or key.startswith(prefix + ".")]
-    return READ_BY[max(matches, key=len)] if matches else None
-
-
-def flatten(config: Config) -> dict:
-    """Every configuration key with its value as JSON holds it."""
-    flat: dict = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            flat |= {f"{field.name}.{key}": _plain(item) for key, item in vars(value).items()}
-        else:
-            flat[field.name] = _plain(value)
-    return {key: value for key, value in flat.items() if "__pydantic" not in key}
-
-
-def _plain(value):
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
-
-
-def make_key(config: Config, kind: str, values: dict | None = None) -> dict:
-    """The key of a product of that kind.
-
-    Args:
-        values: what else decides its content, such as the part or the seed.
-    """
-    read = {key: value for key, value in flatten(config).items() if (kinds := readers(key)) is None or kind in kinds}
-    files = {key: read.pop(key) for key in FILE_KEYS if read.get(key)}
-    digests = {
-        key: [source_digest(name) for name in ([value] if isinstance(value, str) else value)] for key, value in files.items()
-    }
-    return {"config": {**read, **(values or {})}, "files": digests}
 
 
 def noisy_parts(config: Config) -> dict[str, tuple[str, str, float | None]]:

@@ -12,9 +12,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 # From the ground floor up; rooms of one line may not import each other.
 ORDER = (
-    ("config", "artifacts", "errors"),
+    ("config", "setting_types", "artifacts", "errors"),
     ("runtime",),
     ("systems",),
+    ("product_keys",),
     ("products",),
     ("data.store",),
     ("data.cuts",),
@@ -33,7 +34,8 @@ ORDER = (
 )
 # Light modules that lower rooms may ask: the fingerprint of a corpus part, and whether a source is a Spin model.
 EXCEPTIONS = {("products", "spin.corpus.fingerprint"), ("systems", "spin.models.published")}
-K2_ROOMS = ("runtime", "systems", "products", "asr", "report", "models")  # these also run with torch 1.13.1, without torchaudio
+# These also run with torch 1.13.1, without torchaudio.
+K2_ROOMS = ("runtime", "systems", "product_keys", "products", "asr", "report", "models")
 NOT_WITH_K2 = ("torchaudio", "numba", "sklearn", "spin.training", "spin.perturbation")
 WITH_TORCHAUDIO = "torchaudio_bundles.py"  # says so where it is missing
 SOURCES = sorted((REPOSITORY / "spin").rglob("*.py"))

@@ -35,7 +35,7 @@ class Product:
 
     Args:
         context: of the stage that asks.
-        kind: as in spin.products.READ_BY.
+        kind: as in spin.product_keys.READ_BY.
         name: for messages, such as "units of baseline, test".
         path: of the finished product.
         stage: the stage that builds it.

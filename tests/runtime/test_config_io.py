@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spin import config as config_module
 from spin.config import Config
 from spin.errors import ConfigError
-from spin.products import FILE_KEYS, READ_BY, flatten, readers
+from spin.product_keys import FILE_KEYS, READ_BY, flatten, readers
 from spin.runtime.config_io import dump_config, load_config
 
 CONFS = sorted((Path(__file__).parents[2] / "egs" / "librispeech" / "conf").glob("*.yaml"))

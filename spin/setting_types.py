@@ -1,0 +1,70 @@
+"""Types of settings: each carries its range, and says what it expects."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
+
+STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
+
+
+def reject_bool(value):
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+def reject_repeats(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("expected each value once")
+    return values
+
+
+def expand_home(value: str) -> str:
+    if not value or not value.isprintable():
+        raise ValueError("expected a path of printable characters")
+    return os.path.expanduser(value)
+
+
+def known(table: str):
+    """A check that a name is in a registry, given as module:attribute; the registry is imported when a value is read."""
+
+    def check(name: str) -> str:
+        module, attribute = table.split(":")
+        names = getattr(importlib.import_module(module), attribute)
+        if name not in names:
+            raise ValueError(f"expected {' | '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def check_order(low: float, high: float, names: str) -> None:
+    if low > high:
+        raise ValueError(f"{names}: expected the first not above the second, found {low:g} and {high:g}")
+
+
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, BeforeValidator(reject_bool)]
+Flag = Annotated[bool, Strict()]
+FilePath = Annotated[str, AfterValidator(expand_home)]
+FolderName = Annotated[str, StringConstraints(pattern=r"^[^\s./\\][^/\\\x00-\x1f\x7f]{0,99}$")]
+PartNames = Annotated[tuple[FolderName, ...], AfterValidator(reject_repeats)]
+
+Steps = Annotated[Integer, Field(ge=1, le=10_000_000)]
+OptionalSteps = Annotated[Integer, Field(ge=0, le=10_000_000)]
+Seconds = Annotated[Number, Field(ge=1.0, le=1e6)]
+Hours = Annotated[Number, Field(ge=0.001, le=1e6)]
+Rate = Annotated[Number, Field(ge=0.0, le=10.0)]
+Clip = Annotated[Number, Field(ge=1e-9, le=1e9)]
+Samples = Annotated[Integer, Field(ge=400, le=10**9)]
+Layer = Annotated[Integer, Field(ge=1, le=200)]
+CodebookSize = Annotated[Integer, Field(ge=2, le=65_536)]
+Seed = Annotated[Integer, Field(ge=0, le=2**31 - 1)]
+Workers = Annotated[Integer, Field(ge=0, le=512)]
+Share = Annotated[Number, Field(ge=0.0, le=1.0)]
+Decoder = Annotated[str, known("spin.asr.decoders:DECODERS")]
+Decibels = Annotated[Number, Field(ge=-100.0, le=100.0)]
