@@ -11,30 +11,20 @@ from pathlib import Path
 import torch
 
 from spin import artifacts, products
-from spin.asr.batches import Batch, collate, manifests, open_cuts
+from spin.asr.batches import Batch, collate
 from spin.asr.decode_batches import Survey, decode_in_pieces, decoding_batches, speaker_of, survey
-from spin.asr.decode_output import Hypothesis, write_decoding
 from spin.asr.decoders import DECODERS, Recognised, Tools
-from spin.asr.graphs import GRAPH, HLG, G
+from spin.asr.graphs import GRAPH, HLG, graph_product
 from spin.asr.inputs import UNITS, UnitInventory, open_reader
+from spin.asr.jobs import Recogniser, fixed_threads
 from spin.asr.lang import Lang, load_lang
 from spin.asr.model import CtcModel, restore_model
-from spin.asr.scoring import ErrorCounts, count_words
-from spin.asr.training import THREADS
-from spin.asr.tuning import (
-    Recogniser,
-    Scales,
-    decoding_product,
-    graphs_of,
-    mean_scale,
-    read_scales,
-    tuning_product,
-)
+from spin.asr.scoring import ErrorCounts, Hypothesis, count_words, write_decoding
+from spin.asr.tuning import Scales, decoding_product, mean_scale, read_scales, tuning_product
 from spin.config import DecodingConfig
 from spin.errors import DataError
 from spin.runtime.checkpoints import read_checkpoint
-from spin.runtime.context import Context
-from spin.runtime.devices import prepare_cpu, resolve_device
+from spin.runtime.devices import resolve_device
 from spin.runtime.files import write_json
 from spin.runtime.logs import get_logger
 from spin.runtime.product import Product
@@ -42,9 +32,7 @@ from spin.runtime.product import Product
 
 def decode_recogniser(recogniser: Recogniser) -> None:
     """Builds every decoding of a recogniser that is missing or stale."""
-    threads = torch.get_num_threads()
-    prepare_cpu(THREADS)
-    try:
+    with fixed_threads():
         decoding = Decoding(recogniser)
         for method in recogniser.context.config.decoding.methods:
             scales = read_scales(recogniser, method) or decoding.tune(method)
@@ -52,8 +40,6 @@ def decode_recogniser(recogniser: Recogniser) -> None:
                 product = decoding_product(recogniser, part, method, scales)
                 if product.is_stale():
                     decoding.build(product, part, method, scales)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def is_finished(recogniser: Recogniser) -> bool:
@@ -62,14 +48,14 @@ def is_finished(recogniser: Recogniser) -> bool:
     Raises:
         DataError: the recogniser, or an input, is missing or stale.
     """
-    context, config = recogniser.context, recogniser.context.config
+    context = recogniser.context
     recogniser.product.require()
-    for part in products.test_parts(config):
+    for part in products.test_parts(context.config):
         products.recogniser_input(context, recogniser.system, recogniser.source, part).require()
-    return all(product is not None and product.stale_reason(forced=True) is None for product in _decodings(recogniser))
+    return all(product is not None and product.stale_reason(forced=True) is None for product in decodings_of(recogniser))
 
 
-def _decodings(recogniser: Recogniser) -> Iterator[Product | None]:
+def decodings_of(recogniser: Recogniser) -> Iterator[Product | None]:
     """The products of a recogniser's decodings; None for a method whose scales are not tuned."""
     config = recogniser.context.config
     for method in config.decoding.methods:
@@ -78,32 +64,28 @@ def _decodings(recogniser: Recogniser) -> Iterator[Product | None]:
             yield None if scales is None else decoding_product(recogniser, part, method, scales)
 
 
-def finished_decodings(recogniser: Recogniser) -> list[Product]:
-    """The products of a recogniser whose decodings are finished."""
-    return [product for product in _decodings(recogniser) if product is not None]
-
-
 class Decoding:
     """One recogniser with its graphs; model and graphs are loaded when first needed."""
 
     def __init__(self, recogniser: Recogniser):
-        self.recogniser, self.context = recogniser, recogniser.context
-        self.config, self.log = self.context.config.decoding, get_logger("asr.decoding")
-        self.device = resolve_device(self.context.config.runtime.device)
-        graphs = {product.path for method in self.config.methods for product in graphs_of(self.context, method)}
-        self.tools = shared_tools(self.context, frozenset(graphs), self.device)
+        self.recogniser, context = recogniser, recogniser.context
+        self.config, self.log = context.config.decoding, get_logger("asr.decoding")
+        self.device = resolve_device(context.config.runtime.device)
+        kinds = sorted({kind for method in self.config.methods for kind in DECODERS[method].graphs}, reverse=True)
+        graphs = tuple((kind, graph_product(context, kind).path / GRAPH) for kind in kinds)
+        lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
+        self.tools = shared_tools(lang, graphs, self.config, self.device)
         self.lang = self.tools.lang
-        self.folder = recogniser.product.path
-        inventory = UnitInventory.load(self.folder) if recogniser.source == UNITS else None
-        self.reader = open_reader(self.context.config, recogniser.system, recogniser.source, inventory)
+        inventory = UnitInventory.load(recogniser.product.path) if recogniser.source == UNITS else None
+        self.reader = open_reader(context.config, recogniser.system, recogniser.source, inventory)
 
     @functools.cached_property
     def model(self) -> CtcModel:
         """The best checkpoint."""
-        path = artifacts.asr_model_in(self.folder)
+        path = artifacts.asr_model_in(self.recogniser.product.path)
         _, state = read_checkpoint(path)
-        model = restore_model(self.context.config.asr, state["model"], self.lang.vocabulary_size, str(path))
-        return model.to(self.device)
+        config = self.recogniser.context.config.asr
+        return restore_model(config, state["model"], self.lang.vocabulary_size, str(path)).to(self.device)
 
     def build(self, product: Product, part: str, method: str, scales: Scales) -> None:
         """Decodes one part by one method and writes its files.
@@ -115,10 +97,10 @@ class Decoding:
             begun, result = time.monotonic(), PartResult(self.lang, method)
             for batch, speakers, log_probs in self.outputs([part]):
                 work = functools.partial(self.decode, method, scales)
-                pieces = decode_in_pieces(work, batch.ids, log_probs, batch.lengths)
-                result.add(batch, speakers, pieces)
+                result.add(batch, speakers, decode_in_pieces(work, batch.ids, log_probs, batch.lengths))
             surveyed = self.surveyed((part,))
-            result.add_without_frames(surveyed)
+            for name, speaker, reference in surveyed.without_frames:
+                result.add_text(name, speaker, reference, "")
             if not result.hypotheses:
                 remedy = "--set corpus.test=[<parts with transcripts>]"
                 raise DataError(f"part {part}", found="no utterance", expected="at least one", remedy=remedy)
@@ -138,12 +120,11 @@ class Decoding:
         """Measures the WER on the valid parts for each LM scale, and returns the best scales."""
         first_pass = DECODERS[method].first_pass
         first = (read_scales(self.recogniser, first_pass) or self.tune(first_pass)) if first_pass else None
-        search = first.final if first else mean_scale(self.context)
-        scales = sorted(self.config.lm_scales)
+        search = first.final if first else mean_scale(self.config)
         product = tuning_product(self.recogniser, method, search)
         if product.is_stale():
             with product.building() as path:
-                rates = self.rates_by_scale(method, search, scales)
+                rates = self.rates_by_scale(method, search, sorted(self.config.lm_scales))
                 write_json(path, {"wer": rates})
             shown = ", ".join(f"{float(scale):g}: {rate:.2f} %" for scale, rate in rates.items())
             self.log.info("%s, %s: valid WER by LM scale %s", self.recogniser.name, method, shown)
@@ -156,7 +137,7 @@ class Decoding:
         def work(log_probs: torch.Tensor, lengths: torch.Tensor) -> dict[float, Recognised]:
             return DECODERS[method].function(self.tools, log_probs, lengths, search, scales)
 
-        for batch, _, log_probs in self.outputs(self.context.config.corpus.valid):
+        for batch, _, log_probs in self.outputs(self.recogniser.context.config.corpus.valid):
             pieces = decode_in_pieces(work, batch.ids, log_probs, batch.lengths)
             for scale in scales:
                 texts = itertools.chain.from_iterable(piece[scale].texts for piece in pieces)
@@ -168,19 +149,14 @@ class Decoding:
     def outputs(self, parts: Iterable[str]) -> Iterator[tuple[Batch, dict[str, str], torch.Tensor]]:
         """Batches of the parts with speakers by id and log-probabilities (B, T, V), in a fixed order."""
         surveyed, seconds = self.surveyed(tuple(parts)), self.config.batch_seconds
-        for cuts in decoding_batches(self.cuts(parts), self.reader.field, surveyed, seconds):
+        for cuts in decoding_batches(self.recogniser.cuts(parts), self.reader.field, surveyed, seconds):
             batch = collate(cuts, self.reader.read)
             yield batch, {cut.id: speaker_of(cut) for cut in cuts}, self.model(batch.inputs.to(self.device), batch.lengths)
-
-    def cuts(self, parts: Iterable[str]):
-        """The cuts of some parts."""
-        recogniser = self.recogniser
-        return open_cuts(manifests(self.context.exp, recogniser.system.name, recogniser.source, parts))
 
     @functools.cache  # noqa: B019 - a Decoding lives as long as its process works on it
     def surveyed(self, parts: tuple[str, ...]) -> Survey:
         """The utterances of some parts by the way they are decoded; what is left out is logged once."""
-        result = survey(self.cuts(parts), self.reader.field, self.config.batch_seconds)
+        result = survey(self.recogniser.cuts(parts), self.reader.field, self.config.batch_seconds)
         result.log(f"{self.recogniser.name}, {', '.join(parts)}", self.config.batch_seconds)
         return result
 
@@ -189,8 +165,8 @@ class PartResult:
     """The texts of a part, and what a summary says of their decoding."""
 
     def __init__(self, lang: Lang, method: str):
-        self.lang, self.method = lang, method
-        self.in_phones = lang.kind == "phone" and not DECODERS[method].graphs
+        self.lang, self.decoder = lang, DECODERS[method]
+        self.in_phones = lang.kind == "phone" and not self.decoder.graphs
         self.hypotheses: list[Hypothesis] = []
         self.seconds, self.empty, self.not_rescored, self.unpronounced = 0.0, 0, 0, 0
 
@@ -201,49 +177,30 @@ class PartResult:
         self.empty += sum(text is None for text in texts)
         self.not_rescored += sum(piece.not_rescored for piece in pieces)
         for name, reference, text in zip(batch.ids, batch.texts, texts):
-            self._add(name, speakers[name], reference, text or "")
+            self.add_text(name, speakers[name], reference, text or "")
 
-    def add_without_frames(self, surveyed: Survey) -> None:
-        """Counts as deletions the words of utterances that have a text but no frame."""
-        for name, speaker, reference in surveyed.without_frames:
-            self._add(name, speaker, reference, "")
-
-    def _add(self, name: str, speaker: str, reference: str, text: str) -> None:
+    def add_text(self, name: str, speaker: str, reference: str, text: str) -> None:
+        """Adds one utterance."""
         self.unpronounced += self.lang.count_unpronounced(reference)
         compared = self.lang.reference(reference) if self.in_phones else reference
         self.hypotheses.append(Hypothesis(name, speaker, compared, text))
 
     def write(self, folder: Path, scales: Scales, surveyed: Survey) -> dict:
         """Writes the files of the decoding, and returns the summary."""
-        decoder, facts = DECODERS[self.method], {}
-        if decoder.first_pass:
+        facts: dict = {}
+        if self.decoder.first_pass:
             facts["search_lm_scale"] = scales.search
-        if decoder.graphs:
+        if self.decoder.graphs:
             facts["lm_scale"] = scales.final
         facts |= {**surveyed.facts, "empty_lattices": self.empty}
-        if decoder.first_pass:
+        if self.decoder.first_pass:
             facts["not_rescored"] = self.not_rescored
         if self.in_phones:
             facts["words_without_pronunciation"] = self.unpronounced
         return write_decoding(folder, self.hypotheses, facts, "phones" if self.in_phones else "words")
 
 
-def shared_tools(context: Context, graphs: frozenset[Path], device: torch.device) -> Tools:
-    """The tools that this process used last, if they are the same. Only one user at a time: a search sets the graph's scores.
-
-    Args:
-        graphs: folders of the graphs that the methods search.
-    """
-    paths = tuple((HLG if folder.name.startswith(HLG) else G, folder / GRAPH) for folder in sorted(graphs))
-    lang = next((path.parent for kind, path in paths if kind == HLG), artifacts.lang_folder(context.exp))
-    return _make_tools(lang, paths, context.config.decoding, device)
-
-
 @functools.lru_cache(maxsize=1)
-def _make_tools(lang: Path, paths: tuple, config: DecodingConfig, device: torch.device) -> Tools:
-    return Tools(load_lang(lang), dict(paths), config, device)
-
-
-def release_tools() -> None:
-    """Frees the memory of the shared tools."""
-    _make_tools.cache_clear()
+def shared_tools(lang: Path, graphs: tuple[tuple[str, Path], ...], config: DecodingConfig, device: torch.device) -> Tools:
+    """The tools that this process used last, if they are the same. Only one user at a time: a search sets the graph's scores."""
+    return Tools(load_lang(lang), dict(graphs), config, device)

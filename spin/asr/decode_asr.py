@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from spin import artifacts, products
-from spin.asr.decode import decode_recogniser, finished_decodings, is_finished, release_tools
-from spin.asr.decode_output import read_summary
+from spin.asr.decode import decode_recogniser, decodings_of, is_finished, shared_tools
 from spin.asr.decoders import DECODERS
 from spin.asr.graphs import HLG, G, prepare_graph
-from spin.asr.jobs import run_jobs
+from spin.asr.jobs import Recogniser, run_jobs
 from spin.asr.scores import compute_scores
-from spin.asr.tuning import Recogniser
+from spin.asr.scoring import read_summary
 from spin.runtime.context import Context
 from spin.runtime.files import write_json
 from spin.runtime.logs import summary_writer
@@ -36,10 +36,7 @@ def build_graphs(context: Context) -> None:
 
 
 def build_decodings(context: Context, systems: Sequence[System]) -> list[Product]:
-    """Decodes the test parts with every recogniser and method; finished decodings are skipped.
-
-    Returns:
-        The products of all decodings.
+    """Decodes the test parts with every recogniser and method, skips finished decodings, and returns the products of all.
 
     Raises:
         DataError: a recogniser, features or units are missing or stale.
@@ -50,8 +47,8 @@ def build_decodings(context: Context, systems: Sequence[System]) -> list[Product
     context.log.info("%d of %d recognisers have decodings to do", len(due), len(recognisers))
     for _ in run_jobs(context.config, decode_recogniser, due, PER_GPU):
         pass
-    release_tools()
-    return [product for recogniser in recognisers for product in finished_decodings(recogniser)]
+    shared_tools.cache_clear()
+    return [product for recogniser in recognisers for product in decodings_of(recogniser)]
 
 
 def build_scores(context: Context, systems: Sequence[System], decodings: Sequence[Product]) -> Product:
@@ -61,23 +58,21 @@ def build_scores(context: Context, systems: Sequence[System], decodings: Sequenc
         with product.building() as path:
             write_json(path, compute_scores(context.exp, context.config, [system.name for system in systems]))
         for system in systems:
-            show_decodings(context, system)
+            show_decodings(context, system.name)
     return product
 
 
-def show_decodings(context: Context, system: System) -> None:
+def show_decodings(context: Context, system: str) -> None:
     """TensorBoard: WER and CER of every decoding of a system (the step is the seed), and some aligned texts."""
-    config = context.config
-    writer = summary_writer(context.tensorboard / system.name)
-    for source in config.asr.inputs:
-        for seed in config.asr.seeds:
-            for part in products.test_parts(config):
-                for method in config.decoding.methods:
-                    folder = artifacts.decoding_folder(context.exp, system.name, source, seed, part, method)
-                    summary, name = read_summary(folder), f"{source}/{part}/{method}"
-                    for rate in ("wer", "cer"):
-                        writer.add_scalar(f"{rate}/{name}", summary[rate], seed)
-                    lines = artifacts.word_alignments(folder).read_text(encoding="utf-8").split("\n")
-                    shown = "\n".join(lines[: LINES_PER_TEXT * TEXTS_SHOWN])
-                    writer.add_text(name, f"```\n{shown}\n```", seed)
+    asr, decoding = context.config.asr, context.config.decoding
+    writer = summary_writer(context.tensorboard / system)
+    every = itertools.product(asr.inputs, asr.seeds, products.test_parts(context.config), decoding.methods)
+    for source, seed, part, method in every:
+        folder = artifacts.decoding_folder(context.exp, system, source, seed, part, method)
+        summary, name = read_summary(folder), f"{source}/{part}/{method}"
+        for rate in ("wer", "cer"):
+            writer.add_scalar(f"{rate}/{name}", summary[rate], seed)
+        lines = artifacts.word_alignments(folder).read_text(encoding="utf-8").split("\n")
+        shown = "\n".join(lines[: LINES_PER_TEXT * TEXTS_SHOWN])
+        writer.add_text(name, f"```\n{shown}\n```", seed)
     writer.close()

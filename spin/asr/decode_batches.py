@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -16,7 +15,6 @@ from spin.asr.batches import frames_of, sample_batches, text_of
 from spin.errors import ResourceError
 from spin.runtime.logs import get_logger
 
-NAMES_SHOWN = 5
 Result = TypeVar("Result")
 
 
@@ -70,14 +68,21 @@ def survey(cuts: CutSet, field: str, batch_seconds: float) -> Survey:
 
 def decoding_batches(cuts: CutSet, field: str, surveyed: Survey, batch_seconds: float) -> Iterator[CutSet]:
     """Batches of all that can be decoded, in a fixed order; the long ones come last, each alone."""
-    usable = cuts.filter(functools.partial(_is_decodable, field))
+    usable = cuts.filter(partial(_is_decodable, field))
     if surveyed.fitting:
-        fitting = usable.filter(functools.partial(_fits, batch_seconds))
-        yield from sample_batches(fitting, surveyed.fitting, batch_seconds, None)
+        yield from sample_batches(usable.filter(partial(_fits, batch_seconds)), surveyed.fitting, batch_seconds, None)
     if surveyed.long:
         for cut in usable:
             if not _fits(batch_seconds, cut):
                 yield CutSet.from_cuts([cut])
+
+
+def _fits(batch_seconds: float, cut: Cut) -> bool:
+    return cut.duration <= batch_seconds
+
+
+def _is_decodable(field: str, cut: Cut) -> bool:
+    return bool(text_of(cut)) and frames_of(cut, field) > 0
 
 
 def speaker_of(cut: Cut) -> str:
@@ -106,40 +111,20 @@ def decode_in_pieces(
         ResourceError: the work failed for a single utterance.
     """
     try:
-        with _name_failures(names, lengths.tolist()):
-            return [work(log_probs, lengths)]
-    except ResourceError as error:
+        return [work(log_probs, lengths)]
+    except (RuntimeError, MemoryError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         if len(names) == 1:
-            raise
-        reason = error.found
+            raise ResourceError(
+                f"decoding of {names[0]} ({int(lengths[0])} frames)",
+                found=reason,
+                expected="lattices that k2 can hold in memory",
+                cause="long utterances, or a model that is undecided in most frames",
+                remedy="reduce decoding.output_beam or decoding.batch_seconds, or decoding.max_active_states if memory is short",
+            ) from error
     get_logger("asr.decoding").warning("%d utterances from %s on: in halves, because of %s", len(names), names[0], reason)
     middle = len(names) // 2
     return [
         *decode_in_pieces(work, names[:middle], log_probs[:middle], lengths[:middle]),
         *decode_in_pieces(work, names[middle:], log_probs[middle:, : int(lengths[middle])], lengths[middle:]),
     ]
-
-
-@contextlib.contextmanager
-def _name_failures(names: list[str], frames: list[int]) -> Iterator[None]:
-    """Turns an error of k2 or of the allocator into a ResourceError that names the utterances of the batch."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        shown = ", ".join(f"{name} ({count} frames)" for name, count in list(zip(names, frames))[:NAMES_SHOWN])
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        raise ResourceError(
-            f"decoding of {shown}{more}",
-            found=" ".join(f"{type(error).__name__}: {error}".split())[:300],
-            expected="lattices that k2 can hold in memory",
-            cause="long utterances, or a model that is undecided in most frames",
-            remedy="reduce decoding.output_beam or decoding.batch_seconds; reduce decoding.max_active_states if memory is short",
-        ) from error
-
-
-def _fits(batch_seconds: float, cut: Cut) -> bool:
-    return cut.duration <= batch_seconds
-
-
-def _is_decodable(field: str, cut: Cut) -> bool:
-    return bool(text_of(cut)) and frames_of(cut, field) > 0

@@ -13,10 +13,10 @@ from spin.asr.tokens import BLANK_ID
 from spin.config import DecodingConfig
 
 if TYPE_CHECKING:  # neither torch nor k2 is imported to check a name
+    import k2
     import torch
 
     from spin.asr.graph_search import GraphSearch
-    from spin.asr.rescoring import RescoringGrammar
 
 
 @dataclass
@@ -54,24 +54,16 @@ class Tools:
         return GraphSearch(load_graph(self.graphs["HLG"], self.device), self.lang, self.config)
 
     @functools.cached_property
-    def grammar(self) -> RescoringGrammar:
+    def grammar(self) -> k2.Fsa:
         """The larger LM."""
+        from spin.asr.graph_search import prepare_grammar
         from spin.asr.graphs import load_graph
-        from spin.asr.rescoring import RescoringGrammar
 
-        return RescoringGrammar.from_fsa(load_graph(self.graphs["G"]), self.lang, self.device)
+        return prepare_grammar(load_graph(self.graphs["G"]), self.device)
 
 
 def best_path(log_probs: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
-    """CTC 1-best: the most probable token of each frame, repeats joined, blanks dropped.
-
-    Args:
-        log_probs: (B, T, V).
-        lengths: (B,) frames.
-
-    Returns:
-        Token ids of each utterance.
-    """
+    """CTC 1-best of (B, T, V) and (B,) frames: the likeliest token of each frame, repeats joined, blanks dropped."""
     best = log_probs.argmax(dim=-1).cpu()
     joined = (row[: int(length)].unique_consecutive() for row, length in zip(best, lengths))
     return [[token for token in row.tolist() if token != BLANK_ID] for row in joined]
@@ -108,14 +100,14 @@ def hlg_lattice(
     tools: Tools, log_probs: torch.Tensor, lengths: torch.Tensor, search_scale: float, scales: Sequence[float]
 ) -> dict[float, Recognised]:
     """The lattices of hlg with the scores of a larger LM; arguments as of ctc_1best, `search_scale` being that of hlg."""
-    from spin.asr.rescoring import rescore_lattices
+    from spin.asr.graph_search import best_rescored_texts, rescore_lattices
 
     lattices = tools.search.lattices(log_probs, lengths, search_scale)
     first = tools.search.best_texts(lattices, search_scale, search_scale)
     if lattices.num_arcs == 0:  # some operations of k2 reject vectors of empty FSAs only
         return dict.fromkeys(scales, Recognised(first))
-    rescored = rescore_lattices(lattices, lengths, search_scale, tools.grammar)
-    return {scale: _keep_first(first, rescored.best_texts(scale)) for scale in scales}
+    rescored = rescore_lattices(lattices, lengths, search_scale, tools.grammar, tools.lang)
+    return {scale: _keep_first(first, best_rescored_texts(rescored, tools.lang, scale)) for scale in scales}
 
 
 def _keep_first(first: list[str | None], second: list[str | None]) -> Recognised:
@@ -130,20 +122,20 @@ class Decoder:
 
     Attributes:
         function: (tools, log_probs, lengths, search_scale, scales) -> {scale: Recognised}.
-        meaning: one sentence for the report.
+        title: its name in reports.
         graphs: kinds of graph that it searches, HLG first; none: the method has no LM scale, and gives phones with tokens=phone.
         first_pass: the method whose tuned LM scale prunes its search; None: it is tuned with one search at the mean scale.
     """
 
     function: Callable[..., dict[float, Recognised]]
-    meaning: str
+    title: str
     graphs: tuple[str, ...] = ()
     first_pass: str | None = None
 
 
 DECODERS = {
-    "ctc_1best": Decoder(ctc_1best, "best path of the CTC outputs, without lexicon and LM"),
-    "hlg": Decoder(hlg, "best path through lexicon and n-gram LM", ("HLG",)),
-    "hlg_lattice": Decoder(hlg_lattice, "lattices of hlg, rescored with a larger n-gram LM", ("HLG", "G"), "hlg"),
+    "ctc_1best": Decoder(ctc_1best, "CTC, best path"),
+    "hlg": Decoder(hlg, "HLG with n-gram LM", ("HLG",)),
+    "hlg_lattice": Decoder(hlg_lattice, "HLG, lattices rescored", ("HLG", "G"), "hlg"),
 }
 SETTINGS = ("search_beam", "output_beam", "max_active_states")  # of decoding, read by every method that searches a graph

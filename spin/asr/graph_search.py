@@ -1,4 +1,11 @@
-"""The search through H o L o G, and the best paths of its lattices."""
+"""The search through H o L o G, the best paths of its lattices, and rescoring of whole lattices under a larger LM.
+
+Rescoring takes the LM of the search out and puts the larger one in, as in Kaldi and icefall: score = acoustic + scale * LM.
+
+Back-off arcs of the larger G carry #0. The lattice gets a #0 loop at every state, and G an epsilon loop. So a frame without a
+word leaves G where it is, and backing off takes no frame. (With epsilon for both, as is common, a lattice has to spend one of its
+frames on every back-off arc.)
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,8 @@ from spin.asr.loss import dense_segments
 from spin.config import DecodingConfig
 
 MIN_ACTIVE_STATES = 30
+MAX_ARCS_PER_FRAME = 10.0  # of larger lattices the best arcs are rescored; bounds time and memory
+ROUNDING = 1e-4  # of log-probabilities summed along a path
 
 
 class GraphSearch:
@@ -43,13 +52,7 @@ class GraphSearch:
         )
 
     def best_texts(self, lattices: k2.Fsa, search_scale: float, scale: float) -> list[str | None]:
-        """Text of the best path of each lattice; None where the lattice is empty.
-
-        Args:
-            lattices: of this search.
-            search_scale: LM scale of the search.
-            scale: LM scale of the best path.
-        """
+        """Text of the best path of each lattice under another LM scale than that of the search; None for an empty lattice."""
         if scale == search_scale:
             return format_paths(k2.shortest_path(lattices, use_double_scores=True), self.words)
         searched = lattices.scores.clone()  # the attribute is a view that an assignment writes through
@@ -60,12 +63,9 @@ class GraphSearch:
 
 
 def format_paths(paths: k2.Fsa, words: tuple[str, ...], skipped: int = 0) -> list[str | None]:
-    """Texts of linear FSAs; None where one has no state.
+    """Texts of linear FSAs with word ids as `aux_labels`, a tensor or ragged; None where one has no state.
 
-    Args:
-        paths: linear FSAs with word ids as `aux_labels`, a tensor or ragged.
-        words: word table.
-        skipped: a word id to leave out, like epsilons and the final arc.
+    `skipped` is a word id to leave out, like epsilons and the final arc.
     """
     labels = paths.aux_labels
     if isinstance(labels, k2.RaggedTensor):
@@ -77,3 +77,96 @@ def format_paths(paths: k2.Fsa, words: tuple[str, ...], skipped: int = 0) -> lis
     states = paths.arcs.shape().row_splits(1).diff().tolist()
     rows = ids.remove_values_eq(skipped).tolist()
     return [" ".join(words[number] for number in row) if count > 0 else None for row, count in zip(rows, states)]
+
+
+def prepare_grammar(grammar: k2.Fsa, device: torch.device | str = "cpu") -> k2.Fsa:
+    """G as make_grammar gives it -> an FsaVec of one acceptor over word ids, arc-sorted, with epsilon loops and `lm_scores`."""
+    acceptor = k2.Fsa(grammar.arcs)
+    looped = k2.arc_sort(k2.add_epsilon_self_loops(k2.create_fsa_vec([acceptor]))).to(device)
+    looped.lm_scores = looped.scores.clone()
+    return looped
+
+
+def rescore_lattices(
+    lattices: k2.Fsa,
+    lengths: torch.Tensor,
+    search_scale: float,
+    grammar: k2.Fsa,
+    lang: Lang,
+    arcs_per_frame: float = MAX_ARCS_PER_FRAME,
+) -> k2.Fsa:
+    """Puts the larger LM onto every path of the lattices.
+
+    Args:
+        lattices: FsaVec of GraphSearch.lattices; at least one is not empty.
+        lengths: (B,) their frames.
+        search_scale: LM scale in their scores.
+        grammar: the larger LM, of prepare_grammar.
+        arcs_per_frame: larger lattices are pruned to this size first.
+
+    Returns:
+        FsaVec from tokens to words with `acoustic` and `lm_scores`; empty where the search found nothing.
+    """
+    acoustic = remove_search_lm(prune_lattices(lattices, lengths, arcs_per_frame), search_scale)
+    looped = k2.add_epsilon_self_loops(acoustic)
+    arcs, labels = looped.arcs.values(), looped.labels.clone()
+    labels[arcs[:, 0] == arcs[:, 1]] = lang.back_off
+    looped.labels = labels
+    one = torch.zeros(looped.shape[0], dtype=torch.int32, device=looped.device)
+    rescored = k2.intersect_device(grammar, looped, b_to_a_map=one, sorted_match_a=True)
+    return k2.invert(k2.top_sort(k2.connect(rescored)))
+
+
+def best_rescored_texts(rescored: k2.Fsa, lang: Lang, scale: float) -> list[str | None]:
+    """Text of each rescored lattice for an LM scale; None for an empty lattice."""
+    rescored.scores = rescored.acoustic + scale * rescored.lm_scores
+    best = k2.shortest_path(rescored, use_double_scores=True)
+    return format_paths(best, lang.word_table, lang.back_off)
+
+
+def remove_search_lm(lattices: k2.Fsa, search_scale: float) -> k2.Fsa:
+    """Copies with `acoustic` scores, without the LM of the search: words on the input side, tokens on the output side."""
+    copy = k2.Fsa(lattices.arcs.clone())
+    copy.scores = (lattices.scores - search_scale * lattices.lm_scores).detach().clone()
+    copy.aux_labels = lattices.aux_labels
+    copy.acoustic = copy.scores.clone()
+    return k2.invert(copy)
+
+
+def prune_lattices(lattices: k2.Fsa, lengths: torch.Tensor, arcs_per_frame: float) -> k2.Fsa:
+    """Removes the arcs that only poor paths take: the cost of a larger LM grows faster than the lattices do.
+
+    Lattices of a good model are small. Those of a poor one, which is undecided in most frames, would take hours and all memory.
+    Arcs are ranked by the best path through each, as in Kaldi's lattice-prune. So the best path stays, and every arc that stays
+    is on a path that does. Each lattice is pruned by itself, whatever the rest of the batch.
+
+    Args:
+        lengths: (B,) frames of each lattice.
+        arcs_per_frame: number of arcs that stay, with those that are as good as the last of them.
+    """
+    pruned = []
+    for row, (arcs, frames) in enumerate(zip(count_arcs(lattices), lengths.tolist())):
+        one = k2.index_fsa(lattices, torch.tensor([row], dtype=torch.int32, device=lattices.device))
+        budget = max(1, int(arcs_per_frame * frames))
+        pruned.append(_keep_best_arcs(one, budget) if arcs > budget else one)
+    return k2.cat(pruned)
+
+
+def _keep_best_arcs(lattice: k2.Fsa, count: int) -> k2.Fsa:
+    """An FsaVec of one FSA -> the same with the `count` best arcs, by the best path through each."""
+    arcs, scores = lattice.arcs.values(), lattice.scores.detach().double()
+    forward = lattice.get_forward_scores(True, False).detach()
+    backward = lattice.get_backward_scores(True, False).detach()
+    through = forward[arcs[:, 0].long()] + scores + backward[arcs[:, 1].long()]
+    # Sums in another order round differently, which must not separate the arcs of one path.
+    chosen = (through >= through.topk(count).values[-1] - ROUNDING).nonzero().flatten().to(torch.int32)
+    part = k2.Fsa(arcs[chosen.long()].contiguous())
+    part.lm_scores = lattice.lm_scores[chosen.long()]
+    labels = lattice.aux_labels
+    part.aux_labels = labels[chosen.long()] if isinstance(labels, torch.Tensor) else labels.index(chosen, axis=0)[0]
+    return k2.create_fsa_vec([part])
+
+
+def count_arcs(fsas: k2.Fsa) -> list[int]:
+    """Arcs of each FSA of an FsaVec."""
+    return fsas.arcs.row_splits(2)[fsas.arcs.row_splits(1).long()].diff().tolist()

@@ -5,7 +5,6 @@ Graphs are stored as plain tensors: reading them runs no code.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import k2
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 
 from spin import artifacts, products
 from spin.asr.lang import WORDS_FILE, Lang, extend_lang, load_lang, save_lang
-from spin.asr.lm import arpa_order, arpa_words, copy_arpa, make_grammar, read_sentences, train_arpa
+from spin.asr.lm import arpa_words, make_grammar, read_sentences, train_arpa
 from spin.errors import DataError
 from spin.runtime.context import Context
 from spin.runtime.files import atomic_path
@@ -29,9 +28,7 @@ HLG, G = "HLG", "G"
 def lexicon_fst(lang: Lang, disambiguated: bool) -> k2.Fsa:
     """L, from tokens to words: one loop state, and a path from and to it for each pronunciation.
 
-    Args:
-        lang: lexicon and tables.
-        disambiguated: with #1 and up after ambiguous pronunciations, and a self-loop that lets #0 through for composition with G.
+    `disambiguated`: with #1 and up after ambiguous pronunciations, and a self-loop that lets #0 through for composition with G.
     """
     lexicon, _ = lang.disambiguated if disambiguated else (lang.lexicon, 0)
     word_ids = {word: number for number, word in enumerate(lang.word_table)}
@@ -48,12 +45,6 @@ def lexicon_fst(lang: Lang, disambiguated: bool) -> k2.Fsa:
     arcs.append((0, final, -1, -1))
     lines = [f"{start} {stop} {label} {word} 0" for start, stop, label, word in sorted(arcs)]
     return k2.Fsa.from_str("\n".join([*lines, str(final)]), acceptor=False)
-
-
-def save_lexicon_fsts(lang: Lang, folder: Path) -> None:
-    """Writes L and L_disambig."""
-    save_graph(lexicon_fst(lang, disambiguated=False), folder / LEXICON_FST)
-    save_graph(lexicon_fst(lang, disambiguated=True), folder / DISAMBIG_FST)
 
 
 def compose_graph(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
@@ -128,7 +119,7 @@ def load_graph(path: Path, device: torch.device | str = "cpu") -> k2.Fsa:
 
 
 def graph_product(context: Context, kind: str) -> Product:
-    """The product of the search's graph (HLG) or the larger LM (G)."""
+    """The product of the search's graph (HLG) or of the larger LM (G)."""
     decoding = context.config.decoding
     return products.graph(context, decoding.lm_order if kind == HLG else decoding.rescore_order, kind)
 
@@ -155,31 +146,29 @@ def _make_hlg(context: Context, folder: Path) -> k2.Fsa:
     if config.arpa:
         lang = extend_lang(lang, arpa_words(Path(config.arpa)))
     save_lang(lang, folder)
-    return compose_graph(lang, _grammar(context, lang, folder / WORDS_FILE, config.lm_order, config.arpa, folder))
+    arpa = Path(config.arpa) if config.arpa else _train_arpa(context, lang, config.lm_order, folder)
+    return compose_graph(lang, make_grammar(arpa, folder / WORDS_FILE))
 
 
 def _make_g(context: Context, folder: Path) -> k2.Fsa:
     config, search = context.config.decoding, graph_product(context, HLG).path
     lang = load_lang(search)
     if config.rescore_arpa:
-        _warn_of_lost_words(lang, Path(config.rescore_arpa))
-    return _grammar(context, lang, search / WORDS_FILE, config.rescore_order, config.rescore_arpa, folder)
+        arpa = Path(config.rescore_arpa)
+        _warn_of_lost_words(lang, arpa)
+    else:
+        arpa = _train_arpa(context, lang, config.rescore_order, folder)
+    return make_grammar(arpa, search / WORDS_FILE)
 
 
-def _grammar(context: Context, lang: Lang, words: Path, order: int, given: str | None, folder: Path) -> k2.Fsa:
-    """G of a given ARPA file, or of an LM trained on the LM text, which is kept in the folder."""
-    if given is None:
-        sentences = read_sentences(artifacts.lm_text(context.corpus))
-        number = train_arpa(sentences, order, lang.words, folder / ARPA)
-        absent = len(set(lang.words).difference(word for sentence in sentences for word in sentence.split()))
-        message = "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them"
-        context.log.info(message, order, number, absent)
-        return make_grammar(folder / ARPA, words, order)
-    if not given.endswith(".gz"):
-        return make_grammar(Path(given), words, arpa_order(Path(given)))
-    with tempfile.TemporaryDirectory(prefix="spin-arpa-") as temporary:
-        copy_arpa(Path(given), Path(temporary) / ARPA)
-        return make_grammar(Path(temporary) / ARPA, words, arpa_order(Path(temporary) / ARPA))
+def _train_arpa(context: Context, lang: Lang, order: int, folder: Path) -> Path:
+    """Trains an LM on the LM text, and keeps it in the folder."""
+    sentences = read_sentences(artifacts.lm_text(context.corpus))
+    number = train_arpa(sentences, order, lang.words, folder / ARPA)
+    absent = len(set(lang.words).difference(word for sentence in sentences for word in sentence.split()))
+    message = "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them"
+    context.log.info(message, order, number, absent)
+    return folder / ARPA
 
 
 def _warn_of_lost_words(lang: Lang, larger: Path) -> None:

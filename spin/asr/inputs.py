@@ -35,11 +35,7 @@ INVENTORY_FILE = "inventory.json"
 
 
 class InputReader:
-    """Reads stored features, and keeps what fits in memory, so that small corpora are read from the disk once.
-
-    Args:
-        max_bytes: bound of what is kept.
-    """
+    """Reads stored features, and keeps up to `max_bytes` in memory, so that small corpora are read from the disk once."""
 
     field = artifacts.HIDDEN_FIELD
 
@@ -62,7 +58,6 @@ class InputReader:
         return array
 
     def load(self, cut: Cut) -> np.ndarray:
-        """As read, without the memory."""
         array = load_array(cut, self.field)
         expected = tuple(getattr(cut, self.field).shape)
         if array.shape != expected:
@@ -79,14 +74,6 @@ class EncoderReader(InputReader):
 
     On a GPU stage 3 runs batches, which round differently in the last bits. Here no batch matters, so a resumed training reads
     the same features.
-
-    Args:
-        system: an encoder or a model.
-        config: the configuration.
-        max_bytes: bound of what is kept in memory.
-
-    Raises:
-        CheckpointError: the source of the system cannot be read.
     """
 
     def __init__(self, system: System, config: Config, max_bytes: int):
@@ -104,7 +91,11 @@ class EncoderReader(InputReader):
         Raises:
             DataError: audio that stage 3 could read is missing or has changed, or float16 cannot hold the features.
         """
-        waveform = torch.from_numpy(_read_audio(cut))[None].to(self._device)
+        try:
+            waveform = torch.from_numpy(read_audio(cut))[None].to(self._device)
+        except UnreadableAudio as error:
+            subject, remedy = f"audio of {cut.id}", "restore the audio, or rerun stage 0 with --force"
+            raise DataError(subject, found=error.reason, expected="audio that stage 3 could read", remedy=remedy) from error
         with one_thread():  # as in stage 3: sums over several threads round differently
             (extracted,), _ = self._extractor.run(waveform, torch.tensor([waveform.shape[1]]), self._layers, None)
         layers = [extracted.features[layer] for layer in self._layers]
@@ -118,12 +109,7 @@ class EncoderReader(InputReader):
 
 
 class UnitReader(InputReader):
-    """Symbols of units: as they are, without repeats, or joined into pieces.
-
-    Args:
-        inventory: inventory of the training units.
-        max_bytes: bound of what is kept in memory.
-    """
+    """Symbols of units: as they are, without repeats, or joined into pieces."""
 
     field = artifacts.UNITS_FIELD
 
@@ -149,7 +135,11 @@ class UnitReader(InputReader):
 
 
 def remove_repeats(units: np.ndarray) -> np.ndarray:
-    """The units without those equal to their predecessor."""
+    """The units without those equal to their predecessor.
+
+    >>> remove_repeats(np.array([3, 3, 0, 0, 3])).tolist()
+    [3, 0, 3]
+    """
     return units[np.concatenate([[True], units[1:] != units[:-1]])] if len(units) else units
 
 
@@ -166,7 +156,6 @@ class UnitInventory:
     """Symbols of the units of a training.
 
     Attributes:
-        unit_input: raw, deduplicated or pieces.
         codebook_size: one more than the highest unit of the training parts.
         pieces: sentencepiece model, where units are joined.
     """
@@ -190,7 +179,6 @@ class UnitInventory:
         return self.codebook_size + 1 if pieces is None else pieces.size
 
     def save(self, folder: Path) -> None:
-        """Writes INVENTORY_FILE."""
         pieces = None if self.pieces is None else base64.b64encode(self.pieces).decode("ascii")
         content = {"unit_input": self.unit_input, "codebook_size": self.codebook_size, "pieces": pieces}
         write_json(folder / INVENTORY_FILE, content)
@@ -209,9 +197,7 @@ def open_reader(
     """The reader that the configuration asks for; a filterbank is always read from the disk.
 
     Args:
-        system: whose features or units.
-        source: features or units.
-        inventory: inventory of the training units; for source units.
+        source: features, or units, which need the inventory of the training units.
         max_bytes: bound of what is kept in memory.
 
     Raises:
@@ -249,11 +235,7 @@ def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> Fe
 
 
 def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
-    """The inventory of the units of some cuts, with pieces where asr.unit_input asks for them.
-
-    Raises:
-        DataError: no unit.
-    """
+    """The inventory of the units of some cuts, with pieces where asr.unit_input asks for them; DataError without any unit."""
     reader = InputReader()
     reader.field = artifacts.UNITS_FIELD
     sequences = [reader.load(cut).astype(np.int32) for cut in cuts]
@@ -267,16 +249,6 @@ def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
     joined = (remove_repeats(units).tolist() for units in sequences)
     pieces = train_pieces(joined, codebook_size, max(config.unit_pieces, codebook_size + 1))
     return UnitInventory(config.unit_input, codebook_size, pieces.content)
-
-
-def _read_audio(cut: Cut) -> np.ndarray:
-    try:
-        return read_audio(cut)
-    except UnreadableAudio as error:
-        remedy = "restore the audio, or rerun stage 0 with --force"
-        raise DataError(
-            f"audio of {cut.id}", found=error.reason, expected="audio that stage 3 could read", remedy=remedy
-        ) from error
 
 
 def _wrong_array(cut: Cut, found: str, expected: str) -> DataError:

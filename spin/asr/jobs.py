@@ -1,17 +1,50 @@
-"""Trainings and decodings as a list of jobs: over --nj processes on a CPU, or over all GPUs."""
+"""Recognisers, and their trainings and decodings as a list of jobs: over --nj processes on a CPU, or over all GPUs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
+from lhotse import CutSet
 
+from spin import products
+from spin.asr.batches import open_cuts
 from spin.config import Config
-from spin.runtime.devices import resolve_device
+from spin.runtime.context import Context
+from spin.runtime.devices import prepare_cpu, resolve_device
+from spin.runtime.product import Product
 from spin.runtime.workers import map_jobs
+from spin.systems import System
 
 SHARED_GPU_BYTES = 16e9  # a GPU with this much memory runs two trainings at a time: LSTM steps fill only a fraction of it
+THREADS = 1  # of torch in each training and decoding, so that the bits do not depend on --nj
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """One recogniser, for a process of its own; `source` is features or units."""
+
+    context: Context
+    system: System
+    source: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.system.name}, {self.source}, seed {self.seed}"
+
+    @property
+    def product(self) -> Product:
+        """The product of stage 4."""
+        return products.recogniser(self.context, self.system, self.source, self.seed)
+
+    def cuts(self, parts: Iterable[str]) -> CutSet:
+        """The cuts of some parts, with what the recogniser reads."""
+        return open_cuts(self.context.exp, self.system.name, self.source, parts)
 
 
 def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int) -> Iterator:
@@ -19,7 +52,6 @@ def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int) -
 
     Args:
         function: importable function of one picklable job.
-        jobs: the work.
         per_gpu: number of jobs that one GPU runs at a time, if it has SHARED_GPU_BYTES; otherwise one.
     """
     if resolve_device(config.runtime.device).type == "cpu":
@@ -37,3 +69,14 @@ def visible_gpus(config: Config) -> list[str]:
     listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = [name.strip() for name in listed if name.strip()] or [str(number) for number in range(count)]
     return names[: max(1, min(count, config.runtime.gpus))]
+
+
+@contextlib.contextmanager
+def fixed_threads() -> Iterator[None]:
+    """Runs a job with THREADS threads of torch."""
+    threads = torch.get_num_threads()
+    prepare_cpu(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

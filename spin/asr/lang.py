@@ -17,7 +17,7 @@ from typing import TypeAlias
 from spin.asr.tokens import BLANK, BOUNDARY, SPECIAL, UNKNOWN_ID, BpeTokens, CharacterTokens, PhoneTokens, pieces_to_text
 from spin.config import AsrConfig
 from spin.errors import DataError
-from spin.runtime.files import write_text
+from spin.runtime.files import atomic_path, write_text
 from spin.runtime.logs import get_logger
 
 EPSILON, UNKNOWN_WORD, BACK_OFF, SENTENCE_START, SENTENCE_END = "<eps>", "<UNK>", "#0", "<s>", "</s>"
@@ -33,7 +33,6 @@ class Lang:
     """Tokens, words and lexicon of a recogniser.
 
     Attributes:
-        tokeniser: CharacterTokens, BpeTokens or PhoneTokens.
         lexicon: (word, token ids) in the order of word ids; a word may occur several times.
         words: the word table without epsilon, unknown and the symbols of the grammar.
     """
@@ -68,8 +67,8 @@ class Lang:
         return (*self.tokeniser.pieces, *(f"#{number}" for number in range(self.disambiguated[1] + 1)))
 
     @property
-    def disambiguated(self) -> tuple[list[tuple[str, tuple[int, ...]]], int]:
-        """disambiguate(lexicon): pronunciations with the ids of disambiguation symbols, and the highest of their numbers."""
+    def disambiguated(self) -> tuple[Lexicon, int]:
+        """Pronunciations with the ids of disambiguation symbols, and the highest of their numbers."""
         return disambiguate(self.lexicon, self.vocabulary_size)
 
     def encode(self, text: str) -> list[int]:
@@ -101,7 +100,6 @@ def make_lang(
     """Builds tokens and lexicon.
 
     Args:
-        config: tokens and vocabulary_size are read.
         transcripts: texts of the training utterances; they alone define the tokens.
         lm_sentences: text of the LM; adds words.
         pronunciations: word -> its pronunciations in phones, the first of which is trained on; for tokens=phone.
@@ -117,21 +115,18 @@ def make_lang(
     if reserved:
         expected = "words without <, # and the boundary symbol"
         raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected)
-    tokeniser = _train_tokeniser(config, transcripts, spoken, pronunciations or {})
+    kind = config.tokens if config.tokens != "auto" else ("characters" if len(spoken) < FEW_WORDS else "bpe")
+    if kind == "phone":
+        tokeniser = PhoneTokens.train(pronunciations, spoken)
+    elif kind == "characters":
+        tokeniser = CharacterTokens.train(transcripts)
+    else:
+        tokeniser = BpeTokens.train(transcripts, config.vocabulary_size)
     lexicon = spell(tokeniser, words)
     if not lexicon:
         remedy = "--set asr.lexicon=FILE, a lexicon with these words"
         raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy=remedy)
     return Lang(tokeniser, lexicon, unique_words(lexicon))
-
-
-def _train_tokeniser(config: AsrConfig, transcripts: list[str], spoken: set[str], pronunciations: Mapping) -> Tokeniser:
-    kind = config.tokens if config.tokens != "auto" else ("characters" if len(spoken) < FEW_WORDS else "bpe")
-    if kind == "phone":
-        return PhoneTokens.train(pronunciations, spoken)
-    if kind == "characters":
-        return CharacterTokens.train(transcripts)
-    return BpeTokens.train(transcripts, config.vocabulary_size)
 
 
 def spell(tokeniser: Tokeniser, words: list[str]) -> Lexicon:
@@ -164,9 +159,7 @@ def _is_reserved(word: str) -> bool:
     return word.startswith(("#", "<")) or BOUNDARY in word
 
 
-def disambiguate(
-    lexicon: Iterable[tuple[str, tuple[int, ...]]], vocabulary_size: int
-) -> tuple[list[tuple[str, tuple[int, ...]]], int]:
+def disambiguate(lexicon: Lexicon, vocabulary_size: int) -> tuple[Lexicon, int]:
     """Adds #1, #2, ... after pronunciations that another word shares or begins with, so that L o G can be determinized.
 
     Args:
@@ -176,7 +169,6 @@ def disambiguate(
     Returns:
         The new lexicon in the same order, and the highest n used (0 when none was).
     """
-    lexicon = list(lexicon)
     count = collections.Counter(ids for _, ids in lexicon)
     beginnings = {ids[:size] for _, ids in lexicon for size in range(1, len(ids))}
     used: collections.Counter = collections.Counter()
@@ -186,14 +178,15 @@ def disambiguate(
             used[ids] += 1
             ids = (*ids, vocabulary_size + used[ids])
         result.append((word, ids))
-    return result, max(used.values(), default=0)
+    return tuple(result), max(used.values(), default=0)
 
 
 def save_lang(lang: Lang, folder: Path) -> None:
     """Writes the text files, and bpe.model if any."""
     tokens = lang.token_table
     if isinstance(lang.tokeniser, BpeTokens):
-        lang.tokeniser.save(folder / BPE_FILE)
+        with atomic_path(folder / BPE_FILE) as temporary:
+            temporary.write_bytes(lang.tokeniser.model)
     if isinstance(lang.tokeniser, PhoneTokens):
         write_text(folder / PRONUNCIATIONS_FILE, _format_lexicon(lang.tokeniser.pronunciations, tokens))
     write_text(folder / WORDS_FILE, _format_table(lang.word_table))
@@ -220,7 +213,7 @@ def load_lang(folder: Path) -> Lang:
 
 def _load_tokeniser(folder: Path, pieces: tuple[str, ...], ids: dict[str, int]) -> Tokeniser:
     if (folder / BPE_FILE).exists():
-        return BpeTokens.load(folder / BPE_FILE)
+        return BpeTokens((folder / BPE_FILE).read_bytes())
     if BOUNDARY in pieces:
         return CharacterTokens(pieces[len(SPECIAL) + 1 :])
     return PhoneTokens(pieces[len(SPECIAL) :], _read_lexicon(folder / PRONUNCIATIONS_FILE, ids))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -48,13 +49,12 @@ def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path:
     return number
 
 
-def make_grammar(arpa: Path, words: Path, order: int):
+def make_grammar(arpa: Path, words: Path):
     """G as a k2.Fsa: an acceptor-like transducer over word ids; its back-off arcs carry #0 on the input side.
 
     Args:
-        arpa: ARPA file.
+        arpa: ARPA file, plain or .gz.
         words: words.txt of the lang folder.
-        order: longer n-grams are left out.
 
     Raises:
         DataError: not an ARPA file.
@@ -62,76 +62,57 @@ def make_grammar(arpa: Path, words: Path, order: int):
     import k2
     import kaldilm
 
-    try:
-        text = kaldilm.arpa2fst(
-            input_arpa=str(arpa), disambig_symbol=BACK_OFF, read_symbol_table=str(words), max_order=order, max_arpa_warnings=0
-        )
-    except RuntimeError as error:
-        raise _not_arpa(arpa, " ".join(str(error).split())) from error
+    with _plain(arpa) as plain:
+        try:
+            text = kaldilm.arpa2fst(
+                input_arpa=str(plain), disambig_symbol=BACK_OFF, read_symbol_table=str(words), max_arpa_warnings=0
+            )
+        except RuntimeError as error:
+            raise _not_arpa(arpa, " ".join(str(error).split())) from error
     return k2.Fsa.from_openfst(text, acceptor=False)
-
-
-def arpa_order(path: Path) -> int:
-    """The highest n of the "ngram n=count" lines.
-
-    Raises:
-        DataError: there is none before the first section.
-    """
-    order = 0
-    for line in _lines(path):
-        if line.startswith("ngram "):
-            order = max(order, int(line.split()[1].split("=")[0]))
-        elif line.startswith("\\") and "-grams:" in line:
-            break
-    if order == 0:
-        raise _not_arpa(path, "no line 'ngram n=count'")
-    return order
 
 
 def arpa_words(path: Path) -> Iterator[str]:
     """The words of the unigrams in the order of the file, without <s>, </s> and the unknown word.
 
     Raises:
-        DataError: there is no section of unigrams.
+        DataError: there is no count of n-grams or no section of unigrams; kaldilm would end the process.
     """
-    inside = False
-    for line in _lines(path):
-        if line.startswith("\\"):
-            if inside:
-                return
-            inside = line.startswith("\\1-grams:")
-        elif inside and len(fields := line.split()) >= 2 and fields[1] not in NOT_WORDS:
-            yield fields[1]
-    if not inside:
-        raise _not_arpa(path, "no section \\1-grams:")
-
-
-def copy_arpa(source: Path, target: Path) -> None:
-    """Writes a plain copy of an ARPA file, gzipped or not."""
-    with _open(source) as stream, open(target, "wb") as output:
-        try:
-            shutil.copyfileobj(stream, output, 1 << 20)
-        except (OSError, EOFError) as error:
-            raise _not_arpa(source, str(error)) from error
-
-
-def _lines(path: Path) -> Iterator[str]:
+    counted = inside = False
     with _open(path) as stream:
-        try:
-            for line in stream:
-                yield line.decode("utf-8").strip()
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise _not_arpa(path, str(error)) from error
+        for line in stream:
+            fields = line.decode("utf-8").split() or [""]
+            counted = counted or fields[0] == "ngram"
+            if fields[0].startswith("\\"):
+                if inside:
+                    return
+                inside = counted and fields[0] == "\\1-grams:"
+            elif inside and len(fields) >= 2 and fields[1] not in NOT_WORDS:
+                yield fields[1]
+    if not inside:
+        raise _not_arpa(path, "no section \\1-grams:" if counted else "no line 'ngram n=count'")
+
+
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The file itself, or a temporary copy that is not compressed."""
+    if path.suffix != ".gz":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="spin-arpa-") as temporary:
+        plain = Path(temporary) / "lm.arpa"
+        with _open(path) as stream, open(plain, "wb") as output:
+            shutil.copyfileobj(stream, output, 1 << 20)
+        yield plain
 
 
 @contextlib.contextmanager
 def _open(path: Path):
     try:
-        stream = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
-    except OSError as error:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
+            yield stream
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         raise _not_arpa(path, str(error)) from error
-    with stream:
-        yield stream
 
 
 def _not_arpa(path: Path, found: str) -> DataError:

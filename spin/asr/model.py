@@ -19,12 +19,8 @@ MEAN, EMBEDDING = "front.mean", "front.embedding.weight"  # weights that tell th
 class CtcModel(nn.Module):
     """A front end for the kind of input, the body, and a linear output layer.
 
-    An utterance's output does not depend on the padding or the rest of the batch (up to rounding).
-
-    Args:
-        config: model, hidden, layers and dropout are read.
-        inputs: statistics of the training features, or the number of symbols of units.
-        vocabulary_size: number of outputs, blank included.
+    An utterance's output does not depend on the padding or the rest of the batch (up to rounding). `inputs` are the statistics of
+    the training features, or the number of symbols of units; `vocabulary_size` includes blank.
     """
 
     def __init__(self, config: AsrConfig, inputs: FeatureStatistics | int, vocabulary_size: int):
@@ -54,9 +50,6 @@ class FeatureFront(nn.Module):
 
     The combination follows SUPERB (Yang et al. 2021, section 3.1) and begins with equal shares. SUPERB sums the layers as they
     are; here each is normalized first, so that the weights say how much of each layer is used.
-
-    Args:
-        statistics: statistics of the training features, (D,) or (L + 1, D).
     """
 
     def __init__(self, statistics: FeatureStatistics):
@@ -77,11 +70,7 @@ class FeatureFront(nn.Module):
 
 
 class UnitFront(nn.Module):
-    """Embeds the symbols of units.
-
-    Args:
-        symbols: number of symbols.
-    """
+    """Embeds the symbols of units."""
 
     width = UNIT_WIDTH
 
@@ -98,12 +87,7 @@ class UnitFront(nn.Module):
 
 
 class BlstmBody(nn.Module):
-    """Layers of bidirectional LSTM with dropout after each.
-
-    Args:
-        width: dimensions of the input.
-        hidden: dimensions of each direction.
-    """
+    """Layers of bidirectional LSTM with dropout after each; `hidden` dimensions in each direction."""
 
     def __init__(self, width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
@@ -123,13 +107,7 @@ class BlstmBody(nn.Module):
 
 
 class ConvolutionBody(nn.Module):
-    """Residual blocks of layer norm, convolution over time, ReLU and dropout.
-
-    Args:
-        width: dimensions of the input.
-        hidden: dimensions of every block.
-        layers: number of blocks after the first convolution.
-    """
+    """A convolution, then `layers` residual blocks of layer norm, convolution over time, ReLU and dropout."""
 
     def __init__(self, width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
@@ -156,11 +134,7 @@ def build_model(config: AsrConfig, inputs: FeatureStatistics | UnitInventory, vo
 
 
 def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
-    """Fills a model from a state dict.
-
-    Raises:
-        CheckpointError: the weights belong to another model.
-    """
+    """Fills a model from a state dict; CheckpointError where the weights belong to another model."""
     try:
         model.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
@@ -170,17 +144,7 @@ def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
 
 
 def restore_model(config: AsrConfig, weights: dict, vocabulary_size: int, path: str) -> CtcModel:
-    """The model of a checkpoint's weights, in evaluation mode on the CPU.
-
-    Args:
-        config: configuration of its training.
-        weights: state dict.
-        vocabulary_size: number of outputs.
-        path: path of the checkpoint, for messages.
-
-    Raises:
-        CheckpointError: the weights belong to another model.
-    """
+    """The model of a checkpoint's weights, in evaluation mode on the CPU; CheckpointError where they belong to another model."""
     if MEAN in weights:
         shape = tuple(weights[MEAN].shape)
         inputs = FeatureStatistics(np.zeros(shape, np.float32), np.ones(shape, np.float32))  # the weights hold the real ones

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from spin import artifacts, products
 from spin.asr.batches import text_of
-from spin.asr.graphs import save_lexicon_fsts
+from spin.asr.graphs import DISAMBIG_FST, LEXICON_FST, lexicon_fst, save_graph
 from spin.asr.lang import Lang, load_lang, make_lang, save_lang
 from spin.asr.lm import read_sentences
 from spin.config import AsrConfig
@@ -25,13 +24,15 @@ def prepare_lang(context: Context) -> Lang:
     Raises:
         DataError: no text, no lexicon, or a damaged lang folder.
     """
-    product = products.lang(context)
+    product, asr = products.lang(context), context.config.asr
     if product.is_stale():
         with product.building() as folder:
             transcripts = _read_transcripts(context)
-            lang = _make(context, transcripts)
+            lexicon = read_lexicons(asr, context.corpus) if asr.tokens == "phone" else None
+            lang = make_lang(asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)), lexicon)
             save_lang(lang, folder)
-            save_lexicon_fsts(lang, folder)
+            save_graph(lexicon_fst(lang, disambiguated=False), folder / LEXICON_FST)
+            save_graph(lexicon_fst(lang, disambiguated=True), folder / DISAMBIG_FST)
             write_text(artifacts.training_tokens_in(folder), format_training_tokens(lang, transcripts))
     lang = load_lang(product.path)
     context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))
@@ -51,12 +52,6 @@ def format_training_tokens(lang: Lang, transcripts: list[str]) -> str:
 def _read_transcripts(context: Context) -> list[str]:
     manifests = (artifacts.cuts(context.corpus, part) for part in context.config.corpus.asr_train)
     return [text for manifest in manifests for text in map(text_of, read_cuts(manifest)) if text]
-
-
-def _make(context: Context, transcripts: list[str]) -> Lang:
-    config = context.config
-    lexicon = read_lexicons(config.asr, context.corpus) if config.asr.tokens == "phone" else None
-    return make_lang(config.asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)), lexicon)
 
 
 def read_lexicons(config: AsrConfig, corpus: Path) -> Pronunciations:
@@ -84,23 +79,19 @@ def read_pronunciations(path: Path) -> Pronunciations:
     except (OSError, UnicodeDecodeError) as error:
         raise _bad_lexicon(str(path), str(error)) from error
     pronunciations: Pronunciations = {}
-    for word, phones in _split_lines(path, lines):
+    for number, line in enumerate(lines, start=1):
+        word, *phones = line.split() or [";;;"]
+        if word.startswith(";;;"):
+            continue
+        if not phones:
+            raise _bad_lexicon(f"{path}, line {number}", repr(line))
         variants = pronunciations.setdefault(word.partition("(")[0].upper() or word, [])
-        if phones not in variants:
-            variants.append(phones)
+        variant = tuple(phone.rstrip("012").upper() for phone in phones)
+        if variant not in variants:
+            variants.append(variant)
     if not pronunciations:
         raise _bad_lexicon(str(path), "no line")
     return pronunciations
-
-
-def _split_lines(path: Path, lines: list[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith(";;;"):
-            continue
-        word, *phones = line.split()
-        if not phones:
-            raise _bad_lexicon(f"{path}, line {number}", repr(line))
-        yield word, tuple(phone.rstrip("012").upper() for phone in phones)
 
 
 def _bad_lexicon(subject: str, found: str) -> DataError:

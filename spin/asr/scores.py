@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spin import artifacts
-from spin.asr.decode_output import Counts, read_counts, read_summary
 from spin.asr.inputs import FEATURES
-from spin.asr.scoring import ErrorCounts, relative_reduction, total
+from spin.asr.scoring import Counts, ErrorCounts, read_counts, read_summary, total
 from spin.asr.significance import bootstrap_interval, paired_p_value, speaker_interval, speaker_p_value
 from spin.config import Config
 from spin.errors import DataError
@@ -17,7 +16,7 @@ from spin.products import test_parts
 
 
 def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
-    """The content of scores.json from the counts of every decoding.
+    """The content of scores.json from the counts of every decoding; `systems` are names, baseline first.
 
     "asr": system -> part -> method -> {wer, cer (percent; errors and symbols are summed over seeds), ci95 (of the WER, over
     utterances and trainings), words, errors, per_seed: [{seed, wer, cer}]}. With several speakers also ci95_speakers (over
@@ -25,11 +24,6 @@ def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
     "gain": system -> part -> method -> {relative_wer_reduction, relative_cer_reduction (percent of the baseline's), p_value
     (paired, over utterances and trainings; p_value_speakers over speakers), per_seed}, for each system but the baseline.
     "asr_from_units" and "gain_from_units": the same for recognisers on units.
-
-    Args:
-        exp: experiment folder.
-        config: the configuration.
-        systems: names, baseline first.
 
     Raises:
         DataError: two decodings of a part have different utterances.
@@ -52,69 +46,54 @@ def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
 
 @dataclass(frozen=True)
 class Pooled:
-    """The decodings of one system over all seeds.
-
-    Attributes:
-        name: for messages.
-        seeds: one dict per seed, utterance -> counts.
-        words: utterance -> word counts summed over seeds.
-        score: its entry in scores.json.
-    """
+    """The decodings of one system over all seeds: counts by utterance for each seed, and its entry in scores.json."""
 
     name: str
     seeds: list[dict[str, Counts]]
-    words: dict[str, ErrorCounts]
     score: dict
+
+    @property
+    def utterances(self) -> list[str]:
+        """Ids in their order."""
+        return sorted(self.seeds[0])
 
     @property
     def errors(self) -> list[list[int]]:
         """(seeds, utterances) word errors."""
-        return [[counts[name].words.errors for name in self.words] for counts in self.seeds]
+        return [[counts[name].words.errors for name in self.utterances] for counts in self.seeds]
 
     @property
     def speakers(self) -> list[ErrorCounts]:
-        """Word counts summed over the utterances of each speaker, in the order of the speakers' names."""
+        """Word counts summed over seeds and the utterances of each speaker, in the order of the speakers' names."""
         sums: dict[str, ErrorCounts] = {}
-        for name, counts in self.words.items():
-            speaker = self.seeds[0][name].speaker
-            sums[speaker] = sums.get(speaker, ErrorCounts()) + counts
+        for counts in self.seeds:
+            for item in counts.values():
+                sums[item.speaker] = sums.get(item.speaker, ErrorCounts()) + item.words
         return [sums[speaker] for speaker in sorted(sums)]
 
 
 def _read_pooled(exp: Path, config: Config, system: str, source: str, part: str, method: str) -> Pooled:
+    """Sums over seeds, and error rates with intervals."""
     folders = [artifacts.decoding_folder(exp, system, source, seed, part, method) for seed in config.asr.seeds]
     seeds = [read_counts(folder) for folder in folders]
-    name = f"decodings of {part} by {method}, {system}, {source}"
-    return pool(name, seeds, config, in_phones="per" in read_summary(folders[0]))
-
-
-def pool(name: str, seeds: list[dict[str, Counts]], config: Config, in_phones: bool = False) -> Pooled:
-    """Sums over seeds, and error rates with intervals.
-
-    Raises:
-        DataError: the seeds have different utterances.
-    """
-    names = sorted(seeds[0])
+    pooled = Pooled(f"decodings of {part} by {method}, {system}, {source}", seeds, {})
     for counts in seeds:
-        _require_same(name, counts, names, "seed")
-    words = {utterance: total(counts[utterance].words for counts in seeds) for utterance in names}
-    pooled = Pooled(name, seeds, words, {})
-    references = [item.reference // len(seeds) for item in words.values()]
-    all_words = total(words.values())
-    per_seed = [{"seed": seed, **_rates(counts.values())} for seed, counts in zip(config.asr.seeds, seeds)]
+        _require_same(pooled.name, sorted(counts), pooled.utterances, "seed")
+    all_words = total(pooled.speakers)
+    references = [seeds[0][name].words.reference for name in pooled.utterances]
     samples, seed = config.decoding.bootstrap_samples, config.seed
     pooled.score.update(
         **_rates(item for counts in seeds for item in counts.values()),
         ci95=list(bootstrap_interval(pooled.errors, references, samples, seed)),
         words=all_words.reference,
         errors=all_words.errors,
-        per_seed=per_seed,
+        per_seed=[{"seed": number, **_rates(counts.values())} for number, counts in zip(config.asr.seeds, seeds)],
     )
     voices = pooled.speakers
     if len(voices) > 1:
         sums = [item.errors for item in voices], [item.reference for item in voices]
         pooled.score["ci95_speakers"] = list(speaker_interval(*sums, samples, seed))
-    if in_phones:
+    if "per" in read_summary(folders[0]):
         pooled.score["per"] = pooled.score["cer"] = pooled.score["wer"]
     return pooled
 
@@ -130,7 +109,7 @@ def compute_gain(before: Pooled, after: Pooled, config: Config) -> dict:
     Raises:
         DataError: the systems have different utterances.
     """
-    _require_same(after.name, after.words, list(before.words), "system")
+    _require_same(after.name, after.utterances, before.utterances, "system")
     samples, seed = config.decoding.bootstrap_samples, config.seed
     differences = [old.errors - new.errors for old, new in zip(before.speakers, after.speakers)]
     per_seed = [
@@ -148,11 +127,20 @@ def _reductions(before: dict, after: dict) -> dict:
     return {f"relative_{name}_reduction": relative_reduction(before[name], after[name]) for name in ("wer", "cer")}
 
 
-def _require_same(name: str, utterances: Iterable[str], expected: list[str], what: str) -> None:
-    if sorted(utterances) != expected:
+def relative_reduction(before: float, after: float) -> float:
+    """Reduction from `before` to `after` in percent of `before`; 0 where `before` is 0.
+
+    >>> relative_reduction(40.0, 30.0)
+    25.0
+    """
+    return 100.0 * (before - after) / before if before else 0.0
+
+
+def _require_same(name: str, utterances: list[str], expected: list[str], what: str) -> None:
+    if utterances != expected:
         raise DataError(
             name,
-            found=f"{len(list(utterances))} utterances",
+            found=f"{len(utterances)} utterances",
             expected=f"the same {len(expected)} utterances as with the first {what}",
             remedy="./run.sh --stage 3 --stop-stage 5 --force with the same --conf, --set and --exp-dir",
         )

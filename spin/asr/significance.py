@@ -34,8 +34,6 @@ def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int
     Args:
         errors: (S, N) edits of each utterance with each of S seeds; or (N,) of one seed.
         references: (N,) reference symbols of each utterance.
-        samples: number of bootstrap samples.
-        seed: random seed of the draws.
 
     Returns:
         (low, high) in percent; (0, 0) without any utterance.
@@ -57,7 +55,6 @@ def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -
         first: (S, N) edits of one system with each of S seeds, or (N,) of one seed.
         second: edits of the other system on the same utterances with the same seeds.
         samples: number of bootstrap samples; the smallest p-value is 2 / (samples + 1).
-        seed: random seed of the draws.
 
     Returns:
         A p-value in (0, 1]; 1 where the two do not differ or there is no utterance.
@@ -118,13 +115,7 @@ def speaker_p_value(differences: Sequence[int], samples: int, seed: int) -> floa
 
 
 def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> list[np.ndarray]:
-    """Sums of each array over `samples` draws of utterances with replacement; the same draws for all arrays.
-
-    Args:
-        values: arrays (N,), one number per utterance.
-        samples: number of draws of N utterances each.
-        seed: random seed of the draws.
-    """
+    """Sums of each array (N,) over `samples` draws of N utterances with replacement; the same draws for all arrays."""
     random = seeding.generator("bootstrap", seed)
     size = len(values[0])
     sums: list[list[np.ndarray]] = [[] for _ in values]
@@ -136,16 +127,10 @@ def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> li
 
 
 def _with_trainings(drawn: np.ndarray, total: float, parts: np.ndarray, seed: int) -> np.ndarray:
-    """Bootstrap draws over utterances, spread further by the variance between trainings.
+    """Bootstrap draws (samples,) around a total, spread further by the variance between trainings.
 
-    Args:
-        drawn: (samples,) draws of the total over utterances.
-        total: centre of the draws.
-        parts: (S, N) contributions of each training and utterance to the total.
-        seed: random seed of the draws.
-
-    Returns:
-        (samples,) draws; unchanged below LEAST_TRAININGS, or where all trainings are alike.
+    `parts` (S, N) are the contributions of each training and utterance. Below LEAST_TRAININGS, or where all trainings
+    are alike, the draws stay unchanged.
     """
     of_trainings, freedom = _variance_of_trainings(parts)
     if not np.isfinite(freedom):

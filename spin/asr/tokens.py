@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from spin.errors import DataError
-from spin.runtime.files import atomic_path
 
 BLANK, UNKNOWN, BOUNDARY = "<blk>", "<unk>", "\u2581"
 BLANK_ID, UNKNOWN_ID = 0, 1
@@ -19,16 +17,16 @@ SPECIAL = (BLANK, UNKNOWN)
 
 
 def pieces_to_text(pieces: Iterable[str]) -> str:
-    """Words separated by single spaces; blanks are skipped."""
+    """Words separated by single spaces; blanks are skipped.
+
+    >>> pieces_to_text(["\u2581", "T", "H", "E", "<blk>", "\u2581CA", "T"])
+    'THE CAT'
+    """
     return " ".join("".join(piece for piece in pieces if piece != BLANK).replace(BOUNDARY, " ").split())
 
 
 class CharacterTokens:
-    """Characters; each word is the boundary symbol and then its letters.
-
-    Args:
-        characters: letters in the order of their ids, which follow those of blank, unknown and boundary.
-    """
+    """Characters; each word is the boundary symbol and then its letters. Ids of letters follow blank, unknown and boundary."""
 
     kind = "characters"
 
@@ -51,11 +49,7 @@ class CharacterTokens:
 
 
 class BpeTokens:
-    """A sentencepiece model.
-
-    Args:
-        model: the serialized model.
-    """
+    """A sentencepiece model, given as its serialized bytes."""
 
     kind = "bpe"
 
@@ -105,16 +99,6 @@ class BpeTokens:
             ) from error
         return cls(stream.getvalue())
 
-    @classmethod
-    def load(cls, path: Path) -> BpeTokens:
-        """Reads a model file."""
-        return cls(path.read_bytes())
-
-    def save(self, path: Path) -> None:
-        """Writes the model file."""
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(self.model)
-
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
         return self._processor.encode(" ".join(text.split()), out_type=int)
@@ -125,11 +109,9 @@ class BpeTokens:
 
 
 class PhoneTokens:
-    """Phones, by way of a lexicon; they have no word boundary.
+    """Phones, by way of a lexicon of (word, token ids); they have no word boundary. Ids of phones follow blank and unknown.
 
-    Args:
-        phones: phones in the order of their ids, which follow those of blank and unknown.
-        lexicon: (word, token ids); texts are encoded with the first of several pronunciations.
+    Texts are encoded with the first of several pronunciations.
     """
 
     kind = "phone"
@@ -147,11 +129,7 @@ class PhoneTokens:
 
     @classmethod
     def train(cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Iterable[str]) -> PhoneTokens:
-        """The phones of the training words, and every pronunciation that consists of these phones.
-
-        Args:
-            pronunciations: word -> its pronunciations.
-            spoken: words of the training transcripts.
+        """The phones of the training words (`spoken`), and every pronunciation that consists of these phones.
 
         Raises:
             DataError: no training word has a pronunciation.

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spin import artifacts, products
-from spin.asr.batches import manifests, open_cuts, text_of
-from spin.asr.inputs import UNITS, InputReader, UnitReader, count_units, measure_features, open_reader
+from spin.asr.batches import open_cuts, text_of
+from spin.asr.inputs import UNITS, InputReader, count_units, measure_features, open_reader
 from spin.asr.jobs import run_jobs
 from spin.asr.lang import Lang
 from spin.asr.loss import count_needed_frames
 from spin.asr.tokens import UNKNOWN_ID
-from spin.asr.training import train_recogniser
-from spin.asr.training_job import TrainingData, TrainJob
+from spin.asr.training import TrainingData, TrainJob, train_recogniser
 from spin.errors import DataError
 from spin.runtime.context import Context
 from spin.runtime.rejects import Rejects
@@ -45,11 +44,11 @@ def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -
 def prepare_data(context: Context, lang: Lang, system: System, source: str) -> TrainingData:
     """Utterances and input statistics of the trainings of one system and source; writes the rejects file."""
     config, exp = context.config, context.exp
-    cuts = open_cuts(manifests(exp, system.name, source, config.corpus.asr_train))
+    cuts = open_cuts(exp, system.name, source, config.corpus.asr_train)
     inventory = count_units(cuts, config.asr) if source == UNITS else None
     reader = open_reader(config, system, source, inventory)
     left_out, total = reject_unusable(context, lang, cuts, reader, f"asr_{system.name}_{source}")
-    valid = open_cuts(manifests(exp, system.name, source, config.corpus.valid))
+    valid = open_cuts(exp, system.name, source, config.corpus.valid)
     valid_count = sum(1 for cut in valid if text_of(cut))
     if valid_count == 0:
         remedy = "--set corpus.valid=[<parts with transcripts>]"
@@ -59,13 +58,8 @@ def prepare_data(context: Context, lang: Lang, system: System, source: str) -> T
     return TrainingData(inventory or measure_features(usable, reader, count), frozenset(left_out), count, valid_count)
 
 
-def reject_unusable(context: Context, lang: Lang, cuts, reader: InputReader | UnitReader, name: str) -> tuple[set[str], int]:
-    """Ids of training utterances that CTC cannot learn from, and the number of all.
-
-    Args:
-        cuts: cuts of the training parts.
-        reader: reader of their inputs.
-        name: name of the rejects file.
+def reject_unusable(context: Context, lang: Lang, cuts, reader: InputReader, name: str) -> tuple[set[str], int]:
+    """Ids of training utterances that CTC cannot learn from, and the number of all; `name` is that of the rejects file.
 
     Raises:
         DataError: the share of rejected utterances is above corpus.max_bad_share.
@@ -85,13 +79,7 @@ def reject_unusable(context: Context, lang: Lang, cuts, reader: InputReader | Un
 
 
 def find_problem(text: str, frames: int, lang: Lang) -> str | None:
-    """The reason why CTC cannot learn from an utterance, or None.
-
-    Args:
-        text: transcript.
-        frames: length of the recogniser's input.
-        lang: tokens.
-    """
+    """The reason why CTC cannot learn from a transcript and that number of input frames, or None."""
     if not text:
         return "no transcript"
     tokens = lang.encode(text)

@@ -8,31 +8,54 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from spin import artifacts, products
-from spin.asr.augment import spec_augment
-from spin.asr.batches import Batch, collate, manifests, open_cuts, repeat_epochs, sample_batches, text_of
-from spin.asr.checkpoint_averaging import WeightStore
-from spin.asr.inputs import CACHE_BYTES, MASK, UnitInventory, open_reader
+from spin import artifacts
+from spin.asr.batches import Batch, collate, repeat_epochs, sample_batches, spec_augment, text_of
+from spin.asr.inputs import CACHE_BYTES, MASK, FeatureStatistics, UnitInventory, open_reader
+from spin.asr.jobs import Recogniser, fixed_threads
 from spin.asr.lang import load_lang
 from spin.asr.loss import ctc_loss
 from spin.asr.model import CtcModel, build_model, load_weights
-from spin.asr.training_job import TrainJob, learning_rate
-from spin.asr.validation import evaluate, format_rates
+from spin.asr.validation import WeightStore, evaluate, format_rates
+from spin.config import AsrConfig
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
-from spin.runtime.devices import prepare_cpu, resolve_device, sent
+from spin.runtime.devices import resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.prefetch import prefetch
 from spin.runtime.stop import StopRequest
 
-THREADS = 1  # of torch in each training and decoding, so that the bits do not depend on --nj
 LOG_EVERY_STEPS = 10
+FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training data of one system and source.
+
+    Attributes:
+        inputs: statistics of the training features, or inventory of the training units.
+        left_out: ids of utterances that no training uses.
+        train_count, valid_count: number of utterances that remain.
+    """
+
+    inputs: FeatureStatistics | UnitInventory
+    left_out: frozenset[str]
+    train_count: int
+    valid_count: int
+
+
+@dataclass(frozen=True)
+class TrainJob(Recogniser):
+    """A recogniser with its training data."""
+
+    data: TrainingData
 
 
 def train_recogniser(job: TrainJob) -> str:
@@ -41,22 +64,20 @@ def train_recogniser(job: TrainJob) -> str:
     Raises:
         TrainingError: loss or gradient is not finite.
     """
-    threads = torch.get_num_threads()
-    prepare_cpu(THREADS)
-    try:
-        with products.recogniser(job.context, job.system, job.source, job.seed).building() as folder:
-            return Training(job, folder).run()
-    finally:
-        torch.set_num_threads(threads)
+    with fixed_threads(), job.product.building() as folder:
+        return Training(job, folder).run()
+
+
+def learning_rate(step: int, config: AsrConfig) -> float:
+    """Linear warm-up, then a cosine down to FINAL_RATE of the peak at the last step; `step` counts from 1."""
+    if step <= config.warmup_steps:
+        return config.learning_rate * step / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+    return config.learning_rate * (FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))))
 
 
 class Training:
-    """One training: model, optimizer, and position in the data.
-
-    Args:
-        job: the training.
-        folder: checkpoints and history; may hold those of an interrupted run.
-    """
+    """Model, optimizer and position in the data; the folder may hold checkpoints and history of an interrupted run."""
 
     def __init__(self, job: TrainJob, folder: Path):
         self.job, self.folder, self.context = job, folder, job.context
@@ -111,7 +132,7 @@ class Training:
 
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
-        cuts = self.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
+        cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
         sampler = sample_batches(cuts, self.job.data.train_count, self.config.batch_seconds, self.job.seed)
         places = repeat_epochs(sampler, self.epoch, self.batch)
         threads = 0 if self.device.type == "cpu" else 1
@@ -119,12 +140,7 @@ class Training:
             yield place[0], place[1], batch
 
     def is_usable(self, cut) -> bool:
-        """Whether the training uses a cut."""
         return cut.id not in self.job.data.left_out
-
-    def cuts(self, parts):
-        """The cuts of some parts."""
-        return open_cuts(manifests(self.context.exp, self.job.system.name, self.job.source, parts))
 
     def read(self, cuts, epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
@@ -138,7 +154,9 @@ class Training:
         step = self.step + 1
         seeding.seed_torch("asr dropout", self.job.seed, step)
         self.model.train()
-        loss = self.loss(batch)
+        tokens = [self.lang.encode(text) for text in batch.texts]
+        log_probs = self.model(sent(batch.inputs, self.device), batch.lengths)
+        loss = ctc_loss(log_probs, batch.lengths, tokens).sum() / sum(map(len, tokens))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
@@ -152,12 +170,6 @@ class Training:
             self.writer.add_scalar("train/gradient_norm", float(norm), step)
             self.writer.add_scalar("train/learning_rate", rate, step)
         return float(loss)
-
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """CTC loss of a batch in nats per token."""
-        tokens = [self.lang.encode(text) for text in batch.texts]
-        log_probs = self.model(sent(batch.inputs, self.device), batch.lengths)
-        return ctc_loss(log_probs, batch.lengths, tokens).sum() / sum(map(len, tokens))
 
     def check_finite(self, step: int, batch: Batch, **values: float) -> None:
         """Raises TrainingError when one of the values is NaN or infinite."""
@@ -174,8 +186,7 @@ class Training:
     def log_progress(self, epoch: int, speed: float) -> None:
         """Adds the points of TensorBoard that do not belong to one step."""
         recent = self.losses[-LOG_EVERY_STEPS:]
-        if recent:
-            self.writer.add_scalar("train/loss", sum(recent) / len(recent), self.step)
+        self.writer.add_scalar("train/loss", sum(recent) / len(recent), self.step)
         self.writer.add_scalar("train/epoch", epoch, self.step)
         self.writer.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
 
@@ -213,7 +224,7 @@ class Training:
 
     def measure(self, model: CtcModel) -> tuple[dict, list[tuple[str, str]]]:
         """evaluate() on the valid parts."""
-        cuts = self.cuts(self.context.config.corpus.valid).filter(text_of)
+        cuts = self.job.cuts(self.context.config.corpus.valid).filter(text_of)
         sampler = sample_batches(cuts, self.job.data.valid_count, self.config.batch_seconds, None)
         return evaluate(model, self.lang, (collate(batch, self.reader.read) for batch in sampler), self.device)
 

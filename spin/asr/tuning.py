@@ -7,30 +7,10 @@ from dataclasses import dataclass
 from spin import products
 from spin.asr.decoders import DECODERS, SETTINGS
 from spin.asr.graphs import graph_product
-from spin.runtime.context import Context
+from spin.asr.jobs import Recogniser
+from spin.config import DecodingConfig
 from spin.runtime.files import read_json
 from spin.runtime.product import Product
-from spin.systems import System
-
-
-@dataclass(frozen=True)
-class Recogniser:
-    """One trained recogniser, for a decoding in a process of its own; `source` is features or units."""
-
-    context: Context
-    system: System
-    source: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"{self.system.name}, {self.source}, seed {self.seed}"
-
-    @property
-    def product(self) -> Product:
-        """The product of stage 4."""
-        return products.recogniser(self.context, self.system, self.source, self.seed)
 
 
 @dataclass(frozen=True)
@@ -41,58 +21,57 @@ class Scales:
     final: float
 
 
-def graphs_of(context: Context, method: str) -> list[Product]:
-    """The graphs that a method searches."""
-    return [graph_product(context, kind) for kind in DECODERS[method].graphs]
-
-
-def settings_of(context: Context, method: str) -> dict:
-    """The configuration values that a method reads, without the LM scales."""
-    decoding = context.config.decoding
-    return {f"decoding.{name}": getattr(decoding, name) for name in SETTINGS} if DECODERS[method].graphs else {}
-
-
-def mean_scale(context: Context) -> float:
-    """The LM scale by which the search prunes while its own scale is tuned."""
-    scales = sorted(context.config.decoding.lm_scales)
-    return sum(scales) / len(scales)
-
-
-def tuning_product(recogniser: Recogniser, method: str, search_scale: float) -> Product:
-    """The product of the tuning of a method."""
-    context = recogniser.context
-    scales = sorted(context.config.decoding.lm_scales)
-    values = {**settings_of(context, method), "search_lm_scale": search_scale, "decoding.lm_scales": scales}
-    graphs = graphs_of(context, method)
-    return products.tuning(context, recogniser.system, recogniser.source, recogniser.seed, method, values, graphs)
-
-
-def best_scale(rates: dict[str, float]) -> float:
-    """The scale with the lowest rate, the smallest of equals."""
-    return min((float(scale) for scale in rates), key=lambda scale: (rates[str(scale)], scale))
-
-
 def read_scales(recogniser: Recogniser, method: str) -> Scales | None:
     """The tuned scales of a method; None when its tuning, or that of its first pass, is missing or stale."""
-    decoder, context = DECODERS[method], recogniser.context
+    decoder, config = DECODERS[method], recogniser.context.config.decoding
     if not decoder.graphs:
         return Scales(0.0, 0.0)
     first = read_scales(recogniser, decoder.first_pass) if decoder.first_pass else None
     if decoder.first_pass and first is None:
         return None
-    scales = context.config.decoding.lm_scales
-    if len(scales) == 1:
-        return Scales(first.final if first else scales[0], scales[0])
-    product = tuning_product(recogniser, method, first.final if first else mean_scale(context))
-    if product.stale_reason(forced=True) is not None:
-        return None
-    final = best_scale(read_json(product.path)["wer"])
+    if len(config.lm_scales) == 1:
+        final = config.lm_scales[0]
+    else:
+        product = tuning_product(recogniser, method, first.final if first else mean_scale(config))
+        if product.stale_reason(forced=True) is not None:
+            return None
+        final = best_scale(read_json(product.path)["wer"])
     return Scales(first.final if first else final, final)
+
+
+def mean_scale(config: DecodingConfig) -> float:
+    """The LM scale by which the search prunes while its own scale is tuned."""
+    return sum(sorted(config.lm_scales)) / len(config.lm_scales)
+
+
+def best_scale(rates: dict[str, float]) -> float:
+    """The scale with the lowest rate, the smallest of equals.
+
+    >>> best_scale({"1.0": 14.2, "0.5": 14.2, "2.0": 15.0})
+    0.5
+    """
+    return min((float(scale) for scale in rates), key=lambda scale: (rates[str(scale)], scale))
+
+
+def tuning_product(recogniser: Recogniser, method: str, search_scale: float) -> Product:
+    """The product of the tuning of a method."""
+    scales = sorted(recogniser.context.config.decoding.lm_scales)
+    values = {"search_lm_scale": search_scale, "decoding.lm_scales": scales}
+    return products.tuning(*_identity(recogniser), method, *_dependencies(recogniser, method, values))
 
 
 def decoding_product(recogniser: Recogniser, part: str, method: str, scales: Scales) -> Product:
     """The product of one decoding."""
-    context = recogniser.context
-    values = {**settings_of(context, method), "search_lm_scale": scales.search, "lm_scale": scales.final}
-    graphs = graphs_of(context, method)
-    return products.decoding(context, recogniser.system, recogniser.source, recogniser.seed, part, method, values, graphs)
+    values = {"search_lm_scale": scales.search, "lm_scale": scales.final}
+    return products.decoding(*_identity(recogniser), part, method, *_dependencies(recogniser, method, values))
+
+
+def _identity(recogniser: Recogniser) -> tuple:
+    return recogniser.context, recogniser.system, recogniser.source, recogniser.seed
+
+
+def _dependencies(recogniser: Recogniser, method: str, values: dict) -> tuple[dict, list[Product]]:
+    """The configuration values that a method reads, and the graphs that it searches."""
+    context, kinds = recogniser.context, DECODERS[method].graphs
+    settings = {f"decoding.{name}": getattr(context.config.decoding, name) for name in SETTINGS} if kinds else {}
+    return {**settings, **values}, [graph_product(context, kind) for kind in kinds]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.asr.batches import collate, frames_of, manifests, open_cuts, repeat_epochs, sample_batches
+from spin.asr.batches import collate, frames_of, open_cuts, repeat_epochs, sample_batches, spec_augment
 from spin.asr.inputs import InputReader
 from spin.data.store import load_array
 from spin.errors import DataError
@@ -15,7 +17,7 @@ from spin.errors import DataError
 
 @pytest.fixture
 def train(made_corpus):
-    return open_cuts(manifests(made_corpus / "exp", "fbank", "features", ["train"]))
+    return open_cuts(made_corpus / "exp", "fbank", "features", ["train"])
 
 
 def _never(cut) -> bool:
@@ -80,6 +82,42 @@ def test_missing_field_and_manifest_are_named(train, made_corpus):
     with pytest.raises(DataError, match=cut.id):
         frames_of(cut, "nosuch")
     with pytest.raises(DataError, match="nosuch"):
-        list(open_cuts([made_corpus / "nosuch.jsonl.gz"]))
+        list(open_cuts(made_corpus / "exp", "fbank", "features", ["nosuch"]))
     with pytest.raises(DataError, match="no part"):
-        open_cuts([])
+        open_cuts(made_corpus / "exp", "fbank", "features", [])
+
+
+def test_spec_augment_masks_all_layers_alike():
+    fill = np.stack([np.full(40, 7.0, np.float32), np.full(40, 9.0, np.float32)])
+    masked = spec_augment(np.ones((300, 2, 40), dtype=np.float32), fill, 0, 0, "a")
+    alone = spec_augment(np.ones((300, 40), dtype=np.float32), fill[0], 0, 0, "a")
+    assert np.array_equal(masked[:, 0], alone)
+    assert np.array_equal(masked[:, 1] == 9.0, alone == 7.0)
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 5))
+def test_spec_augment_masks_whole_spans_and_repeats(frames, dimensions, seed):
+    features = np.ones((frames, dimensions), dtype=np.float32)
+    fill = np.full(dimensions, 7.0, dtype=np.float32)
+    masked = spec_augment(features.copy(), fill, seed, 3, "u1")
+    assert set(np.unique(masked)) <= {1.0, 7.0}
+    rows, columns = (masked == 7).all(axis=1), (masked == 7).all(axis=0)
+    assert ((masked == 7) == (rows[:, None] | columns[None, :])).all()
+    assert rows.mean() <= 0.5 or not columns.size or columns.all()
+    assert np.array_equal(masked, spec_augment(features.copy(), fill, seed, 3, "u1"))
+
+
+def test_spec_augment_depends_on_seed_epoch_and_utterance():
+    fill = np.full(40, 7.0, dtype=np.float32)
+    keys = [(0, 0, "a"), (1, 0, "a"), (0, 1, "a"), (0, 0, "b")]
+    results = [spec_augment(np.ones((300, 40), dtype=np.float32), fill, *key).tobytes() for key in keys]
+    assert len(set(results)) == 4
+
+
+def test_spec_augment_masks_spans_of_units():
+    units = np.arange(1, 301)
+    masked = spec_augment(units.copy(), 0, 0, 0, "a")
+    assert 0 < (masked == 0).sum() <= 60 and np.array_equal(masked[masked > 0], units[masked > 0])
+    assert np.array_equal(masked, spec_augment(units.copy(), 0, 0, 0, "a"))
+    assert not np.array_equal(masked, spec_augment(units.copy(), 0, 0, 1, "a"))
+    assert spec_augment(np.ones(1, dtype=np.int64), 0, 0, 0, "a").tolist() == [1]

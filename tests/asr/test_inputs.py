@@ -18,7 +18,7 @@ from lhotse import Recording
 
 from spin import artifacts, products
 from spin.asr import inputs
-from spin.asr.batches import manifests, open_cuts
+from spin.asr.batches import open_cuts
 from spin.asr.inputs import (
     MASK,
     InputReader,
@@ -47,7 +47,7 @@ UNITS = [3, 3, 0, 0, 3, 1, 1, 1]
 
 
 def cuts_of(folder: Path, part: str, source: str = "features"):
-    return open_cuts(manifests(folder / "exp", "baseline", source, [part]))
+    return open_cuts(folder / "exp", "baseline", source, [part])
 
 
 def test_reader_keeps_within_its_bound(made_corpus):

@@ -1,4 +1,4 @@
-"""The CTC models: shapes, independence of padding and batch, augmentation."""
+"""The CTC models: shapes, independence of padding and batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.asr.augment import spec_augment
 from spin.asr.inputs import FeatureStatistics
 from spin.asr.model import BlstmBody, CtcModel, FeatureFront, load_weights, restore_model
 from spin.config import AsrConfig
@@ -126,39 +125,3 @@ def test_a_model_of_several_layers_normalizes_each_and_learns_the_shares(kind):
     torch.testing.assert_close(model(both, lengths), before, rtol=1e-4, atol=1e-5)
     model(torch.randn(2, 9, 2, 6), lengths).square().sum().backward()
     assert model.front.layer_weights.grad.abs().sum() > 0
-
-
-def test_spec_augment_masks_all_layers_alike():
-    fill = np.stack([np.full(40, 7.0, np.float32), np.full(40, 9.0, np.float32)])
-    masked = spec_augment(np.ones((300, 2, 40), dtype=np.float32), fill, 0, 0, "a")
-    alone = spec_augment(np.ones((300, 40), dtype=np.float32), fill[0], 0, 0, "a")
-    assert np.array_equal(masked[:, 0], alone)
-    assert np.array_equal(masked[:, 1] == 9.0, alone == 7.0)
-
-
-@given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 5))
-def test_spec_augment_masks_whole_spans_and_repeats(frames, dimensions, seed):
-    features = np.ones((frames, dimensions), dtype=np.float32)
-    fill = np.full(dimensions, 7.0, dtype=np.float32)
-    masked = spec_augment(features.copy(), fill, seed, 3, "u1")
-    assert set(np.unique(masked)) <= {1.0, 7.0}
-    rows, columns = (masked == 7).all(axis=1), (masked == 7).all(axis=0)
-    assert ((masked == 7) == (rows[:, None] | columns[None, :])).all()
-    assert rows.mean() <= 0.5 or not columns.size or columns.all()
-    assert np.array_equal(masked, spec_augment(features.copy(), fill, seed, 3, "u1"))
-
-
-def test_spec_augment_depends_on_seed_epoch_and_utterance():
-    fill = np.full(40, 7.0, dtype=np.float32)
-    keys = [(0, 0, "a"), (1, 0, "a"), (0, 1, "a"), (0, 0, "b")]
-    results = [spec_augment(np.ones((300, 40), dtype=np.float32), fill, *key).tobytes() for key in keys]
-    assert len(set(results)) == 4
-
-
-def test_spec_augment_masks_spans_of_units():
-    units = np.arange(1, 301)
-    masked = spec_augment(units.copy(), 0, 0, 0, "a")
-    assert 0 < (masked == 0).sum() <= 60 and np.array_equal(masked[masked > 0], units[masked > 0])
-    assert np.array_equal(masked, spec_augment(units.copy(), 0, 0, 0, "a"))
-    assert not np.array_equal(masked, spec_augment(units.copy(), 0, 0, 1, "a"))
-    assert spec_augment(np.ones(1, dtype=np.int64), 0, 0, 0, "a").tolist() == [1]

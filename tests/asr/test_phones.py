@@ -10,7 +10,7 @@ import torch
 from spin import artifacts
 from spin.asr.batches import Batch
 from spin.asr.decoders import DECODERS, Tools, best_path
-from spin.asr.graphs import compose_graph, load_graph, save_graph, save_lexicon_fsts
+from spin.asr.graphs import compose_graph, lexicon_fst, save_graph
 from spin.asr.lang import PRONUNCIATIONS_FILE, WORDS_FILE, load_lang, make_lang, save_lang
 from spin.asr.lm import make_grammar, train_arpa
 from spin.asr.prepare_lang import read_lexicons, read_pronunciations
@@ -55,14 +55,13 @@ def test_lexicon_and_tokens(lang, tmp_path):
     assert (again.kind, again.lexicon, again.words, again.token_table) == ("phone", lang.lexicon, lang.words, lang.token_table)
     assert "RED R EH D #2\n" in (tmp_path / "lexicon_disambig.txt").read_text(encoding="utf-8")
     assert find_problem("A ZEBRA", 99, lang) == "no pronunciation of ZEBRA"
-    save_lexicon_fsts(lang, tmp_path)
-    labels = [load_graph(tmp_path / name).labels.max().item() for name in ("L.safetensors", "L_disambig.safetensors")]
+    labels = [lexicon_fst(lang, disambiguated).labels.max().item() for disambiguated in (False, True)]
     assert labels == [6, lang.token_table.index("#2")]
 
 
 def test_decoding_to_phones_and_to_words(lang, tmp_path):
     train_arpa(["READ A", "READ A", "A RED"], 2, lang.words, tmp_path / "lm.arpa")
-    graph = compose_graph(lang, make_grammar(tmp_path / "lm.arpa", tmp_path / WORDS_FILE, 2))
+    graph = compose_graph(lang, make_grammar(tmp_path / "lm.arpa", tmp_path / WORDS_FILE))
     save_graph(graph, tmp_path / "graph.safetensors")
     tools = Tools(lang, {"HLG": tmp_path / "graph.safetensors"}, DecodingConfig(lm_order=2), torch.device("cpu"))
     ids = [lang.tokeniser.pieces.index(phone) for phone in "R EH D AH".split()]  # READ by its second pronunciation, or RED

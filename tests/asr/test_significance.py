@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.asr.decode_output import Hypothesis, write_decoding
 from spin.asr.scores import compute_scores
+from spin.asr.scoring import Hypothesis, write_decoding
 from spin.asr.significance import (
     _variance_of_trainings,
     bootstrap_interval,

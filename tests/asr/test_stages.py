@@ -15,8 +15,9 @@ from spin import artifacts
 from spin.asr import decode, training
 from spin.asr.decoders import DECODERS, Decoder, Recognised
 from spin.asr.inputs import FeatureStatistics
-from spin.asr.training_job import learning_rate
+from spin.asr.training import learning_rate
 from spin.errors import CheckpointError, DataError, TrainingError
+from spin.report.measures import method_title
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
 from tests.asr.tiny_asr import (
@@ -138,12 +139,13 @@ def test_a_new_decoder_is_one_entry(trained, tmp_path, monkeypatch):
     def shout(tools, log_probs, lengths, search_scale, scales):
         return dict.fromkeys(scales, Recognised(["BE"] * len(lengths)))
 
-    monkeypatch.setitem(DECODERS, "shout", Decoder(shout, "always the same word"))
+    monkeypatch.setitem(DECODERS, "shout", Decoder(shout, "Always the same word"))
     config = make_config({"seeds": (0, 1)}, decoding={"methods": ("shout",)})
     context = decode_all(tmp_path / "work", config)
     rows = artifacts.hypotheses(artifacts.decoding_folder(context.exp, "fbank", "features", 0, "eval", "shout")).read_text()
     assert {row.split("\t")[2] for row in rows.splitlines()} == {"BE"}
     assert set(read_json(artifacts.scores(context.exp))["asr"]["fbank"]["eval"]) == {"shout"}
+    assert method_title("shout") == "Always the same word"
 
 
 @pytest.mark.parametrize(("kind", "kill_at"), [("conv", 7), ("conv", 20), ("conv", 33), ("blstm", 33)])
@@ -222,14 +224,6 @@ def test_a_damaged_newest_checkpoint_that_is_also_the_best(work_folder, trained)
         stream.write(bytes(3000))
     with pytest.raises(CheckpointError):
         read_checkpoint(artifacts.asr_model_in(partial(context)))
-    run_stage_4(context)
-    assert same(weights(context), weights(trained[0]))
-
-
-def test_a_damaged_model_is_trained_again(work_folder, trained):
-    context = make_context(work_folder, make_config())
-    run_stage_4(context)
-    artifacts.asr_model_in(folder_of(context)).write_bytes(b"")
     run_stage_4(context)
     assert same(weights(context), weights(trained[0]))
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from spin import artifacts
 from spin.asr.batches import collate
-from spin.asr.checkpoint_averaging import WeightStore
 from spin.asr.inputs import MASK
 from spin.asr.training import Training
+from spin.asr.validation import WeightStore
 from spin.runtime.checkpoints import read_checkpoint
 from tests.asr.tiny_asr import SYSTEMS, make_config, make_context, run_stage_4
 

@@ -1,4 +1,4 @@
-"""Rescoring with a larger LM against walking every path by hand; all methods on perfect posteriors; empty lattices."""
+"""CTC best path, search and rescoring: perfect posteriors, one sentence only, walking every path by hand, empty lattices."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import math
 import k2
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from spin.asr.decoders import DECODERS, Tools
-from spin.asr.graph_search import GraphSearch
+from spin.asr.decoders import DECODERS, Tools, best_path
+from spin.asr.graph_search import (
+    GraphSearch,
+    best_rescored_texts,
+    count_arcs,
+    prepare_grammar,
+    prune_lattices,
+    remove_search_lm,
+    rescore_lattices,
+)
 from spin.asr.graphs import compose_graph, load_graph, save_graph
 from spin.asr.lang import WORDS_FILE, make_lang, save_lang
 from spin.asr.lm import make_grammar, train_arpa
-from spin.asr.rescoring import RescoringGrammar, count_arcs, prune_lattices, remove_search_lm, rescore_lattices
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
 from tests.asr.tiny_asr import ONE_SENTENCE, TEXTS, make_posteriors
@@ -34,7 +43,7 @@ def toy(tmp_path_factory):
     for name, order in (("unigram", 1), ("bigram", 2), ("one", 2)):
         if name != "one":
             train_arpa(TEXTS * 2, order, lang.words, folder / f"{name}.arpa")
-        grammar = make_grammar(folder / f"{name}.arpa", folder / WORDS_FILE, order)
+        grammar = make_grammar(folder / f"{name}.arpa", folder / WORDS_FILE)
         save_graph(grammar, folder / f"G_{name}.safetensors")
         save_graph(compose_graph(lang, grammar), folder / f"HLG_{name}.safetensors")
     return lang, folder
@@ -50,19 +59,68 @@ def decode(tools: Tools, method: str, posteriors, search_scale: float = 0.5, sca
     return DECODERS[method].function(tools, *posteriors, search_scale, (scale,))[scale]
 
 
+def search_of(toy, name: str, config: DecodingConfig = CONFIG) -> GraphSearch:
+    lang, folder = toy
+    return GraphSearch(load_graph(folder / f"HLG_{name}.safetensors"), lang, config)
+
+
+def best(search: GraphSearch, log_probs, lengths, scale: float = 1.0) -> list[str | None]:
+    return search.best_texts(search.lattices(log_probs, lengths, scale), scale, scale)
+
+
+def longest_first(lang, texts: list[str]) -> list[str]:
+    return sorted(texts, key=lambda text: -int(make_posteriors(lang, [text])[1]))
+
+
+@given(st.lists(st.integers(0, 3), max_size=12), st.integers(0, 5))
+def test_best_path_joins_and_drops_blanks(frames, padding):
+    log_probs = torch.full((1, len(frames) + padding, 4), -5.0)
+    log_probs[0, len(frames) :, 2] = 0.0  # frames beyond the length are ignored
+    for position, token in enumerate(frames):
+        log_probs[0, position, token] = 0.0
+    expected = [token for position, token in enumerate(frames) if token and (position == 0 or frames[position - 1] != token)]
+    assert best_path(log_probs, torch.tensor([len(frames)])) == [expected]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_grammar_of_one_sentence_gives_it_back(toy, seed):
+    generator = torch.Generator().manual_seed(seed)
+    log_probs = torch.randn(2, 30, toy[0].vocabulary_size, generator=generator).log_softmax(-1)
+    assert best(search_of(toy, "one"), log_probs, torch.tensor([30, 25])) == ["CAB A", "CAB A"]
+
+
+def test_too_few_frames_give_an_empty_lattice(toy):
+    log_probs, lengths = make_posteriors(toy[0], ["CAB A"])
+    both = torch.cat([log_probs, log_probs])
+    assert best(search_of(toy, "one"), both, torch.tensor([int(lengths[0]), 3])) == ["CAB A", None]
+
+
+def test_another_scale_equals_a_search_with_that_scale_and_leaves_the_lattice_unchanged(toy):
+    lang, _ = toy
+    log_probs, lengths = make_posteriors(lang, longest_first(lang, TEXTS), 3.0, noise=1.5)
+    search = search_of(toy, "bigram", DecodingConfig(search_beam=60.0, output_beam=40.0, max_active_states=100_000))
+    lattices = search.lattices(log_probs, lengths, 1.0)
+    before, texts = lattices.scores.clone(), {}
+    for scale in (0.0, 1.0, 3.0):
+        texts[scale] = best(search_of(toy, "bigram", search.config), log_probs, lengths, scale)
+        assert search.best_texts(lattices, 1.0, scale) == texts[scale]
+    assert torch.equal(lattices.scores, before)
+    assert texts[0.0] != texts[3.0]
+
+
 @pytest.fixture
 def searched(toy):
     """(lang, search, grammar of the bigram, lattices, lengths) of two noisy utterances."""
     lang, folder = toy
     log_probs, lengths = make_posteriors(lang, ["BE CC", "A CAB"], 2.5, noise=1.2)
     search = GraphSearch(load_graph(folder / "HLG_unigram.safetensors"), lang, CONFIG)
-    grammar = RescoringGrammar.from_fsa(load_graph(folder / "G_bigram.safetensors"), lang)
+    grammar = prepare_grammar(load_graph(folder / "G_bigram.safetensors"))
     return lang, search, grammar, search.lattices(log_probs, lengths, 0.4), lengths
 
 
-def grammar_score(grammar: RescoringGrammar, words: list[int]) -> float:
+def grammar_score(grammar: k2.Fsa, back_off: int, words: list[int]) -> float:
     """The best way of a sentence through G, by trying all; #0 takes no word."""
-    arcs, scores = grammar.fsa.arcs.values().tolist(), grammar.fsa.lm_scores.tolist()
+    arcs, scores = grammar.arcs.values().tolist(), grammar.lm_scores.tolist()
     leaving: dict[int, list[int]] = {}
     for number, arc in enumerate(arcs):
         leaving.setdefault(arc[0], []).append(number)
@@ -71,7 +129,7 @@ def grammar_score(grammar: RescoringGrammar, words: list[int]) -> float:
         state, place, score = stack.pop()
         for number in leaving.get(state, ()):
             _, stop, label, _ = arcs[number]
-            if label == grammar.lang.back_off:
+            if label == back_off:
                 stack.append((stop, place, score + scores[number]))
             elif label == -1 and place == len(words):
                 best = max(best, score + scores[number])
@@ -96,16 +154,16 @@ def acoustic_by_text(lattices, scale: float, index: int) -> dict[tuple[int, ...]
 
 def test_rescoring_equals_the_best_of_all_texts(searched):
     lang, _, grammar, lattices, lengths = searched
-    whole = rescore_lattices(lattices, lengths, 0.4, grammar, ALL_ARCS)
+    whole = rescore_lattices(lattices, lengths, 0.4, grammar, lang, ALL_ARCS)
     for index in range(2):
         texts = acoustic_by_text(lattices, 0.4, index)
         assert len(texts) > 5
-        spoken = {said: grammar_score(grammar, list(said)) for said in texts}
+        spoken = {said: grammar_score(grammar, lang.back_off, list(said)) for said in texts}
         for scale in SCALES:
             totals = {said: texts[said] + scale * spoken[said] for said in texts}
             best = max(totals, key=totals.get)
-            assert whole.best_texts(scale)[index] == " ".join(lang.word_table[word] for word in best)
-            path = k2.shortest_path(whole.fsas, use_double_scores=True)[index]
+            assert best_rescored_texts(whole, lang, scale)[index] == " ".join(lang.word_table[word] for word in best)
+            path = k2.shortest_path(whole, use_double_scores=True)[index]
             assert float(path.scores.sum()) == pytest.approx(totals[best], abs=1e-3)
 
 
@@ -146,16 +204,19 @@ def test_pruned_lattices_keep_the_arcs_of_the_best_paths_each_by_itself(searched
 
 
 def test_the_larger_lm_finds_the_same_in_pruned_lattices(searched):
-    _, _, grammar, lattices, lengths = searched
+    lang, _, grammar, lattices, lengths = searched
     assert sum(count_arcs(prune_lattices(lattices, lengths, 5.0))) < sum(count_arcs(lattices))
     for scale in SCALES[:3]:
-        whole, part = (rescore_lattices(lattices, lengths, 0.4, grammar, arcs).best_texts(scale) for arcs in (ALL_ARCS, 5.0))
+        whole, part = (
+            best_rescored_texts(rescore_lattices(lattices, lengths, 0.4, grammar, lang, arcs), lang, scale)
+            for arcs in (ALL_ARCS, 5.0)
+        )
         assert part == whole
 
 
 @pytest.mark.parametrize("method", DECODERS)
 def test_perfect_posteriors_are_read_back(toy, method):
-    texts = sorted(TEXTS, key=lambda text: -int(make_posteriors(toy[0], [text])[1]))
+    texts = longest_first(toy[0], TEXTS)
     recognised = decode(tools_of(toy, "unigram", "bigram"), method, make_posteriors(toy[0], texts))
     assert recognised.texts == texts and recognised.not_rescored == 0
 
