@@ -96,7 +96,7 @@ def test_who_reads_files_of_torch_and_how():
     """torch.load stands only where torch is 2.6 or later, or is asked for first; only one list of classes is open to pickles."""
     texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in SOURCES}
     loading = {name for name, text in texts.items() if re.search(r"torch\.load\(", text.split('"""', 2)[-1])}
-    assert loading == {"spin/models/safe_load.py", "spin/tools/abx_features.py"}
+    assert loading == {"spin/models/safe_load.py"}
     assert {name for name, text in texts.items() if "Unpickler)" in text} == set()
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lhotse import MonoCut, Recording
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
@@ -20,7 +20,6 @@ from spin.data.store import ArrayWriter
 from spin.errors import DataError
 from spin.runtime.files import write_jsonl
 from spin.tools.abx import main, on_frames
-from spin.tools.abx_features import ArrayFolder
 from spin.units.abx import abx
 from spin.units.abx_design import Triphone, design, triphones
 from tests.units.test_abx import angle, one_hot, slow_abx
@@ -44,33 +43,33 @@ def hand_made(folder: Path, seed: int = 0) -> tuple[list[Item], dict[str, np.nda
     return items, features
 
 
-def run(capsys, *words) -> dict:
-    main([str(word) for word in (*words, "--json")])
+def run(capsys, folder: Path, *words) -> dict:
+    main([str(word) for word in ("--item", folder / "hand.item", "--max-group", 99, "--json", *words)])
     return json.loads(capsys.readouterr().out)
 
 
-def cut(items: list[Item], context: str) -> list[Triphone]:
+def inside(item: Item, frames: int, rate: float) -> list[int]:
     """By the definition: every frame whose middle lies in the item."""
+    return [i for i in range(frames) if item.onset - 1e-9 <= (i + 0.5) / rate <= item.offset + 1e-9]
+
+
+def cut(items: list[Item], context: str) -> list[Triphone]:
     found = []
     for item in items:
-        inside = [i for i in range(100) if item.onset <= (i + 0.5) / RATE <= item.offset]
-        if inside:
-            neighbours = (item.before, item.after) if context == "within" else ("", "")
-            found.append(Triphone(item.file, item.speaker, inside[0], len(inside), neighbours[0], item.phone, neighbours[1]))
+        frames, neighbours = inside(item, 100, RATE), (item.before, item.after) if context == "within" else ("", "")
+        if frames:
+            found.append(Triphone(item.file, item.speaker, frames[0], len(frames), neighbours[0], item.phone, neighbours[1]))
     return found
 
 
 @pytest.mark.parametrize("context", ["within", "any"])
 def test_features_equal_the_slow_oracle(tmp_path: Path, capsys, context: str):
     items, features = hand_made(tmp_path)
-    options = ("--features", tmp_path, "--item", tmp_path / "hand.item", "--context", context, "--max-group", 99, "--nj", 2)
-    result = run(capsys, *options)
-    triphone_items = cut(items, context)
-    assert result["within"] == pytest.approx(slow_abx(triphone_items, features.__getitem__, angle, False), abs=1e-6)
-    assert result["across"] == pytest.approx(slow_abx(triphone_items, features.__getitem__, angle, True), abs=1e-6)
-    assert result["items"] == 24 and result["items_without_frame"] == 24 - len(triphone_items)
-    only = run(capsys, *options, "--speaker", "across")
-    assert (only["within"], only["within_cells"], only["across"]) == (None, 0, result["across"])
+    result = run(capsys, tmp_path, "--features", tmp_path, "--context", context, "--nj", 2)
+    found = cut(items, context)
+    assert result["within"] == pytest.approx(slow_abx(found, features.__getitem__, angle, False), abs=1e-6)
+    assert result["across"] == pytest.approx(slow_abx(found, features.__getitem__, angle, True), abs=1e-6)
+    assert result["items"] == 24 and result["items_without_frame"] == 24 - len(found)
 
 
 @pytest.mark.parametrize(
@@ -88,36 +87,26 @@ def test_equals_fastabx(tmp_path: Path, capsys, context: str, one_hot: bool, wit
     if one_hot:
         for name, values in features.items():
             np.save(tmp_path / f"{name}.npy", (np.abs(values[:, :1]) * 2).astype(int))
-    options = ["--item", tmp_path / "hand.item", "--context", context, "--max-group", 99, *(["--one-hot"] if one_hot else [])]
-    result = run(capsys, "--features", tmp_path, *options)
-    assert result["within"] == pytest.approx(within, abs=1e-4)
-    assert result["across"] == pytest.approx(across, abs=1e-4)
+    result = run(capsys, tmp_path, "--features", tmp_path, "--context", context, *(["--one-hot"] if one_hot else []))
+    assert (result["within"], result["across"]) == pytest.approx((within, across), abs=1e-4)
 
 
 def test_units_equal_the_slow_oracle_in_every_form(tmp_path: Path, capsys):
+    """As (T,) and (T, 1) integers, units.jsonl, and one-hot features, because the angle between two codes is a right one."""
     items, _ = hand_made(tmp_path, 1)
     random = np.random.default_rng(1)
     units = {f"f{file}": random.integers(0, 4, 100) for file in range(6)}
-    folders = {name: tmp_path / name for name in ("flat", "rows", "tensors")}
-    for folder in folders.values():
-        folder.mkdir()
-    for name, values in units.items():
-        np.save(folders["flat"] / f"{name}.npy", values)
-        np.savez(folders["rows"] / f"{name}.npz", other=values, units=np.eye(4)[values])
-        torch.save(torch.from_numpy(values)[:, None], folders["tensors"] / f"{name}.pt")
-    lines = tmp_path / "units.jsonl"
+    lines, found = tmp_path / "units.jsonl", cut(items, "within")
     write_jsonl(lines, ({"id": name, "units": values.tolist()} for name, values in units.items()))
-    options = ("--item", tmp_path / "hand.item", "--one-hot", "--max-group", 99, "--features")
-    results = [run(capsys, *options, folders[name], "--key", "units") for name in ("rows",)]
-    results += [run(capsys, *options, folder) for folder in (folders["flat"], folders["tensors"], lines)]
-    triphone_items = cut(items, "within")
-    for result in results:
-        assert result["one_hot"]
-        assert result["within"] == pytest.approx(slow_abx(triphone_items, units.__getitem__, one_hot, False), abs=1e-6)
-        assert result["across"] == pytest.approx(slow_abx(triphone_items, units.__getitem__, one_hot, True), abs=1e-6)
-    # One-hot rows as features: the angle between different ones is a right one, so that nothing changes.
-    angles = run(capsys, "--item", tmp_path / "hand.item", "--max-group", 99, "--features", folders["rows"], "--key", "units")
-    assert (angles["within"], angles["across"]) == (results[0]["within"], results[0]["across"]) and not angles["one_hot"]
+    expected = [slow_abx(found, units.__getitem__, one_hot, across) for across in (False, True)]
+    for form in (lambda values: values, lambda values: values[:, None], lambda values: np.eye(4)[values], None):
+        for name, values in units.items() if form else ():
+            np.save(tmp_path / f"{name}.npy", form(values))
+        is_features = form is not None and form(np.zeros(1, int)).shape == (1, 4)
+        words = ["--features", tmp_path if form else lines, *([] if is_features or not form else ["--one-hot"])]
+        result = run(capsys, tmp_path, *words)
+        assert [result["within"], result["across"]] == pytest.approx(expected, abs=1e-6)
+        assert result["one_hot"] is not is_features
 
 
 def test_alignment_and_its_item_file_are_one_test():
@@ -129,48 +118,34 @@ def test_alignment_and_its_item_file_are_one_test():
         for start, end in zip(edges, edges[1:], strict=False)
     ]
     direct = list(triphones("u", "s", alignment, 250))
-    assert direct and direct == list(on_frames(items_of("u", "s", alignment), lambda file: 250, RATE, "within"))
+    assert direct and direct == list(on_frames(items_of("u", "s", alignment), lambda file: range(250), RATE, "within"))
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 1800), st.integers(1, 300), st.sampled_from([50.0, 100.0, 33.3, 75.0]))
-def test_frames_are_those_whose_middle_is_inside(onset: int, length: int, rate: float):
-    item = Item("u", onset / 1000, (onset + length) / 1000, "B", "a", "c", "s")
-    frames = int(2 * rate)
-    inside = [i for i in range(frames) if item.onset - 1e-9 <= (i + 0.5) / rate <= item.offset + 1e-9]
-    found = list(on_frames([item], lambda file: frames, rate, "within"))
-    assert [(one.first, one.frames) for one in found] == ([(inside[0], len(inside))] if inside else [])
-    shorter = list(on_frames([item], lambda file: 2 * frames, rate, "within", libri_light=True))
-    inside = [i for i in range(2 * frames) if item.onset - 1e-9 <= (i + 0.5) / rate <= item.offset + 1e-9][:-1]
-    assert [(one.first, one.frames) for one in shorter] == ([(inside[0], len(inside))] if inside else [])
+@given(st.integers(0, 1800), st.integers(1, 300), st.sampled_from([50.0, 100.0, 33.3, 75.0]), st.booleans())
+def test_frames_are_those_whose_middle_is_inside(onset: int, length: int, rate: float, libri_light: bool):
+    item, frames = Item("u", onset / 1000, (onset + length) / 1000, "B", "a", "c", "s"), int(4 * rate)
+    expected = inside(item, frames, rate)[: -1 if libri_light else None]
+    found = list(on_frames([item], lambda file: range(frames), rate, "within", libri_light))
+    assert [(one.first, one.frames) for one in found] == ([(expected[0], len(expected))] if expected else [])
 
 
-def test_stage_3_manifest(tmp_path: Path, capsys, stage_3_manifest):
-    manifest, features = stage_3_manifest
-    items = [Item(name, 0.1 * i, 0.1 * i + 0.1, "AB"[i % 2], "x", "y", "s") for name in features for i in range(6)]
-    write_items(tmp_path / "m.item", items)
-    result = run(capsys, "--features", manifest, "--item", tmp_path / "m.item")
-    found = list(on_frames(items, lambda name: len(features[name]), RATE, "within"))
-    assert result["within"] == pytest.approx(abx(design(found), features.__getitem__).within) and result["across"] is None
-    assert run(capsys, "--features", manifest, "--item", tmp_path / "m.item", "--one-hot")["within"] == 50.0  # all units are 0
-
-
-@pytest.fixture
-def stage_3_manifest(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    from lhotse import MonoCut, Recording
-
-    random = np.random.default_rng(5)
-    features, cuts = {}, []
+def test_stage_3_manifest(tmp_path: Path, capsys):
+    random, features, cuts = np.random.default_rng(5), {}, []
     with ArrayWriter(tmp_path, "arrays") as writer:
         for name in ("u", "v"):
-            recording = Recording(name, [], artifacts.SAMPLE_RATE, artifacts.SAMPLE_RATE, 1.0)
             features[name] = random.normal(size=(49, 4)).astype(np.float16)
             arrays = {artifacts.HIDDEN_FIELD: features[name], artifacts.UNITS_FIELD: np.zeros(49, np.int32)}
-            cut = MonoCut(name, 0, 1.0, 0, recording=recording)
-            cut.custom = {field: writer.write(name, array, artifacts.FRAME_SHIFT_IN_S) for field, array in arrays.items()}
-            cuts.append(cut)
+            recording = Recording(name, [], artifacts.SAMPLE_RATE, artifacts.SAMPLE_RATE, 1.0)
+            cuts.append(MonoCut(name, 0, 1.0, 0, recording=recording))
+            cuts[-1].custom = {key: writer.write(name, array, artifacts.FRAME_SHIFT_IN_S) for key, array in arrays.items()}
     write_cuts(tmp_path / "cuts.jsonl.gz", cuts)
-    return tmp_path / "cuts.jsonl.gz", features
+    items = [Item(name, 0.1 * i, 0.1 * i + 0.1, "AB"[i % 2], "x", "y", "s") for name in features for i in range(6)]
+    write_items(tmp_path / "hand.item", items)
+    words = ["--features", tmp_path / "cuts.jsonl.gz"]
+    result, found = run(capsys, tmp_path, *words), list(on_frames(items, features.__getitem__, RATE, "within"))
+    assert result["within"] == pytest.approx(abx(design(found), features.__getitem__).within) and result["across"] is None
+    assert run(capsys, tmp_path, *words, "--one-hot")["within"] == 50.0  # all units are 0
 
 
 def test_text_and_chance(tmp_path: Path, capsys):
@@ -187,59 +162,50 @@ def test_text_and_chance(tmp_path: Path, capsys):
     ("values", "options", "message"),
     [
         (np.zeros((100, 4), complex), [], "complex128"),
-        (np.zeros((0, 4)), [], r"features that end at 0\.00"),
+        (np.zeros((0, 4)), [], r"of shape \(0, 4\)"),
         (np.float32(1.0), [], r"of shape \(\)"),
         (np.zeros(100, int), [], "--one-hot"),
         (np.full((100, 4), np.nan), [], "not finite"),
-        (np.zeros((100, 4)), ["--one-hot"], "not one-hot"),
+        (np.zeros((100, 4)), ["--one-hot"], "whole numbers"),
         (np.full(100, 0.5), ["--one-hot"], "whole numbers"),
         (np.full(100, -1), ["--one-hot"], "whole numbers"),
         (np.zeros((100, 5)), [], "5 dimensions|4 dimensions"),
         (np.zeros((100, 4)), ["--frame-rate", "500"], "--frame-rate"),
+        (b"\x93NUMPY", [], r"f3\.npy"),
+        (b"", [], r"f3\.npy"),
+        (None, [], r"f3\.npy\n.*No such file"),
     ],
 )
-def test_bad_features_are_named(tmp_path: Path, values: np.ndarray, options: list[str], message: str):
+def test_bad_features_are_named(tmp_path: Path, values, options: list[str], message: str):
     hand_made(tmp_path)
     if "--one-hot" in options:
         for file in range(6):
             np.save(tmp_path / f"f{file}.npy", np.zeros(100, int))
-    np.save(tmp_path / "f3.npy", values)
+    (tmp_path / "f3.npy").unlink()
+    if isinstance(values, bytes):
+        (tmp_path / "f3.npy").write_bytes(values)
+    elif values is not None:
+        np.save(tmp_path / "f3.npy", values)
     with pytest.raises(DataError, match=message):
         main(["--features", str(tmp_path), "--item", str(tmp_path / "hand.item"), *options])
 
 
-def test_bad_files_are_named(tmp_path: Path):
+@pytest.mark.parametrize("name", ["absent", "absent.jsonl", "empty.jsonl", "hand.item"])
+def test_a_source_that_is_none_is_named(tmp_path: Path, name: str):
     hand_made(tmp_path)
-    words = ["--item", str(tmp_path / "hand.item"), "--features"]
-    for name, message in (("absent", "no such folder"), ("absent.jsonl", "no such file")):
-        with pytest.raises(DataError, match=message):
-            main([*words, str(tmp_path / name)])
-    folder = ArrayFolder(tmp_path)
-    for name, content in (("cut.npy", b"\x93NUMPY"), ("cut.npz", b"PK"), ("cut.pt", b""), ("bad.pt", b"no tensor at all")):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=r"cut|bad"):
-            ArrayFolder(tmp_path).frames(name[:3])
-        (tmp_path / name).unlink()
-    torch.save({"a": torch.zeros(3, 2), "b": torch.zeros(3, 2)}, tmp_path / "two.pt")
-    with pytest.raises(DataError, match="--key"):
-        folder.frames("two")
-    assert ArrayFolder(tmp_path, key="b").frames("two") == 3
-    torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(DataError, match="a list"):
-        folder.frames("list")
-    np.save(tmp_path / "two.npy", np.zeros((3, 2)))
-    with pytest.raises(DataError, match=r"two\.npy two\.pt"):
-        folder.frames("two")
-    (tmp_path / "f5.npy").unlink()
-    with pytest.raises(DataError, match="f5"):
-        main([*words, str(tmp_path)])
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError, match=f"{name}\n.*no such folder"):
+        main(["--item", str(tmp_path / "hand.item"), "--features", str(tmp_path / name)])
 
 
-def test_nothing_to_compare(tmp_path: Path):
+def test_nothing_to_compare_and_a_file_without_units(tmp_path: Path):
     hand_made(tmp_path)
     write_items(tmp_path / "one.item", [Item("f0", 0.1, 0.2, "A", "x", "y", "s"), Item("f0", 0.3, 0.4, "A", "x", "y", "s")])
     with pytest.raises(DataError, match="nothing to compare"):
         main(["--features", str(tmp_path), "--item", str(tmp_path / "one.item")])
+    write_jsonl(tmp_path / "other.jsonl", [{"id": "other", "units": [1]}])
+    with pytest.raises(DataError, match="no f0"):
+        main(["--features", str(tmp_path / "other.jsonl"), "--item", str(tmp_path / "one.item")])
 
 
 @pytest.mark.parametrize("option", [["--nj", "0"], ["--frame-rate", "nan"], ["--max-group", "1"], ["--context", "other"]])

@@ -11,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
 
-from spin import artifacts
 from spin.__main__ import main
 from spin.corpus.abx_item import read_items
 from spin.corpus.alignment import read_tsv
 from spin.errors import DataError
-from spin.runtime.files import read_jsonl, write_jsonl
-from spin.tools import align
-from spin.tools.alignment_formats import Aligned, read_aligned, write_aligned
+from spin.runtime.files import write_jsonl
+from spin.tools.align import Aligned, read_aligned, read_texts, write_aligned
 
 
 def item(symbol: str, start: float, end: float) -> AlignmentItem:
@@ -63,7 +61,7 @@ def spans(utterance: Aligned) -> list[tuple]:
     return [(one.symbol, round(one.start, 4), round(one.duration, 4)) for one in utterance.phones]
 
 
-@pytest.mark.parametrize("name", ["a.tsv", "a.ctm", "grids"])
+@pytest.mark.parametrize("name", ["a.tsv", "grids"])
 def test_there_and_back(tmp_path: Path, name: str):
     assert write_aligned(tmp_path / name, UTTERANCES) == 2
     again = list(read_aligned(tmp_path / name))
@@ -77,7 +75,7 @@ def test_phones_without_gaps_survive_every_format(tmp_path_factory, phones):
     starts = [0.0, *ends[:-1]]
     one = Aligned("u", [item(symbol, start, end) for start, end, (_, symbol) in zip(starts, ends, phones)])
     expected = [symbol for length, symbol in phones for _ in range(length)]
-    for name in ("a.tsv", "a.ctm", "grids"):
+    for name in ("a.tsv", "grids"):
         path = tmp_path_factory.getbasetemp() / name
         write_aligned(path, [one])
         (again,) = read_aligned(path)
@@ -86,7 +84,7 @@ def test_phones_without_gaps_survive_every_format(tmp_path_factory, phones):
 
 
 def test_chain_of_formats_from_a_manifest(tmp_path: Path):
-    """cuts -> TextGrid -> CTM -> TSV -> item: the same phones throughout, the words as long as a format holds them."""
+    """cuts -> TextGrid -> TSV -> item: the same phones throughout, the words as long as a format holds them."""
     tiers = {"phone": [list(one) for one in UTTERANCES[0].phones], "word": [list(item("HELLO", 0.1, 0.6))]}
     cuts = [
         {"id": "7-1-0000", "supervisions": [{"speaker": "x", "alignment": tiers}]},
@@ -94,7 +92,7 @@ def test_chain_of_formats_from_a_manifest(tmp_path: Path):
     ]
     source = tmp_path / "cuts_test.jsonl.gz"
     write_jsonl(source, cuts)
-    steps = [tmp_path / "grids", tmp_path / "a.ctm", tmp_path / "a.tsv", tmp_path / "a.item"]
+    steps = [tmp_path / "grids", tmp_path / "a.tsv", tmp_path / "a.item"]
     for before, after in zip([source, *steps], steps):
         assert main(["align", "--input", str(before), "--output", str(after)]) == 0
     (grid,) = read_aligned(steps[0])
@@ -114,13 +112,15 @@ def test_stress_and_names_of_silence(tmp_path: Path):
     write_aligned(folder, [Aligned("7-1-0000", phones, (item("a", 0.1, 0.6),))])
     (plain,) = read_aligned(tmp_path / "grids")
     assert [one.symbol for one in plain.phones] == ["SIL", "AH", "SIL", "SIL", "SIL"]
-    (kept,) = read_aligned(tmp_path / "grids", keep_stress=True)
-    assert [one.symbol for one in kept.phones] == ["SIL", "AH0", "SIL", "SIL", "SIL"]
-    with pytest.raises(DataError, match="'phones' 'words'[\\s\\S]*'segments'"):
-        list(read_aligned(tmp_path / "grids", tier="segments"))
     (tmp_path / "grids" / "7-1-0000.TextGrid").write_bytes((folder / "7-1-0000.TextGrid").read_bytes())
     with pytest.raises(DataError, match="one file per utterance"):
         list(read_aligned(tmp_path / "grids"))
+
+
+def test_a_ctm(tmp_path: Path):
+    (tmp_path / "a.ctm").write_text("u 1 0.0 0.5 AA1 .9\n\nv 1 0.1 0.2 K\nu 1 0.5 0.25 B\n")
+    one, other = read_aligned(tmp_path / "a.ctm")
+    assert (one.id, spans(one), spans(other)) == ("u", [("AA", 0, 0.5), ("B", 0.5, 0.25)], [("K", 0.1, 0.2)])
 
 
 @pytest.mark.parametrize("raw", [SHORT.encode(), SHORT.encode("utf-16"), SHORT.replace("\n", "\r\n").encode()])
@@ -156,6 +156,7 @@ def test_against_praat(tmp_path: Path, ours: bool):
     [
         ("a.TextGrid", ""),
         ("a.TextGrid", "hello"),
+        ("a.TextGrid", SHORT.replace("phones", "segments")),
         ("a.TextGrid", SHORT[: SHORT.index("AA1") - 2]),
         ("a.TextGrid", SHORT.replace("0.7\n1.5", "0.5\n1.5")),
         ("a.TextGrid", SHORT.replace("0.7\n1.5", "x\n1.5")),
@@ -183,9 +184,7 @@ def test_bad_paths_and_what_formats_cannot_hold(tmp_path: Path, capsys):
     with pytest.raises(DataError, match="slash"):
         write_aligned(tmp_path / "grids", [Aligned("../a", UTTERANCES[0].phones)])
     with pytest.raises(DataError, match="blank"):
-        write_aligned(tmp_path / "a.item", UTTERANCES[:1], speaker_of=lambda identity: "")
-    with pytest.raises(DataError, match="blank"):
-        write_aligned(tmp_path / "a.ctm", [Aligned("a b", UTTERANCES[0].phones)])
+        write_aligned(tmp_path / "a.item", [Aligned("a b", UTTERANCES[0].phones)])
     assert main(["align", "--input", str(tmp_path / "no.jsonl"), "--output", str(tmp_path / "b.tsv")]) == 1
     assert "no such file" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.*"))
@@ -194,15 +193,15 @@ def test_bad_paths_and_what_formats_cannot_hold(tmp_path: Path, capsys):
 def test_texts(tmp_path: Path):
     path = tmp_path / "text"
     path.write_text("a  one two\n\nb\n")
-    assert align.read_texts(path) == {"a": "one two", "b": ""}
+    assert read_texts(path) == {"a": "one two", "b": ""}
     path.write_text("a one\na two\n")
     with pytest.raises(DataError, match="second time"):
-        align.read_texts(path)
+        read_texts(path)
     with pytest.raises(DataError, match="No such file"):
-        align.read_texts(tmp_path / "absent")
+        read_texts(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("words", [[], ["--audio", "a.wav"], ["--audio", "a.wav", "--input", "b"], ["--speaker-end", ""]])
+@pytest.mark.parametrize("words", [[], ["--audio", "a.wav"], ["--audio", "a.wav", "--input", "b"]])
 def test_wrong_usage(words: list[str]):
     with pytest.raises(SystemExit):
         main(["align", "--output", "x.tsv", *words])
@@ -224,16 +223,15 @@ def test_align_real_speech(librispeech_dir: Path, tmp_path: Path, capsys):
     lines = [f"{name} {words.capitalize()}.\n" for name, words, _ in found]
     (tmp_path / "text").write_text("".join([*lines, "digit 5\nbroken hello\n"]))
     files = [str(tmp_path / f"{name}.wav") for name in (found[0][0], "digit", found[1][0], "broken")]
-    arguments = ["align", "--text", str(tmp_path / "text"), "--rejects", str(tmp_path / "rejects.jsonl"), "--audio"]
+    arguments = ["align", "--text", str(tmp_path / "text"), "--audio"]
     assert main([*arguments, *files, "--output", str(tmp_path / "a.tsv")]) == 0
     assert [name for name, _ in read_tsv(tmp_path / "a.tsv")] == [found[0][0], found[1][0]]
-    rejects = {record[artifacts.REJECT_ID]: record[artifacts.REJECT_REASON] for record in read_jsonl(tmp_path / "rejects.jsonl")}
-    assert set(rejects) == {"digit", "broken"} and "'5'" in rejects["digit"] and "audio" in rejects["broken"]
-    assert "digit" in capsys.readouterr().err
+    digit, broken = (line for line in capsys.readouterr().err.splitlines() if line.startswith(("digit: ", "broken: ")))
+    assert "'5'" in digit and "unreadable audio" in broken
     assert main([*arguments, files[0], "--output", str(tmp_path / "grids")]) == 0
     (grid,) = read_aligned(tmp_path / "grids")
     assert " ".join(one.symbol for one in grid.words) == found[0][1].strip()
     assert main([*arguments, files[1], "--output", str(tmp_path / "none.tsv")]) == 1
-    assert not (tmp_path / "none.tsv").exists() and list(read_jsonl(tmp_path / "rejects.jsonl"))
+    assert not (tmp_path / "none.tsv").exists()
     assert main([*arguments, str(tmp_path / "other.wav"), "--output", str(tmp_path / "none.tsv")]) == 1
     assert "no line for other" in capsys.readouterr().err
