@@ -19,7 +19,6 @@ ORDER = (
     ("products",),
     ("data.store",),
     ("data.cuts",),
-    ("data.noise",),
     ("data.audio",),
     ("corpus",),
     ("perturbation",),
@@ -33,7 +32,7 @@ ORDER = (
     ("tools", "__main__"),
 )
 # Light modules that lower rooms may ask: the fingerprint of a corpus part, and whether a source is a Spin model.
-EXCEPTIONS = {("products", "spin.corpus.fingerprint"), ("systems", "spin.models.published")}
+EXCEPTIONS = {("products", "spin.corpus.registry"), ("systems", "spin.models.published")}
 # These also run with torch 1.13.1, without torchaudio.
 K2_ROOMS = ("runtime", "systems", "product_keys", "products", "asr", "report", "models")
 NOT_WITH_K2 = ("torchaudio", "numba", "sklearn", "spin.training", "spin.perturbation")

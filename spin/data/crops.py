@@ -18,7 +18,7 @@ from lhotse.serialization import deserialize_item
 from lhotse.utils import fastcopy
 
 from spin import artifacts
-from spin.data.cuts import read_records
+from spin.data.cuts import read_records, without_words
 from spin.errors import DataError
 from spin.runtime import seeding
 from spin.runtime.files import read_jsonl
@@ -58,10 +58,22 @@ class TrainingCuts:
         for path, labels in itertools.zip_longest(self.paths, self.labels):
             reader = FrameLabels(labels) if labels else None
             for record in read_records(path):
-                samples = cropped_samples(num_samples(record), self)
+                samples = self.cropped_samples(num_samples(record))
                 if samples:
                     found = reader.find(record["id"]) if reader else None
-                    yield Crop(record["id"], samples / artifacts.SAMPLE_RATE, samples, seed, epoch, _compact(record), found)
+                    content = json.dumps(without_words(record)).encode()
+                    yield Crop(record["id"], samples / artifacts.SAMPLE_RATE, samples, seed, epoch, content, found)
+
+    def cropped_samples(self, samples: int) -> int:
+        """Length after cropping; 0 when the utterance is too short."""
+        if samples < self.min_samples:
+            return 0
+        samples = min(samples, self.max_samples)
+        if not self.equal_lengths:
+            return samples
+        bucket = bisect.bisect_right(self.bins, samples / artifacts.SAMPLE_RATE)
+        lower = round(self.bins[bucket - 1] * artifacts.SAMPLE_RATE) if bucket else self.min_samples
+        return max(lower, self.min_samples)
 
 
 @dataclass(slots=True)
@@ -69,9 +81,7 @@ class Crop:
     """A crop that is planned but not read. It is small, because a sampler holds many thousands of them.
 
     Attributes:
-        id: utterance id.
-        duration: seconds of the crop.
-        samples: samples of the crop.
+        duration, samples: length in seconds and in samples.
         seed, epoch: decide where in the utterance it lies.
         record: the utterance's cut as JSON.
         labels: (frames,) int32 frame labels of the whole utterance, if any.
@@ -90,11 +100,13 @@ class Crop:
     def cut(self) -> MonoCut:
         """The cropped cut; start and duration say where it lies in the recording, LABELS_FIELD holds its frame labels."""
         whole = deserialize_item(json.loads(self.record))
-        cut = crop(whole, self.samples, self.seed, self.epoch, 1 if self.labels is None else artifacts.HOP_IN_SAMPLES)
+        grid, rate = 1 if self.labels is None else artifacts.HOP_IN_SAMPLES, whole.sampling_rate
+        spare = (whole.num_samples - self.samples) // grid
+        place = int(seeding.generator(self.seed, self.epoch, whole.id, "crop").integers(spare + 1)) if spare else 0
+        cut = fastcopy(whole, start=whole.start + place * grid / rate, duration=self.samples / rate)
         if self.labels is None:
             return cut
-        first = round((cut.start - whole.start) * cut.sampling_rate) // artifacts.HOP_IN_SAMPLES
-        labels = self.labels[first : first + num_frames(self.samples)]
+        labels = self.labels[place : place + num_frames(self.samples)]
         return fastcopy(cut, custom={**(cut.custom or {}), artifacts.LABELS_FIELD: labels})
 
 
@@ -106,22 +118,21 @@ class FrameLabels:
             remedy = "python -m spin acoustic-pieces --exp DIR --system NAME --vocabulary N --output DIR"
             raise DataError(str(path), found="no such file", expected="frame labels of a training part", remedy=remedy)
         self._lines = read_jsonl(path)
-        self._ahead: collections.deque[tuple[str, np.ndarray]] = collections.deque()
+        self._ahead: collections.deque[tuple[str, list[int]]] = collections.deque()
 
     def find(self, utterance: str) -> np.ndarray:
         """(frames,) int32 labels of an utterance, (0,) where it has none. Ask in the order of the manifest."""
-        position = next((place for place, item in enumerate(self._window()) if item[0] == utterance), None)
-        if position is None:
-            return np.zeros(0, dtype=np.int32)
-        for _ in range(position):
-            self._ahead.popleft()
-        return self._ahead.popleft()[1]
+        for position, (name, units) in enumerate(self._window()):
+            if name == utterance:
+                for _ in range(position + 1):
+                    self._ahead.popleft()
+                return np.asarray(units, dtype=np.int32)
+        return np.zeros(0, dtype=np.int32)
 
-    def _window(self) -> Iterator[tuple[str, np.ndarray]]:
+    def _window(self) -> Iterator[tuple[str, list[int]]]:
         yield from tuple(self._ahead)
         for line in itertools.islice(self._lines, max(0, LABELS_AHEAD - len(self._ahead))):
-            units = np.asarray(line[artifacts.UNITS_SEQUENCE], dtype=np.int32)
-            self._ahead.append((line[artifacts.UNITS_ID], units))
+            self._ahead.append((line[artifacts.UNITS_ID], line[artifacts.UNITS_SEQUENCE]))
             yield self._ahead[-1]
 
 
@@ -134,11 +145,9 @@ def scan_training_cuts(
     equal_lengths: bool = False,
     labels: Iterable[Path] = (),
 ) -> TrainingCuts:
-    """Reads the manifests once for their durations.
+    """Reads the manifests once for their durations; see TrainingCuts.
 
     Args:
-        paths: manifests of stage 1.
-        min_samples, max_samples, equal_lengths, labels: see TrainingCuts.
         batch_seconds: audio of one view in a batch.
 
     Raises:
@@ -147,7 +156,10 @@ def scan_training_cuts(
     paths, short, lengths = tuple(map(Path, paths)), [], array.array("q")
     for path in paths:
         for record in read_records(path):
-            samples = _checked_samples(path, record)
+            rate, samples = record["recording"]["sampling_rate"], num_samples(record)
+            if rate != artifacts.SAMPLE_RATE:
+                expected, remedy = f"{artifacts.SAMPLE_RATE} Hz", "run stage 0 with --force"
+                raise DataError(f"{path}: {record['id']}", found=f"{rate} Hz", expected=expected, remedy=remedy)
             if samples < min_samples:
                 short.append(record["id"])
             else:
@@ -164,32 +176,18 @@ def scan_training_cuts(
     return TrainingCuts(paths, min_samples, max_samples, len(lengths), tuple(short), bins, equal_lengths, labels)
 
 
-def _checked_samples(path: Path, record: dict) -> int:
-    try:
-        rate, samples = record["recording"]["sampling_rate"], num_samples(record)
-    except (KeyError, TypeError) as error:
-        found = f"a record without {error}"
-        raise DataError(str(path), found=found, expected="cuts", remedy="run stage 1 with --force") from error
-    if rate != artifacts.SAMPLE_RATE:
-        expected = f"{artifacts.SAMPLE_RATE} Hz"
-        raise DataError(f"{path}: {record['id']}", found=f"{rate} Hz", expected=expected, remedy="run stage 0 with --force")
-    return samples
-
-
 def num_samples(record: dict) -> int:
     """Samples of a cut at 16 kHz, rounded as lhotse does."""
     return math.floor(round(record["duration"] * artifacts.SAMPLE_RATE, 8) + 0.5)
 
 
 def num_frames(samples: int) -> int:
-    """Encoder frames of a stretch of speech."""
+    """Encoder frames of a stretch of speech.
+
+    >>> [num_frames(samples) for samples in (399, 400, 719, 720, 16_000)]
+    [0, 1, 1, 2, 49]
+    """
     return max(0, (samples - RECEPTIVE_FIELD) // artifacts.HOP_IN_SAMPLES + 1)
-
-
-def _compact(record: dict) -> bytes:
-    """The record without alignments and text, most of its bytes; the speaker stays."""
-    supervisions = [{key: item[key] for key in item.keys() - {"alignment", "text"}} for item in record.get("supervisions") or ()]
-    return json.dumps({**record, "supervisions": supervisions}).encode()
 
 
 def duration_bins(samples: np.ndarray, batch_seconds: float) -> tuple[float, ...]:
@@ -205,27 +203,3 @@ def duration_bins(samples: np.ndarray, batch_seconds: float) -> tuple[float, ...
     cumulative = np.cumsum(samples) / samples.sum()
     boundaries = samples[np.searchsorted(cumulative, np.arange(1, buckets) / max(buckets, 1))]
     return tuple(float(boundary) / artifacts.SAMPLE_RATE for boundary in np.unique(boundaries))
-
-
-def cropped_samples(samples: int, cuts: TrainingCuts) -> int:
-    """Length after cropping; 0 when the utterance is too short."""
-    if samples < cuts.min_samples:
-        return 0
-    samples = min(samples, cuts.max_samples)
-    if not cuts.equal_lengths:
-        return samples
-    bucket = bisect.bisect_right(cuts.bins, samples / artifacts.SAMPLE_RATE)
-    lower = round(cuts.bins[bucket - 1] * artifacts.SAMPLE_RATE) if bucket else cuts.min_samples
-    return max(lower, cuts.min_samples)
-
-
-def crop(cut: MonoCut, samples: int, seed: int, epoch: int, grid: int = 1) -> MonoCut:
-    """`samples` of the cut from a place drawn by (seed, epoch, utterance id).
-
-    Args:
-        grid: the place is a multiple of so many samples from the start of the cut.
-    """
-    spare = (cut.num_samples - samples) // grid
-    start = int(seeding.generator(seed, epoch, cut.id, "crop").integers(spare + 1)) * grid if spare else 0
-    rate = cut.sampling_rate
-    return fastcopy(cut, start=cut.start + start / rate, duration=samples / rate)

@@ -18,25 +18,19 @@ from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
 from spin.data.store import NAME as PACKED  # the import also registers the reader of packed arrays
+from spin.data.store import REMEDY
 from spin.errors import DataError
 from spin.runtime.files import write_jsonl
 
-REMEDY = "rerun the stage that wrote it with --force"
-
 
 def read_records(path: str | Path, first: int = 0, last: int | None = None) -> Iterator[dict]:
-    """The cuts of a manifest as plain values, with absolute array paths; several times faster than read_cuts.
-
-    Args:
-        path: manifest, .jsonl or .jsonl.gz.
-        first, last: cuts [first, last) of the manifest; default: all.
+    """Cuts [first, last) of a manifest as plain values, with absolute array paths; several times faster than read_cuts.
 
     Raises:
         DataError: no such file, a truncated or damaged file, or a line that is not a JSON object.
     """
     path = Path(path).absolute()
-    lines = _lines(path)
-    for number, line in itertools.islice(enumerate(lines, start=1), first, last):
+    for number, line in itertools.islice(enumerate(_lines(path), start=1), first, last):
         try:
             record = json.loads(line)
         except ValueError as error:
@@ -47,11 +41,7 @@ def read_records(path: str | Path, first: int = 0, last: int | None = None) -> I
 
 
 def read_cuts(path: str | Path, first: int = 0, last: int | None = None) -> Iterator[Cut]:
-    """The cuts of a manifest, lazily.
-
-    Args:
-        path: manifest, .jsonl or .jsonl.gz.
-        first, last: cuts [first, last) of the manifest; default: all.
+    """Cuts [first, last) of a manifest, lazily.
 
     Raises:
         DataError: as read_records, or a line that is not a cut.
@@ -69,9 +59,7 @@ def read_cuts(path: str | Path, first: int = 0, last: int | None = None) -> Iter
 def write_cuts(path: str | Path, cuts: Iterable[Cut]) -> int:
     """Writes a manifest that appears whole or not at all and has no time stamp; returns the number of cuts.
 
-    Args:
-        path: manifest, .jsonl or .jsonl.gz.
-        cuts: cuts; absolute paths of packed arrays become relative to the folder of the manifest.
+    Absolute paths of packed arrays become relative to the folder of the manifest.
     """
     folder = os.path.abspath(Path(path).parent)
 
@@ -84,6 +72,12 @@ def write_cuts(path: str | Path, cuts: Iterable[Cut]) -> int:
 def count_cuts(path: str | Path) -> int:
     """Number of cuts of a manifest; raises DataError when it is missing or damaged."""
     return sum(1 for _ in _lines(Path(path)))
+
+
+def without_words(record: dict) -> dict:
+    """A copy of a record without alignments and text, most of its bytes; the speaker stays."""
+    supervisions = [{key: item[key] for key in item.keys() - {"alignment", "text"}} for item in record.get("supervisions") or ()]
+    return {**record, "supervisions": supervisions}
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -110,5 +104,5 @@ def _with_paths(record: dict, change: Callable[[str], str]) -> dict:
     return record
 
 
-def _bad_line(path: str | Path, number: int, found: str) -> DataError:
+def _bad_line(path: Path, number: int, found: str) -> DataError:
     return DataError(f"{path}, line {number}", found=found[:300], expected="one cut per line", remedy=REMEDY)

@@ -14,7 +14,6 @@ from lhotse.dataset import DynamicBucketingSampler
 
 from spin import artifacts
 from spin.data.crops import Crop, TrainingCuts
-from spin.errors import DataError
 from spin.runtime import seeding
 from spin.runtime.logs import get_logger
 
@@ -80,7 +79,7 @@ class BatchSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # lhotse's advice on buffer sizes, and that the crops are not a CutSet
             sampler = DynamicBucketingSampler(
-                _EpochCrops(self.cuts, self.seed, epoch),
+                self.cuts.epoch(self.seed, epoch),  # lhotse reads only their id and duration
                 max_duration=self.batch_seconds,
                 shuffle=True,
                 duration_bins=self._bins(),
@@ -107,24 +106,11 @@ class BatchSampler:
         return tuple(tuple(ordered[number::shares]) for number in own)
 
 
-class _EpochCrops:
-    """Lets the sampler iterate over the crops of one epoch; lhotse reads only their id and duration."""
-
-    def __init__(self, cuts: TrainingCuts, seed: int, epoch: int):
-        self.cuts, self.seed, self.epoch = cuts, seed, epoch
-
-    def __iter__(self) -> Iterator[Crop]:
-        return self.cuts.epoch(self.seed, self.epoch)
-
-
 def fill(batches: Iterable[Iterable[Crop]], batch_seconds: float, epoch: int) -> Iterator[list[Crop]]:
     """Makes batches even: divides those that are too large after padding, joins those that are less than half full.
 
     Small batches are the rests of the buckets at the end of an epoch. What then remains is left out of this epoch, with a line in
     the log of the first; if it is all there is, it is used.
-
-    Raises:
-        DataError: there is nothing at all.
     """
     limit = MAX_PADDED_SHARE * batch_seconds
     held: list[Crop] = []
@@ -143,9 +129,6 @@ def fill(batches: Iterable[Iterable[Crop]], batch_seconds: float, epoch: int) ->
             yield group
             count += 1
     if count == 0:
-        if not held:
-            remedy = "run stages 0 and 1 again"
-            raise DataError("Spin training data", found="no batch", expected="at least one utterance", remedy=remedy)
         yield from divide(held, limit)
     elif held and epoch == 0:
         get_logger("data").info("%d utterance(s) left over after %d batches, used in later epochs", len(held), count)

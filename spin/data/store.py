@@ -39,16 +39,12 @@ class ArrayWriter:
         self._stream = open(self.path, "wb")
 
     def write(self, key: str, array: np.ndarray, frame_shift: float | None = None, start: float = 0.0) -> Array | TemporalArray:
-        """Appends one array.
+        """Appends one array of numbers, and returns a manifest of it for a custom field of the cut.
 
         Args:
             key: utterance id, for messages.
-            array: numbers of any shape.
             frame_shift: seconds between rows; None for an array without a time axis.
             start: seconds into the recording of the first row.
-
-        Returns:
-            A manifest for a custom field of the cut.
 
         Raises:
             ValueError: the array does not hold numbers.
@@ -89,7 +85,7 @@ class PackedReader(FeaturesReader):
         self.path = Path(storage_path)
 
     def read(self, key: str, left_offset_frames: int = 0, right_offset_frames: int | None = None) -> np.ndarray:
-        """The array at a place that ArrayWriter returned, or a slice of its rows.
+        """The array at a place that ArrayWriter wrote into its manifest, or a slice of its rows.
 
         Raises:
             DataError: the file is missing or damaged.

@@ -14,12 +14,9 @@ from lhotse import MonoCut
 
 from spin import artifacts
 from spin.config import Config
-from spin.data import noise
-from spin.data.audio import read_noise
-from spin.errors import ConfigError
+from spin.data import audio
 from spin.perturbation.analysis_io import load_analysis
-from spin.perturbation.parameters import draw_parameters
-from spin.perturbation.perturb import synthesise
+from spin.perturbation.perturb import draw_parameters, synthesise
 from spin.runtime import seeding
 
 
@@ -71,22 +68,18 @@ class AddNoise:
     def __init__(self, config: Config, corpus: Path):
         self.range = config.noise.min_snr_in_db, config.noise.max_snr_in_db
         if config.noise.manifests:
-            self.pool, self.kinds = noise.read_pool(config.noise.manifests), (noise.CORPUS,)
+            self.pool, self.kinds = audio.read_pool(config.noise.manifests), (audio.CORPUS,)
             return
-        self.pool = noise.read_pool(artifacts.cuts(corpus, part) for part in config.corpus.spin_train)
-        speakers = {noise.speaker_of(cut) for cut in self.pool} - {None}
-        self.kinds = (noise.COLOURED, noise.BABBLE) if len(speakers) > 1 else (noise.COLOURED,)
+        self.pool = audio.read_pool(artifacts.cuts(corpus, part) for part in config.corpus.spin_train)
+        speakers = {audio.speaker_of(cut) for cut in self.pool} - {None}
+        self.kinds = (audio.COLOURED, audio.BABBLE) if len(speakers) > 1 else (audio.COLOURED,)
 
     def __call__(self, waveform: np.ndarray, cut: MonoCut, draw: Draw) -> tuple[np.ndarray, bool]:
-        """See Transform.
-
-        Raises:
-            UnreadableAudio: a recording of the noise cannot be read.
-        """
+        """See Transform; raises UnreadableAudio for a recording of the noise."""
         random = seeding.generator("noise", *draw.keys)
         kind = self.kinds[int(random.integers(len(self.kinds)))]
-        drawn = noise.draw_noise(random, kind, random.uniform(*self.range), self.pool, noise.speaker_of(cut))
-        return noise.add_noise(waveform, drawn, read_noise), True
+        noise = audio.draw_noise(random, kind, random.uniform(*self.range), self.pool, audio.speaker_of(cut))
+        return audio.add_noise(waveform, noise), True
 
 
 TRANSFORMS: dict[str, Callable[[Config, Path], Transform]] = {"perturb": Perturb, "noise": AddNoise}
@@ -101,12 +94,7 @@ def make_views(names: Sequence[Sequence[str]], config: Config, corpus: Path) -> 
         corpus: folder of the corpus' manifests.
 
     Raises:
-        ConfigError: an unknown transform.
         DataError: a manifest of noise that cannot be used.
     """
-    wanted = {name for view in names for name in view}
-    unknown = sorted(wanted - set(TRANSFORMS))
-    if unknown:
-        raise ConfigError("views", found=unknown[0], expected=" or ".join(TRANSFORMS), remedy="correct the objective's views")
-    transforms = {name: TRANSFORMS[name](config, corpus) for name in sorted(wanted)}
+    transforms = {name: TRANSFORMS[name](config, corpus) for name in sorted({name for view in names for name in view})}
     return tuple(tuple(transforms[name] for name in view) for view in names)

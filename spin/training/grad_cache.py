@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spin.data.dataset import NO_LABEL, MicroBatch
+from spin.data.loader import NO_LABEL, MicroBatch
 from spin.objectives.model import Frames, SpinModel
 from spin.objectives.spin import Loss
 from spin.runtime.devices import sent

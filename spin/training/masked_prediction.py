@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spin.data.dataset import NO_LABEL
+from spin.data.loader import NO_LABEL
 from spin.models.encoder import Encoder
 
 TEMPERATURE = 0.1  # of the cosine similarities, as in HuBERT

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.data import sampler as module
-from spin.data.crops import FrameLabels, TrainingCuts, cropped_samples, duration_bins, num_frames, scan_training_cuts
+from spin.data.crops import Crop, FrameLabels, TrainingCuts, duration_bins, num_frames, scan_training_cuts
 from spin.data.cuts import read_cuts
 from spin.data.sampler import MAX_PADDED_SHARE, BatchSampler, fill, padded_seconds
 from spin.errors import DataError
@@ -60,14 +59,11 @@ def test_short_utterances_are_skipped_and_named_and_long_ones_cropped(manifest):
     assert moved > 10
 
 
-def test_crops_depend_on_seed_and_epoch_only(manifest):
+def test_crops_are_small_and_depend_on_seed_and_epoch_only(manifest):
     cuts = _scan(manifest)
+    assert max(len(crop.record) for crop in cuts.epoch(0, 0)) < 1000
     starts = [[crop.cut().start for crop in cuts.epoch(seed, epoch)] for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert starts[0] == starts[1] and starts[0] != starts[2] and starts[0] != starts[3]
-
-
-def test_a_crop_is_small(manifest):
-    assert max(len(crop.record) for crop in _scan(manifest).epoch(0, 0)) < 1000
 
 
 def test_batches_hold_every_utterance_at_most_once_and_not_too_much_audio(manifest):
@@ -118,8 +114,8 @@ class _Lengths(TrainingCuts):
 
     def epoch(self, seed: int, epoch: int):
         for number, whole in enumerate(self.samples):
-            samples = cropped_samples(whole, self)
-            yield module.Crop(f"u{number:06d}", samples / RATE, samples, seed, epoch, b"")
+            samples = self.cropped_samples(whole)
+            yield Crop(f"u{number:06d}", samples / RATE, samples, seed, epoch, b"")
 
 
 def _sampler(seconds: np.ndarray, batch_seconds: float, equal_lengths: bool, longest: int = 272_000) -> BatchSampler:
@@ -163,7 +159,7 @@ def test_equal_lengths_pad_nothing_but_the_rests_of_the_buckets():
 
 
 def _crops(*samples: int) -> list:
-    return [module.Crop(f"u{number}", length / RATE, length, 0, 0, b"") for number, length in enumerate(samples)]
+    return [Crop(f"u{number}", length / RATE, length, 0, 0, b"") for number, length in enumerate(samples)]
 
 
 def test_filling_by_hand():
@@ -173,8 +169,6 @@ def test_filling_by_hand():
     assert list(fill([two], 8.0, 1)) == [two]  # all there is
     assert [len(batch) for batch in fill([_crops(*[RATE] * 7, 6 * RATE)], 8.0, 1)] == [7, 1]  # 48 s after padding
     assert list(fill([long], 8.0, 1)) == [long]
-    with pytest.raises(DataError, match="no batch"):
-        list(fill([], 8.0, 0))
 
 
 @given(lengths=st.lists(st.integers(16_000, 300_000), min_size=1, max_size=200), batch=st.sampled_from([1.0, 20.0, 1e6]))
@@ -183,7 +177,7 @@ def test_buckets_are_sorted_and_hold_about_the_same(lengths, batch):
     assert list(bins) == sorted(set(bins)) and len(bins) < 30
     cuts = TrainingCuts((), 16_000, 272_000, len(lengths), bins=bins, equal_lengths=True)
     for samples in lengths:
-        assert 16_000 <= cropped_samples(samples, cuts) <= min(samples, 272_000)
+        assert 16_000 <= cuts.cropped_samples(samples) <= min(samples, 272_000)
 
 
 def test_labels_ride_on_the_cut_on_the_frame_grid(manifest, tmp_path):
@@ -197,11 +191,6 @@ def test_labels_ride_on_the_cut_on_the_frame_grid(manifest, tmp_path):
         assert rest == 0
         expected = [] if cut.id == "train-0007" else list(range(first, first + num_frames(cut.num_samples)))
         assert found.tolist() == expected
-
-
-@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (399, 0), (400, 1), (719, 1), (720, 2), (16_000, 49)])
-def test_frames_by_hand(samples, frames):
-    assert num_frames(samples) == frames
 
 
 @given(st.lists(st.booleans(), max_size=60), st.lists(st.booleans(), max_size=60))

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from spin.config import Config, EncoderConfig, SpinConfig
-from spin.data.dataset import Batch, MicroBatch
+from spin.data.loader import Batch, MicroBatch
 from spin.models.encoder import TINY_SHAPE, Encoder
 from spin.objectives.model import SpinModel
 from spin.objectives.rspin import RSpin

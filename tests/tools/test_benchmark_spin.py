@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spin.data.crops import scan_training_cuts
-from spin.data.dataset import MicroBatch
+from spin.data.loader import MicroBatch
 from spin.data.sampler import BatchSampler
 from spin.tools import benchmark_spin
 from spin.tools.benchmark_corpus import LONG, SHORT, durations

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spin.config import DCSpinConfig
-from spin.data.dataset import NO_LABEL, MicroBatch
+from spin.data.loader import NO_LABEL, MicroBatch
 from spin.models.encoder import Encoder
 from spin.objectives import rspin
 from spin.objectives.model import SpinModel, load_model

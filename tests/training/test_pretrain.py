@@ -16,7 +16,7 @@ from spin import artifacts, products
 from spin.config import Config, CorpusConfig, GeneratedPart, PretrainConfig, RuntimeConfig, SpinConfig
 from spin.data.crops import num_frames
 from spin.data.cuts import read_cuts
-from spin.data.dataset import NO_LABEL
+from spin.data.loader import NO_LABEL
 from spin.data.views import Draw
 from spin.errors import DataError, TrainingError
 from spin.models.encoder import Encoder

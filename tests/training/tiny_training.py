@@ -11,8 +11,7 @@ import torch
 from spin import artifacts
 from spin.config import Config, CorpusConfig, EncoderConfig, GeneratedPart, SpinConfig
 from spin.data.crops import scan_training_cuts
-from spin.data.dataset import MicroBatch, ViewDataset
-from spin.data.loader import BatchLoader
+from spin.data.loader import BatchLoader, MicroBatch, ViewDataset
 from spin.data.sampler import BatchSampler
 from spin.models.encoder import Encoder, EncoderShape
 from spin.objectives import find_objective

@@ -16,8 +16,8 @@ import torch
 from lhotse import CutSet
 
 from spin import artifacts, products
+from spin.data.audio import noisy_cut
 from spin.data.cuts import read_cuts, write_cuts
-from spin.data.noise import noisy_cut
 from spin.data.store import load_array
 from spin.errors import ConfigError, DataError, ResourceError
 from spin.models.importers import load_encoder
