@@ -34,15 +34,15 @@ def estimate_speakers(context: Context, parts: list[str]) -> None:
     product = products.speaker_pitch(context)
     if not product.is_stale():
         return
-    from spin.perturbation.compile_kernels import compile_kernels  # compiled code is loaded only for work
-    from spin.perturbation.speakers import estimate_ranges, ranges_to_json
+    from spin.perturbation.perturb import compile_kernels  # compiled code is loaded only for work
+    from spin.perturbation.speakers import estimate_ranges
 
     config = context.config
     compile_kernels()
     with product.building() as partial:
         manifests = [products.manifest(context, part).require() for part in parts]
         ranges = estimate_ranges(manifests, config.perturbation, config.runtime.nj)
-        write_json(partial, ranges_to_json(ranges))
+        write_json(partial, {speaker: found._asdict() for speaker, found in ranges.items()})
     for speaker, found in ranges.items():
         context.log.info("speaker %s: %.0f to %.0f Hz, median %.0f Hz", speaker, found.floor, found.ceiling, found.median)
 
@@ -50,7 +50,7 @@ def estimate_speakers(context: Context, parts: list[str]) -> None:
 def analyse(context: Context, part: str) -> None:
     """pitch/<part>/: the cuts of the part with pitch contour and pulses. An interrupted run resumes."""
     from spin.perturbation.analyse_part import analyse_part
-    from spin.perturbation.compile_kernels import compile_kernels
+    from spin.perturbation.perturb import compile_kernels
 
     config = context.config
     compile_kernels()

@@ -39,13 +39,7 @@ STAGE = 1
 
 @dataclasses.dataclass(frozen=True)
 class _Chunk:
-    """The work of one job.
-
-    Attributes:
-        folder, name: where its files go.
-        records: cuts as plain values.
-        ranges: pitch range of each cut's speaker.
-    """
+    """One job: cuts as plain values, the pitch range of each cut's speaker, and where its files go."""
 
     folder: Path
     name: str
@@ -56,7 +50,7 @@ class _Chunk:
 def analyse_part(
     manifest: Path, part: str, ranges: dict[str, PitchRange], folder: Path, nj: int, max_bad_share: float, log: logging.Logger
 ) -> None:
-    """Analyses the utterances of a manifest and writes the manifest of stage 1 into `folder`.
+    """Analyses the utterances of stage 0's manifest and writes the manifest of stage 1 into `folder`.
 
     Args:
         manifest: cuts of stage 0.
@@ -71,31 +65,31 @@ def analyse_part(
         DataError: too many utterances that cannot be used.
     """
     count = count_cuts(manifest)
-    chunks = -(-count // CHUNK)
+    chunks = [_records_path(folder, f"{number:05d}") for number in range(-(-count // CHUNK))]
     _run(manifest, ranges, folder, chunks, nj, log)
     rejects = Rejects(artifacts.rejects(folder, part), STAGE)
-    _report(part, _chunk_records(folder, chunks), rejects, folder, log)
+    _report(part, _read_chunks(chunks), rejects, folder, log)
     rejects.check_share(count, max_bad_share)
     rejects.close()
-    write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _chunk_records(folder, chunks)))
-    for number in range(chunks):
-        _records_path(folder, number).unlink()
+    write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _read_chunks(chunks)))
+    for path in chunks:
+        path.unlink()
 
 
-def _records_path(folder: Path, number: int) -> Path:
-    return folder / f"chunk-{number:05d}.jsonl"
+def _records_path(folder: Path, name: str) -> Path:
+    return folder / f"chunk-{name}.jsonl"
 
 
-def _chunk_records(folder: Path, chunks: int) -> Iterator[dict]:
-    return itertools.chain.from_iterable(read_jsonl(_records_path(folder, number)) for number in range(chunks))
+def _read_chunks(chunks: list[Path]) -> Iterator[dict]:
+    return itertools.chain.from_iterable(map(read_jsonl, chunks))
 
 
-def _run(manifest: Path, ranges: dict[str, PitchRange], folder: Path, chunks: int, nj: int, log: logging.Logger) -> None:
+def _run(manifest: Path, ranges: dict[str, PitchRange], folder: Path, chunks: list[Path], nj: int, log: logging.Logger) -> None:
     begun, analysed, spent = time.monotonic(), 0.0, 0.0
-    todo = [number for number in range(chunks) if not _records_path(folder, number).exists()]
-    if len(todo) < chunks:
-        log.info("%d of %d chunks are finished already", chunks - len(todo), chunks)
-    jobs = _jobs(manifest, ranges, folder, set(todo))
+    todo = {number for number, path in enumerate(chunks) if not path.exists()}
+    if len(todo) < len(chunks):
+        log.info("%d of %d chunks are finished already", len(chunks) - len(todo), len(chunks))
+    jobs = _jobs(manifest, ranges, folder, todo)
     for seconds, cpu in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", len(todo)):
         analysed, spent = analysed + seconds, spent + cpu
     if analysed > 0:
@@ -119,7 +113,7 @@ def _analyse_chunk(chunk: _Chunk) -> tuple[float, float]:
     cuts = [deserialize_item({**record, "supervisions": []}) for record in chunk.records]
     with ArrayWriter(chunk.folder, f"pitch-{chunk.name}", compress=True) as writer:
         records = [_analyse_cut(cut, pitch_range, writer) for cut, pitch_range in zip(cuts, chunk.ranges, strict=True)]
-    write_jsonl(chunk.folder / f"chunk-{chunk.name}.jsonl", records)
+    write_jsonl(_records_path(chunk.folder, chunk.name), records)
     return sum(cut.duration for cut in cuts), time.process_time() - begun
 
 

@@ -88,10 +88,9 @@ def prepare(waveform) -> tuple[np.ndarray, bool]:
         ValueError: more than one channel.
     """
     waveform = np.asarray(waveform)
-    if waveform.ndim != 1:
-        if waveform.size != waveform.shape[-1]:
-            raise ValueError(f"waveform: found shape {waveform.shape}, expected one channel, (samples,) or (1, samples)")
-        waveform = waveform.reshape(-1)
+    if waveform.size != waveform.shape[-1]:
+        raise ValueError(f"waveform: found shape {waveform.shape}, expected one channel, (samples,) or (1, samples)")
+    waveform = waveform.reshape(-1)
     if np.issubdtype(waveform.dtype, np.integer):
         waveform = waveform / np.float64(np.iinfo(waveform.dtype).max + 1)
     bad = not np.isfinite(waveform).all()
@@ -122,8 +121,8 @@ def analyse(waveform, sample_rate: int, pitch_range: PitchRange | tuple[float, f
         else:
             centred = centred / peak  # F0 and pulses do not depend on loudness, sums of squares of tiny numbers do
     if pitch_range is None:
-        pitch_range = estimate_pitch_range([centred] if not note else [], sample_rate)
-    floor, ceiling = (pitch_range.floor, pitch_range.ceiling) if isinstance(pitch_range, PitchRange) else map(float, pitch_range)
+        pitch_range = estimate_pitch_range([] if note else [(centred, sample_rate)])
+    floor, ceiling = map(float, pitch_range[:2])
     if not 0.0 < floor < ceiling:
         raise ValueError(f"pitch_range: found {floor:g} to {ceiling:g} Hz, expected 0 < floor < ceiling")
     contour = Contour(np.zeros(0, dtype=np.float32), 0.0, 0.8 / floor)
@@ -142,15 +141,9 @@ def from_contour(
     note: str = "",
     formant_ratio: float | None = None,
 ) -> Analysis:
-    """Adds the pulses to a contour.
+    """Adds the pulses to the contour of a waveform (samples,) with its mean removed.
 
-    Args:
-        centred: (samples,) with its mean removed.
-        contour: of that waveform.
-        pitch_range: floor and ceiling in Hz.
-        num_samples: length of the recording.
-        note: as in Analysis.
-        formant_ratio: to equal Praat also where it errs: frames whose F0 times this ratio reaches the ceiling become unvoiced.
+    With a formant ratio it equals Praat also where Praat errs: frames whose F0 times the ratio reaches the ceiling are unvoiced.
     """
     pitch, contour_start, pulses = contour.pitch, 0.5 * contour.step, np.zeros(0)
     if formant_ratio is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from lhotse import MonoCut
 from lhotse.array import Array, TemporalArray
@@ -13,38 +15,33 @@ from spin.errors import DataError
 from spin.perturbation.analysis import Analysis
 
 PULSE_GRID = 2.0**20  # pulses are stored in such parts of a sample: finer than 1e-6, and the zeros after that compress
+PLAIN_FIELDS = {  # fields of Analysis -> custom fields that hold plain values
+    "start": artifacts.PITCH_START_FIELD,
+    "contour_start": artifacts.PITCH_SHIFTED_START_FIELD,
+    "step": artifacts.PITCH_STEP_FIELD,
+    "floor": artifacts.PITCH_FLOOR_FIELD,
+    "ceiling": artifacts.PITCH_CEILING_FIELD,
+    "note": artifacts.PITCH_NOTE_FIELD,
+}
 
 
 def store_analysis(writer: ArrayWriter, key: str, analysis: Analysis, start_sample: int = 0) -> dict:
-    """Writes the arrays and returns the custom fields as plain values, ready for JSON.
+    """Writes the arrays under an utterance's id, and returns the custom fields as plain values, ready for JSON.
 
-    Args:
-        writer: takes the arrays.
-        key: utterance id.
-        analysis: analysis of the cut's stretch of its recording.
-        start_sample: start of that stretch; what is stored counts from the start of the recording.
+    `start_sample` is where the analysed stretch starts in its recording. What is stored counts from the recording's start.
     """
     offset = start_sample / analysis.sample_rate
-    pitch = writer.write(key, analysis.pitch.astype(np.float32), analysis.step, offset + analysis.start)
+    stored = dataclasses.replace(analysis, start=offset + analysis.start, contour_start=offset + analysis.contour_start)
+    pitch = writer.write(key, analysis.pitch.astype(np.float32), analysis.step, stored.start)
     pulses = writer.write(key, np.round(analysis.pulses * PULSE_GRID) / PULSE_GRID + start_sample)
-    return {
-        artifacts.PITCH_FIELD: pitch.to_dict(),
-        artifacts.PULSES_FIELD: pulses.to_dict(),
-        artifacts.PITCH_START_FIELD: offset + analysis.start,
-        artifacts.PITCH_SHIFTED_START_FIELD: offset + analysis.contour_start,
-        artifacts.PITCH_STEP_FIELD: analysis.step,
-        artifacts.PITCH_FLOOR_FIELD: analysis.floor,
-        artifacts.PITCH_CEILING_FIELD: analysis.ceiling,
-        artifacts.PITCH_NOTE_FIELD: analysis.note,
-    }
+    plain = {field: getattr(stored, name) for name, field in PLAIN_FIELDS.items()}
+    return {artifacts.PITCH_FIELD: pitch.to_dict(), artifacts.PULSES_FIELD: pulses.to_dict(), **plain}
 
 
 def add_analysis(cut: MonoCut, fields: dict) -> MonoCut:
     """A copy of the cut that carries the fields of store_analysis."""
-    arrays = {
-        artifacts.PITCH_FIELD: TemporalArray.from_dict(fields[artifacts.PITCH_FIELD]),
-        artifacts.PULSES_FIELD: Array.from_dict(fields[artifacts.PULSES_FIELD]),
-    }
+    pitch, pulses = TemporalArray.from_dict(fields[artifacts.PITCH_FIELD]), Array.from_dict(fields[artifacts.PULSES_FIELD])
+    arrays = {artifacts.PITCH_FIELD: pitch, artifacts.PULSES_FIELD: pulses}
     return fastcopy(cut, custom={**(cut.custom or {}), **fields, **arrays})
 
 
@@ -69,11 +66,6 @@ def load_analysis(cut: MonoCut) -> Analysis:
         sample_rate=cut.sampling_rate,
         num_samples=cut.recording.num_samples,
         pitch=load_array(cut, artifacts.PITCH_FIELD),
-        start=custom[artifacts.PITCH_START_FIELD],
-        step=custom[artifacts.PITCH_STEP_FIELD],
-        floor=custom[artifacts.PITCH_FLOOR_FIELD],
-        ceiling=custom[artifacts.PITCH_CEILING_FIELD],
         pulses=load_array(cut, artifacts.PULSES_FIELD),
-        contour_start=custom[artifacts.PITCH_SHIFTED_START_FIELD],
-        note=custom[artifacts.PITCH_NOTE_FIELD],
+        **{name: custom[field] for name, field in PLAIN_FIELDS.items()},
     )

@@ -20,12 +20,7 @@ def centre_frequencies(sample_rate: float) -> np.ndarray:
 
 
 def design(sample_rate: float, gains_in_db, qualities) -> np.ndarray:
-    """Second-order sections of the equaliser.
-
-    Args:
-        sample_rate: Hz.
-        gains_in_db: (BANDS,), gain of each band.
-        qualities: (BANDS,), Q of each band.
+    """Second-order sections of the equaliser for a gain and a Q of each band.
 
     Returns:
         (BANDS, 6) float64: b0 b1 b2 1 a1 a2, the layout of scipy.signal.sosfilt.
@@ -57,15 +52,7 @@ def _section(kind: float, cosine: float, alpha: float, amplitude: float) -> np.n
 
 
 def equalise(waveform: np.ndarray, sections: np.ndarray) -> np.ndarray:
-    """Runs a waveform through ten sections, states in double precision; within 1e-4 of scipy.signal.sosfilt.
-
-    Args:
-        waveform: (samples,) float32.
-        sections: (BANDS, 6) of design().
-
-    Returns:
-        (samples,) float32.
-    """
+    """Runs (samples,) float32 through the sections of design(), states in double precision; within 1e-4 of sosfilt."""
     result = np.array(waveform, dtype=np.float32)
     _cascade(result, np.ascontiguousarray(sections, dtype=np.float64))
     return result

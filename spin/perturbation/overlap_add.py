@@ -35,8 +35,8 @@ def overlap_add(
     Args:
         source: (samples,) float32, mean removed.
         pulses: (pulses,) float64, ascending, in samples of the source.
-        target_times: (points,) float64, ascending, in samples of the source: where the target F0 is given; at least one.
-        target_pitch: (points,) float64, Hz, at least MIN_TARGET_IN_HZ; linear between the points, constant outside.
+        target_times, target_pitch: (points,) float64, at least one; ascending samples of the source, and the F0 there in Hz, at
+            least MIN_TARGET_IN_HZ; linear between the points, constant outside.
         rate: samples per second of source and target.
         stretch: target length over source length.
         max_gap: in samples of the source; a larger distance between neighbouring pulses ends a voiced segment.

@@ -28,16 +28,10 @@ KERNELS = _kernels()
 
 @njit(nogil=True, cache=True)
 def find_candidates(correlations, kernels, sample_rate, floor, max_lag, threshold, octave_cost, frequencies, strengths, counts):
-    """The strongest peaks of each row as pitch candidates.
+    """The strongest peaks above `threshold` of each row of normalised autocorrelations (frames, lags) as pitch candidates.
 
-    Args:
-        correlations: (frames, lags) float32, normalised autocorrelations from lag 0.
-        kernels: KERNELS.
-        sample_rate, floor: Hz; lags beyond max_lag samples are not looked at.
-        threshold: samples below this are no peak.
-        octave_cost: a candidate an octave lower must be stronger by this much to be kept in its place.
-        frequencies, strengths: (frames, candidates), column 0 is left alone (the unvoiced candidate); filled from column 1 on.
-        counts: (frames,) filled with the number of columns in use, column 0 included.
+    Fills `frequencies` and `strengths` (frames, candidates) from column 1 on; column 0 is the unvoiced candidate. Fills `counts`
+    with the number of columns in use. A candidate an octave lower must be stronger by `octave_cost` to be kept in its place.
     """
     rows, lags = correlations.shape
     width = frequencies.shape[1]

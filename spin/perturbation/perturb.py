@@ -5,18 +5,52 @@ perturb() does all for one recording. A training analyses once (analyse), and ma
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
+from spin.config import PerturbationConfig
 from spin.perturbation.analysis import Analysis, analyse, prepare
-from spin.perturbation.equaliser import design, equalise
+from spin.perturbation.equaliser import BANDS, design, equalise
 from spin.perturbation.overlap_add import MAX_GAP, MIN_TARGET_IN_HZ, overlap_add
-from spin.perturbation.parameters import PerturbationParameters, draw_parameters
 from spin.perturbation.pitch_range import PitchRange
 from spin.perturbation.resample import resample
+from spin.runtime.seeding import generator
 
-TARGET_TOO_LOW = "target pitch near zero"
+LOWEST_QUALITY, QUALITY_SPAN = 2.0, 2.5  # Q = 2 * 2.5 ** U(0, 1)
 
-__all__ = ["analyse", "degenerate_case", "draw_parameters", "perturb", "synthesise"]
+
+@dataclasses.dataclass(frozen=True)
+class PerturbationParameters:
+    """Ratios are new over old; `gains_in_db` and `qualities` (one a band) are empty without an equaliser."""
+
+    formant_ratio: float = 1.0
+    pitch_median_ratio: float = 1.0
+    pitch_range_ratio: float = 1.0
+    gains_in_db: tuple[float, ...] = ()
+    qualities: tuple[float, ...] = ()
+    noise_seed: int = 0  # of the periods of unvoiced grains
+
+
+def draw_parameters(*keys: int | str, config: PerturbationConfig | None = None) -> PerturbationParameters:
+    """Draws each ratio uniform from 1 to its maximum, inverted with probability 1/2, and a random equaliser (README.md, step 10).
+
+    Args:
+        keys: seed, epoch, utterance id and the like; the same keys give the same parameters on every machine.
+        config: largest ratios and gain; default: the published ones.
+    """
+    config = config or PerturbationConfig()
+    random = generator("perturbation", *keys)
+    shares, inverted = random.uniform(size=3), random.uniform(size=3) < 0.5
+    qualities, gains = random.uniform(size=BANDS), random.uniform(-1.0, 1.0, size=BANDS)
+    highest = (config.formant_ratio_max, config.pitch_median_ratio_max, config.pitch_range_ratio_max)
+    ratios = [1.0 + float(share) * (top - 1.0) for share, top in zip(shares, highest)]
+    return PerturbationParameters(
+        *(1.0 / ratio if invert else ratio for ratio, invert in zip(ratios, inverted)),
+        gains_in_db=tuple((gains * config.equaliser_gain_in_db).tolist()) if config.equaliser else (),
+        qualities=tuple((LOWEST_QUALITY * QUALITY_SPAN**qualities).tolist()) if config.equaliser else (),
+        noise_seed=int(random.integers(2**63)),
+    )
 
 
 def perturb(waveform, sample_rate: int, *, seed: int, pitch_range: PitchRange | tuple[float, float] | None = None):
@@ -45,12 +79,6 @@ def perturb(waveform, sample_rate: int, *, seed: int, pitch_range: PitchRange | 
 def synthesise(waveform, sample_rate: int, analysis: Analysis, parameters: PerturbationParameters) -> np.ndarray:
     """A perturbed copy of the waveform that was analysed, or of the stretch that `analysis.crop` was given.
 
-    Args:
-        waveform: (samples,), as many as analysis.num_samples.
-        sample_rate: Hz, that of the analysis.
-        analysis: of this waveform.
-        parameters: of draw_parameters.
-
     Returns:
         (samples,) float32, finite, within [-1, 1].
 
@@ -70,33 +98,11 @@ def synthesise(waveform, sample_rate: int, analysis: Analysis, parameters: Pertu
     return np.clip(waveform, -1.0, 1.0)
 
 
-def degenerate_case(analysis: Analysis, parameters: PerturbationParameters | None = None, margin: float = 1.0) -> str:
-    """Why a copy is not a full perturbation, "" where it is one.
-
-    Args:
-        analysis: its note, if it has one, is the reason.
-        parameters: with them, a target F0 below `margin` times the lowest allowed is a reason too: it is clamped.
-        margin: see above.
-    """
-    if analysis.note or parameters is None:
-        return analysis.note
-    _, pitch = _target(analysis, parameters)
-    return TARGET_TOO_LOW if pitch.min() < margin * MIN_TARGET_IN_HZ else ""
-
-
 def change_voice(waveform: np.ndarray, analysis: Analysis, parameters: PerturbationParameters) -> np.ndarray:
-    """Formants and pitch alone (README.md, steps 2 to 9), before equaliser and clipping.
-
-    Args:
-        waveform: (samples,) float32, finite.
-        analysis: of it, without a note.
-
-    Returns:
-        (samples,) float32.
-    """
+    """Formants and pitch alone (README.md, steps 2 to 9): (samples,) float32 -> the same, for an analysis without a note."""
     ratio, rate = parameters.formant_ratio, analysis.sample_rate
     source = (waveform - waveform.mean(dtype=np.float64)).astype(np.float32)
-    times, pitch = _target(analysis, parameters)
+    times, pitch = target_pitch(analysis, parameters)
     target = overlap_add(
         source,
         analysis.pulses,
@@ -110,11 +116,26 @@ def change_voice(waveform: np.ndarray, analysis: Analysis, parameters: Perturbat
     return resample(target, ratio, len(waveform))
 
 
-def _target(analysis: Analysis, parameters: PerturbationParameters) -> tuple[np.ndarray, np.ndarray]:
-    """Times in samples and F0 in Hz of the voiced frames' targets, before clamping."""
+def target_pitch(analysis: Analysis, parameters: PerturbationParameters) -> tuple[np.ndarray, np.ndarray]:
+    """Times in samples and new F0 in Hz of the voiced frames, before the F0 is clamped to MIN_TARGET_IN_HZ."""
     voiced = np.flatnonzero(analysis.pitch > 0)
     pitch = analysis.pitch[voiced].astype(np.float64)
     median = parameters.pitch_median_ratio * np.median(pitch)
     spread = parameters.pitch_range_ratio
     times = (analysis.contour_start + voiced * analysis.step) * analysis.sample_rate
     return times, spread * parameters.pitch_median_ratio * pitch + median * (1.0 - spread)
+
+
+def compile_kernels() -> None:
+    """Runs every compiled function once, before work is split, so that workers load compiled code instead of compiling it again.
+
+    It takes some seconds the first time on a machine, a fraction of a second later.
+    """
+    rate = 16_000
+    waveform = np.zeros(rate, dtype=np.float32)
+    waveform[:: rate // 100] = 0.5  # pulses at 100 Hz
+    waveform[: rate // 4] = 0.0
+    analysis = analyse(waveform, rate)
+    bands = (1.0,) * BANDS
+    for ratio in (0.9, 1.1):
+        synthesise(waveform, rate, analysis, PerturbationParameters(ratio, ratio, ratio, bands, bands, 1))

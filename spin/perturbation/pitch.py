@@ -41,7 +41,6 @@ class _Frames:
 
     count: int
     start: float  # time of the first frame, in seconds
-    step: float
     half_window: int
     half_period: int
     longest_period: int
@@ -54,9 +53,7 @@ def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling:
 
     Args:
         waveform: (samples,) finite.
-        sample_rate: Hz.
-        floor: lowest F0 in Hz; the window holds three of its periods.
-        ceiling: highest F0 in Hz.
+        sample_rate, floor, ceiling: Hz; the window holds three periods of the floor.
         step: seconds between frames; default 0.8 / floor.
 
     Returns:
@@ -99,7 +96,7 @@ def _lay_frames(samples: int, sample_rate: float, floor: float, step: float) -> 
     max_lag = min(int(length / PERIODS_IN_WINDOW) + 2, length)
     period = int(sample_rate / floor)
     size = scipy.fft.next_fast_len(length + length // 2, real=True)
-    return _Frames(count, start, step, half_window, period // 2 + 1, period, max_lag, size)
+    return _Frames(count, start, half_window, period // 2 + 1, period, max_lag, size)
 
 
 @functools.lru_cache(maxsize=16)

@@ -16,21 +16,20 @@ utterances of 28 LibriSpeech speakers, against Praat in the published ranges (75
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from spin.perturbation.pitch import track_pitch
 
-WIDE_FLOOR_IN_HZ, WIDE_CEILING_IN_HZ = 75.0, 600.0
+WIDE_RANGE = (75.0, 600.0)  # Hz
 FLOOR_OF_LOWER_QUARTILE, CEILING_OF_UPPER_QUARTILE = 0.75, 1.9
 MIN_VOICED_FRAMES = 10  # with fewer there is nothing to estimate from: the wide range stays
 STEP_IN_S = 0.02  # of the first pass; quantiles need no more
 
 
-@dataclasses.dataclass(frozen=True)
-class PitchRange:
+class PitchRange(NamedTuple):
     """Hz; `median` is that of the wide first pass, 0 where too little was voiced and the range is the wide one."""
 
     floor: float
@@ -38,21 +37,14 @@ class PitchRange:
     median: float = 0.0
 
 
-def wide_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling: float) -> np.ndarray:
-    """(voiced frames,) float32 Hz of a first pass over one recording."""
-    pitch = track_pitch(waveform, sample_rate, floor, ceiling, step=STEP_IN_S).pitch
-    return pitch[pitch > 0]
+def range_of(values: np.ndarray, floor: float = WIDE_RANGE[0], ceiling: float = WIDE_RANGE[1]) -> PitchRange:
+    """The range for the second pass from the voiced F0 values (frames,) of the first; it does not leave the first one's range.
 
-
-def range_of(values: np.ndarray, floor: float = WIDE_FLOOR_IN_HZ, ceiling: float = WIDE_CEILING_IN_HZ) -> PitchRange:
-    """The range for the second pass from the voiced F0 values of the first.
-
-    Args:
-        values: (frames,) Hz, all voiced.
-        floor, ceiling: Hz, of the first pass; the result does not leave them.
+    >>> range_of(np.array([100.0, 110, 120, 130, 140] * 3))
+    PitchRange(floor=82.5, ceiling=247.0, median=120.0)
     """
     if len(values) < MIN_VOICED_FRAMES:
-        return PitchRange(floor, ceiling, 0.0)
+        return PitchRange(floor, ceiling)
     lower, median, upper = np.quantile(values.astype(np.float64), (0.25, 0.5, 0.75))
     low = max(floor, FLOOR_OF_LOWER_QUARTILE * lower)
     high = min(ceiling, CEILING_OF_UPPER_QUARTILE * upper)
@@ -60,11 +52,11 @@ def range_of(values: np.ndarray, floor: float = WIDE_FLOOR_IN_HZ, ceiling: float
 
 
 def estimate_pitch_range(
-    waveforms: Iterable[np.ndarray],
-    sample_rate: float,
-    floor: float = WIDE_FLOOR_IN_HZ,
-    ceiling: float = WIDE_CEILING_IN_HZ,
+    recordings: Iterable[tuple[np.ndarray, float]], floor: float = WIDE_RANGE[0], ceiling: float = WIDE_RANGE[1]
 ) -> PitchRange:
-    """The pitch range of one voice from some of its recordings, each (samples,) finite."""
-    values = [wide_pitch(waveform, sample_rate, floor, ceiling) for waveform in waveforms]
-    return range_of(np.concatenate([np.zeros(0, dtype=np.float32), *values]), floor, ceiling)
+    """The pitch range of one voice from some of its recordings: (waveform (samples,) finite, sample rate) each."""
+    values = [np.zeros(0, dtype=np.float32)]
+    for waveform, rate in recordings:
+        pitch = track_pitch(waveform, rate, floor, ceiling, step=STEP_IN_S).pitch
+        values.append(pitch[pitch > 0])
+    return range_of(np.concatenate(values), floor, ceiling)

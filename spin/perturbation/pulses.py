@@ -22,21 +22,17 @@ def find_pulses(waveform: np.ndarray, contour: np.ndarray, origin: float, step: 
     Args:
         waveform: (samples,) finite; its mean should have been removed.
         contour: (frames,) Hz, 0 where unvoiced.
-        origin: time of the first frame in seconds.
-        step: seconds between frames.
+        origin, step: seconds, of the first frame and between frames.
         sample_rate: Hz.
 
     Returns:
         (pulses,) float64, ascending positions in samples.
     """
-    contour = np.ascontiguousarray(contour, dtype=np.float64)
+    contour = np.asarray(contour, dtype=np.float64)
     if len(waveform) < 2 or not (contour > 0).any():
         return np.zeros(0)
-    periods = np.zeros_like(contour)
-    voiced = contour > 0
-    periods[voiced] = contour[voiced] / sample_rate  # cycles a sample
-    pulses = _find(np.ascontiguousarray(waveform, dtype=np.float64), periods, origin * sample_rate, step * sample_rate)
-    return np.sort(pulses)
+    cycles = np.maximum(contour, 0.0) / sample_rate
+    return np.sort(_find(np.ascontiguousarray(waveform, dtype=np.float64), cycles, origin * sample_rate, step * sample_rate))
 
 
 @njit(nogil=True, cache=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from spin.config import PerturbationConfig
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_records
 from spin.perturbation.analysis import MAX_AMPLITUDE
-from spin.perturbation.pitch_range import PitchRange, range_of, wide_pitch
+from spin.perturbation.pitch_range import PitchRange, estimate_pitch_range
 from spin.runtime.progress import progress
 from spin.runtime.workers import map_jobs
 
@@ -70,26 +69,25 @@ def _all_records(manifests: Sequence[Path]) -> Iterator[dict]:
 
 
 def spread(count: int, total: float, wanted: float) -> set[int]:
-    """Of `count` utterances that last `total` seconds, the numbers of those that last about `wanted`, at even distances."""
+    """Of `count` utterances that last `total` seconds, the numbers of those that last about `wanted`, at even distances.
+
+    >>> spread(10, 100.0, 30.0)
+    {0, 3, 6}
+    """
     chosen = max(1, min(count, int(count * wanted / max(total, 1e-9))))
     return {index * count // chosen for index in range(chosen)}
 
 
 def _estimate(job: tuple[str, list[dict], PerturbationConfig]) -> tuple[str, PitchRange]:
     speaker, records, config = job
-    values = [np.zeros(0, dtype=np.float32)]
-    for record in records:
-        cut = deserialize_item(record)
+    return speaker, estimate_pitch_range(_usable_speech(records), config.pitch_floor_in_hz, config.pitch_ceiling_in_hz)
+
+
+def _usable_speech(records: list[dict]) -> Iterator[tuple[np.ndarray, float]]:
+    for cut in map(deserialize_item, records):
         try:
             waveform = read_audio(cut)
         except UnreadableAudio:
             continue  # the analysis names it
         if len(waveform) and np.isfinite(waveform).all():
-            waveform = np.clip(waveform, -MAX_AMPLITUDE, MAX_AMPLITUDE)
-            values.append(wide_pitch(waveform, cut.sampling_rate, config.pitch_floor_in_hz, config.pitch_ceiling_in_hz))
-    return speaker, range_of(np.concatenate(values), config.pitch_floor_in_hz, config.pitch_ceiling_in_hz)
-
-
-def ranges_to_json(ranges: dict[str, PitchRange]) -> dict[str, dict[str, float]]:
-    """Speaker -> {floor, ceiling, median} in Hz."""
-    return {speaker: dataclasses.asdict(found) for speaker, found in ranges.items()}
+            yield np.clip(waveform, -MAX_AMPLITUDE, MAX_AMPLITUDE), cut.sampling_rate

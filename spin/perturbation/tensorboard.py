@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
 from spin.perturbation.analysis import analyse
 from spin.perturbation.analysis_io import load_analysis
-from spin.perturbation.parameters import PerturbationParameters, draw_parameters
-from spin.perturbation.perturb import synthesise
+from spin.perturbation.perturb import PerturbationParameters, draw_parameters, synthesise
 from spin.perturbation.pitch_range import PitchRange
 from spin.runtime.figures import draw_spectrogram
 from spin.runtime.logs import summary_writer
@@ -27,23 +27,19 @@ RATIOS = ("formant_ratio", "pitch_median_ratio", "pitch_range_ratio")
 
 
 def show_perturbation(folder: Path, manifests: dict[str, Path], config: Config, ranges: dict[str, PitchRange]) -> None:
-    """Replaces the event file of stage 1.
+    """Replaces the event file of stage 1 in `folder`.
 
     Args:
-        folder: folder of the TensorBoard log.
-        manifests: manifest of stage 1 of each part.
+        manifests: part -> manifest of stage 1.
         config: seed and perturbation.
         ranges: pitch range by speaker.
     """
-    writer = summary_writer(folder)
-    try:
+    with contextlib.closing(summary_writer(folder)) as writer:
         writer.add_text("speaker pitch ranges", ranges_table(ranges), 0)
         for part, manifest in manifests.items():
             _show_histograms(writer, part, manifest, config)
             for cut in read_cuts(manifest, last=PAIRS):
                 _show_pair(writer, part, cut, config)
-    finally:
-        writer.close()
 
 
 def ranges_table(ranges: dict[str, PitchRange]) -> str:
@@ -59,11 +55,10 @@ def _show_histograms(writer, part: str, manifest: Path, config: Config) -> None:
         drawn.append(draw_parameters(config.seed, 0, cut.id, config=config.perturbation))
         if not cut.custom[artifacts.PITCH_NOTE_FIELD]:
             medians.append(load_analysis(cut).median())
-    if medians:
-        writer.add_histogram(f"F0 median in Hz/{part}", np.array(medians), 0)
-    if drawn:
-        for name in RATIOS:
-            writer.add_histogram(f"{name}/{part}", np.array([getattr(parameters, name) for parameters in drawn]), 0)
+    values = {"F0 median in Hz": medians} | {name: [getattr(parameters, name) for parameters in drawn] for name in RATIOS}
+    for name, numbers in values.items():
+        if numbers:
+            writer.add_histogram(f"{name}/{part}", np.array(numbers), 0)
 
 
 def _show_pair(writer, part: str, cut, config: Config) -> None:
@@ -77,20 +72,14 @@ def _show_pair(writer, part: str, cut, config: Config) -> None:
 
 
 def pair_figure(original: np.ndarray, perturbed: np.ndarray, parameters: PerturbationParameters, name: str) -> Figure:
-    """Two spectrograms, one above the other, each with its own pitch contour.
-
-    Args:
-        original, perturbed: (samples,) at 16 kHz, of equal length.
-        parameters: shown in the title.
-        name: utterance id.
-    """
+    """Spectrograms of two waveforms (samples,) at 16 kHz, each with its own pitch contour; the title has name and ratios."""
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True)
-    shown = int(SHOWN_IN_S * artifacts.SAMPLE_RATE)
-    for ax, waveform, title in zip(axes, (original[:shown], perturbed[:shown]), ("original", "perturbed")):
-        draw_spectrogram(ax, waveform)
+    for ax, waveform, title in zip(axes, (original, perturbed), ("original", "perturbed")):
+        shown = waveform[: int(SHOWN_IN_S * artifacts.SAMPLE_RATE)]
+        draw_spectrogram(ax, shown)
         ax.set_title(title)
-        contour = analyse(waveform, artifacts.SAMPLE_RATE)
+        contour = analyse(shown, artifacts.SAMPLE_RATE)
         times = contour.start + np.arange(len(contour.pitch)) * contour.step
         pitch_ax = ax.twinx()
         pitch_ax.plot(times, np.where(contour.pitch > 0, contour.pitch, np.nan), ".", color="#b4731c", markersize=3)

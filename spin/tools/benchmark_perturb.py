@@ -16,10 +16,9 @@ import numpy as np
 
 from spin.errors import DataError
 from spin.perturbation.analysis import Analysis, analyse
-from spin.perturbation.compile_kernels import compile_kernels
 from spin.perturbation.equaliser import design
-from spin.perturbation.parameters import PerturbationParameters, draw_parameters
-from spin.perturbation.perturb import degenerate_case, synthesise
+from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
+from spin.perturbation.perturb import PerturbationParameters, compile_kernels, draw_parameters, synthesise, target_pitch
 from spin.perturbation.pitch_range import estimate_pitch_range
 
 STEP_SECONDS, STEPS = 256.0, 5000  # of the published training
@@ -88,13 +87,13 @@ def measure(utterances: Utterances, repeats: int = 3) -> dict:
     compile_kernels()
     times: dict[str, list[float]] = {"range": [], "analysis": [], "synthesis": [], "praat_analysis": [], "praat_synthesis": []}
     for index, (waveform, rate) in enumerate(utterances):
-        pitch_range = estimate_pitch_range([waveform], rate)
+        pitch_range = estimate_pitch_range([(waveform, rate)])
         analysis = analyse(waveform, rate, pitch_range)
         parameters = _usable_parameters(analysis, index)
         if parameters is None:
             continue
         steps = {
-            "range": lambda w=waveform, r=rate: estimate_pitch_range([w], r),
+            "range": lambda w=waveform, r=rate: estimate_pitch_range([(w, r)]),
             "analysis": lambda w=waveform, r=rate, p=pitch_range: analyse(w, r, p),
             "synthesis": lambda w=waveform, r=rate, a=analysis, p=parameters: synthesise(w, r, a, p),
             **_praat_steps(waveform, rate, analysis, parameters),
@@ -132,8 +131,10 @@ def _summarize(median: dict[str, float], count: int) -> dict:
 
 def _usable_parameters(analysis: Analysis, index: int) -> PerturbationParameters | None:
     """Parameters with which neither way degenerates: near a target of zero Praat hangs."""
+    if analysis.note:
+        return None
     drawn = (draw_parameters(0, epoch, f"utterance {index}") for epoch in range(50))
-    return next((parameters for parameters in drawn if not degenerate_case(analysis, parameters, margin=2.0)), None)
+    return next((one for one in drawn if target_pitch(analysis, one)[1].min() >= 2 * MIN_TARGET_IN_HZ), None)
 
 
 def _praat_steps(

@@ -29,7 +29,7 @@ from spin.models.architecture import TINY_SHAPE, EncoderShape
 from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import Spin
-from spin.perturbation.compile_kernels import compile_kernels
+from spin.perturbation.perturb import compile_kernels
 from spin.runtime.devices import device_name, prepare_cpu, resolve_device
 from spin.runtime.logs import get_logger
 from spin.runtime.seeding import seed_torch

@@ -15,7 +15,7 @@ from spin.data.loader import BatchLoader
 from spin.data.sampler import BatchSampler
 from spin.data.views import make_views
 from spin.objectives.spin import Spin
-from spin.perturbation.compile_kernels import compile_kernels
+from spin.perturbation.perturb import compile_kernels
 from spin.runtime import distributed
 from spin.runtime.context import Context
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from spin.perturbation.analysis import analyse, from_contour
-from spin.perturbation.parameters import draw_parameters
-from spin.perturbation.perturb import change_voice
+from spin.perturbation.perturb import change_voice, draw_parameters
 from spin.perturbation.pitch import Contour, track_pitch
 from spin.perturbation.pulses import find_pulses
 from tests.perturbation import praat

@@ -20,8 +20,7 @@ from spin.errors import DataError
 from spin.perturbation import analyse_part
 from spin.perturbation.analysis import SILENT, TOO_SHORT, analyse
 from spin.perturbation.analysis_io import load_analysis
-from spin.perturbation.parameters import draw_parameters
-from spin.perturbation.perturb import synthesise
+from spin.perturbation.perturb import draw_parameters, synthesise
 from spin.perturbation.speakers import choose_utterances, estimate_ranges, spread
 from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl

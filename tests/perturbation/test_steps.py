@@ -1,12 +1,15 @@
-"""The steps one by one: made-up signals whose answer is known."""
+"""The steps one by one: made-up signals whose answer is known, and scipy's filters as the equaliser's oracle."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.signal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spin.perturbation.analysis import analyse
+from spin.perturbation.equaliser import BANDS, centre_frequencies, design, equalise
 from spin.perturbation.overlap_add import overlap_add
 from spin.perturbation.pitch import track_pitch
 from spin.perturbation.pitch_range import range_of
@@ -33,15 +36,13 @@ def test_pitch_of_a_buzz(frequency, rate):
 def test_pitch_does_not_depend_on_loudness(seed, scale):
     random = np.random.default_rng(seed)
     wave = buzz(random.uniform(80, 400), 4000) + 0.01 * random.normal(size=4000)
-    from spin.perturbation.analysis import analyse
-
     here, there = (analyse(one, RATE, (75.0, 600.0)) for one in (0.1 * wave, np.clip(0.1 * wave * scale, -1e6, 1e6)))
     assert np.allclose(here.pitch, there.pitch, rtol=1e-5) and np.allclose(here.pulses, there.pulses, atol=1e-2)
 
 
-@pytest.mark.parametrize("samples", [0, 1, 2, 100, 639])
-def test_too_short_has_no_frames(samples):
-    assert len(track_pitch(np.ones(samples), RATE, 75.0, 600.0).pitch) == 0
+def test_too_short_has_no_frames_and_unvoiced_no_pulses():
+    assert not any(len(track_pitch(np.ones(samples), RATE, 75.0, 600.0).pitch) for samples in (0, 1, 2, 100, 639))
+    assert len(find_pulses(np.random.default_rng(0).normal(size=1000), np.zeros(10), 0.0, 0.01, RATE)) == 0
 
 
 def test_pulses_of_an_impulse_train():
@@ -53,25 +54,15 @@ def test_pulses_of_an_impulse_train():
     assert np.allclose((pulses - 100.5) % 80.0, 0.0, atol=1e-6) or np.allclose((pulses - 20.5) % 80, 0, atol=1e-6)
 
 
-def test_unvoiced_contour_has_no_pulses():
-    assert len(find_pulses(np.random.default_rng(0).normal(size=1000), np.zeros(10), 0.0, 0.01, RATE)) == 0
-
-
-def test_overlap_add_with_the_same_pitch_is_the_identity():
-    """Grains one period apart, each two periods long, under ramps that add to one."""
-    wave = buzz(200.0).astype(np.float32)
-    pulses = np.arange(40.5, RATE, 80.0)
-    target = (np.array([0.0]), np.array([200.0]))
-    result = overlap_add(wave, pulses, *target, rate=RATE, stretch=1.0, max_gap=100.0, noise_seed=1)
-    assert len(result) == len(wave) + 1
-    assert np.abs(result[:-1] - wave)[200:-200].max() < 1e-5
-
-
-def test_overlap_add_makes_the_target_pitch():
+def test_overlap_add_lays_the_target_pitch():
+    """Grains one period apart, each two periods long, under ramps that add to one: with the same pitch nothing changes."""
     wave, pulses = buzz(200.0).astype(np.float32), np.arange(40.5, RATE, 80.0)
-    target = (np.array([0.0]), np.array([150.0]))
-    result = overlap_add(wave, pulses, *target, rate=RATE, stretch=1.0, max_gap=100.0, noise_seed=1)
-    pitch = track_pitch(result[400:-400], RATE, 75.0, 600.0).pitch
+    same, lower = (
+        overlap_add(wave, pulses, np.zeros(1), np.array([pitch]), rate=RATE, stretch=1.0, max_gap=100.0, noise_seed=1)
+        for pitch in (200.0, 150.0)
+    )
+    assert len(same) == len(wave) + 1 and np.abs(same[:-1] - wave)[200:-200].max() < 1e-5
+    pitch = track_pitch(lower[400:-400], RATE, 75.0, 600.0).pitch
     assert np.abs(pitch / 150.0 - 1.0).max() < 5e-3  # grains move by whole samples
 
 
@@ -101,8 +92,61 @@ def test_low_pass_equals_one_transform_of_all():
 
 
 def test_pitch_range_by_hand():
-    found = range_of(np.array([100.0, 110, 120, 130, 140] * 3))
-    assert (found.floor, found.ceiling, found.median) == (82.5, 247.0, 120.0)
-    assert range_of(np.array([100.0, 200.0])).floor == 75.0 and range_of(np.zeros(0)).ceiling == 600.0
-    high = range_of(np.full(50, 590.0))
-    assert high.ceiling == 600.0 and high.floor < high.ceiling
+    assert range_of(np.array([100.0, 200.0])) == range_of(np.zeros(0)) == (75.0, 600.0, 0.0)
+    assert range_of(np.full(50, 590.0)) == (442.5, 600.0, 590.0)
+
+
+def per_band(low: float, high: float):
+    return st.lists(st.floats(low, high), min_size=BANDS, max_size=BANDS)
+
+
+@given(
+    gains=per_band(-12, 12), qualities=per_band(2, 5), rate=st.sampled_from([8000, 16000, 22050, 48000]), seed=st.integers(0, 99)
+)
+def test_the_equaliser_equals_sosfilt(gains, qualities, rate, seed):
+    wave = np.random.default_rng(seed).normal(0, 0.1, 3000).astype(np.float32)
+    sections = design(rate, gains, qualities)
+    expected = scipy.signal.sosfilt(sections, wave.astype(np.float64))
+    assert np.abs(equalise(wave, sections) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_the_equaliser_without_gain_changes_nothing():
+    wave = np.random.default_rng(0).normal(0, 0.1, 1000).astype(np.float32)
+    assert np.allclose(equalise(wave, design(RATE, (0.0,) * BANDS, (1.0,) * BANDS)), wave, atol=1e-7)
+
+
+@pytest.mark.parametrize("band", range(BANDS))
+def test_each_band_lifts_its_own_frequency(band):
+    gain = np.zeros(BANDS)
+    gain[band] = 6.0
+    centres = centre_frequencies(16000)
+    _, response = scipy.signal.freqz_sos(design(16000, gain, (1.0,) * BANDS), worN=centres, fs=16000)
+    level = 20 * np.log10(np.abs(response))
+    if band in (0, BANDS - 1):  # shelves: half the gain at the corner, all of it beyond
+        assert level[band] == pytest.approx(3.0, abs=0.3)
+        _, ends = scipy.signal.freqz_sos(design(16000, gain, (1.0,) * BANDS), worN=[1.0, 7999.0], fs=16000)
+        assert 20 * np.log10(np.abs(ends[0 if band == 0 else 1])) == pytest.approx(6.0, abs=0.1)
+    else:
+        assert level[band] == pytest.approx(6.0, abs=1e-6)
+        assert abs(level[(band + 5) % BANDS]) < 1.0
+
+
+def test_filters_are_stable_at_any_rate():
+    for rate in (200, 4000, 8000, 16000, 44100, 48000, 192000):
+        for gain in (-12.0, 12.0):
+            sections = design(rate, (gain,) * BANDS, (5.0,) * BANDS)
+            assert all(np.abs(np.roots(section[3:])).max() < 1.0 for section in sections)
+
+
+def test_centres_are_log_spaced_and_below_nyquist():
+    centres = centre_frequencies(16000)
+    assert centres[0] == pytest.approx(60.0) and centres[-1] == pytest.approx(7600.0)
+    assert np.allclose(np.diff(np.log(centres)), np.log(7600 / 60) / (BANDS - 1))
+    assert centre_frequencies(8000)[-1] < 4000
+
+
+def test_silence_after_speech_stays_fast_and_quiet():
+    wave = np.zeros(100_000, dtype=np.float32)
+    wave[:100] = 0.5
+    result = equalise(wave, design(16000, (12.0,) * BANDS, (5.0,) * BANDS))
+    assert np.isfinite(result).all() and np.abs(result[-1000:]).max() < 1e-20
