@@ -15,7 +15,7 @@ from pathlib import Path
 from spin import products
 from spin.product_keys import make_key
 from spin.runtime.context import Context
-from spin.runtime.git import commit
+from spin.runtime.digest import commit
 from spin.runtime.product import Product
 from spin.runtime.stage import run_stage
 
@@ -26,7 +26,7 @@ def encoder_product(context: Context) -> Product:
     inputs = [products.manifest(context, part) for part in config.pretrain.parts]
     key = make_key(config, "pretrain", {"seed": config.seed})
     path = context.exp / "pretrain"
-    return Product(context, "pretrain", "pre-trained encoder", path, 2, key, inputs, content=("encoder.safetensors",))
+    return Product(context, "pre-trained encoder", path, 2, key, inputs, content=("encoder.safetensors",))
 
 
 def pretrain_encoder(context: Context) -> None:

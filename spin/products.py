@@ -22,13 +22,13 @@ CLEAN = "+"  # a noisy part is named <clean part>+<kind>_<SNR>dB
 
 def noisy_parts(config: Config) -> dict[str, tuple[str, str, float | None]]:
     """Name of each noisy copy of a test part -> (clean part, kind of noise, SNR in dB; None for reverberation)."""
-    found: dict[str, tuple[str, str, float | None]] = {}
-    for part in config.corpus.test:
-        for kind in config.noise.test_kinds:
-            for snr in (None,) if kind == "reverb" else config.noise.test_snrs_in_db:
-                level = "" if snr is None else f"_{snr:g}dB"
-                found[f"{part}{CLEAN}{kind}{level}"] = (part, kind, snr)
-    return found
+    levels = {kind: (None,) if kind == "reverb" else config.noise.test_snrs_in_db for kind in config.noise.test_kinds}
+    return {
+        f"{part}{CLEAN}{kind}" + ("" if snr is None else f"_{snr:g}dB"): (part, kind, snr)
+        for part in config.corpus.test
+        for kind, snrs in levels.items()
+        for snr in snrs
+    }
 
 
 def test_parts(config: Config) -> list[str]:
@@ -54,12 +54,11 @@ def manifest(context: Context, part: str) -> Product:
         sources = [*config.noise.impulse_responses] if kind == "reverb" else [*config.noise.manifests]
         key = {"config": noise, "files": {source: [source_digest(source)] for source in sources}}
         others = [manifest(context, other) for other in config.corpus.spin_train] if kind == "babble" else []
-        return Product(context, "manifest", name, path, 0, key, [manifest(context, clean), *others])
+        return Product(context, name, path, 0, key, [manifest(context, clean), *others])
     from spin.corpus.fingerprint import fingerprint_part
 
-    return Product(
-        context, "manifest", name, path, 0, make_key(config, "manifest", fingerprint_part(config, context.corpus, part))
-    )
+    key = make_key(config, "manifest", fingerprint_part(config, context.corpus, part))
+    return Product(context, name, path, 0, key)
 
 
 def lexicon(context: Context) -> Product:
@@ -67,7 +66,7 @@ def lexicon(context: Context) -> Product:
     config = context.config
     parts = dict.fromkeys((*config.corpus.asr_train, *config.corpus.valid, *config.corpus.test))
     inputs = [lm_text(context), *(manifest(context, part) for part in parts)]
-    return Product(context, "lexicon", "lexicon", artifacts.lexicon(context.corpus), 0, make_key(config, "lexicon"), inputs)
+    return Product(context, "lexicon", artifacts.lexicon(context.corpus), 0, make_key(config, "lexicon"), inputs)
 
 
 def lm_text(context: Context) -> Product:
@@ -75,21 +74,21 @@ def lm_text(context: Context) -> Product:
     config = context.config
     own = () if config.corpus.lm_text else config.corpus.asr_train
     inputs = [manifest(context, part) for part in dict.fromkeys((*own, *config.corpus.valid, *config.corpus.test))]
-    return Product(context, "lm_text", "LM text", artifacts.lm_text(context.corpus), 0, make_key(config, "lm_text"), inputs)
+    return Product(context, "LM text", artifacts.lm_text(context.corpus), 0, make_key(config, "lm_text"), inputs)
 
 
 # Stage 1
 def speaker_pitch(context: Context) -> Product:
     """Pitch range of each speaker of spin_train."""
     inputs = [manifest(context, part) for part in context.config.corpus.spin_train]
-    path = artifacts.speaker_pitch(context.corpus)
-    return Product(context, "speaker_pitch", "pitch ranges", path, 1, make_key(context.config, "speaker_pitch"), inputs)
+    key, path = make_key(context.config, "speaker_pitch"), artifacts.speaker_pitch(context.corpus)
+    return Product(context, "pitch ranges", path, 1, key, inputs)
 
 
 def pitch(context: Context, part: str) -> Product:
     """Pitch contours and pulses of a part."""
     path, key = artifacts.pitch_folder(context.corpus, part), make_key(context.config, "pitch")
-    return Product(context, "pitch", f"pitch of {part}", path, 1, key, [speaker_pitch(context), manifest(context, part)])
+    return Product(context, f"pitch of {part}", path, 1, key, [speaker_pitch(context), manifest(context, part)])
 
 
 # Stage 2
@@ -98,7 +97,7 @@ def spin(context: Context) -> Product:
     corpus = context.config.corpus
     inputs = [*(pitch(context, part) for part in corpus.spin_train), *(manifest(context, part) for part in corpus.valid)]
     path, key = artifacts.spin_folder(context.exp), make_key(context.config, "spin")
-    return Product(context, "spin", "Spin model", path, 2, key, inputs, content=("model.safetensors",))
+    return Product(context, "Spin model", path, 2, key, inputs, content=("model.safetensors",))
 
 
 # Stage 3
@@ -107,21 +106,21 @@ def features(context: Context, system: System, part: str) -> Product:
     inputs = [manifest(context, part), *([spin(context)] if uses_stage_2(system, context.exp) else [])]
     key = _system_key(context, "features", system)
     path = artifacts.features_folder(context.exp, system.name, part)
-    return Product(context, "features", f"features of {system.name}, {part}", path, 3, key, inputs)
+    return Product(context, f"features of {system.name}, {part}", path, 3, key, inputs)
 
 
 def kmeans(context: Context, system: System) -> Product:
     """Cluster centres of a system without a codebook."""
     inputs = [features(context, system, part) for part in context.config.corpus.spin_train]
     key, path = _system_key(context, "kmeans", system), artifacts.kmeans(context.exp, system.name)
-    return Product(context, "kmeans", f"k-means of {system.name}", path, 3, key, inputs)
+    return Product(context, f"k-means of {system.name}", path, 3, key, inputs)
 
 
 def units(context: Context, system: System, part: str) -> Product:
     """Units of a part by one system."""
     inputs = [features(context, system, part), *([] if system.has_codebook else [kmeans(context, system)])]
     key, path = _system_key(context, "units", system), artifacts.units_folder(context.exp, system.name, part)
-    return Product(context, "units", f"units of {system.name}, {part}", path, 3, key, inputs)
+    return Product(context, f"units of {system.name}, {part}", path, 3, key, inputs)
 
 
 def metrics(context: Context, system: System) -> Product:
@@ -129,14 +128,14 @@ def metrics(context: Context, system: System) -> Product:
     parts = test_parts(context.config)
     inputs = [product(context, system, part) for part in parts for product in (features, units)]
     key, path = make_key(context.config, "metrics", {"parts": parts}), artifacts.metrics_folder(context.exp, system.name)
-    return Product(context, "metrics", f"metrics of {system.name}", path, 3, key, inputs)
+    return Product(context, f"metrics of {system.name}", path, 3, key, inputs)
 
 
 def unit_pictures(context: Context) -> Product:
     """Stage 3 in TensorBoard: all metrics, unit maps, and a few utterances."""
     inputs = [metrics(context, system) for system in systems_of(context.config, context.exp)]
     path, key = artifacts.tensorboard(context.exp, 3), make_key(context.config, "unit_pictures")
-    return Product(context, "unit_pictures", "TensorBoard of stage 3", path, 3, key, inputs)
+    return Product(context, "TensorBoard of stage 3", path, 3, key, inputs)
 
 
 # Stages 4 and 5
@@ -146,7 +145,7 @@ def lang(context: Context) -> Product:
     inputs = [lm_text(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
     if asr.tokens == "phone" and asr.lexicon is None:  # it changes with the words of test parts, which others ignore
         inputs.append(lexicon(context))
-    return Product(context, "lang", "lang", artifacts.lang_folder(context.exp), 4, make_key(context.config, "lang"), inputs)
+    return Product(context, "lang", artifacts.lang_folder(context.exp), 4, make_key(context.config, "lang"), inputs)
 
 
 def recogniser_input(context: Context, system: System, source: str, part: str) -> Product:
@@ -163,61 +162,54 @@ def recogniser(context: Context, system: System, source: str, seed: int) -> Prod
     key = make_key(context.config, "recogniser", {"asr.seed": seed, "asr.input": source, **_input_values(context, source)})
     path = artifacts.recogniser_folder(context.exp, system.name, source, seed)
     name = f"recogniser of {system.name}, {source}, seed {seed}"
-    return Product(context, "recogniser", name, path, 4, key, inputs, content=("best.safetensors",))
+    return Product(context, name, path, 4, key, inputs, content=("best.safetensors",))
 
 
 def graph(context: Context, order: int, kind: str = "HLG") -> Product:
     """n-gram LM with its decoding graph (HLG), or the larger LM of rescoring (G)."""
-    given = "decoding.arpa" if kind == "HLG" else "decoding.rescore_arpa"
-    value = getattr(context.config.decoding, given.split(".")[1])
-    key = {"config": {"order": order, "kind": kind}, "files": {given: [source_digest(value)]} if value else {}}
+    name = "arpa" if kind == "HLG" else "rescore_arpa"
+    given = getattr(context.config.decoding, name)
+    key = {"config": {"order": order, "kind": kind}, "files": {f"decoding.{name}": [source_digest(given)]} if given else {}}
     inputs = [lang(context).only("tokens.txt", "words.txt", "lexicon*.txt", "L*.safetensors"), lm_text(context)]
     if kind != "HLG":  # rescoring uses the word table of the search, which a given ARPA file may have extended
         inputs.append(graph(context, context.config.decoding.lm_order))
     path = artifacts.graph_folder(context.exp, order, kind)
-    return Product(context, "graph", f"{kind} of the {order}-gram LM", path, 5, key, inputs)
+    return Product(context, f"{kind} of the {order}-gram LM", path, 5, key, inputs)
 
 
-def tuning(
-    context: Context, system: System, source: str, seed: int, method: str, values: dict, graphs: Sequence[Product]
-) -> Product:
-    """Word error rates on the valid parts by LM scale.
-
-    Args:
-        values: what the method reads of the configuration, with the LM scales.
-        graphs: what the method searches.
-    """
+def tuning(context: Context, system: System, source: str, seed: int, method: str, values: dict, graphs: Sequence) -> Product:
+    """Word error rates on the valid parts by LM scale; `values` and `graphs` as in decoding()."""
     valid = [recogniser_input(context, system, source, part) for part in context.config.corpus.valid]
     inputs = [recogniser(context, system, source, seed), *valid, *graphs]
     path = artifacts.tuning(context.exp, system.name, source, seed, method)
     name = f"LM scales of {method}: {system.name}, {source}, seed {seed}"
-    return Product(context, "tuning", name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
+    return Product(context, name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
 
 
 def decoding(
-    context: Context, system: System, source: str, seed: int, part: str, method: str, values: dict, graphs: Sequence[Product] = ()
+    context: Context, system: System, source: str, seed: int, part: str, method: str, values: dict, graphs: Sequence = ()
 ) -> Product:
     """One decoding.
 
     Args:
-        values: what the method reads of the configuration, with the LM scale.
-        graphs: what the method searches.
+        values: what the method reads of the configuration, with the LM scale or scales.
+        graphs: the products that the method searches.
     """
     inputs = [recogniser(context, system, source, seed), recogniser_input(context, system, source, part), *graphs]
     path = artifacts.decoding_folder(context.exp, system.name, source, seed, part, method)
     name = f"decoding of {part} by {method}: {system.name}, {source}, seed {seed}"
-    return Product(context, "decoding", name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
+    return Product(context, name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
 
 
 def scores(context: Context, decodings: Sequence[Product]) -> Product:
     """Error rates of all decodings, with intervals and paired tests."""
-    return Product(context, "scores", "scores", artifacts.scores(context.exp), 5, make_key(context.config, "scores"), decodings)
+    return Product(context, "scores", artifacts.scores(context.exp), 5, make_key(context.config, "scores"), decodings)
 
 
 def report(context: Context, inputs: Sequence[Product]) -> Product:
     """report.json; the pages are written before it."""
     path = artifacts.report(context.exp, "json")
-    return Product(context, "report", "report", path, 5, make_key(context.config, "report"), inputs)
+    return Product(context, "report", path, 5, make_key(context.config, "report"), inputs)
 
 
 def _system_key(context: Context, kind: str, system: System) -> dict:

@@ -29,7 +29,7 @@ from spin.runtime.devices import resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.prefetch import prefetch
-from spin.runtime.stop import StopRequest
+from spin.runtime.process import StopRequest
 
 LOG_EVERY_STEPS = 10
 FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak

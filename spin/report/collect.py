@@ -19,8 +19,8 @@ from spin.report.tables import Table
 from spin.report.unit_pictures import Utterance, read_utterances
 from spin.runtime.config_io import config_dict
 from spin.runtime.context import Context
+from spin.runtime.digest import commit
 from spin.runtime.files import read_json, read_jsonl
-from spin.runtime.git import commit
 from spin.runtime.product import Product
 from spin.systems import systems_of
 

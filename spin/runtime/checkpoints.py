@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -16,22 +15,17 @@ from spin.errors import CheckpointError
 from spin.runtime.files import atomic_path, read_json, sweep, write_json
 from spin.runtime.logs import get_logger
 
-NAME = re.compile(r"step-(\d{9})\.safetensors$")
+KEPT = 2  # latest checkpoints: the one before serves when the last is damaged
 BEST, BEST_NOTE = "best.safetensors", "best.json"
 METADATA, TENSOR = "checkpoint", "tensor:"
 ALLOWED_NAN = "figures"  # the part of a state whose tensors may hold NaN or infinity
 
 
 class CheckpointStore:
-    """The checkpoints of one training in one folder.
+    """The checkpoints of one training in `folder`, which is created when missing."""
 
-    Args:
-        folder: created when missing.
-        keep: number of the latest checkpoints that stay; an older one serves when the last is damaged.
-    """
-
-    def __init__(self, folder: str | Path, keep: int = 2):
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
 
@@ -41,9 +35,12 @@ class CheckpointStore:
         write_checkpoint(path, step, state)
         if score is not None and self._is_best(step, score):
             with atomic_path(self.folder / BEST) as temporary:
-                _link(path, temporary)
+                try:
+                    os.link(path, temporary)  # a second name for the same bytes, which are never changed in place
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(path, temporary)
             write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
-        for old in self.paths()[: -self.keep]:
+        for old in self.paths()[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def save_best(self, step: int, state: dict, score: float) -> None:
@@ -58,7 +55,7 @@ class CheckpointStore:
 
     def paths(self) -> list[Path]:
         """The step checkpoints, oldest first."""
-        return sorted(path for path in self.folder.glob("step-*.safetensors") if NAME.search(path.name))
+        return sorted(self.folder.glob(f"step-{'[0-9]' * 9}.safetensors"))
 
     def best_score(self) -> float | None:
         """Score of the best checkpoint, None before the first."""
@@ -78,14 +75,14 @@ class CheckpointStore:
             except CheckpointError as error:
                 get_logger("checkpoints").warning("%s is damaged, falling back to the one before: %s", path, error.found)
                 reasons.append(error.found)
-        if reasons:
-            raise CheckpointError(
-                str(self.folder),
-                found=f"{len(reasons)} checkpoint(s), none readable; the last: {reasons[0]}",
-                cause="a full or failing disk, or files of another program",
-                remedy=f"rm -r {self.folder}, then rerun the same command: the training starts over",
-            )
-        return None
+        if not reasons:
+            return None
+        raise CheckpointError(
+            str(self.folder),
+            found=f"{len(reasons)} checkpoint(s), none readable; the last: {reasons[0]}",
+            cause="a full or failing disk, or files of another program",
+            remedy=f"rm -r {self.folder}, then rerun the same command: the training starts over",
+        )
 
 
 def write_checkpoint(path: Path, step: int, state: dict) -> None:
@@ -108,9 +105,9 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict]:
         with safe_open(str(path), framework="pt") as content:
             tree = json.loads((content.metadata() or {})[METADATA])
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a dict
-        bad = next((name for name, tensor in tensors.items() if not _finite(name, tensor)), None)
-        if bad is not None:
-            raise ValueError(f"{bad} has values that are not finite")
+        for name, tensor in tensors.items():
+            if name.split(".")[0] != ALLOWED_NAN and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ValueError(f"{name} has values that are not finite")
         return int(tree["step"]), _unpack(tree["state"], tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
@@ -139,15 +136,3 @@ def _unpack(value, tensors: dict[str, torch.Tensor]):
     if isinstance(value, dict):
         return dict(zip(value["keys"], (_unpack(item, tensors) for item in value["values"]), strict=True))
     return [_unpack(item, tensors) for item in value] if isinstance(value, list) else value
-
-
-def _finite(name: str, value: torch.Tensor) -> bool:
-    return name.split(".")[0] == ALLOWED_NAN or not value.is_floating_point() or bool(torch.isfinite(value).all())
-
-
-def _link(path: Path, target: Path) -> None:
-    """A second name for the same bytes, which are never changed in place; a copy where the file system has no hard links."""
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)

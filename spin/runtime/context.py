@@ -12,26 +12,16 @@ from spin.config import Config
 
 @dataclass(frozen=True)
 class Context:
-    """One run of one stage.
-
-    Attributes:
-        config: the whole configuration.
-        exp, corpus: folders of the experiment and of the corpus' manifests.
-        stage: number of the stage.
-        log: logger of the stage.
-        command: rebuilds the whole report; the same for any folder, number of processes and choice of stages.
-        force: identity of the rebuild that --force asked for; None without --force.
-        checked: products of earlier stages that were found up to date, so that each is checked once.
-    """
+    """One run of one stage."""
 
     config: Config
-    exp: Path
-    corpus: Path
+    exp: Path  # folder of the experiment
+    corpus: Path  # folder of the corpus' manifests
     stage: int
     log: logging.Logger
-    command: str = ""
-    force: str | None = None
-    checked: set[Path] = field(default_factory=set, compare=False)
+    command: str = ""  # rebuilds the whole report; the same for any folder, number of processes and choice of stages
+    force: str | None = None  # identity of the rebuild that --force asked for
+    checked: set[Path] = field(default_factory=set, compare=False)  # products of earlier stages that were found up to date
 
     @property
     def tensorboard(self) -> Path:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
 from spin.errors import ConfigError
-from spin.runtime.distributed_rank import local_rank
-
-DRIVER = Path("/proc/driver/nvidia/version")
+from spin.runtime.process import DRIVER, local_rank
 
 
 def resolve_device(name: str) -> torch.device:
@@ -23,9 +20,10 @@ def resolve_device(name: str) -> torch.device:
     """
     available = torch.cuda.is_available()
     if name != "cpu" and not available and (name == "cuda" or DRIVER.exists()):
+        driver = DRIVER.read_text(errors="replace").partition("\n")[0] if DRIVER.exists() else "none"
         raise ConfigError(
             "runtime.device",
-            found=f"{name}, but torch {torch.__version__} cannot use a GPU; driver: {_driver_version()}",
+            found=f"{name}, but torch {torch.__version__} cannot use a GPU; driver: {' '.join(driver.split())}",
             expected=f"a CUDA GPU with a driver for CUDA {torch.version.cuda}",
             cause="no GPU, or a driver older than the CUDA version of torch",
             remedy="pass --device cpu, update the driver, or run utils/setup_env.sh --rebuild for a matching torch",
@@ -43,10 +41,8 @@ def resolve_device(name: str) -> torch.device:
         )
     device = torch.device("cuda", number)
     _require_kernels(device)
-    if hasattr(
-        torch.backends.cuda, "enable_cudnn_sdp"
-    ):  # cuDNN's attention rejects a mask that needs a gradient, as WavLM's does
-        torch.backends.cuda.enable_cudnn_sdp(False)
+    if hasattr(torch.backends.cuda, "enable_cudnn_sdp"):
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it rejects a mask that needs a gradient, as WavLM's does
     return device
 
 
@@ -58,17 +54,10 @@ def _require_kernels(device: torch.device) -> None:
         major, minor = torch.cuda.get_device_capability(device)
         raise ConfigError(
             "runtime.device",
-            found=f"{torch.cuda.get_device_name(device)} ({major}.{minor}): {' '.join(str(error).split())[:200]}",
+            found=f"{device_name(device)} ({major}.{minor}): {' '.join(str(error).split())[:200]}",
             expected=f"one of {', '.join(torch.cuda.get_arch_list())}, which torch {torch.__version__} was built for",
             remedy="--device cpu, or run utils/setup_env.sh --rebuild for a torch that supports this GPU",
         ) from error
-
-
-def _driver_version() -> str:
-    try:
-        return " ".join(DRIVER.read_text(encoding="utf-8", errors="replace").split("\n")[0].split()) or "none"
-    except OSError:
-        return "none"
 
 
 def device_name(device: torch.device) -> str:
@@ -78,18 +67,14 @@ def device_name(device: torch.device) -> str:
 
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A small CPU tensor on `device`; a GPU is not waited for, as a plain copy would do."""
-    if device.type == "cuda" and not tensor.is_cuda:
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device, non_blocking=True)
+    pinned = tensor.pin_memory() if device.type == "cuda" and not tensor.is_cuda else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """One thread of torch inside, for numbers that must be those of any other machine; the number before afterwards."""
     before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
     torch.set_num_threads(1)
     try:
         yield
@@ -102,6 +87,5 @@ def prepare_cpu(threads: int) -> None:
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
     torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which first imports torch's compiler, 2 s
-    deterministic = getattr(torch.utils, "deterministic", None)  # not in torch 1.13.1, which does not fill
-    if deterministic is not None:
-        deterministic.fill_uninitialized_memory = False  # writing NaN into every new tensor first takes an eighth of a Spin step
+    if hasattr(torch.utils, "deterministic"):  # not in torch 1.13.1, which does not fill
+        torch.utils.deterministic.fill_uninitialized_memory = False  # NaN into every new tensor takes an eighth of a Spin step

@@ -1,9 +1,10 @@
-"""Content digests of files and folders, by which products know their inputs."""
+"""What identifies inputs and code: content digests of files and folders, and the git commit."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 BLOCK, BLOCKS = 1 << 20, 16  # of a file above 16 MiB, this many evenly spaced blocks are read, the first and the last included
@@ -24,8 +25,7 @@ def content_digest(path: Path) -> str | None:
             size = stream.seek(0, os.SEEK_END)
             last = max(0, size - BLOCK)
             whole = size <= BLOCK * BLOCKS
-            starts = range(0, size, BLOCK) if whole else [last * number // (BLOCKS - 1) for number in range(BLOCKS)]
-            for start in starts:
+            for start in range(0, size, BLOCK) if whole else (last * number // (BLOCKS - 1) for number in range(BLOCKS)):
                 stream.seek(start)
                 state.update(stream.read(BLOCK))
     except OSError:
@@ -44,3 +44,13 @@ def combined_digest(digests: dict[str, str]) -> str:
 def source_digest(source: str) -> str:
     """Content digest of a path, or the text itself where it is a name ("mini", a bundle, a published model)."""
     return content_digest(Path(source)) or source
+
+
+def commit() -> str:
+    """The short git commit of this checkout, with '-dirty' when tracked files differ from it; 'unknown' outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip() or "unknown"

@@ -31,7 +31,7 @@ PATIENCE_IN_S = 600.0  # longer than rank 0 takes to validate
 
 
 def start(device: torch.device, patience: float = PATIENCE_IN_S) -> tuple[int, int]:
-    """Joins the processes that torchrun started: NCCL between GPUs, gloo on the CPU.
+    """Joins the processes that torchrun started: NCCL between GPUs, gloo on the CPU. Returns (rank, number of ranks).
 
     A WORLD_SIZE that something else left in the environment (a pod, a job manager) is ignored.
 
@@ -39,14 +39,11 @@ def start(device: torch.device, patience: float = PATIENCE_IN_S) -> tuple[int, i
         device: device of this rank.
         patience: seconds that a rank waits for the others, at the start and in every reduction.
 
-    Returns:
-        (rank, number of ranks).
-
     Raises:
         TrainingError: some ranks did not arrive in time.
     """
     size = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-    if size > 1 and not dist.is_initialized():
+    if size > 1 and not _in_group():
         if device.type == "cuda":
             torch.cuda.set_device(device)
         with _explained():
@@ -61,9 +58,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch.distributed's errors derive from it
-        own = f"rank {rank()} of {world_size()}" if dist.is_initialized() else f"rank {os.environ.get('RANK', '?')}"
         raise TrainingError(
-            f"distributed training, {own}",
+            f"distributed training, rank {os.environ.get('RANK', '?')} of {os.environ.get('WORLD_SIZE', '?')}",
             found=" ".join(str(error).split())[:300],
             expected="an answer from every other rank",
             cause="another rank failed (its own message comes first), was killed, hangs, or cannot be reached",
@@ -71,20 +67,24 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
+def _in_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
 def finish() -> None:
     """Leaves the group, if there is one."""
-    if dist.is_available() and dist.is_initialized():
+    if _in_group():
         dist.destroy_process_group()
 
 
 def world_size() -> int:
     """Number of ranks; 1 without a group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _in_group() else 1
 
 
 def rank() -> int:
     """Rank of this process; 0 without a group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _in_group() else 0
 
 
 def total(value: Tensor) -> Tensor:
@@ -130,19 +130,17 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 def from_first(content):
     """Rank 0's `content` (tensors, numbers, strings, lists, dicts) on every rank."""
-    if world_size() == 1:
-        return content
     box = [content]
-    with _explained():
-        dist.broadcast_object_list(box, src=0)
+    if world_size() > 1:
+        with _explained():
+            dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
 def from_all(content) -> list:
     """Every rank's `content` on every rank, in the order of ranks; see from_first for the types."""
-    if world_size() == 1:
-        return [content]
-    box = [None] * world_size()
-    with _explained():
-        dist.all_gather_object(box, content)
+    box = [content] * world_size()
+    if world_size() > 1:
+        with _explained():
+            dist.all_gather_object(box, content)
     return box

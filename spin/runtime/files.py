@@ -38,12 +38,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def sweep(folder: str | Path) -> int:
-    """Removes what killed writers left directly in `folder`; needs the folder's lock. Returns the number of files removed."""
-    left = list(Path(folder).glob(".tmp-*")) if Path(folder).is_dir() else []
-    for path in left:
+def sweep(folder: Path) -> None:
+    """Removes what killed writers left directly in `folder`; needs the folder's lock."""
+    for path in folder.glob(".tmp-*"):
         path.unlink(missing_ok=True)
-    return len(left)
 
 
 def _sync(path: Path) -> None:
@@ -70,18 +68,15 @@ def read_json(path: str | Path):
     Raises:
         DataError: the file is missing or is not JSON.
     """
-    path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(str(path), found="no such file", expected="JSON of an earlier stage", remedy="run that stage") from error
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        remedy = f"rm {path}, then rerun the stage that writes it"
-        raise DataError(str(path), found=str(error), expected="a readable JSON file", remedy=remedy) from error
+        found = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        remedy = f"rm -f {path}, then rerun the stage that writes it"
+        raise DataError(str(path), found=found, expected="a readable JSON file of an earlier stage", remedy=remedy) from error
 
 
-def json_line(record: dict) -> str:
-    """One record as a line of JSON."""
+def _json_line(record: dict) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -94,21 +89,20 @@ def write_jsonl(path: str | Path, records: Iterable[dict]) -> int:
             raw = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6))
         stream = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS, newline="\n"))
         for record in records:
-            stream.write(json_line(record))
+            stream.write(_json_line(record))
             count += 1
     return count
 
 
 def append_jsonl(path: str | Path, record: dict) -> None:
     """Adds one line and syncs it. A line torn by a kill is closed first, so that it cannot swallow the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab+") as stream:
         if stream.tell() > 0:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 stream.write(b"\n")
-        stream.write(json_line(record).encode("utf-8", _ERRORS))
+        stream.write(_json_line(record).encode("utf-8", _ERRORS))
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -125,33 +119,24 @@ def read_jsonl(path: str | Path) -> Iterator[dict]:
     if not path.exists():
         return
     complete = path.suffix == ".gz"
-    if complete and path.stat().st_size == 0:  # gzip reads zero bytes as an empty file; the shortest one written has twenty
-        raise _damaged(path, "0 bytes")
-    with (gzip.open if complete else open)(path, "rt", encoding="utf-8", errors="replace") as stream:
-        try:
+    try:
+        if complete and path.stat().st_size == 0:  # gzip reads zero bytes as an empty file; the shortest one written has twenty
+            raise EOFError("0 bytes")
+        with (gzip.open if complete else open)(path, "rt", encoding="utf-8", errors="replace") as stream:
             for number, line in enumerate(stream, 1):
-                record = _parse(line)
-                if record is not None:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    record = None
+                if isinstance(record, dict):
                     yield record
                 elif complete and line.strip():
-                    raise _damaged(path, f"line {number} is not a JSON object")
-        except DAMAGED_GZIP as error:
-            raise _damaged(path, str(error)) from error
-
-
-def _parse(line: str) -> dict | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _damaged(path: Path, found: str) -> DataError:
-    return DataError(
-        str(path),
-        found=found,
-        expected="a complete gzip file with one JSON object per line",
-        cause="a truncated copy, an edit by hand, or a failing disk",
-        remedy=f"rm {path}, then rerun the stage that writes it",
-    )
+                    raise EOFError(f"line {number} is not a JSON object")
+    except DAMAGED_GZIP as error:
+        raise DataError(
+            str(path),
+            found=str(error),
+            expected="a complete gzip file with one JSON object per line",
+            cause="a truncated copy, an edit by hand, or a failing disk",
+            remedy=f"rm {path}, then rerun the stage that writes it",
+        ) from error

@@ -29,23 +29,18 @@ def folder_lock(folder: str | Path, shared: bool = False) -> Iterator[None]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        stream = _open(folder / LOCK_NAME, stack, shared)
-        if stream is not None:
-            _lock(stream, folder, shared)
+        # A reader without write permission locks the file that a writer left, or none.
+        for mode in ("a+", "r") if shared else ("a+",):
+            try:
+                _lock(stack.enter_context(open(folder / LOCK_NAME, mode, encoding="utf-8")), folder, shared)
+                break
+            except OSError as error:
+                if not shared:
+                    raise
+                reason = error
+        else:
+            get_logger("locks").warning("reading %s without a lock (%s); do not modify it during this run", folder, reason)
         yield
-
-
-def _open(path: Path, stack: contextlib.ExitStack, shared: bool) -> IO | None:
-    """The lock file; a reader without write permission locks the file that a writer left, or none."""
-    for mode in ("a+", "r"):
-        try:
-            return stack.enter_context(open(path, mode, encoding="utf-8"))
-        except OSError as error:
-            if not shared:
-                raise
-            reason = error
-    get_logger("locks").warning("reading %s without a lock (%s); do not modify it during this run", path.parent, reason)
-    return None
 
 
 def _lock(stream: IO, folder: Path, shared: bool) -> None:

@@ -34,25 +34,24 @@ def get_logger(name: str) -> logging.Logger:
     if not root.handlers:
         if hasattr(sys.stdout, "reconfigure"):  # file names may hold bytes that the terminal cannot show
             sys.stdout.reconfigure(errors="backslashreplace")
-        handler = _StandardOutput(sys.stdout)
-        handler.setFormatter(FORMAT)
-        root.addHandler(handler)
+        _add(_StandardOutput(sys.stdout))
         root.setLevel(logging.INFO)
         root.propagate = False
     return root if name == "spin" else root.getChild(name.removeprefix("spin."))
 
 
-def keep_log(folder: Path, name: str) -> None:
-    """Also writes every line to <folder>/<name>.<date>-<time>.log, a new file for each run."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = itertools.count(2)
-    path = folder / f"{name}.{stamp}.log"
-    while path.exists():
-        path = folder / f"{name}.{stamp}-{next(numbers)}.log"
-    handler = _LogFile(path, mode="x", encoding="utf-8", errors="backslashreplace")
+def _add(handler: logging.Handler) -> None:
     handler.setFormatter(FORMAT)
     logging.getLogger("spin").addHandler(handler)
+
+
+def keep_log(folder: Path, name: str) -> None:
+    """Also writes every line to <folder>/<name>.<date>-<time>.log, a new file for each run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+    path = next(path for own in names if not (path := folder / f"{name}.{own}.log").exists())
+    _add(_LogFile(path, mode="x", encoding="utf-8", errors="backslashreplace"))
 
 
 def summary_writer(folder: str | Path, start_step: int = 0):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from spin.runtime.files import atomic_path, write_text
+from spin.runtime.files import write_text
 
 NEVER = -99.0  # log10 probability that means zero in ARPA files, as that of <s>
 
@@ -28,12 +28,11 @@ def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: I
     """
     from kaldingram.train import NgramCounts
 
-    counts, number = NgramCounts(order), 0
+    counts, number, arpa = NgramCounts(order), 0, io.StringIO()
     with contextlib.redirect_stderr(io.StringIO()):  # kaldingram draws a progress bar for each step there
-        for sentence in sentences:
-            if sentence:
-                counts.add_raw_counts_from_line(sentence)
-                number += 1
+        for sentence in filter(None, sentences):
+            counts.add_raw_counts_from_line(sentence)
+            number += 1
         if number == 0:
             return 0
         for word in single:
@@ -41,17 +40,12 @@ def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: I
         counts.cal_discounting_constants()
         counts.cal_f()
         counts.cal_bow()
-        if order == 1:
-            unigrams = io.StringIO()
-            counts.print_as_arpa(fout=unigrams)
-            write_text(path, without_start(unigrams.getvalue()))
-        else:
-            with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-                counts.print_as_arpa(fout=stream)
+        counts.print_as_arpa(fout=arpa)
+    write_text(path, _without_start(arpa.getvalue()) if order == 1 else arpa.getvalue())
     return number
 
 
-def without_start(arpa: str) -> str:
+def _without_start(arpa: str) -> str:
     """Unigrams with the share of <s>, which is never predicted, given to the other words in proportion.
 
     kaldingram counts <s> as a word in a unigram model, so the others sum to less than 1.

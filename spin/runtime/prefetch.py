@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Piece, Result = TypeVar("Piece"), TypeVar("Result")
+Read = Iterator[tuple[list[Piece], list[Result]]]
 
 
-def prefetch(
-    groups: Iterable[list[Piece]], read: Callable[[Piece], Result], threads: int
-) -> Iterator[tuple[list[Piece], list[Result]]]:
+def prefetch(groups: Iterable[list[Piece]], read: Callable[[Piece], Result], threads: int) -> Read:
     """Each group with the results of `read` for its pieces, in order, while the next group is being read.
 
     Args:
@@ -23,11 +22,11 @@ def prefetch(
         yield from ((group, [read(piece) for piece in group]) for group in groups)
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting = None
+        waiting: list = []
         for group in groups:
-            coming = (group, [pool.submit(read, piece) for piece in group])
-            if waiting is not None:
-                yield waiting[0], [future.result() for future in waiting[1]]
-            waiting = coming
-        if waiting is not None:
-            yield waiting[0], [future.result() for future in waiting[1]]
+            waiting.append((group, [pool.submit(read, piece) for piece in group]))
+            if len(waiting) > 1:
+                ready, futures = waiting.pop(0)
+                yield ready, [future.result() for future in futures]
+        for ready, futures in waiting:
+            yield ready, [future.result() for future in futures]

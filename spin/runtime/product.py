@@ -9,7 +9,7 @@ product is complete, so rejected input costs nothing. The next run resumes the p
 from __future__ import annotations
 
 import contextlib
-import copy
+import dataclasses
 import datetime
 import os
 import shutil
@@ -21,53 +21,39 @@ from pathlib import Path
 from spin import artifacts
 from spin.errors import DataError
 from spin.runtime.context import Context
-from spin.runtime.digest import combined_digest, content_digest
-from spin.runtime.distributed_rank import rank
+from spin.runtime.digest import combined_digest, commit, content_digest
 from spin.runtime.files import read_json, write_json
-from spin.runtime.git import commit
+from spin.runtime.process import rank
 
+FIRST_EXPERIMENT_STAGE = 2  # stages 0 and 1 write to the corpus folder
 KEY = ".key.json"
 MARKER = ".spin-recipe"  # marks a folder made by this recipe, whose files may be replaced
 
 
+@dataclasses.dataclass(eq=False)
 class Product:
-    """A file, or a folder where the name has no suffix.
+    """A file, or a folder where the name has no suffix."""
 
-    Args:
-        context: of the stage that asks.
-        kind: as in spin.product_keys.READ_BY.
-        name: for messages, such as "units of baseline, test".
-        path: of the finished product.
-        stage: the stage that builds it.
-        key: {"config": {key: value}, "files": {key: digest}}; JSON values.
-        inputs: products it reads; their contents belong to the key.
-        content: patterns of the files whose content counts for products that read this one; default: all.
-    """
+    context: Context  # of the stage that asks
+    name: str  # for messages, such as "units of baseline, test"
+    path: Path  # of the finished product
+    stage: int  # the stage that builds it
+    own_key: dict  # {"config": {key: value}, "files": {key: digest}}; JSON values
+    inputs: Sequence[Product] = ()  # products it reads; their contents belong to the key
+    content: Sequence[str] = ("*",)  # patterns of the files whose content counts for products that read this one
+    _only: tuple[str, ...] = ()  # see only()
 
-    def __init__(
-        self,
-        context: Context,
-        kind: str,
-        name: str,
-        path: Path,
-        stage: int,
-        key: dict,
-        inputs: Sequence[Product] = (),
-        content: Sequence[str] = ("*",),
-    ):
-        self.context, self.kind, self.name, self.path, self.stage = context, kind, name, path, stage
-        self._key, self.inputs, self.content = key, tuple(inputs), tuple(content)
-        self._only: tuple[str, ...] = ()
-        self.is_file = bool(path.suffix)
-        self.root = context.corpus if stage < 2 else context.exp
-        self.key_path = path.with_name(f".{path.name}{KEY}") if self.is_file else path / KEY
-        self.partial = path.with_name(f".partial-{path.name}" if self.is_file else f"{path.name}.partial")
-        self._replaced = path.with_name(f".replaced-{path.name}")
+    def __post_init__(self) -> None:
+        name = self.path.name
+        self.is_file = bool(self.path.suffix)
+        self.key_path = self.path.with_name(f".{name}{KEY}") if self.is_file else self.path / KEY
+        self.partial = self.path.with_name(f".partial-{name}" if self.is_file else f"{name}.partial")
+        self._replaced = self.path.with_name(f".replaced-{name}")
 
     @property
     def key(self) -> dict:
         """The key as it should be now."""
-        return {**self._key, "inputs": {product.name: product.digest for product in self.inputs}}
+        return {**self.own_key, "inputs": {product.name: product.digest for product in self.inputs}}
 
     @property
     def digest(self) -> str | None:
@@ -80,9 +66,7 @@ class Product:
 
     def only(self, *patterns: str) -> Product:
         """The same product for a reader that reads some of its files only."""
-        view = copy.copy(self)
-        view.name, view._only = f"{self.name} ({', '.join(patterns)})", patterns
-        return view
+        return dataclasses.replace(self, name=f"{self.name} ({', '.join(patterns)})", _only=patterns)
 
     @property
     def seconds(self) -> float | None:
@@ -100,16 +84,11 @@ class Product:
         self._recover()
         reason = self.stale_reason(forced=True)
         if rank() == 0:
-            message = "%s: %s; building it" if reason else "%s: up to date, skipped"
-            self.context.log.info(message, *((self.name, reason) if reason else (self.name,)))
+            self.context.log.info("%s: %s", self.name, f"{reason}; building it" if reason else "up to date, skipped")
         return reason is not None
 
     def stale_reason(self, forced: bool = False) -> str | None:
-        """None when the product is up to date, else the reason to build it.
-
-        Args:
-            forced: whether --force counts.
-        """
+        """None when the product is up to date, else the reason to build it. `forced`: whether --force counts."""
         if not self.path.exists():
             return "not built yet"
         record = self._record()
@@ -162,29 +141,28 @@ class Product:
             yield self.partial
             return
         self._refuse_foreign_files()
-        key, force, begun = self.key, self.context.force, time.monotonic()
-        self._prepare_partial(key, force)
+        record, begun = {"key": self.key, "forced": self.context.force}, time.monotonic()
+        self._prepare_partial(record)
         yield self.partial
-        self._publish(key, force, round(share * (time.monotonic() - begun), 1))
+        record |= {"seconds": round(share * (time.monotonic() - begun), 1), "commit": commit()}
+        record["finished"] = datetime.datetime.now().isoformat(timespec="seconds")
+        self._publish(record)
 
-    def _prepare_partial(self, key: dict, force: str | None) -> None:
-        note = self.partial / KEY
+    def _prepare_partial(self, record: dict) -> None:
         if self.is_file:
             self.partial.parent.mkdir(parents=True, exist_ok=True)
             self.partial.unlink(missing_ok=True)
             return
         if self.partial.exists():
-            left = _read_record(note)
-            if left.get("key") == key and (force is None or left.get("forced") == force):
+            left = _read_record(self.partial / KEY)
+            if left.get("key") == record["key"] and record["forced"] in (None, left.get("forced")):
                 self.context.log.info("%s: resuming an interrupted build", self.name)
                 return
             shutil.rmtree(self.partial)
         self.partial.mkdir(parents=True)
-        write_json(note, {"key": key, "forced": force})
+        write_json(self.partial / KEY, record)
 
-    def _publish(self, key: dict, force: str | None, seconds: float) -> None:
-        record = {"key": key, "forced": force, "seconds": seconds, "commit": commit()}
-        record["finished"] = datetime.datetime.now().isoformat(timespec="seconds")
+    def _publish(self, record: dict) -> None:
         if self.is_file:
             os.replace(self.partial, self.path)
             write_json(self.key_path, record | self._contents(self.path))
@@ -209,21 +187,17 @@ class Product:
         record = _read_record(self.key_path)
         return record if "digest" in record else {}
 
-    def _files(self, path: Path) -> dict[str, Path]:
-        if self.is_file:
-            return {path.name: path}
-        files = (item for item in path.rglob("*") if item.is_file() and item.name != KEY)
-        names = {str(item.relative_to(path)): item for item in files}
-        return {name: item for name, item in sorted(names.items()) if _matches(name, self.content)}
-
     def _contents(self, path: Path) -> dict:
-        files, digests = {}, {}
-        for name, item in self._files(path).items():
-            name = self.path.name if self.is_file else name
+        """Size, time and digest of each file whose content counts, and one digest of all."""
+        items = {path.name: path}
+        if not self.is_file:
+            names = sorted(str(item.relative_to(path)) for item in path.rglob("*") if item.is_file() and item.name != KEY)
+            items = {name: path / name for name in names if _matches(name, self.content)}
+        files = {}
+        for name, item in items.items():
             status = item.stat()
-            digests[name] = content_digest(item) or ""
-            files[name] = [status.st_size, status.st_mtime_ns, digests[name]]
-        return {"digest": combined_digest(digests), "files": files}
+            files[name] = [status.st_size, status.st_mtime_ns, content_digest(item) or ""]
+        return {"digest": combined_digest({name: digest for name, (_, _, digest) in files.items()}), "files": files}
 
     def _edited(self, record: dict) -> str | None:
         """The first file that is gone or was changed after the build. Size and time are compared first, then contents."""
@@ -238,7 +212,8 @@ class Product:
         return None
 
     def _refuse_foreign_files(self) -> None:
-        if self.path.exists() and not self.key_path.exists() and not (self.root / MARKER).exists():
+        root = self.context.corpus if self.stage < FIRST_EXPERIMENT_STAGE else self.context.exp
+        if self.path.exists() and not self.key_path.exists() and not (root / MARKER).exists():
             raise DataError(
                 f"folder {self.path.parent}",
                 found=f"{self.path.name}, which this recipe did not make",
@@ -253,8 +228,6 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _read_record(path: Path) -> dict:
-    if not path.exists():
-        return {}
     try:
         record = read_json(path)
     except DataError:
@@ -273,9 +246,7 @@ def claim_folder(folder: Path) -> None:
         return
     names = {item.name for item in folder.iterdir()} - {".lock"}
     if not names:
-        (folder / MARKER).write_text(
-            "Files in this folder were made by the Spin recipe and may be replaced by it.\n", encoding="utf-8"
-        )
+        (folder / MARKER).write_text("Files in this folder were made by the Spin recipe and may be replaced by it.\n")
     elif artifacts.config_file(folder).name in names:
         raise DataError(
             f"folder {folder}",
@@ -287,13 +258,11 @@ def claim_folder(folder: Path) -> None:
 
 def difference(old: dict, new: dict) -> str | None:
     """The first difference between two keys in words; None when they agree."""
-    for key in sorted(set(old.get("config", {})) | set(new["config"])):
-        before, now = old.get("config", {}).get(key), new["config"].get(key)
-        if before != now:
-            return f"{key} changed from {before!r} to {now!r}"
-    for section, what in (("files", "the content of {} changed"), ("inputs", "its input changed: {}")):
-        was, now = old.get(section, {}), new.get(section, {})
-        changed = next((name for name in sorted(set(was) | set(now)) if was.get(name) != now.get(name)), None)
-        if changed is not None:
-            return what.format(changed)
+    for section in ("config", "files", "inputs"):
+        before, now = old.get(section, {}), new.get(section, {})
+        for name in sorted(set(before) | set(now)):
+            if before.get(name) != now.get(name):
+                changed = f"{name} changed from {before.get(name)!r} to {now.get(name)!r}"
+                words = {"config": changed, "files": f"the content of {name} changed", "inputs": f"its input changed: {name}"}
+                return words[section]
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import logging
 import os
 import re
 import secrets
@@ -22,14 +21,12 @@ from spin.config import Config
 from spin.errors import ConfigError, SpinError
 from spin.runtime.config_io import dump_config, load_config
 from spin.runtime.context import Context
-from spin.runtime.distributed_rank import rank
 from spin.runtime.files import write_text
 from spin.runtime.locks import folder_lock
 from spin.runtime.logs import get_logger, keep_log
-from spin.runtime.product import claim_folder
-from spin.runtime.stop import exit_on_signals
+from spin.runtime.process import exit_on_signals, rank
+from spin.runtime.product import FIRST_EXPERIMENT_STAGE, claim_folder
 
-FIRST_EXPERIMENT_STAGE = 2  # stages 0 and 1 write to the corpus folder
 SYSTEM_ERRORS = {
     errno.ENOSPC: "free disk space, then rerun the same command",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f), then rerun the same command",
@@ -43,30 +40,30 @@ SYSTEM_ERRORS = {
 
 def parse_arguments(argv: list[str], description: str) -> argparse.Namespace:
     """The options that run.sh and all stage scripts share."""
-    parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--conf", required=True, help="YAML file, see egs/librispeech/conf")
-    parser.add_argument("--corpus-dir", help="folder that holds LibriSpeech's parts (train-clean-100/ and the like)")
-    parser.add_argument("--exp-dir", help="folder for results (default: exp/<name in the configuration>)")
-    parser.add_argument("--nj", type=int, help="number of processes (default: the available cores)")
-    parser.add_argument("--gpus", type=int, help="number of GPUs per machine (default: 1)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where to compute (default: auto)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides", help="override one key; repeatable"
-    )
-    parser.add_argument("--force", action="store_true", help="rebuild what the stage owns, even if it is up to date")
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, formatter_class=layout)
+    add = parser.add_argument
+    add("--conf", required=True, help="YAML file, see egs/librispeech/conf")
+    add("--corpus-dir", help="folder that holds LibriSpeech's parts (train-clean-100/ and the like)")
+    add("--exp-dir", help="folder for results (default: exp/<name in the configuration>)")
+    add("--nj", type=int, help="number of processes (default: the available cores)")
+    add("--gpus", type=int, help="number of GPUs per machine (default: 1)")
+    add("--device", choices=("auto", "cpu", "cuda"), help="where to compute (default: auto)")
+    set_help = "override one key; repeatable"
+    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides", help=set_help)
+    add("--force", action="store_true", help="rebuild what the stage owns, even if it is up to date")
     return parser.parse_args(argv)
 
 
 def configure(arguments: argparse.Namespace) -> tuple[Config, Path, Path]:
     """(configuration, experiment folder, corpus folder) from parsed options, which override the file."""
     overrides = list(arguments.overrides)
-    options = (("corpus.corpus_dir", "corpus_dir"), ("runtime.nj", "nj"), ("runtime.gpus", "gpus"), ("runtime.device", "device"))
-    for key, option in options:
-        value = getattr(arguments, option)
-        if value is not None:
-            overrides.append(f"{key}={_quoted(value)}")
+    if arguments.corpus_dir is not None:
+        # A path may hold characters that mean something in YAML; a single-quoted scalar takes them as they are.
+        overrides.append("corpus.corpus_dir='{}'".format(arguments.corpus_dir.replace("'", "''")))
+    for key in ("nj", "gpus", "device"):
+        if (value := getattr(arguments, key)) is not None:
+            overrides.append(f"runtime.{key}={value}")
     config = load_config(arguments.conf, overrides)
     exp = Path(arguments.exp_dir).expanduser() if arguments.exp_dir else Path("exp") / config.name
     corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
@@ -80,16 +77,10 @@ def configure(arguments: argparse.Namespace) -> tuple[Config, Path, Path]:
     return config, exp, corpus
 
 
-def _quoted(value) -> str:
-    # A path may hold characters that mean something in YAML; a single-quoted scalar takes them as they are.
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
-
-
 def canonical_command(arguments: argparse.Namespace) -> str:
     """The command that rebuilds the whole report, without what changes no result (folders, jobs, devices)."""
     words = ["./run.sh", "--conf", arguments.conf]
-    if arguments.corpus_dir:
-        words += ["--corpus-dir", arguments.corpus_dir]
+    words += ["--corpus-dir", arguments.corpus_dir] if arguments.corpus_dir else []
     for override in arguments.overrides:
         words += [] if override.startswith(("corpus.data_dir=", "runtime.")) else ["--set", override]
     return " ".join(shlex.quote(word) for word in [*words, "--stage", "0", "--stop-stage", str(artifacts.LAST_STAGE)])
@@ -111,23 +102,28 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
     name = f"stage {stage} ({artifacts.STAGES[stage]})"
     try:
         config, exp, corpus = configure(arguments)
-        context = Context(
-            config, exp, corpus, stage, log, canonical_command(arguments), _force(arguments.force, stage, exp, corpus)
-        )
+        force_file = (corpus if stage < FIRST_EXPERIMENT_STAGE else exp) / f".force_stage{stage}"
+        force = _force(arguments.force, force_file)
+        context = Context(config, exp, corpus, stage, log, canonical_command(arguments), force)
         if rank() > 0:  # rank 0 keeps the records
             work(context)
             return
-        _run(context, work, name)
+        _run(context, work, name, force_file)
     except SystemExit as stop:
         if stop.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
             hint = " without --force" if arguments.force else ""
             log.error("%s stopped by %s; rerun the same command%s to resume", name, signal.Signals(stop.code - 128).name, hint)
         raise
     except Exception as error:  # noqa: BLE001 - a bug is reported as one
-        _fail(name, log, error)
+        known, bug = explain(error), "crashed: this is a bug; finished work is kept\n  found:"
+        if known is not None:
+            log.error("%s failed\n%s", name, known)
+        else:
+            log.error("%s %s %s: %s", name, bug, type(error).__name__, error, exc_info=error)
+        sys.exit(1)
 
 
-def _run(context: Context, work: Callable[[Context], None], name: str) -> None:
+def _run(context: Context, work: Callable[[Context], None], name: str, force_file: Path) -> None:
     with contextlib.ExitStack() as locks:
         owns_corpus = context.stage < FIRST_EXPERIMENT_STAGE
         for folder in (context.exp, *([context.corpus] if owns_corpus else [])):
@@ -139,20 +135,15 @@ def _run(context: Context, work: Callable[[Context], None], name: str) -> None:
         begun = time.monotonic()
         work(context)
         write_text(artifacts.config_file(context.exp), dump_config(context.config))
-        _force_file(context.stage, context.exp, context.corpus).unlink(missing_ok=True)
+        force_file.unlink(missing_ok=True)
         context.log.info("%s done in %.1f s; TensorBoard: %s", name, time.monotonic() - begun, context.tensorboard)
 
 
-def _force_file(stage: int, exp: Path, corpus: Path) -> Path:
-    return (corpus if stage < FIRST_EXPERIMENT_STAGE else exp) / f".force_stage{stage}"
-
-
-def _force(asked: bool, stage: int, exp: Path, corpus: Path) -> str | None:
+def _force(asked: bool, path: Path) -> str | None:
     """The identity of the rebuild that --force asked for, kept in a file until the stage ends, so that it can resume.
 
     A requeued Slurm job keeps its number, so what it rebuilt before is not rebuilt again.
     """
-    path = _force_file(stage, exp, corpus)
     if path.exists():
         return path.read_text(encoding="utf-8").strip() or None
     if not asked:
@@ -165,34 +156,26 @@ def _force(asked: bool, stage: int, exp: Path, corpus: Path) -> str | None:
     return identity
 
 
-def _fail(name: str, log: logging.Logger, error: Exception) -> None:
-    known = explain(error)
-    if known is not None:
-        log.error("%s failed\n%s", name, known)
-    else:
-        log.error(
-            "%s crashed: this is a bug; finished work is kept\n  found: %s: %s", name, type(error).__name__, error, exc_info=error
-        )
-    sys.exit(1)
-
-
 def explain(error: BaseException) -> str | None:
     """The text for an error that a user can act on; None for a bug."""
     if isinstance(error, SpinError):
         return str(error)
     text = " ".join(str(error).split())[:300]
-    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
-        return f"{error.filename or 'the system'}\n  found: {error.strerror}\n  remedy: {SYSTEM_ERRORS[error.errno]}"
     system = re.search(r"\(os error (\d+)\)", text)  # safetensors reports the system's errors as text
-    if system and int(system[1]) in SYSTEM_ERRORS:
-        return f"a file that could not be written\n  found: {text}\n  remedy: {SYSTEM_ERRORS[int(system[1])]}"
-    if "CUDA out of memory" in text:
-        return f"GPU memory\n  found: {text}\n  remedy: --set spin.accumulation=2 (training resumes), or a smaller batch_seconds"
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return f"memory of this machine\n  found: {text or 'out of memory'}\n  remedy: rerun the same command with a smaller --nj"
-    if "DataLoader worker" in text or "Bus error" in text or "unable to open shared memory object" in text:
-        return (
-            f"data loader\n  found: {text}\n  likely cause: a full /dev/shm (64 MB in Docker by default), or a killed worker\n"
-            "  remedy: start the container with --shm-size=8g or --ipc=host, or rerun with --set spin.workers=0"
-        )
-    return None
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+        known = SpinError(error.filename or "the system", found=error.strerror, remedy=SYSTEM_ERRORS[error.errno])
+    elif system and int(system[1]) in SYSTEM_ERRORS:
+        known = SpinError("a file that could not be written", found=text, remedy=SYSTEM_ERRORS[int(system[1])])
+    elif "CUDA out of memory" in text:
+        remedy = "--set spin.accumulation=2 (training resumes), or a smaller batch_seconds"
+        known = SpinError("GPU memory", found=text, remedy=remedy)
+    elif isinstance(error, MemoryError) or "can't allocate memory" in text:
+        remedy = "rerun the same command with a smaller --nj"
+        known = SpinError("memory of this machine", found=text or "out of memory", remedy=remedy)
+    elif "DataLoader worker" in text or "Bus error" in text or "unable to open shared memory object" in text:
+        cause = "a full /dev/shm (64 MB in Docker by default), or a killed worker"
+        remedy = "start the container with --shm-size=8g or --ipc=host, or rerun with --set spin.workers=0"
+        known = SpinError("data loader", found=text, cause=cause, remedy=remedy)
+    else:
+        return None
+    return str(known)

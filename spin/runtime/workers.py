@@ -7,7 +7,6 @@ an abandoned training never writes next to the run that resumes it.
 from __future__ import annotations
 
 import collections
-import concurrent.futures.process
 import contextlib
 import ctypes
 import itertools
@@ -18,15 +17,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from spin.errors import WorkerError
 
 QUEUED = 2  # items handed out ahead per worker, so that neither work nor results pile up
 STOP_SECONDS = 100.0  # for a worker that saves a checkpoint first; Slurm's grace is 120
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def map_jobs(function: Callable, items: Iterable, nj: int, start_method: str = "spawn", environments=()) -> Iterator:
+def map_jobs(
+    function: Callable, items: Iterable, nj: int, start_method: str = "spawn", environments=(), fresh: str | None = None
+) -> Iterator:
     """Yields function(item) for each item, in order; nj = 1 runs in this process.
 
     Args:
@@ -35,6 +39,8 @@ def map_jobs(function: Callable, items: Iterable, nj: int, start_method: str = "
         nj: number of processes.
         start_method: spawn is safe with threads and compiled code; fork starts faster.
         environments: environment variables of each worker, dealt out in turn, such as one CUDA_VISIBLE_DEVICES per GPU.
+        fresh: each item gets a new process, which a server that has imported this module forks: for libraries that cannot be
+            used twice in one process.
 
     Raises:
         WorkerError: a worker died. Otherwise whatever `function` raises. In both cases the other workers are ended, as they are
@@ -43,86 +49,44 @@ def map_jobs(function: Callable, items: Iterable, nj: int, start_method: str = "
     items = iter(items)
     head = list(itertools.islice(items, max(nj, 2)))
     items = itertools.chain(head, items)
-    if (nj <= 1 or len(head) <= 1) and not environments:
+    if not head or ((nj <= 1 or len(head) <= 1) and not environments and not fresh):
         yield from map(function, items)
         return
-    context = multiprocessing.get_context(start_method)
-    turns = context.SimpleQueue()
-    for number in range(nj):
-        turns.put(environments[number % len(environments)] if environments else {})
+    context = multiprocessing.get_context("forkserver" if fresh else start_method)
+    if fresh:
+        context.set_forkserver_preload([fresh])
+    turns = context.SimpleQueue() if environments else None
+    for number in range(nj if environments else 0):
+        turns.put(environments[number % len(environments)])
+    size, ahead = (1, nj - 1) if fresh else (min(nj, len(head)), QUEUED * nj)
     before = set(multiprocessing.active_children())
-    pool = concurrent.futures.ProcessPoolExecutor(min(nj, len(head)), context, initializer=_start_worker, initargs=(turns,))
-    try:
-        futures: collections.deque = collections.deque()
-        for item in items:
-            with _without_main_script():
-                futures.append(pool.submit(function, item))
-            if len(futures) > QUEUED * nj:
-                yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise _dead_worker(nj) from error
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        _end_workers(set(multiprocessing.active_children()) - before)
-        raise
-    pool.shutdown()
-
-
-def map_fresh(function: Callable, items: list, nj: int, preload: str) -> Iterator:
-    """Yields function(item) for each item, in order, each in a new process that a server with `preload` imported forks.
-
-    For libraries that cannot be used twice in one process.
-
-    Args:
-        function: importable function of one picklable item; its result is small (a path).
-        nj: processes at a time.
-
-    Raises:
-        WorkerError: a process died. Otherwise whatever `function` raises.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([preload])
-    running: collections.deque = collections.deque()
+    pools, running = [], collections.deque()  # of futures
     try:
         for item in items:
-            reading, writing = context.Pipe(duplex=False)
-            process = context.Process(target=_answer, args=(writing, function, item))
+            if fresh or not pools:
+                pools.append(ProcessPoolExecutor(size, context, _start_worker, (turns,)))
             with _without_main_script():
-                process.start()
-            writing.close()
-            running.append((reading, process))
-            if len(running) >= nj:
-                yield _receive(running, nj)
+                running.append(pools[-1].submit(function, item))
+            if len(running) > ahead:
+                yield running.popleft().result()
+                if fresh:
+                    pools.pop(0).shutdown()
         while running:
-            yield _receive(running, nj)
-    except BaseException:
-        _end_workers(process for _, process in running)
+            yield running.popleft().result()
+    except BaseException as error:
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        _end_workers(set(multiprocessing.active_children()) - before)
+        if isinstance(error, BrokenProcessPool):
+            raise WorkerError(
+                f"a worker process of {nj}",
+                found="it ended before its work was done",
+                cause="killed, usually by the kernel when memory runs out (check dmesg)",
+                remedy="rerun the same command with a smaller --nj; finished work is kept",
+            ) from error
         raise
-
-
-def _answer(writing, function: Callable, item) -> None:
-    _start_worker(None)
-    try:
-        answer = True, function(item)
-    except Exception as error:  # noqa: BLE001 - raised again where the results are taken
-        answer = False, error
-    writing.send(answer)
-
-
-def _receive(running: collections.deque, nj: int):
-    """The result of the oldest running process, which has then ended."""
-    reading, process = running[0]
-    try:
-        good, result = reading.recv()
-    except EOFError:
-        raise _dead_worker(nj) from None
-    process.join()
-    running.popleft()
-    if not good:
-        raise result
-    return result
+    for pool in pools:
+        pool.shutdown()
 
 
 @contextlib.contextmanager
@@ -146,10 +110,7 @@ def _start_worker(turns) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:  # a fork server started this process for its parent
         threading.Thread(target=lambda: (parent.join(), os._exit(128 + signal.SIGKILL)), daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = "1"
-    if turns is not None:
-        os.environ.update(turns.get())
+    os.environ.update(dict.fromkeys(THREADS, "1"), **(turns.get() if turns else {}))
 
 
 def _end_workers(workers: Iterable) -> None:
@@ -163,20 +124,3 @@ def _end_workers(workers: Iterable) -> None:
         time.sleep(0.005)
     for worker in left:
         worker.kill()
-
-
-def _dead_worker(nj: int) -> WorkerError:
-    return WorkerError(
-        f"a worker process of {nj}",
-        found="it ended before its work was done",
-        cause="killed, usually by the kernel when memory runs out (check dmesg)",
-        remedy="rerun the same command with a smaller --nj; finished work is kept",
-    )
-
-
-def chunks(items: list, count: int) -> list[list]:
-    """Splits a list into at most `count` runs of neighbours whose sizes differ by at most one."""
-    count = max(1, min(count, len(items)))
-    size, more = divmod(len(items), count)
-    bounds = [index * size + min(index, more) for index in range(count + 1)]
-    return [items[start:stop] for start, stop in zip(bounds, bounds[1:])]

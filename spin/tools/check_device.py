@@ -10,12 +10,11 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from spin.errors import ConfigError
+from spin.runtime.process import DRIVER
 from spin.runtime.stage import configure, parse_arguments
 
-DRIVER = Path("/proc/driver/nvidia/version")
 FIRST_K2_STAGE = 4
 # Two frames of equal probabilities for three tokens: the paths "a", "a a" and "- a" have 3 of 9 parts, so the loss is log 3.
 CTC_LOSS = math.log(3.0)

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.errors import ConfigError
+from spin.runtime.digest import commit
 from spin.runtime.files import read_json, read_jsonl, write_json
-from spin.runtime.git import commit
 from spin.runtime.logs import get_logger
 
 ROOT = Path(__file__).resolve().parents[2]

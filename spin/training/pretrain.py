@@ -28,9 +28,9 @@ from spin.models.importers import load_encoder
 from spin.perturbation.equaliser import BANDS, design, equalise
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.process import StopRequest
 from spin.runtime.progress import progress
 from spin.runtime.seeding import generator, seed_torch
-from spin.runtime.stop import StopRequest
 from spin.training.masked_prediction import MaskedPredictor, draw_mask
 from spin.training.precision import autocast_dtype
 from spin.training.pretrain_labels import make_labels, mfcc

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from spin.runtime import distributed, stop
+from spin.runtime import distributed, process
 
 
-class StopRequest(stop.StopRequest):
-    """See spin.runtime.stop.StopRequest.
+class StopRequest(process.StopRequest):
+    """See spin.runtime.process.StopRequest.
 
     Args:
         device: device of this rank.

@@ -30,7 +30,7 @@ ERRORS = {"baseline": {"ctc_1best": 780, "hlg": 412}, "spin": {"ctc_1best": 702,
 
 
 def product(context, kind, path, stage, inputs=()):
-    return Product(context, kind, f"{kind} {path.name}", path, stage, {"config": {}, "files": {}}, inputs)
+    return Product(context, f"{kind} {path.name}", path, stage, {"config": {}, "files": {}}, inputs)
 
 
 def write_units(folder, exp):

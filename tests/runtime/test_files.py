@@ -1,9 +1,11 @@
-"""Files appear whole or not at all; lines torn by a kill harm nobody."""
+"""Files appear whole or not at all; lines torn by a kill harm nobody; seeds and rejects."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,38 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.errors import DataError, LockedError
+from spin.errors import DataError
 from spin.runtime.files import append_jsonl, atomic_path, read_json, read_jsonl, sweep, write_json, write_jsonl
-from spin.runtime.locks import folder_lock
 from spin.runtime.rejects import Rejects
 from spin.runtime.seeding import generator, integer
-from spin.runtime.workers import chunks, map_jobs
 
 
-def test_failed_write_keeps_the_old_file(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
     with pytest.raises(RuntimeError), atomic_path(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
+    with pytest.raises(ValueError):
+        write_json(path, {"x": float("nan")})  # JSON has no such number
     assert read_json(path) == {"old": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_killed_write_leaves_only_a_file_that_sweep_removes(tmp_path):
+def test_a_killed_write_leaves_only_a_file_that_sweep_removes(tmp_path):
     code = (
         "import os, sys; from spin.runtime.files import atomic_path\n"
         f"with atomic_path({str(tmp_path / 'a.txt')!r}) as t:\n    t.write_text('half'); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    assert not (tmp_path / "a.txt").exists()
-    assert sweep(tmp_path) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_not_a_number_is_no_json(tmp_path):
-    with pytest.raises(ValueError):
-        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert len(list(tmp_path.glob(".tmp-*"))) == 1 and not (tmp_path / "a.txt").exists()
+    sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,9 +60,6 @@ def test_append_closes_a_torn_line(tmp_path):
 
 @given(st.lists(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.none()))))
 def test_compressed_lines_round_trip_to_the_byte(records):
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         one, two = Path(folder) / "1.jsonl.gz", Path(folder) / "2.jsonl.gz"
         assert write_jsonl(one, records) == len(records)
@@ -75,35 +68,26 @@ def test_compressed_lines_round_trip_to_the_byte(records):
         assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "no object"])
+def test_a_damaged_compressed_file_is_an_error(tmp_path, damage):
+    path = tmp_path / "a.jsonl.gz"
+    write_jsonl(path, [[1]] if damage == "no object" else [{"n": number} for number in range(100)])
+    content = path.read_bytes()
+    changed = {"empty": b"", "truncated": content[: len(content) // 2], "text": b"hello\n" * 9, "no object": content}
+    path.write_bytes(changed[damage])
+    with pytest.raises(DataError, match="complete gzip file"):
+        list(read_jsonl(path))
+
+
 def test_seeds_depend_on_every_key_its_kind_and_order():
-    draws = [
-        integer(*keys)
-        for keys in [(0, 1, "a"), (0, 1, "b"), (1, 0, "a"), (0, "1", "a"), (0, 1), (0, 1, "a", 0), ("0\x1fi1", "a")]
-    ]
-    assert len(set(draws)) == len(draws)
-    assert all(0 <= draw < 2**63 for draw in draws)
+    keys = [(0, 1, "a"), (0, 1, "b"), (1, 0, "a"), (0, "1", "a"), (0, 1), (0, 1, "a", 0), ("0\x1fi1", "a")]
+    draws = [integer(*own) for own in keys]
+    assert len(set(draws)) == len(draws) and all(0 <= draw < 2**63 for draw in draws)
     assert integer(0, 1, "a") == 786116968842308246  # pinned: a changed value would change every published result
     assert generator(3, "x").random() == generator(np.int64(3), "x").random()
-
-
-@pytest.mark.parametrize("key", [1.0, True, None, b"a"])
-def test_seeds_refuse_keys_without_stable_text(key):
-    with pytest.raises(TypeError, match="seed key"):
-        integer(key)
-
-
-def test_second_run_in_a_folder_is_told_who_is_first(tmp_path):
-    code = (
-        "import sys, time; from spin.runtime.locks import folder_lock\n"
-        f"with folder_lock({str(tmp_path)!r}):\n    print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout.readline().strip() == "held"
-        with pytest.raises(LockedError, match=f"process {first.pid} on"), folder_lock(tmp_path):
-            pass
-        first.kill()
-    with folder_lock(tmp_path):  # a dead holder holds nothing
-        pass
+    for key in (1.0, True, None, b"a"):
+        with pytest.raises(TypeError, match="seed key"):
+            integer(key)
 
 
 def test_rejects_name_count_and_stop(tmp_path):
@@ -116,24 +100,3 @@ def test_rejects_name_count_and_stop(tmp_path):
     assert [record[artifacts.REJECT_ID] for record in read_jsonl(tmp_path / "rejects.jsonl")] == ["u1", "u2"]
     with pytest.raises(DataError, match="no utterance at all"):
         Rejects(tmp_path / "none.jsonl", 1).check_share(0, 0.1)
-
-
-def double(number: int) -> int:
-    if number == 13:
-        raise DataError("thirteen", found="bad luck")
-    return 2 * number
-
-
-@pytest.mark.parametrize("nj", [1, 2])
-def test_workers_keep_the_order_and_pass_errors_on(nj):
-    assert list(map_jobs(double, range(5), nj)) == [0, 2, 4, 6, 8]
-    with pytest.raises(DataError, match="bad luck"):
-        list(map_jobs(double, [1, 13, 2], nj))
-
-
-@given(st.lists(st.integers()), st.integers(1, 9))
-def test_chunks_cut_evenly_and_lose_nothing(items, count):
-    parts = chunks(items, count)
-    assert [item for part in parts for item in part] == items
-    sizes = [len(part) for part in parts]
-    assert max(sizes, default=0) - min(sizes, default=0) <= 1

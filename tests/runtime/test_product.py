@@ -24,11 +24,11 @@ def context(tmp_path) -> Context:
 
 
 def folder(context: Context, value: int = 1, inputs=(), **more) -> Product:
-    return Product(context, "units", "units", context.exp / "units", 3, {"config": {"a": value}, "files": {}}, inputs, **more)
+    return Product(context, "units", context.exp / "units", 3, {"config": {"a": value}, "files": {}}, inputs, **more)
 
 
 def single(context: Context, value: int = 1, name: str = "cuts.jsonl.gz", stage: int = 3) -> Product:
-    return Product(context, "manifest", name, context.exp / name, stage, {"config": {"b": value}, "files": {}})
+    return Product(context, name, context.exp / name, stage, {"config": {"b": value}, "files": {}})
 
 
 def build(product: Product, text: str = "content") -> bool:
@@ -90,7 +90,7 @@ def test_only_the_named_files_count_for_readers(context):
 
 def test_a_reader_of_some_files_ignores_the_others(context):
     def inner(value: int) -> Product:
-        return Product(context, "lang", "lang", context.exp / "lang", 3, {"config": {"c": value}, "files": {}})
+        return Product(context, "lang", context.exp / "lang", 3, {"config": {"c": value}, "files": {}})
 
     for value, words, stale in ((1, "a b", True), (2, "a b c", False), (3, "a b d", True)):
         with inner(value).building() as partial:

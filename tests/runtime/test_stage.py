@@ -24,11 +24,11 @@ from pathlib import Path
 from spin.errors import DataError
 from spin.runtime.product import Product
 from spin.runtime.stage import run_stage
-from spin.runtime.stop import StopRequest
+from spin.runtime.process import StopRequest
 
 def work(context):
     what = context.config.name
-    product = Product(context, "units", "units", context.exp / "units", 3, {"config": {"seed": context.config.seed}, "files": {}})
+    product = Product(context, "units", context.exp / "units", 3, {"config": {"seed": context.config.seed}, "files": {}})
     if not product.is_stale():
         return
     with product.building() as partial:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from spin.errors import DataError, WorkerError
-from spin.runtime.workers import QUEUED, chunks, map_fresh, map_jobs
+from spin.runtime.workers import QUEUED, map_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,22 +73,22 @@ def own_pid(item: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("nj", [1, 3])
 def test_fresh_processes_each_do_one_item(nj):
-    results = list(map_fresh(own_pid, list(range(7)), nj, "spin.runtime.workers"))
+    results = list(map_jobs(own_pid, list(range(7)), nj, fresh="spin.runtime.workers"))
     assert [item for item, _ in results] == list(range(7))
     assert len({pid for _, pid in results} | {os.getpid()}) == 8
 
 
 def test_errors_and_deaths_of_fresh_processes():
     with pytest.raises(DataError, match="item 3"):
-        list(map_fresh(fail_on_three, list(range(10)), 2, "spin.runtime.workers"))
+        list(map_jobs(fail_on_three, list(range(10)), 2, fresh="spin.runtime.workers"))
     with pytest.raises(WorkerError, match="memory"):
-        list(map_fresh(die, list(range(10)), 2, "spin.runtime.workers"))
+        list(map_jobs(die, list(range(10)), 2, fresh="spin.runtime.workers"))
     assert multiprocessing.active_children() == []
 
 
 WORK = """
 import os, time
-from spin.runtime.stop import StopRequest
+from spin.runtime.process import StopRequest
 
 def work(folder):
     with StopRequest() as stop:
@@ -105,8 +104,8 @@ def stubborn(folder):
 """
 SCRIPT = """
 import sys
-from spin.runtime.stop import exit_on_signals
-from spin.runtime.workers import map_fresh, map_jobs
+from spin.runtime.process import exit_on_signals
+from spin.runtime.workers import map_jobs
 from work_of_test import stubborn, work
 
 if __name__ == "__mp_main__":
@@ -114,7 +113,7 @@ if __name__ == "__mp_main__":
 if __name__ == "__main__":
     exit_on_signals()
     if sys.argv[2] == "fresh":
-        list(map_fresh(stubborn, [sys.argv[1]] * 2, 2, "spin.runtime.workers"))
+        list(map_jobs(stubborn, [sys.argv[1]] * 2, 2, fresh="spin.runtime.workers"))
     else:
         function, method = {"save": (work, "fork"), "sleep": (stubborn, "fork"), "spawn": (stubborn, "spawn")}[sys.argv[2]]
         list(map_jobs(function, [sys.argv[1]] * 2, 2, method))
@@ -174,9 +173,3 @@ def test_workers_of_a_killed_parent_end_too(tmp_path, kind):
     process.kill()
     process.wait()
     wait_gone(pids)
-
-
-def test_chunks_are_even():
-    assert chunks(list(range(7)), 3) == [[0, 1, 2], [3, 4], [5, 6]]
-    assert chunks([], 3) == [[]]
-    assert json.dumps(chunks([1], 5)) == "[[1]]"

@@ -18,7 +18,7 @@ from spin.corpus.registry import CUT, ID, Corpus
 from spin.errors import ConfigError
 from spin.runtime.files import read_json
 from spin.runtime.progress import progress
-from spin.runtime.workers import map_fresh
+from spin.runtime.workers import map_jobs
 
 SEED = 0  # of voices, sentences and channels; another seed is another corpus
 LM_SPEAKER = 1_000_000  # a number that no speaker has: the extra sentences for the LM belong to nobody
@@ -50,7 +50,7 @@ class GeneratedCorpus(Corpus):
         folder = str(artifacts.generated_audio(self.folder) / part)
         speakers = range(definition.first_speaker, definition.first_speaker + definition.speakers)
         jobs = [SpeakerJob(folder, SEED, speaker, definition.utterances, pool) for speaker in speakers]
-        spoken = map_fresh(render_speaker, jobs, nj, "spin.corpus.generated.render")
+        spoken = map_jobs(render_speaker, jobs, nj, fresh="spin.corpus.generated.render")
         for path in progress(spoken, f"speak {part}", len(jobs)):
             yield from _records(Path(path))
 

@@ -1,17 +1,35 @@
-"""Stops by SIGTERM and SIGINT: a training saves a checkpoint after its step; everything else ends at once and resumes."""
+"""What a process knows without torch: its rank, whether there is a GPU driver, and the signals that stop it.
+
+On SIGTERM and SIGINT a training saves a checkpoint after its step; everything else ends at once and resumes from its products.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from pathlib import Path
+
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def rank() -> int:
+    """Rank among the processes that torchrun started; 0 outside torchrun, whatever else left a RANK in the environment."""
+    return _number("RANK")
+
+
+def local_rank() -> int:
+    """Rank among those of this machine."""
+    return _number("LOCAL_RANK")
+
+
+def _number(name: str) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if "TORCHELASTIC_RUN_ID" in os.environ and text.isdigit() else 0
 
 
 class StopRequest:
-    """While entered, SIGINT and SIGTERM only set a flag, which a training reads between steps.
-
-    Attributes:
-        signal: number of the signal that arrived, None before.
-    """
+    """While entered, SIGINT and SIGTERM only set `signal` to their number, which a training reads between steps."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
