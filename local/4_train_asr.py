@@ -19,6 +19,9 @@ from spin.systems import systems_of
 
 def train_asr(context: Context) -> None:
     """Builds all that stage 4 owns."""
+    if not context.config.corpus.asr_train:
+        context.log.info("no recogniser is trained (corpus.asr_train is empty): skipped")
+        return
     from spin.asr.prepare_lang import prepare_lang
     from spin.asr.train_asr import train_recognisers
 

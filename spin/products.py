@@ -206,9 +206,9 @@ def scores(context: Context, decodings: Sequence[Product]) -> Product:
     return Product(context, "scores", artifacts.scores(context.exp), 5, make_key(context.config, "scores"), decodings)
 
 
-def report(context: Context, inputs: Sequence[Product]) -> Product:
-    """report.json; the pages are written before it."""
-    path = artifacts.report(context.exp, "json")
+def report(context: Context, inputs: Sequence[Product], kind: str) -> Product:
+    """report.json, or report.html where no recogniser is trained; the other pages are written before it."""
+    path = artifacts.report(context.exp, kind)
     return Product(context, "report", path, 5, make_key(context.config, "report"), inputs)
 
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from spin import artifacts, products
 from spin.config import Config
-from spin.errors import DataError
-from spin.report import details, formatting, lookup, schema
+from spin.report import details, lookup, measures
 from spin.report.alignment import Example, choose_examples
+from spin.report.schema import check_report
 from spin.report.tables import Table
 from spin.report.unit_pictures import Utterance, read_utterances
 from spin.runtime.config_io import config_dict
 from spin.runtime.context import Context
+from spin.runtime.devices import device_name, resolve_device
 from spin.runtime.digest import commit
 from spin.runtime.files import read_json, read_jsonl
 from spin.runtime.product import Product
@@ -28,6 +29,8 @@ LIBRARIES = ("k2", "kaldialign", "kaldilm", "lhotse", "numpy", "sentencepiece", 
 # Folders, processes and devices change no result: two runs into two folders give the same report.
 NOT_IN_REPORT = ("data_dir", "corpus_dir", "download")
 
+Histories = dict[str, dict[str, list[list[dict]]]]
+
 
 @dataclass(frozen=True)
 class Material:
@@ -35,8 +38,7 @@ class Material:
 
     Attributes:
         report: content of report.json.
-        training_history: records of the validations of stage 2, oldest first.
-        asr_histories: features or units -> system -> for each seed, records of the recogniser's validations.
+        histories: training, features or units -> system -> for each seed, records of the validations.
         counts: system -> (phones, frames of each phone and unit (P, K)); without the systems that have no aligned test part.
         examples: utterances with the texts of all systems.
         utterances: utterances with audio, phones and units.
@@ -44,28 +46,28 @@ class Material:
     """
 
     report: dict
-    training_history: list[dict] = field(default_factory=list)
-    asr_histories: dict[str, dict[str, list[list[dict]]]] = field(default_factory=dict)
+    histories: Histories = field(default_factory=dict)
     counts: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
     utterances: list[Utterance] = field(default_factory=list)
     details: list[Table] = field(default_factory=list)
 
 
-def collect(context: Context, scores: Product) -> Material:
-    """Reads the products of stages 2 to 5.
+def collect(context: Context, scores: Product | None) -> Material:
+    """Reads the products of stages 2 to 5; without scores, of stages 2 and 3.
 
     Raises:
-        DataError: a product is missing, stale or damaged; names the stage to run.
+        DataError: a product is missing or stale, which names the stage to run, or its figures do not fit the report's schema.
     """
     metrics = {system.name: products.metrics(context, system) for system in systems_of(context.config, context.exp)}
-    figures = {name: read_metrics(product.require()) for name, product in metrics.items()}
-    report = build_report(context, figures, read_scores(scores.require()), build_seconds([scores, *metrics.values()]))
-    history = artifacts.history_in(products.spin(context).path) if artifacts.SPIN in report["systems"] else None
+    figures = {name: read_json(artifacts.metrics_in(product.require())) for name, product in metrics.items()}
+    rates = {"asr": {}, "gain": {}} if scores is None else read_json(scores.require())
+    seconds = build_seconds([*metrics.values(), *([] if scores is None else [scores])])
+    report = build_report(context, figures, rates, seconds)
+    check_report(report, decoded=scores is not None)
     return Material(
         report=report,
-        training_history=list(read_jsonl(history)) if history else [],
-        asr_histories=_asr_histories(context, report),
+        histories=_histories(context, report),
         counts={name: counts for name, product in metrics.items() if (counts := read_phone_counts(product.path)) is not None},
         examples=_examples(context.exp, report),
         utterances=read_utterances(context),
@@ -73,47 +75,13 @@ def collect(context: Context, scores: Product) -> Material:
     )
 
 
-def read_metrics(folder: Path) -> dict:
-    """metrics.json of one system.
-
-    Raises:
-        DataError: the file does not hold what stage 3 writes.
-    """
-    path = artifacts.metrics_in(folder)
-    return schema.check_file(schema.MetricsFile, read_json(path), path, 3)
-
-
-def read_scores(path: Path) -> dict:
-    """scores.json.
-
-    Raises:
-        DataError: the file does not hold what stage 5 writes, such as an error rate that is not finite.
-    """
-    return schema.check_file(schema.ScoresFile, read_json(path), path, 5)
-
-
 def read_phone_counts(folder: Path) -> tuple[list[str], np.ndarray] | None:
-    """(phones, counts (P, K)) of one system; None where the corpus has no alignment.
-
-    Raises:
-        DataError: the file does not hold what stage 3 writes.
-    """
+    """(phones, counts (P, K)) of one system; None where the corpus has no alignment."""
     path = artifacts.phone_counts_in(folder)
     if not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            phones, counts = [str(phone) for phone in content["phones"]], content["counts"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise _damaged(path, str(error)) from error
-    if counts.ndim != 2 or len(counts) != len(phones):
-        raise _damaged(path, f"counts of shape {counts.shape}, but {len(phones)} phones")
-    return phones, counts
-
-
-def _damaged(path: Path, found: str) -> DataError:
-    remedy = "./run.sh --stage 3 --stop-stage 5 --force with the same --conf, --set and --exp-dir"
-    return DataError(str(path), found=found, expected="what stage 3 writes", remedy=remedy)
+    with np.load(path) as content:
+        return content["phones"].tolist(), content["counts"]
 
 
 def build_report(context: Context, metrics: dict[str, dict], scores: dict, seconds: dict[str, float]) -> dict:
@@ -129,11 +97,11 @@ def build_report(context: Context, metrics: dict[str, dict], scores: dict, secon
     accuracies = {name: {"accuracy": content["units"].get("speaker_accuracy_of_features")} for name, content in metrics.items()}
     chances = (content["units"].get("speaker_chance") for content in metrics.values())
     return {
-        "schema": schema.SCHEMA,
+        "schema": 2,
         "name": config.name,
         "commit": commit(),
         "command": context.command,
-        "device": _device(config),
+        "device": device_name(resolve_device(config.runtime.device)),
         "k2": versions["k2"],
         "torch": versions["torch"],
         "seeds": list(config.asr.seeds),
@@ -180,20 +148,18 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def _device(config: Config) -> str:
-    from spin.runtime.devices import device_name, resolve_device
-
-    return device_name(resolve_device(config.runtime.device))
-
-
-def _asr_histories(context: Context, report: dict) -> dict[str, dict[str, list[list[dict]]]]:
+def _histories(context: Context, report: dict) -> Histories:
     def read(system: str, source: str, seed: int) -> list[dict]:
         return list(read_jsonl(artifacts.history_in(artifacts.recogniser_folder(context.exp, system, source, seed))))
 
-    return {
-        source: {system: [read(system, source, seed) for seed in report["seeds"]] for system in lookup.results(report, source)}
-        for source in lookup.SUFFIXES
-    }
+    histories: Histories = {}
+    if artifacts.SPIN in report["systems"]:
+        history = artifacts.history_in(artifacts.spin_folder(context.exp))
+        histories["training"] = {artifacts.SPIN: [list(read_jsonl(history))]}
+    for source in lookup.SUFFIXES:
+        systems = lookup.results(report, source)
+        histories[source] = {system: [read(system, source, seed) for seed in report["seeds"]] for system in systems}
+    return histories
 
 
 def _examples(exp: Path, report: dict) -> list[Example]:
@@ -202,7 +168,5 @@ def _examples(exp: Path, report: dict) -> list[Example]:
     if where is None or subject is None:
         return []
     texts = [details.read_hypotheses(exp, system, report["seeds"][0], where) for system in systems]
-    shared = sorted(set.intersection(*(set(of_system) for of_system in texts)))
-    columns = {name: (texts[0][name][0], [of_system[name][1] for of_system in texts]) for name in shared}
-    titles = formatting.system_titles(report)
-    return choose_examples(columns, tuple(titles.values()), systems.index(subject))
+    columns = {name: (texts[0][name][0], [of_system[name][1] for of_system in texts]) for name in sorted(texts[0])}
+    return choose_examples(columns, tuple(measures.system_titles(report).values()), systems.index(subject))

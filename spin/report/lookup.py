@@ -1,4 +1,4 @@
-"""Questions to a report.json: results, gains, and which decoding and system the headline is about."""
+"""Questions to a report.json that fits its schema: results, gains, and which decoding and system the headline is about."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def results(report: dict, source: str) -> dict:
 
 
 def decodings(report: dict, source: str | None = None) -> list[Decoding]:
-    """The decodings of the baseline in the report's order, of one source or of all."""
-    found = []
-    for name in SUFFIXES if source is None else (source,):
-        for part, methods in results(report, name).get(report["systems"][0], {}).items():
-            found += [Decoding(name, part, method) for method in methods]
-    return found
+    """The decodings in the report's order, of one source or of all. Every system has them."""
+    return [
+        Decoding(name, part, method)
+        for name in (SUFFIXES if source is None else (source,))
+        for part, methods in results(report, name).get(report["systems"][0], {}).items()
+        for method in methods
+    ]
 
 
-def result(report: dict, decoding: Decoding, system: str) -> dict | None:
+def result(report: dict, decoding: Decoding, system: str) -> dict:
     """Error rates of one system by one decoding."""
-    return results(report, decoding.source).get(system, {}).get(decoding.part, {}).get(decoding.method)
+    return results(report, decoding.source)[system][decoding.part][decoding.method]
 
 
 def gain(report: dict, decoding: Decoding, system: str) -> dict:
     """Gain of one system over the baseline, with its p-value; empty for the baseline."""
-    gains = report.get(f"gain{SUFFIXES[decoding.source]}") or {}
-    return gains.get(system, {}).get(decoding.part, {}).get(decoding.method, {})
+    if system == report["systems"][0]:
+        return {}
+    return report[f"gain{SUFFIXES[decoding.source]}"][system][decoding.part][decoding.method]
 
 
 def subject(report: dict) -> str | None:
@@ -49,17 +51,13 @@ def subject(report: dict) -> str | None:
 
 
 def primary(report: dict) -> Decoding | None:
-    """The decoding of the headline: features, the first test part, and the language model where it was used.
-
-    None when no decoding has results of both the baseline and the subject.
-    """
-    compared = (report["systems"][0], subject(report) or report["systems"][0])
-    usable = [item for item in decodings(report) if all(result(report, item, system) for system in compared)]
-    if not usable:
+    """The decoding of the headline: features, the first test part, and the language model where it was used; None without one."""
+    found = decodings(report)
+    if not found:
         return None
-    source = usable[0].source
-    parts = list(dict.fromkeys(item.part for item in usable if item.source == source))
-    wanted = (report.get("config") or {}).get("corpus", {}).get("test", [])
-    part = next((name for name in wanted if name in parts), parts[0])
-    methods = [item.method for item in usable if (item.source, item.part) == (source, part)]
+    source = found[0].source
+    parts = [item.part for item in found if item.source == source]
+    configured = (report.get("config") or {}).get("corpus", {}).get("test", [])
+    part = next((name for name in configured if name in parts), parts[0])
+    methods = [item.method for item in found if (item.source, item.part) == (source, part)]
     return Decoding(source, part, "hlg" if "hlg" in methods else methods[-1])

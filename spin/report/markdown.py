@@ -8,28 +8,27 @@ from spin.report import alignment, lookup, tables
 from spin.report.collect import Material
 from spin.report.headline import headline
 
-CODE = ("command", "commit")  # rows of the provenance that are shown as typed
 EXAMPLES = "Wrong words are in lower case, missing ones are dashes, added ones have a plus sign."
 
 
 def render_markdown(material: Material) -> str:
     """The whole Markdown text."""
     report, answer = material.report, headline(material.report)
-    provenance = tables.provenance(report)
-    recognition = [tables.recognition(report, source) for source in lookup.SUFFIXES]
+    recognition = [*(tables.recognition(report, source) for source in lookup.SUFFIXES), *material.details]
+    by_part = tables.units_by_part(report)
     blocks = [
         f"# Spin report: {escape(report['name'])}",
         f"**{escape(answer.title)}** {escape(answer.detail)}",
         "## Recognition",
-        *(block for item in [*recognition, *material.details] if item for block in (f"### {item.title}", table(item))),
+        *(block for item in recognition if item for block in (f"### {item.title}", table(item))),
         "## Units",
         table(tables.unit_metrics(report)),
-        *([table(by_part)] if (by_part := tables.units_by_part(report)) else []),
+        *([table(by_part)] if by_part else []),
         "## Recognised text",
-        *([EXAMPLES] if material.examples else ["No recognised text was kept."]),
+        EXAMPLES if material.examples else "No recognised text was kept.",
         *(_example(item) for item in material.examples),
-        f"## {provenance.title}",
-        "\n".join(f"- {key.text}: {(_code if key.text in CODE else escape)(value.text)}" for key, value in provenance.rows),
+        "## How it was made",
+        _indented([[name, " ".join(value.split("\n"))] for name, value in tables.provenance(report)]),
         table(tables.times(report)),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -37,9 +36,9 @@ def render_markdown(material: Material) -> str:
 
 def table(content: tables.Table) -> str:
     """A table in GitHub's Markdown, its note below."""
-    lines = [_row([escape(text) for text in content.header])]
-    lines.append(_row(["---:" if column in content.numeric else "---" for column in range(len(content.header))]))
-    lines += [_row([escape(cell.text) for cell in row]) for row in content.rows]
+    lines = [_row(map(escape, content.header))]
+    lines.append(_row("---" if column < content.texts else "---:" for column in range(len(content.header))))
+    lines += [_row(escape(f"{cell.text} ({cell.below})" if cell.below else cell.text) for cell in row) for row in content.rows]
     return "\n".join(lines) + (f"\n\n{escape(content.note)}" if content.note else "")
 
 
@@ -49,34 +48,24 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split("\n")))
 
 
-def _row(cells: list[str]) -> str:
+def _row(cells) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _code(text: str) -> str:
-    text = " ".join(text.split("\n"))
-    fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
-    space = " " if "`" in text else ""
-    return f"{fence}{space}{text}{space}{fence}"
+def _indented(rows: list[list[str]]) -> str:
+    """Cells in columns, as an indented block, which Markdown shows as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("    " + " ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _example(item: alignment.Example) -> str:
-    """The words of an utterance in columns, as an indented block."""
-    width = max(len(name) for name in ("reference", *item.systems))
-    rows = [[name.ljust(width)] for name in ("reference", *item.systems)]
-    for column in item.columns:
-        words = [column.reference or "\u00b7", *(_mark(word, verdict) for word, verdict in column.words)]
-        size = max(map(len, words))
-        for row, word in zip(rows, words):
-            row.append(word.ljust(size))
+    """The words of an utterance, one row per system."""
+    rows = [["reference", *(column.reference or "\u00b7" for column in item.columns)]]
+    rows += [[title, *(_mark(*column.words[index]) for column in item.columns)] for index, title in enumerate(item.systems)]
     errors = ", ".join(f"{title} {count}" for title, count in zip(item.systems, item.errors))
-    text = "\n".join("    " + " ".join(row).rstrip() for row in rows)
-    return f"{escape(item.utterance_id)}: {item.reason} (word errors: {errors})\n\n{text}"
+    return f"{escape(item.utterance_id)}: {item.reason} (word errors: {errors})\n\n{_indented(rows)}"
 
 
 def _mark(word: str, verdict: str) -> str:
-    if verdict == alignment.MISSING:
-        return "--"
-    if verdict == alignment.ADDED:
-        return "+" + word.lower()
-    return word.lower() if verdict == alignment.WRONG else word or "\u00b7"
+    marks = {alignment.MISSING: "--", alignment.ADDED: f"+{word.lower()}", alignment.WRONG: word.lower()}
+    return marks.get(verdict, word or "\u00b7")

@@ -1,67 +1,114 @@
-"""Error rates and unit metrics as a report shows them: each has name, title, digits, unit, direction and meaning."""
+"""Figures as a report writes them: names, numbers, changes, p-values, times, and the error rates next to METRICS."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
-from spin.report import formatting
-from spin.units.metrics import HIGHER, LOWER
+from spin.asr.decoders import DECODERS
+from spin.units.metrics import HIGHER, LOWER, Metric
 
-METHOD_TITLES = {"ctc_1best": "CTC, best path", "hlg": "HLG with n-gram LM", "hlg_lattice": "HLG, lattices rescored"}
+NOT_MEASURED = "not measured"
+SPACE = "\u00a0"  # keeps a figure and its unit on one line
+MINUS, DASH = "\u2212", "\u2014"
+SIGNIFICANT = 0.05  # the usual level of a test; the page names it
+OBJECTIVE_TITLES = {"spin": "Spin", "rspin": "R-Spin", "dcspin": "DC-Spin-style"}
 
-
-@dataclass(frozen=True)
-class Measure:
-    """A figure of a report that is not in METRICS, with the same attributes.
-
-    Attributes:
-        name: its key in report.json.
-        title: what people call it.
-        digits: digits after the point.
-        unit: text behind the number; "%" for percentages, "" for ratios.
-        direction: "lower" or "higher" is better, or "" where neither is better by itself.
-        meaning: one sentence for a reader who does not know it.
-    """
-
-    name: str
-    title: str
-    digits: int
-    unit: str
-    direction: str
-    meaning: str
-
-
-WER = Measure("wer", "word error rate", 1, "%", LOWER, "Wrong, missing and added words per 100 words of the reference.")
-CER = Measure("cer", "character error rate", 1, "%", LOWER, "The same, counted in characters.")
+WER = Metric("wer", "word error rate", 1, "%", LOWER, "Wrong, missing and added words per 100 words of the reference.", "")
+CER = Metric("cer", "character error rate", 1, "%", LOWER, "The same, counted in characters.", "")
 # Of a phone model's best path. Its result has "per" too, but the results of its seeds have only this key.
-PER = Measure("wer", "phone error rate", 1, "%", LOWER, "The same, counted in phones.")
+PER = Metric("wer", "phone error rate", 1, "%", LOWER, "The same, counted in phones.", "")
 
 
-def error_measures(*results: dict | None) -> tuple[Measure, ...]:
-    """The error rates of a decoding, the tested one first: of words and characters, or of phones where a result says so."""
-    return (PER,) if any(result is not None and result.get("per") is not None for result in results) else (WER, CER)
+def error_measures(result: dict) -> tuple[Metric, ...]:
+    """The error rates of a decoding, the tested one first: of words and characters, or of phones where it has only these."""
+    return (WER, CER) if result.get("per") is None else (PER,)
 
 
-def initials(measure: Measure) -> str:
+def initials(measure: Metric) -> str:
     """'WER' for the word error rate."""
     return "".join(word[0] for word in measure.title.split()).upper()
 
 
 def method_title(method: str) -> str:
-    return METHOD_TITLES.get(method, method.replace("_", " "))
+    """The title of a decoder; a decoder of an older report may be gone."""
+    return DECODERS[method].title if method in DECODERS else method.replace("_", " ")
 
 
-def show(measure, value: float | None) -> str:
-    """The figure as text, 'not measured' for None."""
-    return formatting.number(value, measure.digits, measure.unit)
+def system_titles(report: dict) -> dict[str, str]:
+    """Name -> title of each system; the trained one is called by its objective."""
+    objective = (report.get("config") or {}).get("objective", "spin")
+    known = {"spin": OBJECTIVE_TITLES.get(objective, objective), "fbank": "filterbank"}
+    return {name: known.get(name, name.replace("_", " ")) for name in report["systems"]}
 
 
-def arrow(measure) -> str:
+def number(value: float | None, digits: int, unit: str = "") -> str:
+    """A figure as text; what rounds to zero has no sign.
+
+    >>> number(-1.234, 2), number(-0.001, 1), number(None, 3)
+    ('−1.23', '0.0', 'not measured')
+    """
+    if value is None:
+        return NOT_MEASURED
+    text = f"{abs(value):.{digits}f}"
+    sign = MINUS if value < 0 and float(text) != 0 else ""
+    return sign + text + (SPACE + unit if unit else "")
+
+
+def show(measure: Metric, value: float | None) -> str:
+    """The figure with the digits and unit of its measure."""
+    return number(value, measure.digits, measure.unit)
+
+
+def interval(bounds: list[float]) -> str:
+    """'39.7 to 42.7 %'."""
+    return f"{number(bounds[0], 1)} to {number(bounds[1], 1, '%')}"
+
+
+def signed(value: float | None) -> str:
+    """A change in percent with its sign; a dash for None."""
+    if value is None:
+        return DASH
+    text = number(value, 1, "%")
+    return "+" + text if value > 0 and text[:3] != "0.0" else text
+
+
+def p_value(value: float | None) -> str:
+    if value is None:
+        return f"p {NOT_MEASURED}"
+    text = "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return text.replace(" ", SPACE)
+
+
+def duration(seconds: float | None) -> str:
+    """'4.1 s', '41 s', '3 min 05 s' or '2 h 03 min'."""
+    if seconds is None:
+        return NOT_MEASURED
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f}{SPACE}s" if seconds < 10 else f"{whole}{SPACE}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}{SPACE}min {rest:02d}{SPACE}s"
+    return f"{minutes // 60}{SPACE}h {minutes % 60:02d}{SPACE}min"
+
+
+def relative_change(baseline: float | None, other: float | None) -> float | None:
+    """Change in percent of the baseline; None where it means nothing: a figure is missing, or the baseline is not above zero.
+
+    >>> relative_change(40.0, 30.0), relative_change(0.0, 1.0)
+    (-25.0, None)
+    """
+    if baseline is None or other is None or not baseline > 0 or not math.isfinite(baseline) or not math.isfinite(other):
+        return None
+    return 100.0 * (other - baseline) / baseline
+
+
+def arrow(measure: Metric) -> str:
     """' ↓' where lower is better, ' ↑' where higher is."""
     return {LOWER: " \u2193", HIGHER: " \u2191"}.get(measure.direction, "")
 
 
-def tone(measure, baseline: float | None, other: float | None) -> str:
+def tone(measure: Metric, baseline: float | None, other: float | None) -> str:
     """'better' or 'worse' for a change in a measure that has a direction, otherwise ''."""
     if baseline is None or other is None or not measure.direction or baseline == other:
         return ""

@@ -21,7 +21,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from spin.errors import DataError
 
-SCHEMA = 2
 TOLERANCE = 0.05  # percent points between a rate and the counts behind it: rates may be rounded
 SHOWN = 60  # characters of a value in a message
 
@@ -57,12 +56,6 @@ class UnitFigures(Record):
     abx_across: Percent | None
     bitrate: NonNegative | None
     perplexity: NonNegative | None = None
-
-
-class PartFigures(Record):
-    """Figures of one system's units on one part."""
-
-    __pydantic_extra__: dict[str, float | None]
 
 
 class Accuracy(Record):
@@ -109,23 +102,7 @@ Results = dict[str, dict[str, dict[str, Result]]]  # system -> part -> method
 Gains = dict[str, dict[str, dict[str, Gain]]]
 
 
-class ScoresFile(Record):
-    """scores.json."""
-
-    asr: Results
-    gain: Gains
-    asr_from_units: Results | None = None
-    gain_from_units: Gains | None = None
-
-
-class MetricsFile(Record):
-    """metrics.json of one system."""
-
-    units: UnitFigures
-    parts: dict[str, PartFigures]
-
-
-class Report(ScoresFile):
+class Report(Record):
     """report.json."""
 
     number: Literal[2] = Field(alias="schema")
@@ -139,40 +116,37 @@ class Report(ScoresFile):
     systems: Annotated[list[Text], Field(min_length=1), AfterValidator(_reject_repeats)]
     seconds: dict[StageName, NonNegative]
     units: dict[str, UnitFigures]
-    units_by_part: dict[str, dict[str, PartFigures]] = {}  # system -> part
+    units_by_part: dict[str, dict[str, dict[str, float | None]]] = {}  # system -> part
     speaker: Speaker
+    asr: Results
+    gain: Gains
+    asr_from_units: Results | None = None
+    gain_from_units: Gains | None = None
 
 
-def problems(report) -> list[str]:
-    """Everything that is wrong with a report: one line per key; empty when it fits schema 2."""
-    found = validation_problems(Report, report)
-    return found or list(_contradictions(Report.model_validate(report)))
+def problems(report, decoded: bool = True) -> list[str]:
+    """Everything that is wrong with a report: one line per key; empty when it fits schema 2.
 
-
-def validation_problems(model: type[Record], content) -> list[str]:
-    """What pydantic says of a file's content, one line per key."""
+    Args:
+        decoded: whether there must be a decoding.
+    """
     try:
-        model.model_validate(content)
+        return list(_contradictions(Report.model_validate(report), decoded))
     except ValidationError as error:
         return [_line(item) for item in error.errors(include_url=False)]
-    return []
 
 
-def check_file(model: type[Record], content: dict, path, stage: int) -> dict:
-    """The content, when it fits the model.
-
-    Raises:
-        DataError: it does not; names the stage that writes the file.
-    """
-    found = validation_problems(model, content)
-    if found:
+def check_report(report: dict, decoded: bool) -> None:
+    """Raises DataError when a report does not fit its schema."""
+    wrong = problems(report, decoded)
+    if wrong:
         raise DataError(
-            str(path),
-            found="; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else ""),
-            expected=f"what stage {stage} writes",
-            remedy=f"./run.sh --stage {stage} --stop-stage 5 --force with the same --conf, --set and --exp-dir",
+            "report.json",
+            found="; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""),
+            expected="figures that fit schema 2 of the report",
+            cause="a product of stages 3 to 5 that another tool wrote",
+            remedy="./run.sh --stage 3 --stop-stage 5 --force with the same --conf, --set and --exp-dir",
         )
-    return content
 
 
 def shorten(value) -> str:
@@ -182,6 +156,7 @@ def shorten(value) -> str:
 
 
 def _line(item: dict) -> str:
+    """One problem that pydantic found, as 'key: what is wrong'."""
     key = ".".join(str(name) for name in item["loc"] if name != "[key]") or "report"
     if item["type"] == "missing":
         return f"{key}: missing"
@@ -192,12 +167,12 @@ def _line(item: dict) -> str:
     return f"{key}: found {shorten(item['input'])}, {message}"
 
 
-def _contradictions(report: Report) -> Iterator[str]:
+def _contradictions(report: Report, decoded: bool) -> Iterator[str]:
     """Keys that do not fit each other."""
-    for section in ("units", "speaker"):
-        holder = report.units if section == "units" else report.speaker.__pydantic_extra__
-        yield from (f"{section}.{system}: missing, but the system is listed" for system in report.systems if system not in holder)
-    if not report.asr and not report.asr_from_units:
+    sections = {"units": report.units, "speaker": report.speaker.__pydantic_extra__}
+    for name, section in sections.items():
+        yield from (f"{name}.{system}: missing, but the system is listed" for system in report.systems if system not in section)
+    if decoded and not report.asr and not report.asr_from_units:
         yield "asr: no part was decoded, expected at least one"
     for suffix in ("", "_from_units"):
         results, gains = getattr(report, f"asr{suffix}"), getattr(report, f"gain{suffix}")
@@ -207,19 +182,21 @@ def _contradictions(report: Report) -> Iterator[str]:
 
 def _check_results(systems: list[str], results: Results, gains: Gains, suffix: str) -> Iterator[str]:
     """Every system has each decoding of the others, and every system but the baseline its gain."""
-    decodings = {(part, method) for parts in results.values() for part, methods in parts.items() for method in methods}
+
+    def find(holder: dict, system: str, part: str, method: str):
+        return holder.get(system, {}).get(part, {}).get(method)
+
+    decodings = sorted({(part, method) for parts in results.values() for part, methods in parts.items() for method in methods})
     if not decodings:
         yield f"asr{suffix}: no part was decoded, expected at least one"
     for system in systems:
-        for part, method in sorted(decodings):
+        for part, method in decodings:
             name = f"{system}.{part}.{method}"
-            result = results.get(system, {}).get(part, {}).get(method)
+            baseline, result = (find(results, who, part, method) for who in (systems[0], system))
             if result is None:
                 yield f"asr{suffix}.{name}: missing, but another system has it"
-                continue
-            baseline = results.get(systems[0], {}).get(part, {}).get(method)
-            if system != systems[0] and baseline is not None:
-                gain = gains.get(system, {}).get(part, {}).get(method)
+            elif system != systems[0] and baseline is not None:
+                gain = find(gains, system, part, method)
                 yield from _check_gain(gain, baseline.wer, result.wer, f"gain{suffix}.{name}")
 
 
@@ -228,11 +205,11 @@ def _check_gain(gain: Gain | None, before: float, after: float, name: str) -> It
     if gain is None:
         yield f"{name}: missing"
         return
-    given = gain.relative_wer_reduction
+    given, name = gain.relative_wer_reduction, f"{name}.relative_wer_reduction"
     if before == 0:
         if given:
-            yield f"{name}.relative_wer_reduction: found {given:g}, expected 0: the baseline makes no error"
+            yield f"{name}: found {given:g}, expected 0: the baseline makes no error"
         return
     expected = 100 * (before - after) / before
     if given is None or abs(given - expected) > 200 * TOLERANCE / before:
-        yield f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"
+        yield f"{name}: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"

@@ -51,8 +51,7 @@ def on_white(picture: Picture) -> str:
 def inline_svg(picture: Picture) -> str:
     """The picture as an element of a page: as wide as its column, in the page's colours, with identifiers of its own."""
     text = picture.document
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda match: f' id="{picture.name}-{match[1]}"' if match[1] in used else "", text)
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{picture.name}-", text)

@@ -10,7 +10,7 @@ import numpy as np
 from spin import artifacts, products
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts
-from spin.report import formatting
+from spin.report import measures
 from spin.report.svg import Picture
 from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
@@ -73,13 +73,8 @@ def _read(context: Context, cut, units: dict[str, dict[str, list[int]]]) -> Utte
     return Utterance(cut.id, text, audio[:samples], phones, {name: lines[cut.id][:frames] for name, lines in units.items()})
 
 
-def utterance_pictures(report: dict, utterances: list[Utterance]) -> list[Picture]:
-    """One picture per utterance."""
-    return [_utterance_picture(report, number, item) for number, item in enumerate(utterances, start=1)]
-
-
-def _utterance_picture(report: dict, number: int, item: Utterance) -> Picture:
-    titles = formatting.system_titles(report)
+def utterance_picture(report: dict, number: int, item: Utterance) -> Picture:
+    titles = measures.system_titles(report)
     units = {titles[name]: sequence for name, sequence in item.units.items()}
     counts = ", ".join(f"{len(list(itertools.groupby(sequence)))} runs of units {title}" for title, sequence in units.items())
     seconds = len(item.audio) / artifacts.SAMPLE_RATE
@@ -98,12 +93,12 @@ def unit_map_pictures(report: dict, counts: dict[str, tuple[list[str], np.ndarra
         counts: system -> (phones, frames of each phone and unit (P, K)).
     """
     pictures = []
-    for index, (system, title) in enumerate(formatting.system_titles(report).items()):
+    for index, (system, title) in enumerate(measures.system_titles(report).items()):
         content = unit_map(*counts[system]) if system in counts else None
         if content is None or not content.shares.size:
             continue
         clear, columns = f"{100 * content.clear_share:.0f}", content.shares.shape[1]
-        pnmi = formatting.number(report["units"][system].get("pnmi"), 3)
+        pnmi = measures.number(report["units"][system].get("pnmi"), 3)
         alt = (
             f"Map of P(phone | unit) for {title}: {columns} units, {len(content.phones)} phones, PNMI {pnmi}; "
             f"{clear} % of the units have one phone in at least half of their frames."

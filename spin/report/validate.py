@@ -19,29 +19,20 @@ ABSENT = "nothing"
 
 def differences(first, second, key: str = "") -> Iterator[str]:
     """'key: first / second' for every difference of two JSON values, in the order of the first; 1 and 1.0 differ."""
+    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        first, second = dict(enumerate(first)), dict(enumerate(second))
     if isinstance(first, dict) and isinstance(second, dict):
-        for name in [*first, *(name for name in second if name not in first)]:
+        for name in {**first, **second}:
             path = f"{key}.{name}" if key else str(name)
             if path in NOT_COMPARED:
                 continue
-            if name not in first or name not in second:
+            if name in first and name in second:
+                yield from differences(first[name], second[name], path)
+            else:
                 left, right = (shorten(side[name]) if name in side else ABSENT for side in (first, second))
                 yield f"{path}: {left} / {right}"
-            else:
-                yield from differences(first[name], second[name], path)
-    elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        for index, (left, right) in enumerate(zip(first, second)):
-            yield from differences(left, right, f"{key}.{index}")
     elif type(first) is not type(second) or first != second:
         yield f"{key or 'report'}: {shorten(first)} / {shorten(second)}"
-
-
-def check(path: str) -> list[str]:
-    """Problems of one file, each with the name of the file; empty when it fits the schema."""
-    try:
-        return [f"{path}: {line}" for line in problems(read_json(path))]
-    except SpinError as error:
-        return [f"{path}: {error.found}"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,10 +42,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.same and len(arguments.reports) != 2:
         parser.error(f"--same needs two reports, found {len(arguments.reports)}")
-    messages = [line for path in arguments.reports for line in check(path)]
+    messages, reports = [], []
+    for path in arguments.reports:
+        try:
+            reports.append(read_json(path))
+            messages += [f"{path}: {line}" for line in problems(reports[-1])]
+        except SpinError as error:
+            messages.append(f"{path}: {error.found}")
     if arguments.same and not messages:
-        first, second = map(read_json, arguments.reports)
-        messages = [f"{line}  ({arguments.reports[0]} / {arguments.reports[1]})" for line in differences(first, second)][:1]
+        messages = [f"{line}  ({' / '.join(arguments.reports)})" for line in differences(*reports)][:1]
     for line in messages:
         print(line, file=sys.stderr)
     return 1 if messages else 0

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spin.errors import DataError
-from spin.report import formatting, lookup, measures
-from spin.report.bars import error_bars
+from spin.report import lookup, measures
+from spin.report.charts import error_bars
 from spin.report.markdown import escape, table
 from spin.report.schema import problems
 from spin.report.svg import on_white
@@ -39,7 +39,7 @@ class Row:
 
     def change(self, system: int) -> float | None:
         """Relative change of the means against the baseline in percent."""
-        return formatting.relative_change(statistics.fmean(self.values[0]), statistics.fmean(self.values[system]))
+        return measures.relative_change(statistics.fmean(self.values[0]), statistics.fmean(self.values[system]))
 
     def better(self, system: int) -> int:
         """Number of values that are better than the baseline's; 0 for a measure without direction."""
@@ -86,7 +86,7 @@ def recognition_rows(runs: Sequence[dict]) -> Iterator[Row]:
     systems = runs[0]["systems"]
     for decoding in lookup.decodings(runs[0]):
         results = {system: [lookup.result(run, decoding, system) for run in runs] for system in systems}
-        for measure in measures.error_measures(*results[systems[0]]):
+        for measure in measures.error_measures(results[systems[0]][0]):
             source = "" if decoding.source == "features" else " from units"
             name = f"{measures.initials(measure)}{source}, {decoding.part}, {measures.method_title(decoding.method)}"
             yield Row(name, measure, tuple(_seed_values(results[system], measure.name) for system in systems))
@@ -109,19 +109,19 @@ def spread(measure, values: Sequence[float]) -> str:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return measures.show(measure, mean)
-    deviation = formatting.number(statistics.stdev(values), measure.digits, measure.unit)
-    return f"{formatting.number(mean, measure.digits)} \u00b1 {deviation}"
+    deviation = measures.number(statistics.stdev(values), measure.digits, measure.unit)
+    return f"{measures.number(mean, measure.digits)} \u00b1 {deviation}"
 
 
 def results_table(runs: Sequence[dict]) -> Table:
     """Every system against the baseline: errors, then units."""
     rows = [*recognition_rows(runs), *metric_rows(runs)]
-    baseline, *others = formatting.system_titles(runs[0]).values()
+    baseline, *others = measures.system_titles(runs[0]).values()
     header = ("measure", baseline, *(column for title in others for column in (title, "change")))
     several = any(len(row.values[0]) > 1 for row in rows)
     note = "Mean \u00b1 sample standard deviation over runs and their recognisers' seeds; in brackets, seeds that improve."
     body = tuple(cells(row.name + measures.arrow(row.measure), *_figures(row)) for row in rows)
-    return Table("Results", header, body, tuple(range(1, len(header))), note=note if several else "")
+    return Table("Results", header, body, note=note if several else "")
 
 
 def _figures(row: Row) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _figures(row: Row) -> Iterator[str]:
     for system, values in enumerate(row.values[1:], start=1):
         yield spread(row.measure, values)
         counted = len(values) > 1 and row.measure.direction
-        yield formatting.signed(row.change(system)) + (f" ({row.better(system)} of {len(values)})" if counted else "")
+        yield measures.signed(row.change(system)) + (f" ({row.better(system)} of {len(values)})" if counted else "")
 
 
 def runs_table(runs: Sequence[dict]) -> Table:
@@ -138,10 +138,10 @@ def runs_table(runs: Sequence[dict]) -> Table:
     for run in runs:
         seeds = f"{run.get('seed', '')} / {', '.join(map(str, run['seeds']))}"
         versions = f"k2 {run['k2']}, torch {run['torch']}"
-        time = formatting.duration(sum(run["seconds"].values()))
+        time = measures.duration(sum(run["seconds"].values()))
         rows.append(tuple(map(Cell, (seeds, run["command"], run["commit"], run["device"], versions, time))))
     header = ("seeds: training / recognisers", "command", "commit", "device", "versions", "time of all products")
-    return Table("Runs", header, tuple(rows))
+    return Table("Runs", header, tuple(rows), len(header))
 
 
 TABLES = {"results": results_table, "runs": runs_table}

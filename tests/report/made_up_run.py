@@ -8,7 +8,7 @@ import numpy as np
 
 from spin import artifacts
 from spin.config import Config
-from spin.report import details, formatting, lookup
+from spin.report import details, lookup, measures
 from spin.report.alignment import choose_examples
 from spin.report.collect import Material, build_report
 from spin.report.unit_pictures import Utterance
@@ -107,13 +107,12 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
         name: [[{"step": 100 * step, "loss": 3.0 / step - 0.1 * index, "valid_wer": 95.0 - 6 * step} for step in range(1, 8)]]
         for index, name in enumerate(systems)
     }
-    training = [{"step": 50 * step, "loss": 5 - 0.4 * step, "pnmi": 0.4, "perplexity": 23 - 0.1 * step} for step in range(6)]
+    spin = [{"step": 50 * step, "loss": 5 - 0.4 * step, "pnmi": 0.4, "perplexity": 23 - 0.1 * step} for step in range(6)]
     return Material(
         report=report,
-        training_history=training,
-        asr_histories={"features": histories},
+        histories={"training": {"spin": [spin]} if "spin" in systems else {}, "features": histories},
         counts={name: phone_counts(index) for index, name in enumerate(systems)},
-        examples=choose_examples(columns, tuple(formatting.system_titles(report).values()), 1) if len(systems) > 1 else [],
+        examples=choose_examples(columns, tuple(measures.system_titles(report).values()), 1) if len(systems) > 1 else [],
         utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
         details=details.detail_tables(exp, report),
     )

@@ -1,0 +1,69 @@
+"""Numbers, changes and names as text."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spin.asr.decoders import DECODERS, Decoder
+from spin.report import measures
+from spin.report.measures import CER, WER
+from spin.units.metrics import find_metric
+
+
+@pytest.mark.parametrize(
+    ("write", "arguments", "expected"),
+    [
+        (measures.number, (41.2, 1, "%"), "41.2 %"),
+        (measures.number, (-1.234, 2), "\u22121.23"),
+        (measures.number, (-0.001, 1), "0.0"),
+        (measures.number, (0, 0), "0"),
+        (measures.number, (None, 3, "%"), "not measured"),
+        (measures.signed, (12.34,), "+12.3 %"),
+        (measures.signed, (-12.36,), "\u221212.4 %"),
+        (measures.signed, (0.01,), "0.0 %"),
+        (measures.signed, (None,), "\u2014"),
+        (measures.p_value, (0.0,), "p < 0.001"),
+        (measures.p_value, (0.001,), "p = 0.001"),
+        (measures.p_value, (0.0314,), "p = 0.031"),
+        (measures.p_value, (None,), "p not measured"),
+        (measures.duration, (0.04,), "0.0 s"),
+        (measures.duration, (9.94,), "9.9 s"),
+        (measures.duration, (41.4,), "41 s"),
+        (measures.duration, (59.6,), "1 min 00 s"),
+        (measures.duration, (185,), "3 min 05 s"),
+        (measures.duration, (7384,), "2 h 03 min"),
+        (measures.duration, (None,), "not measured"),
+    ],
+)
+def test_figures_as_text(write, arguments, expected):
+    assert write(*arguments).replace("\u00a0", " ") == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [(40.0, 30.0, -25.0), (0.4, 0.5, 25.0)]
+    + [(before, after, None) for before, after in ((None, 1), (1, None), (0, 1), (-2, -1), (math.nan, 1), (1, math.inf))],
+)
+def test_relative_change_by_hand(before, after, expected):
+    assert measures.relative_change(before, after) == (expected if expected is None else pytest.approx(expected))
+
+
+@given(st.floats(0.1, 1e6), st.floats(0.1, 1e6))
+def test_tone_agrees_with_the_change(before, after):
+    assert measures.tone(WER, before, after) == ("" if before == after else "better" if after < before else "worse")
+    assert measures.tone(CER, before, after) == measures.tone(WER, before, after)
+    assert measures.tone(find_metric("pnmi"), before, after) == measures.tone(WER, after, before)
+    assert measures.tone(find_metric("cluster_purity"), before, after) == measures.tone(WER, None, after) == ""
+
+
+def test_names(monkeypatch):
+    report = {"systems": ["baseline", "spin", "fbank", "hubert_256"], "config": {"objective": "rspin"}}
+    assert list(measures.system_titles(report).values()) == ["baseline", "R-Spin", "filterbank", "hubert 256"]
+    assert measures.system_titles({"systems": ["spin"]}) == {"spin": "Spin"}
+    assert measures.method_title("of_an_older_report") == "of an older report"
+    monkeypatch.setitem(DECODERS, "beam", Decoder(print, "Beam search, 4-gram"))  # a decoder is named in its entry alone
+    assert measures.method_title("beam") == "Beam search, 4-gram"
