@@ -25,8 +25,8 @@ from spin.data.crops import Crop
 from spin.data.sampler import BatchPlan, BatchSampler
 from spin.data.views import Draw, View
 from spin.errors import ResourceError, SpinError
+from spin.objectives import NO_LABEL
 
-NO_LABEL = -1
 PREFETCHED_BATCHES = 2  # per worker
 SHARED_MEMORY = Path("/dev/shm")
 

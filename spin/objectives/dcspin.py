@@ -15,22 +15,16 @@ PREFIX = "auxiliary_"
 
 
 class DCSpin(Spin):
-    """Spin with an auxiliary codebook. Units come from the primary one alone.
+    """Spin with an auxiliary codebook. Units come from the primary one alone."""
 
-    Attributes:
-        auxiliary: head and codebook of the auxiliary loss.
-        weight: weight of the auxiliary loss.
-    """
-
-    auxiliary: Spin
-    weight: float
+    auxiliary: Spin  # head and codebook of the auxiliary loss
+    weight: float  # of the auxiliary loss
 
     @classmethod
     def create(cls, config: Config, dim: int) -> DCSpin:
         """See Spin.create; the primary head and codebook start as those of Spin."""
-        objective, settings = super().create(config, dim), config.spin
-        sizes = config.dcspin.auxiliary_size, settings.codebook_dim
-        objective.auxiliary = Spin(dim, *sizes, settings.temperature, settings.sinkhorn_epsilon)
+        objective, spin = super().create(config, dim), config.spin
+        objective.auxiliary = Spin(dim, config.dcspin.auxiliary_size, spin.codebook_dim, spin.temperature, spin.sinkhorn_epsilon)
         objective.auxiliary.draw(config.seed, "dcspin auxiliary head and codebook")
         objective.weight = config.dcspin.auxiliary_weight
         return objective

@@ -12,7 +12,6 @@ from spin.config import Config
 from spin.errors import ConfigError
 from spin.models.encoder import Encoder, evaluating
 from spin.models.importers import load_encoder
-from spin.models.model_files import MODEL_KEYS, read_model
 from spin.models.safetensors_io import MODEL, write
 from spin.objectives import find_objective
 from spin.objectives.spin import Spin
@@ -43,44 +42,30 @@ class SpinModel(nn.Module):
         """The configured encoder with a new head and codebook, its top layers trainable, on the CPU.
 
         Raises:
-            ConfigError: layers that the encoder does not have, or an unknown objective.
+            ConfigError: layers that the encoder does not have.
             CheckpointError: the encoder cannot be read.
         """
         encoder = load_encoder(config.encoder.source, config.encoder.official_padding)
         objective = find_objective(config.objective).create(config, encoder.shape.dim)
         return cls(encoder, objective, config.encoder.layer).set_trainable(config.spin.trainable_layers)
 
-    @property
-    def head(self) -> nn.Linear:
-        """Linear map from D to the codes' width."""
-        return self.objective.head
-
-    @property
-    def codebook(self) -> nn.Linear:
-        """Linear map without bias; row k of its weight is code k."""
-        return self.objective.codebook
-
-    @property
-    def codebook_size(self) -> int:
-        """K."""
-        return self.codebook.out_features
+    # Linear maps of the objective; row k of the codebook's weight is code k.
+    head = property(lambda self: self.objective.head)
+    codebook = property(lambda self: self.objective.codebook)
+    codebook_size = property(lambda self: self.objective.codebook.out_features)
 
     @torch.no_grad()
     def units(self, waveforms: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Discrete units at 50 Hz, the same for an utterance in any batch; dropout is off even in training.
+        """(B, S) float32 at 16 kHz of (B,) int64 samples -> units at 50 Hz, B tensors (T_i,) int64 from 0 to K - 1.
 
-        Args:
-            waveforms: (B, S) float32 at 16 kHz.
-            lengths: (B,) int64, samples.
-
-        Returns:
-            B tensors (T_i,) int64, 0 to K - 1. With official_padding, an utterance may have one frame more in a batch.
+        They are the same for an utterance in any batch; with official_padding, it may have one frame more there. Dropout is off
+        even in training.
         """
         with evaluating(self):
             return [self.objective.units(output) for output in self.encoder.layer_output(waveforms, lengths, self.layer)]
 
     def set_trainable(self, top_layers: int) -> SpinModel:
-        """Trains the objective and the `top_layers` layers up to and including `layer`, and freezes the rest.
+        """Trains the objective and the `top_layers` layers up to and including `layer`, and freezes the rest; returns self.
 
         One more than `layer` also trains what lies below layer 1: convolutions, projection and positional convolution. Autograd
         records nothing for what is frozen, and it stays in evaluation mode, without dropout. WavLM's table of position biases
@@ -154,15 +139,10 @@ def save_model(path: str | Path, model: SpinModel, dtype: str = "float32", notes
         dtype: float32, or float16 for half the size (read back as float32).
         notes: further lines of metadata, such as the objective.
     """
-    config = {
-        "encoder": model.encoder.shape.as_dict(),
-        "layer": model.layer,
-        "codebook_size": model.codebook.out_features,
-        "codebook_dim": model.codebook.in_features,
-    }
+    config = {"encoder": model.encoder.shape.as_dict(), "layer": model.layer}
+    config |= {"codebook_size": model.codebook_size, "codebook_dim": model.codebook.in_features}
     state = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
-    objective = model.objective.state_dict()
-    state |= {name: objective[name] for name in MODEL_KEYS}
+    state |= {"head.weight": model.head.weight, "head.bias": model.head.bias, "codebook.weight": model.codebook.weight}
     write(path, state, {"format": MODEL, "config": json.dumps(config)}, dtype, notes)
 
 
@@ -181,6 +161,8 @@ def load_model(path_or_name: str | Path, base: str | Path | None = None) -> Spin
     Raises:
         CheckpointError: names the file, what is wrong with it, and the formats known.
     """
+    from spin.models.model_files import read_model  # formats of other programs, which no training reads
+
     encoder, state, layer = read_model(path_or_name, base)
     size, dim = state["codebook.weight"].shape
     objective = Spin(encoder.shape.dim, size, dim)

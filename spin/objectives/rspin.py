@@ -16,26 +16,22 @@ from torch.utils.checkpoint import checkpoint
 
 from spin.config import Config
 from spin.errors import DataError
+from spin.objectives import NO_LABEL
 from spin.objectives.spin import Loss, Spin
 from spin.runtime import distributed, seeding
 from spin.runtime.files import read_json
 
-NO_LABEL = -1
 FRAMES_AT_ONCE = 4096  # of the classifier: 40,000 classes for all frames of a batch would take 4 GB
 
 
 class RSpin(Spin):
-    """Spin with an auxiliary classifier of frame labels. Without labels it is Spin, to the last bit.
+    """Spin with an auxiliary classifier of frame labels. Without labels it is Spin, to the last bit."""
 
-    Attributes:
-        classifier: Linear D -> C on the encoder's output; None without labels.
-        weight: lambda in equation 3.
-    """
+    weight = 0.0  # lambda in equation 3
 
-    def __init__(self, *sizes: int, **options: float):
-        super().__init__(*sizes, **options)
-        self.classifier: nn.Linear | None = None
-        self.weight = 0.0
+    def __init__(self, *sizes: float):
+        super().__init__(*sizes)
+        self.classifier: nn.Linear | None = None  # D -> C on the encoder's output; None without labels
 
     @classmethod
     def create(cls, config: Config, dim: int) -> RSpin:
@@ -68,7 +64,6 @@ class RSpin(Spin):
         Args:
             represented: output of `represent` for frames (2, N, D).
             labels: (N,) int64, shared by both views; frames with NO_LABEL count in L_Spin only.
-            with_sums: see Spin.forward.
         """
         spin = super().forward(represented, labels, with_sums)
         if self.classifier is None:
@@ -105,11 +100,7 @@ class RSpin(Spin):
 
 
 def read_classes(folder: str | Path) -> int:
-    """The number of classes of a folder of frame labels.
-
-    Raises:
-        DataError: the folder has no readable labels.json.
-    """
+    """The number of classes in a folder of frame labels; raises DataError without a valid labels.json."""
     path = Path(folder) / "labels.json"
     content = read_json(path) if path.exists() else None
     classes = content.get("classes") if isinstance(content, dict) else None

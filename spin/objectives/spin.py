@@ -19,15 +19,10 @@ SINKHORN_ITERATIONS = 3
 
 @dataclass(frozen=True)
 class Loss:
-    """Loss of one batch on one rank. Sums over ranks are those of the whole batch.
+    """Loss of one batch on one rank. Sums over ranks are those of the whole batch."""
 
-    Attributes:
-        value: scalar with graph.
-        sums: named statistics without graph, from which `figures` makes what is logged; empty unless asked for.
-    """
-
-    value: Tensor
-    sums: dict[str, Tensor] = field(default_factory=dict)
+    value: Tensor  # scalar with graph
+    sums: dict[str, Tensor] = field(default_factory=dict)  # statistics for Spin.figures, without graph; empty unless asked for
 
 
 class Spin(nn.Module):
@@ -39,14 +34,10 @@ class Spin(nn.Module):
         codebook_dim: width of the head's output and of the codes.
         temperature: of p = softmax(z V^T / temperature).
         epsilon: entropy weight of the Sinkhorn targets.
-
-    Attributes:
-        views: the transforms of each view, by their names in spin.data.views.
-        needs_labels: whether batches must carry frame labels.
     """
 
-    views: tuple[tuple[str, ...], ...] = ((), ("perturb",))
-    needs_labels = False
+    views: tuple[tuple[str, ...], ...] = ((), ("perturb",))  # the transforms of each view, by their names in spin.data.views
+    needs_labels = False  # whether batches must carry frame labels
 
     def __init__(self, dim: int, codebook_size: int, codebook_dim: int, temperature: float = 0.1, epsilon: float = 0.02):
         super().__init__()
@@ -57,9 +48,8 @@ class Spin(nn.Module):
     @classmethod
     def create(cls, config: Config, dim: int) -> Spin:
         """A new objective for an encoder of width `dim`, drawn from the seed alone."""
-        settings = config.spin
-        sizes = dim, settings.codebook_size, settings.codebook_dim
-        objective = cls(*sizes, temperature=settings.temperature, epsilon=settings.sinkhorn_epsilon)
+        spin = config.spin
+        objective = cls(dim, spin.codebook_size, spin.codebook_dim, spin.temperature, spin.sinkhorn_epsilon)
         return objective.draw(config.seed, "spin head and codebook")
 
     @torch.no_grad()
@@ -73,13 +63,9 @@ class Spin(nn.Module):
         return self
 
     def represent(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """The part of the objective that treats each frame by itself; GradCache caches its output.
+        """The part that treats each frame by itself, which GradCache caches: (..., D) float32 frames -> tensors (..., any width).
 
-        Args:
-            hidden: (..., D) float32 frames of the encoder.
-
-        Returns:
-            tensors (..., any width) float32; here the head's output (..., codebook_dim).
+        Here it is the head's output (..., codebook_dim).
         """
         with torch.autocast(hidden.device.type, enabled=False):
             return (self.head(hidden),)
@@ -107,17 +93,11 @@ class Spin(nn.Module):
         return Loss(loss, sums)
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """Figures to log, from `Loss.sums` added over ranks.
-
-        Returns:
-            agreement: share of frames whose nearest code is the other view's likeliest target, 0 to 1.
-            code_perplexity: exp of the entropy of the nearest codes, 1 (collapsed) to K.
-            probability_perplexity: the same for the mean of p.
-        """
+        """Figures to log, from `Loss.sums` added over ranks."""
         return {
-            "agreement": float(sums["agreeing"] / sums["frames"]),
-            "code_perplexity": perplexity(sums["codes"]),
-            "probability_perplexity": perplexity(sums["probabilities"]),
+            "agreement": float(sums["agreeing"] / sums["frames"]),  # nearest code = the other view's likeliest target, 0 to 1
+            "code_perplexity": perplexity(sums["codes"]),  # of the nearest codes, 1 (collapsed) to K
+            "probability_perplexity": perplexity(sums["probabilities"]),  # of the mean of p
         }
 
     def units(self, hidden: Tensor) -> Tensor:
@@ -125,7 +105,7 @@ class Spin(nn.Module):
         return self.similarities(self.represent(hidden.float())[0]).argmax(-1)
 
     def after_step(self) -> None:
-        """Called after each step of the optimizer; brings the codes back to length 1."""
+        """Called after each step of the optimizer."""
         self.normalize_codes()
 
     @torch.no_grad()
@@ -144,7 +124,6 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.02, iterations: int = SINKHORN_I
     Args:
         scores: (..., N, K), any float type.
         epsilon: entropy weight; towards 0 the targets become hard.
-        iterations: at least 1.
 
     Returns:
         (..., N, K) float32, each row sums to 1.
@@ -158,23 +137,23 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.02, iterations: int = SINKHORN_I
 
 
 def _count(scores: Tensor, targets: Tensor, log_probabilities: Tensor) -> dict[str, Tensor]:
-    codes, target_codes = scores.argmax(-1), targets.argmax(-1)
-    agreeing = (codes == target_codes.flip(0)).sum()
+    codes = scores.argmax(-1)
+    agreeing = (codes == targets.argmax(-1).flip(0)).sum()
+    # scatter_add_ of equal whole numbers gives the same result in any order; bincount would wait for the GPU.
+    counts = codes.new_zeros(scores.shape[-1]).scatter_add_(0, codes.flatten(), torch.ones_like(codes).flatten())
     return {
         "frames": torch.full_like(agreeing, codes.numel()).double(),
         "agreeing": agreeing.double(),
-        "codes": _histogram(codes, scores.shape[-1]).double(),
+        "codes": counts.double(),
         "probabilities": log_probabilities.exp().sum((0, 1)).double(),
     }
 
 
-def _histogram(codes: Tensor, size: int) -> Tensor:
-    # scatter_add_ of equal whole numbers gives the same result in any order; bincount would wait for the GPU.
-    counts = torch.zeros(size, dtype=torch.int64, device=codes.device)
-    return counts.scatter_add_(0, codes.flatten(), torch.ones_like(codes.flatten()))
-
-
 def perplexity(counts: Tensor) -> float:
-    """exp(entropy) of non-negative weights (K,): 1 when one has all, K when all are equal, 0 without any weight."""
+    """exp(entropy) of non-negative weights (K,).
+
+    >>> [round(perplexity(torch.tensor(weights)), 3) for weights in ([5, 0, 0], [1, 1, 1], [0, 0, 0])]
+    [1.0, 3.0, 0.0]
+    """
     whole = counts.double().sum()
     return float(torch.special.entr(counts.double() / whole).sum().exp()) if float(whole) > 0 else 0.0

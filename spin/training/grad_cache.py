@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spin.data.loader import NO_LABEL, MicroBatch
+from spin.data.loader import MicroBatch
+from spin.objectives import NO_LABEL
 from spin.objectives.model import Frames, SpinModel
 from spin.objectives.spin import Loss
 from spin.runtime.devices import sent

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spin.data.loader import NO_LABEL
 from spin.models.encoder import Encoder
+from spin.objectives import NO_LABEL
 
 TEMPERATURE = 0.1  # of the cosine similarities, as in HuBERT
 UNMASKED_WEIGHT = 0.5  # of the loss on frames that are not masked (HuBERT's alpha = 1 is 0 here); it shortens the first plateau

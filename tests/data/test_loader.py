@@ -15,9 +15,10 @@ import torch
 
 from spin.data.crops import num_frames, scan_training_cuts
 from spin.data.cuts import read_cuts
-from spin.data.loader import NO_LABEL, Batch, BatchLoader, ViewDataset, check_shared_memory, collate
+from spin.data.loader import Batch, BatchLoader, ViewDataset, check_shared_memory, collate
 from spin.data.sampler import BatchSampler
 from spin.errors import DataError, ResourceError
+from spin.objectives import NO_LABEL
 from spin.runtime.files import write_jsonl
 from tests.data.synthetic import RATE, write_corpus
 

@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spin.config import DCSpinConfig
-from spin.data.loader import NO_LABEL, MicroBatch
+from spin.data.loader import MicroBatch
 from spin.models.encoder import Encoder
-from spin.objectives import rspin
+from spin.objectives import NO_LABEL, rspin
 from spin.objectives.model import SpinModel, load_model
 from spin.runtime import distributed
 from spin.training import precision

@@ -16,12 +16,12 @@ from spin import artifacts, products
 from spin.config import Config, CorpusConfig, GeneratedPart, PretrainConfig, RuntimeConfig, SpinConfig
 from spin.data.crops import num_frames
 from spin.data.cuts import read_cuts
-from spin.data.loader import NO_LABEL
 from spin.data.views import Draw
 from spin.errors import DataError, TrainingError
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.models.safetensors_io import save_encoder
+from spin.objectives import NO_LABEL
 from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
