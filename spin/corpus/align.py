@@ -10,9 +10,10 @@ import soundfile
 
 from spin import artifacts
 from spin.config import Config, CorpusConfig
-from spin.corpus.alignment import TsvIndex, items_from_labels
+from spin.corpus.alignment import TSV_FORM, TsvIndex, items_from_labels
 from spin.corpus.registry import ID, OFFICIAL_PARTS, REASON, needs_alignment
 from spin.errors import ConfigError, DataError
+from spin.runtime.download import cache_folder, fetch
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.progress import progress
 from spin.runtime.seeding import integer
@@ -22,8 +23,7 @@ PHONES, WORDS, ITEMS = "phones", "words", "utterances"
 OFFICIAL_URL = "https://huggingface.co/datasets/vectominist/spin_data/resolve/main/{part}.tsv"
 _TOLERANCE_IN_S = 0.5  # labels that end earlier or later than this belong to other audio
 _PER_LINE = 8  # utterances in one record of finished work, about 4 s of work
-
-Cuts = Callable[[], Iterator[dict]]
+_BY_POCKETSPHINX = "--set corpus.alignment=pocketsphinx"
 
 
 def method(config: Config) -> str:
@@ -31,7 +31,7 @@ def method(config: Config) -> str:
     return "pocketsphinx" if config.corpus.alignment == "auto" else config.corpus.alignment
 
 
-def align_part(config: Config, part: str, cuts: Cuts, path: Path) -> None:
+def align_part(config: Config, part: str, cuts: Callable[[], Iterator[dict]], path: Path) -> None:
     """Writes the alignments of a part, in the order of its cuts; utterances that an interrupted run has finished are kept.
 
     Args:
@@ -39,7 +39,7 @@ def align_part(config: Config, part: str, cuts: Cuts, path: Path) -> None:
         path: .jsonl file of alignments.
 
     Raises:
-        ConfigError, DataError: corpus.alignment_tsv is not set, is missing or cannot be read, or the download failed.
+        ConfigError, DataError: as tsv_index.
     """
     if method(config) != "pocketsphinx":
         index = tsv_index(config.corpus, part)
@@ -60,7 +60,6 @@ def join(cuts: Iterable[dict], path: Path, unaligned: list[dict]) -> Iterator[di
     """Yields the cuts with their alignments. Both sides are in the same order, so neither is held in memory.
 
     Args:
-        cuts: cuts as plain values.
         path: file that align_part wrote.
         unaligned: receives {ID, REASON} of each cut that gets no alignment.
 
@@ -87,29 +86,18 @@ def join(cuts: Iterable[dict], path: Path, unaligned: list[dict]) -> Iterator[di
 
 
 def tsv_index(config: CorpusConfig, part: str) -> TsvIndex:
-    """The TSV of a part: the published one, or corpus.alignment_tsv (one file for all parts, or a folder with <part>.tsv)."""
-    if config.alignment == "official":
-        return TsvIndex(official_tsv(part))
-    if not config.alignment_tsv:
-        raise ConfigError(
-            "corpus.alignment_tsv",
-            found="not set",
-            expected="a TSV: utterance, tab, comma-separated phones every 10 ms",
-            remedy="--set corpus.alignment_tsv=FILE, or --set corpus.alignment=pocketsphinx",
-        )
-    path = Path(config.alignment_tsv)
-    return TsvIndex(path / f"{part}.tsv" if path.is_dir() else path)
-
-
-def official_tsv(part: str) -> Path:
-    """The Spin authors' alignments of dev-clean or dev-other, downloaded once into the cache folder.
+    """The TSV of a part: the published one, or corpus.alignment_tsv (one file for all parts, or a folder with <part>.tsv).
 
     Raises:
-        DataError: no network.
+        ConfigError, DataError: corpus.alignment_tsv is not set, is missing or cannot be read, or the download failed.
     """
-    from spin.runtime.download import cache_folder, fetch
-
-    return fetch(OFFICIAL_URL.format(part=part), cache_folder() / "spin_data" / f"{part}.tsv")
+    if config.alignment == "official":  # the Spin authors' alignments, downloaded once
+        return TsvIndex(fetch(OFFICIAL_URL.format(part=part), cache_folder() / "spin_data" / f"{part}.tsv"))
+    if not config.alignment_tsv:
+        remedy = f"--set corpus.alignment_tsv=FILE, or {_BY_POCKETSPHINX}"
+        raise ConfigError("corpus.alignment_tsv", found="not set", expected=f"a TSV: {TSV_FORM}", remedy=remedy)
+    path = Path(config.alignment_tsv)
+    return TsvIndex(path / f"{part}.tsv" if path.is_dir() else path)
 
 
 def open_alignments(config: Config, parts: Iterable[str]) -> dict[str, TsvIndex]:
@@ -126,27 +114,19 @@ def open_alignments(config: Config, parts: Iterable[str]) -> dict[str, TsvIndex]
             "corpus.alignment",
             found=f"{config.corpus.alignment}, for none of the parts",
             expected=f"one of {', '.join(OFFICIAL_PARTS)} among the valid and test parts",
-            remedy="--set corpus.alignment=pocketsphinx",
+            remedy=_BY_POCKETSPHINX,
         )
     return indexes
 
 
 def check_overlap(indexes: dict[str, TsvIndex], part_of: dict[str, str]) -> None:
-    """Checks that some utterance has an alignment.
-
-    Args:
-        indexes: TSV of each part, from open_alignments.
-        part_of: utterance id -> part.
-
-    Raises:
-        DataError: no utterance is in the TSV of its part.
-    """
+    """Raises DataError where TSVs (of parts, from open_alignments) have no utterance (id -> part) of the corpus."""
     if indexes and not any(part in indexes and identity in indexes[part] for identity, part in part_of.items()):
         raise DataError(
             f"alignment file {next(iter(indexes.values())).path}",
             found="none of its utterances is in the corpus",
             expected="ids such as 103-1240-0000",
-            remedy="name the file of these parts, or --set corpus.alignment=pocketsphinx",
+            remedy=f"name the file of these parts, or {_BY_POCKETSPHINX}",
         )
 
 

@@ -23,14 +23,18 @@ from spin.runtime.files import atomic_path
 PHONES = tuple(
     "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
 )  # ARPAbet without stress, the 39 phones of the CMU dictionary
+TSV_FORM = "utterance, tab, comma-separated phones every 10 ms"
 _SILENT = {"", "SIL", "SP", "SPN", "NSN", "PAU", "H#", "<EPS>", "+NSN+", "+SPN+", "+BREATH+", "+COUGH+", "+NOISE+", "+SMACK+"}
-_STRESS = re.compile(r"[0-9]")
 
 
 @functools.lru_cache(maxsize=4096)
 def plain_phone(symbol: str) -> str:
-    """ARPAbet in upper case without stress digits; every name of silence or noise becomes SIL."""
-    phone = _STRESS.sub("", symbol.strip()).upper()
+    """ARPAbet in upper case without stress digits; every name of silence or noise becomes SIL.
+
+    >>> plain_phone("ow2"), plain_phone("spn")
+    ('OW', 'SIL')
+    """
+    phone = re.sub("[0-9]", "", symbol.strip()).upper()
     return artifacts.SILENCE if phone in _SILENT else phone
 
 
@@ -42,14 +46,11 @@ def labels_from_items(items: Iterable[AlignmentItem], frames: int, shift: float 
     """
     labels = [artifacts.SILENCE] * frames
     for item in items:
-        first, last = (max(0, min(frames, _frames_before(time, shift))) for time in (item.start, item.end))
+        # How many frame centres (i + 1/2) * shift lie before a time; rounded first, as times are sums of binary fractions.
+        centres = (math.ceil(round(time / shift, 6) - 0.5) for time in (item.start, item.end))
+        first, last = (max(0, min(frames, count)) for count in centres)
         labels[first:last] = [item.symbol] * (last - first)
     return labels
-
-
-def _frames_before(time: float, shift: float) -> int:
-    # How many frame centres (i + 1/2) * shift lie before `time`; rounded first, as times are sums of binary fractions.
-    return math.ceil(round(time / shift, 6) - 0.5)
 
 
 def items_from_labels(labels: Iterable[str], shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[AlignmentItem]:
@@ -72,9 +73,8 @@ def write_tsv(path: str | Path, utterances: Iterable[tuple[str, list[str]]]) -> 
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
         for utterance_id, labels in utterances:
             if not labels or any(set(word) & set("\t,\r\n") or not word for word in (utterance_id, *labels)):
-                raise DataError(
-                    f"utterance {utterance_id!r}", found="no label, or a tab, comma or line end in it", expected="plain words"
-                )
+                found = "no label, or a tab, comma or line end in it"
+                raise DataError(f"utterance {utterance_id!r}", found=found, expected="plain words")
             stream.write(f"{utterance_id}\t{','.join(labels)}\n")
             count += 1
     return count
@@ -86,72 +86,58 @@ def read_tsv(path: str | Path) -> Iterator[tuple[str, list[str]]]:
     Raises:
         DataError: no such file, not UTF-8, or a line of another form; names the file and the line.
     """
-    for number, _, line in _lines(path):
-        yield _parse(path, number, line)
+    return ((identity, phones) for _, _, identity, phones in _utterances(path))
 
 
 class TsvIndex:
     """Index of the lines of a TSV: it holds ids only, and phones are read on demand.
 
     Raises:
-        DataError: no such file, a malformed line, or an utterance that occurs twice.
+        DataError: as read_tsv, or an utterance that occurs twice.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._offsets: dict[str, int] = {}
-        for number, offset, line in _lines(self.path):
-            utterance_id = _parse(self.path, number, line)[0]
-            if utterance_id in self._offsets:
-                raise DataError(
-                    f"{self.path} line {number}", found=f"{utterance_id} a second time", expected="one line per utterance"
-                )
-            self._offsets[utterance_id] = offset
-
-    def __len__(self) -> int:
-        return len(self._offsets)
+        for where, offset, identity, _ in _utterances(path):
+            if identity in self._offsets:
+                raise DataError(where, found=f"{identity} a second time", expected="one line per utterance")
+            self._offsets[identity] = offset
 
     def __contains__(self, utterance_id: str) -> bool:
         return utterance_id in self._offsets
 
     def labels(self, utterance_id: str) -> list[str]:
         """The plain phones of an utterance every 10 ms; KeyError when the file has none."""
-        with open(self.path, "rb") as stream:
-            stream.seek(self._offsets[utterance_id])
-            return _parse(self.path, 0, _decode(self.path, 0, stream.readline()))[1]
+        return next(_utterances(self.path, self._offsets[utterance_id]))[3]
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, int, str]]:
-    """(number from 1, byte offset, text) of every line that is not blank."""
+def _utterances(path: str | Path, offset: int = 0) -> Iterator[tuple[str, int, str, list[str]]]:
+    """(file and line for messages, byte offset, id, phones) of every line that is not blank, from an offset."""
     try:
         with open(path, "rb") as stream:
-            offset = 0
+            stream.seek(offset)
             for number, raw in enumerate(stream, 1):
-                line = _decode(path, number, raw)
-                if line.strip():
-                    yield number, offset, line
+                where = f"{path} line {number}"
+                if raw.strip(b"\xef\xbb\xbf \t\r\n"):
+                    yield where, offset, *_parse(where, raw)
                 offset += len(raw)
     except OSError as error:
         raise DataError(
             f"alignment file {path}",
             found=error.strerror or str(error),
-            expected="a TSV: utterance, tab, comma-separated phones every 10 ms",
+            expected=f"a TSV: {TSV_FORM}",
             remedy="--set corpus.alignment_tsv=FILE (or a folder of <part>.tsv; python -m spin align makes one of "
             "TextGrids or CTM), or --set corpus.alignment=pocketsphinx",
         ) from error
 
 
-def _decode(path: str | Path, number: int, raw: bytes) -> str:
+def _parse(where: str, raw: bytes) -> tuple[str, list[str]]:
     try:
-        return raw.decode("utf-8-sig").rstrip("\r\n")
+        line = raw.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} line {number}", found=str(error), expected="UTF-8 text") from error
-
-
-def _parse(path: str | Path, number: int, line: str) -> tuple[str, list[str]]:
-    utterance_id, tab, phones = line.partition("\t")
-    if not tab or not utterance_id.strip() or not phones.strip() or "\t" in phones.rstrip():
-        raise DataError(
-            f"{path} line {number}", found=repr(shorten(line)), expected="utterance, tab, comma-separated phones every 10 ms"
-        )
-    return utterance_id.strip(), [plain_phone(phone) for phone in phones.split(",")]
+        raise DataError(where, found=str(error), expected="UTF-8 text") from error
+    identity, tab, phones = line.partition("\t")
+    if not tab or not identity.strip() or not phones.strip() or "\t" in phones.rstrip():
+        raise DataError(where, found=repr(shorten(line)), expected=TSV_FORM)
+    return identity.strip(), [plain_phone(phone) for phone in phones.split(",")]

@@ -1,12 +1,13 @@
-"""Downloads of LibriSpeech's parts from OpenSLR, with lhotse's resumable download.
+"""Downloads from OpenSLR by lhotse, which resumes them: parts of LibriSpeech, and the text of its language models.
 
-A part is downloaded, compared with the published checksum, unpacked in a folder of its own and moved to its place when it is
-complete, so an interrupted download is never taken for a part. The archive stays until then, and the next run resumes it. Only
-parts whose folder is missing are touched. One process at a time downloads into a folder of parts.
+An archive is compared with its published checksum, unpacked in a folder of its own and moved to its place when it is complete, so
+an interrupted download is never taken for a part. The archive stays until then, and the next run resumes it. Only parts whose
+folder is missing are touched. One process at a time downloads into a folder of parts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import logging
@@ -14,19 +15,21 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 from lhotse.utils import resumable_download
 
+from spin.config import CorpusConfig
 from spin.corpus.librispeech import ROOT, parts_in
-from spin.errors import DataError, LockedError
+from spin.errors import ConfigError, DataError, LockedError
 from spin.runtime.locks import folder_lock
 
 BASE_URL = "http://www.openslr.org/resources"
 _STAGING = ".download"
-# Of <part>.tar.gz, from www.openslr.org/resources/12/md5sum.txt and .../31/md5sum.txt.
+LM_TEXT = "librispeech-lm-norm.txt.gz"  # 1.5 GB: 40 million normalised sentences of 14,500 books
+# Of <part>.tar.gz, from www.openslr.org/resources/12/md5sum.txt and .../31/md5sum.txt; .../11 has none for the LM text.
 MD5 = {
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
     "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
@@ -37,6 +40,7 @@ MD5 = {
     "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
     "train-clean-5": "5df7d4e78065366204ca6845bb08f490",
     "dev-clean-2": "6d7ab67ac6a1d2c993d050e16d61080d",
+    LM_TEXT: "c83c64c726a1aedfe65f80aa311de402",
 }
 KNOWN_PARTS = (*LIBRISPEECH, *MINI_LIBRISPEECH)
 
@@ -60,49 +64,76 @@ def download_missing(
         LockedError: another process downloads into `root`; names host, process and since when.
     """
     missing = [part for part in parts if part not in parts_in(root)]
-    unknown = [part for part in missing if part not in checksums]
+    unknown = [part for part in missing if part not in KNOWN_PARTS]
     if unknown:
         raise DataError(
             f"download of {', '.join(unknown)}",
             found="no part of LibriSpeech or mini_librispeech",
-            expected=f"one of {', '.join(checksums)}",
+            expected=f"one of {', '.join(KNOWN_PARTS)}",
             remedy="correct corpus.spin_train, asr_train, valid and test",
         )
-    if not missing:
-        return
+    if missing:
+        with _locked(root, ", ".join(missing)):
+            for part in missing:
+                _download_part(root, part, base_url, checksums[part], log)
+
+
+def lm_text_file(corpus: CorpusConfig, log: logging.Logger, base_url: str = BASE_URL, checksum: str = MD5[LM_TEXT]) -> Path:
+    """The text that LibriSpeech's own language models are trained on, in the folder of the parts; downloaded once.
+
+    Raises:
+        ConfigError: it is not there, and corpus.download is not set.
+        DataError, LockedError: as download_missing.
+    """
+    root = download_root(corpus.corpus_dir, corpus.data_dir)
+    path = root / LM_TEXT
+    if not path.exists() and not corpus.download:
+        raise ConfigError(
+            "corpus.lm_text",
+            found=f"{corpus.lm_text}, but no {path}",
+            expected=f"the file {LM_TEXT} of openslr.org/11",
+            remedy="--set corpus.download=true downloads it (1.5 GB); or --set corpus.lm_text=FILE",
+        )
+    if not path.exists():
+        with _locked(root, LM_TEXT):
+            if not path.exists():
+                staging = root / _STAGING / "lm_text"
+                os.replace(_fetch(staging, LM_TEXT, f"{base_url}/11/{LM_TEXT}", checksum, log), path)
+                staging.rmdir()
+    return path
+
+
+@contextlib.contextmanager
+def _locked(root: Path, names: str) -> Iterator[None]:
+    """Holds the lock of downloads into `root`, and turns errors of system and network into DataErrors."""
     try:
         with folder_lock(root / _STAGING):
-            for part in missing:
-                _download(root, part, base_url, checksums[part], log)
+            yield
     except LockedError as error:
         raise LockedError(
-            f"download of {', '.join(missing)} into {root}",
+            f"download of {names} into {root}",
             found=error.found,
             expected="one download at a time into a folder of parts",
             remedy="wait until it ends, then rerun the same command; or stop it, or choose another --corpus-dir",
         ) from error
     except (OSError, http.client.HTTPException) as error:  # urllib's own errors are OSErrors
         raise _failure(
-            ", ".join(missing),
+            names,
             str(error) or type(error).__name__,
             "no network, the server is down, a full disk, or a folder that cannot be written",
-            "rerun the same command to resume, choose another --corpus-dir, or unpack <part>.tar.gz of openslr.org there",
+            "rerun the same command to resume, choose another --corpus-dir, or put what openslr.org has there",
         ) from error
 
 
-def _download(root: Path, part: str, base_url: str, checksum: str, log: logging.Logger) -> None:
+def _download_part(root: Path, part: str, base_url: str, checksum: str, log: logging.Logger) -> None:
     """Downloads one part under the lock, unless another process has done so while this one waited."""
     if part in parts_in(root):
         log.info("part %s: another process has downloaded it", part)
         return
     if (root / part).exists() and any((root / part).iterdir()):
         raise _failure(part, f"{root / part} without transcripts", "an interrupted unpacking", "move that folder away")
-    log.info("downloading %s from %s", part, base_url)
-    staging = root / _STAGING / part
-    archive = staging / f"{part}.tar.gz"
-    staging.mkdir(parents=True, exist_ok=True)
-    resumable_download(f"{base_url}/{12 if part in LIBRISPEECH else 31}/{archive.name}", filename=archive)
-    _check(archive, part, checksum)
+    staging, address = root / _STAGING / part, f"{base_url}/{12 if part in LIBRISPEECH else 31}/{part}.tar.gz"
+    archive = _fetch(staging, part, address, checksum, log)
     try:
         shutil.rmtree(staging / ROOT, ignore_errors=True)
         with tarfile.open(archive, "r:gz") as tar:
@@ -113,20 +144,25 @@ def _download(root: Path, part: str, base_url: str, checksum: str, log: logging.
     shutil.rmtree(staging)
 
 
-def _check(archive: Path, part: str, checksum: str) -> None:
-    """Compares the MD5; the archive is kept, because the download may only have ended early."""
+def _fetch(folder: Path, name: str, address: str, checksum: str, log: logging.Logger) -> Path:
+    """Downloads into a folder and compares the MD5; the file is kept in any case, as the download may only have ended early."""
+    log.info("downloading %s from %s", name, address)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / address.rsplit("/", 1)[1]
+    resumable_download(address, filename=path)
     found = hashlib.md5(usedforsecurity=False)
-    with open(archive, "rb") as stream:
+    with open(path, "rb") as stream:
         while block := stream.read(1 << 20):
             found.update(block)
     if found.hexdigest() != checksum:
         raise _failure(
-            part,
-            f"MD5 {found.hexdigest()} of {archive.stat().st_size} bytes, published is {checksum}",
-            "the connection was interrupted, or the archive is damaged",
-            f"rerun the same command to resume; if the error stays, rm {archive}",
+            name,
+            f"MD5 {found.hexdigest()} of {path.stat().st_size} bytes, published is {checksum}",
+            "the connection was interrupted, or the file is damaged",
+            f"rerun the same command to resume; if the error stays, rm {path}",
         )
+    return path
 
 
-def _failure(part: str, found: str, cause: str, remedy: str) -> DataError:
-    return DataError(f"download of {part}", found=found, expected="a complete archive from OpenSLR", cause=cause, remedy=remedy)
+def _failure(name: str, found: str, cause: str, remedy: str) -> DataError:
+    return DataError(f"download of {name}", found=found, expected="a complete file from OpenSLR", cause=cause, remedy=remedy)

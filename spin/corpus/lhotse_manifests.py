@@ -21,8 +21,9 @@ from lhotse.serialization import deserialize_item
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
+from spin.config import CorpusConfig
 from spin.corpus.alignment import plain_phone
-from spin.corpus.librispeech import Limits, check_duration, check_text
+from spin.corpus.librispeech import check_duration, check_text
 from spin.corpus.registry import CUT, ID, REASON, Corpus
 from spin.corpus.validate import check_cut
 from spin.data.audio import UnreadableAudio, read_audio
@@ -48,12 +49,10 @@ class LhotseManifests(Corpus):
         return {f"manifest of {part}": content_digest(manifest), f"transcripts of {part}": self._needs_text(part)}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
-        corpus = self.config.corpus
-        limits = Limits(corpus.min_duration_in_s, corpus.max_duration_in_s)
         folder = str(artifacts.generated_audio(self.folder) / part)
         records = read_records(self._manifest(part))
         batches = iter(lambda: list(itertools.islice(records, _PER_JOB)), [])
-        jobs = ((batch, folder, limits, self._needs_text(part)) for batch in batches)
+        jobs = ((batch, folder, self.config.corpus, self._needs_text(part)) for batch in batches)
         for results in progress(map_jobs(_read_job, jobs, nj), f"read {part}"):
             yield from results
 
@@ -73,41 +72,39 @@ class LhotseManifests(Corpus):
         return Path(manifests[part])
 
 
-def split_cut(cut: MonoCut | MultiCut, limits: Limits) -> Iterator[tuple[MonoCut | MultiCut, SupervisionSegment | None]]:
+def split_cut(cut: MonoCut | MultiCut, longest: float) -> Iterator[tuple[MonoCut | MultiCut, SupervisionSegment | None]]:
     """Yields one piece per supervision with that supervision; of a cut without any, chunks of equal length and None.
 
-    A single supervision keeps the id of its cut. Several keep the ids of the supervisions; chunks are numbered.
-
-    Args:
-        limits: bounds of the duration; a chunk is at most the longest.
+    A single supervision keeps the id of its cut. Several keep the ids of the supervisions. Chunks, of at most `longest` seconds,
+    are numbered.
     """
     single = len(cut.supervisions) == 1
     for supervision in cut.supervisions:
         piece = cut.truncate(offset=max(0.0, supervision.start), duration=supervision.duration, keep_excessive_supervisions=False)
         yield piece.with_id(cut.id if single else supervision.id), supervision
     if not cut.supervisions:
-        count = max(1, math.ceil(cut.duration / limits.longest))
+        count = max(1, math.ceil(cut.duration / longest))
         for number in range(count):
             piece = cut.truncate(offset=cut.duration * number / count, duration=cut.duration / count)
             yield piece.with_id(cut.id if count == 1 else f"{cut.id}-{number:04d}"), None
 
 
-def _read_job(job: tuple[list[dict], str, Limits, bool]) -> list[dict]:
-    records, folder, limits, needs_text = job
+def _read_job(job: tuple[list[dict], str, CorpusConfig, bool]) -> list[dict]:
+    records, folder, corpus, needs_text = job
     results = []
     for record in records:
         identity, kind = str(record.get("id")), record.get("type")
         if kind not in ("MonoCut", "MultiCut") or not record.get("recording"):
             results.append({ID: identity, REASON: f"not a stretch of one recording: {kind}"})
             continue
-        for piece, supervision in split_cut(deserialize_item(record), limits):
-            result = _read_utterance(piece, supervision, Path(folder), limits, needs_text)
+        for piece, supervision in split_cut(deserialize_item(record), corpus.max_duration_in_s):
+            result = _read_utterance(piece, supervision, Path(folder), corpus, needs_text)
             results.append({ID: piece.id, REASON: result} if isinstance(result, str) else {ID: piece.id, CUT: result.to_dict()})
     return results
 
 
 def _read_utterance(
-    cut: MonoCut | MultiCut, given: SupervisionSegment | None, folder: Path, limits: Limits, needs_text: bool
+    cut: MonoCut | MultiCut, given: SupervisionSegment | None, folder: Path, corpus: CorpusConfig, needs_text: bool
 ) -> MonoCut | str:
     """The cut as stage 0 writes it, or the reason of its rejection."""
     if len(cut.id.split()) != 1 or "/" in cut.id or cut.id.startswith("."):
@@ -115,8 +112,7 @@ def _read_utterance(
     text, reason = check_text(given.text or "") if given else ("", None)
     if reason is not None or (needs_text and not text):
         return reason or "no transcript"
-    reason = check_duration(cut.duration, limits)
-    if reason is not None:
+    if (reason := check_duration(cut.duration, corpus)) is not None:
         return reason
     try:
         samples = read_audio(cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE))

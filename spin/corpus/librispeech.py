@@ -7,11 +7,13 @@ the whole recipe would end with an exception.
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from lhotse.audio.utils import AudioLoadingError
 from lhotse.recipes.librispeech import parse_utterance
 
 from spin import artifacts
-from spin.corpus.fingerprint import digest_files
+from spin.config import CorpusConfig
 from spin.corpus.registry import CUT, ID, REASON, Corpus
 from spin.corpus.text import TextError, normalise
 from spin.errors import ConfigError, DataError
@@ -31,14 +33,6 @@ from spin.runtime.workers import map_jobs
 ROOT = "LibriSpeech"
 AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX = ".flac", ".trans.txt"
 _LONGEST_WORD = 100  # letters; longer ones are damage, and deriving their pronunciation takes forever
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Durations outside are rejected, in seconds."""
-
-    shortest: float
-    longest: float
 
 
 class LibriSpeech(Corpus):
@@ -63,22 +57,12 @@ class LibriSpeech(Corpus):
     def fingerprint(self, part: str) -> dict:
         folder = self.root / part
         files = (chapter / name for chapter in chapters(folder) for name in names_in(chapter))
-        known = (path for path in files if path.name.endswith((AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX)))
-        return {f"folder of {part}": str(folder), f"files of {part}": digest_files(known, (TRANSCRIPTS_SUFFIX,))}
+        return {f"folder of {part}": str(folder), f"files of {part}": digest_files(files)}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
-        corpus = self.config.corpus
-        limits = Limits(corpus.min_duration_in_s, corpus.max_duration_in_s)
-        jobs = [(str(chapter), limits) for chapter in chapters(self.root / part)]
+        jobs = [(str(chapter), self.config.corpus) for chapter in chapters(self.root / part)]
         for records in progress(map_jobs(_read_job, jobs, nj), f"read {part}", len(jobs)):
             yield from records
-
-
-def corpus_root(corpus_dir: str | Path) -> Path:
-    """The absolute folder that holds the parts: `corpus_dir` itself, or the folder LibriSpeech in it."""
-    folder = Path(corpus_dir).absolute()
-    below = folder / ROOT
-    return below if below.is_dir() and not parts_in(folder) else folder
 
 
 def parts_in(root: Path) -> list[str]:
@@ -108,36 +92,56 @@ def require_parts(root: Path, parts: Sequence[str]) -> None:
 
 
 def require_folder(corpus_dir: str | None) -> Path:
-    """The root of the parts; raises ConfigError when no folder was named, DataError when it does not exist."""
+    """The absolute folder of the parts: `corpus_dir` or the folder LibriSpeech in it; raises SpinError where there is none."""
+    expected = "the folder that holds LibriSpeech's parts"
     remedy = "--corpus-dir PATH/TO/LibriSpeech, or --set corpus.download=true"
     if not corpus_dir:
-        expected = "the folder that holds LibriSpeech's parts"
         raise ConfigError("corpus.corpus_dir", found="not set", expected=expected, remedy=remedy)
     if not Path(corpus_dir).is_dir():
-        expected = "the folder of LibriSpeech's parts"
         raise DataError(f"corpus folder {corpus_dir}", found="no such folder", expected=expected, remedy=remedy)
-    return corpus_root(corpus_dir)
+    folder = Path(corpus_dir).absolute()
+    return folder / ROOT if (folder / ROOT).is_dir() and not parts_in(folder) else folder
 
 
 def chapters(part: Path) -> list[Path]:
-    """The chapter folders of a part in the order of their utterances' ids ('103-1240-' < '1034-').
-
-    Raises:
-        DataError: a folder cannot be read.
-    """
+    """The chapter folders of a part in the order of their utterances' ids ('103-1240-' < '1034-')."""
     return sorted((chapter for speaker in _folders(part) for chapter in _folders(speaker)), key=_prefix)
 
 
-def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut | str]]:
-    """Yields (utterance id, cut or the reason of its rejection) in the order of ids.
+def digest_files(paths: Iterable[Path]) -> str:
+    """One digest of recordings (name, size, time of change) and transcripts (name, content) in this order; others are ignored.
 
-    Args:
-        chapter: <part>/<speaker>/<chapter>.
-        limits: bounds of the duration.
-
-    Raises:
-        DataError: a folder cannot be read.
+    28,000 files take about a second on a local disk. A recording that was changed with its size and time kept goes unseen.
     """
+    state, count = hashlib.sha256(), 0
+    for path in paths:
+        if not path.name.endswith((AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX)):
+            continue
+        known = _text_digest(path) if path.name.endswith(TRANSCRIPTS_SUFFIX) else _status(path)
+        state.update(f"{json.dumps([*path.parts[-3:], known])}\n".encode("ascii"))
+        count += 1
+    return f"{count} files:{state.hexdigest()[:32]}"
+
+
+def _status(path: Path) -> list:
+    try:
+        status = path.stat()
+    except OSError as error:  # a link to nothing or to itself
+        return [error.errno]
+    return [stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)]
+
+
+def _text_digest(path: Path) -> str:
+    if not path.is_file():  # a folder, or a pipe, which would block for ever
+        return "not a file"
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return f"unreadable: {error.errno}"
+
+
+def read_chapter(chapter: Path, corpus: CorpusConfig) -> Iterator[tuple[str, MonoCut | str]]:
+    """Yields (utterance id, cut or the reason of its rejection) of <part>/<speaker>/<chapter> in the order of ids."""
     names = names_in(chapter)  # not glob, which skips unreadable folders in silence
     audio = {name.removesuffix(AUDIO_SUFFIX) for name in names if name.endswith(AUDIO_SUFFIX)}
     try:
@@ -153,7 +157,7 @@ def read_chapter(chapter: Path, limits: Limits) -> Iterator[tuple[str, MonoCut |
             reason = "no transcript"
         if reason is None and identity not in audio:
             reason = "no audio file"
-        yield identity, reason or _read_utterance(chapter, identity, transcripts[identity], limits)
+        yield identity, reason or _read_utterance(chapter, identity, transcripts[identity], corpus)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -169,11 +173,11 @@ def names_in(folder: Path) -> list[str]:
         ) from error
 
 
-def _read_job(job: tuple[str, Limits]) -> list[dict]:
-    chapter, limits = job
+def _read_job(job: tuple[str, CorpusConfig]) -> list[dict]:
+    chapter, corpus = job
     return [
         {ID: identity, REASON: result} if isinstance(result, str) else {ID: identity, CUT: result.to_dict()}
-        for identity, result in read_chapter(Path(chapter), limits)
+        for identity, result in read_chapter(Path(chapter), corpus)
     ]
 
 
@@ -186,10 +190,7 @@ def _prefix(chapter: Path) -> str:
 
 
 def _dash(chapter: Path) -> str | None:
-    """Why no utterance of a folder can be used, where its name or its speaker's has a dash.
-
-    Ids are speaker-chapter-number. With more dashes two folders can have the same ids, and lhotse looks for the audio elsewhere.
-    """
+    """Rejects a folder with a dash: two folders could have the same ids then, and lhotse looks for the audio elsewhere."""
     for kind, name in (("speaker", chapter.parent.name), ("chapter", chapter.name)):
         if "-" in name:
             return f"a dash in the name of the {kind} folder: {name!r}, and ids are speaker-chapter-number"
@@ -198,8 +199,7 @@ def _dash(chapter: Path) -> str | None:
 
 def _read_transcripts(chapter: Path) -> tuple[dict[str, str], dict[str, str]]:
     """(id -> text as written, id -> reason) of a chapter's transcript files; OSError for one that cannot be read."""
-    texts: dict[str, str] = {}
-    rejected: dict[str, str] = {}
+    texts, rejected = {}, {}
     for path in sorted(chapter.glob(f"*{TRANSCRIPTS_SUFFIX}")):
         if not path.is_file():  # a folder, or a pipe, which would block for ever
             raise OSError(errno.EINVAL, f"{path.name} is not a file")
@@ -230,9 +230,9 @@ def _parse_line(chapter: Path, raw: bytes, place: str) -> tuple[str, str | None,
     return words[0], None if len(words) == 2 else "no transcript", words[1] if len(words) == 2 else ""
 
 
-def _read_utterance(chapter: Path, identity: str, text: str, limits: Limits) -> MonoCut | str:
+def _read_utterance(chapter: Path, identity: str, text: str, corpus: CorpusConfig) -> MonoCut | str:
     normal, reason = check_text(text)
-    reason = reason or check_audio(chapter / f"{identity}{AUDIO_SUFFIX}", limits)
+    reason = reason or check_audio(chapter / f"{identity}{AUDIO_SUFFIX}", corpus)
     if reason is not None:
         return reason
     try:
@@ -257,17 +257,16 @@ def check_text(text: str) -> tuple[str, str | None]:
     return normal, f"text: a word of {longest} letters" if longest > _LONGEST_WORD else None
 
 
-def check_audio(path: Path, limits: Limits) -> str | None:
+def check_audio(path: Path, corpus: CorpusConfig) -> str | None:
     """The reason why a file cannot be used, or None; all of it is decoded, because damage is seldom in the header.
 
-    Files of another format or rate or with several channels are rejected rather than converted. LibriSpeech has none, so such a
-    file is not what its name says.
+    Other formats, rates and channels are rejected, not converted: LibriSpeech has none, so such a file is not what it says.
     """
     if not path.is_file():  # a folder, a link to nothing, or a pipe, which would block for ever
         return "unreadable audio: not a file"
     try:
         header = soundfile.info(str(path))
-        reason = _check_header(header, limits)
+        reason = _check_header(header, corpus)
         if reason is not None:
             return reason
         samples = soundfile.read(str(path), dtype="int16")[0]
@@ -278,7 +277,7 @@ def check_audio(path: Path, limits: Limits) -> str | None:
     return "empty audio: every sample is the same" if np.ptp(samples) == 0 else None
 
 
-def _check_header(header, limits: Limits) -> str | None:
+def _check_header(header, corpus: CorpusConfig) -> str | None:
     if header.format != "FLAC":
         return f"not FLAC: {header.format}, {header.subtype}"
     if header.frames == 0:
@@ -287,11 +286,12 @@ def _check_header(header, limits: Limits) -> str | None:
         return f"wrong rate: {header.samplerate} Hz instead of {artifacts.SAMPLE_RATE} Hz"
     if header.channels != 1:
         return f"wrong channels: {header.channels} instead of 1"
-    return check_duration(header.frames / header.samplerate, limits)
+    return check_duration(header.frames / header.samplerate, corpus)
 
 
-def check_duration(seconds: float, limits: Limits) -> str | None:
+def check_duration(seconds: float, corpus: CorpusConfig) -> str | None:
     """The reason of rejection, or None."""
-    if seconds < limits.shortest:
-        return f"too short: {seconds:.3f} s, less than {limits.shortest:g} s"
-    return f"too long: {seconds:.1f} s, more than {limits.longest:g} s" if seconds > limits.longest else None
+    shortest, longest = corpus.min_duration_in_s, corpus.max_duration_in_s
+    if seconds < shortest:
+        return f"too short: {seconds:.3f} s, less than {shortest:g} s"
+    return f"too long: {seconds:.1f} s, more than {longest:g} s" if seconds > longest else None

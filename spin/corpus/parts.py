@@ -1,7 +1,6 @@
 """One part on its way to a manifest: read, aligned, written. A kill loses little, because finished steps are kept.
 
 The steps of a part lie in data/<corpus>/alignment/<part>/. They belong to one key of the manifest.
-Steps of another key are removed.
 """
 
 from __future__ import annotations
@@ -18,76 +17,58 @@ from spin import artifacts
 from spin.config import Config
 from spin.corpus import align
 from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
-from spin.corpus.validate import PartSummary, check_cut, check_not_empty, check_speakers, summarize
-from spin.data.cuts import read_records, write_cuts
+from spin.corpus.validate import PartSummary, check_cut, check_speakers, summarize
+from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import DataError
+from spin.runtime.digest import content_digest
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
+from spin.runtime.product import Product
 from spin.runtime.rejects import Rejects
 
 
 class PartWork:
-    """The steps of one part.
-
-    Args:
-        corpus: the corpus that holds it.
-        part: its name.
-        key: key of its manifest; steps of another key are removed.
-    """
+    """The steps of one part; those of another key of its manifest are removed."""
 
     def __init__(self, corpus: Corpus, part: str, key: dict):
         self.corpus, self.part = corpus, part
-        self.config: Config = corpus.config
         self.folder = artifacts.alignment_folder(corpus.folder) / part
+        self.read_file = self.folder / "read.jsonl.gz"  # records of the corpus; complete, or it does not exist
+        self.aligned_file = self.folder / "aligned.jsonl"  # an interrupted run is resumed after the last line
         note = self.folder / "key.json"
-        if not _holds(note, key):
+        if _read(note) != key:
             shutil.rmtree(self.folder, ignore_errors=True)
             write_json(note, key)
-
-    @property
-    def read_file(self) -> Path:
-        """Records of the corpus (spin/corpus/registry.py); the file is complete or does not exist."""
-        return self.folder / "read.jsonl.gz"
-
-    @property
-    def aligned_file(self) -> Path:
-        """Alignments; an interrupted run is resumed after the last line."""
-        return self.folder / "aligned.jsonl"
 
     def read(self) -> None:
         """Reads every utterance of the part, unless an interrupted run has done so."""
         if not self.read_file.exists():
-            write_jsonl(self.read_file, self.corpus.read(self.part, self.config.runtime.nj))
+            write_jsonl(self.read_file, self.corpus.read(self.part, self.corpus.config.runtime.nj))
 
     def records(self) -> Iterator[dict]:
-        """The records that read() wrote."""
+        """The records that read() wrote (spin/corpus/registry.py)."""
         return read_jsonl(self.read_file)
 
     def cuts(self) -> Iterator[dict]:
         """The cuts that read() wrote, as plain values."""
         return (record[CUT] for record in self.records() if CUT in record)
 
-    def write(self, path: Path, log: logging.Logger) -> int:
-        """Aligns the cuts, checks each and writes the manifest and the list of unaligned utterances.
-
-        Args:
-            path: manifest to write.
-
-        Returns:
-            The number of cuts.
+    def write(self, path: Path, log: logging.Logger) -> None:
+        """Aligns the cuts, checks each, and writes the manifest to `path` and the list of unaligned utterances.
 
         Raises:
             DataError: a cut breaks the contract of spin.corpus.validate.
         """
-        wanted = not self.corpus.has_alignments and needs_alignment(self.config, self.part)
-        if wanted:
-            log.info("part %s: phone alignment (%s)", self.part, align.method(self.config))
-            align.align_part(self.config, self.part, self.cuts, self.aligned_file)
-        unaligned: list[dict] = []
-        cuts = align.join(self.cuts(), self.aligned_file, unaligned) if wanted else self.cuts()
+        cuts, unaligned, config = self.cuts(), [], self.corpus.config
+        if not self.corpus.has_alignments and needs_alignment(config, self.part):
+            log.info("part %s: phone alignment (%s)", self.part, align.method(config))
+            align.align_part(config, self.part, self.cuts, self.aligned_file)
+            cuts = align.join(cuts, self.aligned_file, unaligned)
         count = write_cuts(path, self._checked(cuts))
-        write_jsonl(artifacts.unaligned(self.corpus.folder, self.part), unaligned)
-        self._log_unaligned(unaligned, count, log)
-        return count
+        listed = artifacts.unaligned(self.corpus.folder, self.part)
+        write_jsonl(listed, unaligned)
+        for reason, number in collections.Counter(record[REASON].split(":")[0] for record in unaligned).most_common():
+            message = "part %s: %d of %d utterances have no phone alignment: %s (see %s)"
+            log.warning(message, self.part, number, count, reason, listed)
 
     def remove(self) -> None:
         """Removes the steps, which the finished manifest makes useless."""
@@ -102,11 +83,30 @@ class PartWork:
                 raise DataError(subject, found=problem, expected="a valid cut", remedy="rerun stage 0 with --force")
             yield cut
 
-    def _log_unaligned(self, unaligned: list[dict], count: int, log: logging.Logger) -> None:
-        reasons = collections.Counter(record[REASON].split(":")[0] for record in unaligned)
-        for reason, number in reasons.most_common():
-            message = "part %s: %d of %d utterances have no phone alignment: %s (see %s)"
-            log.warning(message, self.part, number, count, reason, artifacts.unaligned(self.corpus.folder, self.part))
+
+def move_manifest(product: Product, part: str) -> bool:
+    """Rewrites the manifest of a part where nothing but its folder has changed; returns whether that is so.
+
+    Names, sizes, times and transcripts are as they were, so no utterance is read or aligned again.
+    """
+    record, new, name = _read(product.key_path), product.key, f"folder of {part}"
+    if product.context.force or not record or name not in new["config"]:
+        return False
+    old = record["key"]
+    moved = {**old, "config": {**old["config"], name: new["config"][name]}} == new != old
+    if not moved or content_digest(product.path) != record["files"][product.path.name][2]:
+        return False
+    product.context.log.info("part %s: the same files in another folder; nothing is read or aligned again", part)
+    with product.building() as partial:
+        write_cuts(partial, _moved(product.path, Path(old["config"][name]), Path(new["config"][name])))
+    return True
+
+
+def _moved(manifest: Path, old: Path, new: Path) -> Iterator[MonoCut]:
+    for cut in read_cuts(manifest):
+        source = cut.recording.sources[0]
+        source.source = str(new / Path(source.source).relative_to(old))
+        yield cut
 
 
 def summarize_parts(
@@ -142,12 +142,14 @@ def check_parts(config: Config, folder: Path, works: Mapping[str, PartWork], sum
     rejects.check_share(usable + len(rejects.records), config.corpus.max_bad_share)
     rejects.close()
     for part, summary in summaries.items():
-        check_not_empty(part, len(summary.durations), rejects.path)
+        if not summary.durations:
+            remedy = f"see {rejects.path} for the reasons"
+            raise DataError(f"part {part}", found="no usable utterance", expected="at least one", remedy=remedy)
     check_speakers({part: summary.seconds_of for part, summary in summaries.items()}, config.corpus)
 
 
-def _holds(note: Path, key: dict) -> bool:
+def _read(note: Path) -> dict:
     try:
-        return read_json(note) == key
+        return read_json(note)
     except DataError:
-        return False
+        return {}

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from spin import artifacts, products
 from spin.corpus.align import check_overlap, open_alignments
-from spin.corpus.fingerprint import forget_fingerprints
-from spin.corpus.lexicon import read_sentences, write_lexicon, write_lm_text
-from spin.corpus.parts import PartWork, check_parts, summarize_parts
+from spin.corpus.lexicon import given_sentences, read_sentences, write_lexicon, write_lm_text
+from spin.corpus.parts import PartWork, check_parts, move_manifest, summarize_parts
 from spin.corpus.pronunciation import default_dictionary
-from spin.corpus.registry import Corpus, open_corpus
+from spin.corpus.registry import Corpus, forget_fingerprints, open_corpus
 from spin.corpus.tensorboard import show_corpus
 from spin.corpus.validate import check_roles
+from spin.data.audio import BABBLE, GAUSSIAN, REVERB, noisy_cut, read_pool
 from spin.data.cuts import read_cuts, read_records, write_cuts
-from spin.data.noise import BABBLE, GAUSSIAN, REVERB, noisy_cut, read_pool
 from spin.errors import ConfigError
 from spin.runtime.context import Context
 
@@ -30,7 +29,7 @@ def open_checked(context: Context, parts: list[str]) -> Corpus:
     config = context.config
     check_roles(config.corpus)
     if config.corpus.lm_text and config.corpus.asr_train:
-        next(read_sentences(config.corpus.lm_text, context.log), None)
+        next(given_sentences(config.corpus, context.log), None)
     corpus = open_corpus(config, context.corpus)
     for kind in set(config.noise.test_kinds) - {GAUSSIAN}:
         noise_sources(context, kind)
@@ -51,6 +50,7 @@ def prepare_parts(context: Context, corpus: Corpus, parts: list[str]) -> bool:
     """Builds stale manifests; returns whether there were any. All parts are read and checked before the hours of alignment."""
     indexes = open_alignments(context.config, parts)
     stale = {part: product for part in parts if (product := products.manifest(context, part)).is_stale()}
+    stale = {part: product for part, product in stale.items() if not move_manifest(product, part)}
     works = {part: PartWork(corpus, part, product.key) for part, product in stale.items()}
     for part, work in works.items():
         context.log.info("part %s: reading every utterance", part)
@@ -93,10 +93,9 @@ def prepare_words(context: Context, corpus: Corpus) -> None:
     lm_text, lexicon = products.lm_text(context), products.lexicon(context)
     if lm_text.is_stale():
         own = itertools.chain(transcripts(context, config.asr_train), corpus.lm_sentences())
-        sentences = read_sentences(config.lm_text, log) if config.lm_text else own
         held_out = set(transcripts(context, (*config.valid, *config.test)))
         with lm_text.building() as partial:
-            write_lm_text(partial, sentences, held_out, log)
+            write_lm_text(partial, given_sentences(config, log) if config.lm_text else own, held_out, log)
     if lexicon.is_stale():
         spoken = transcripts(context, (*config.asr_train, *config.valid, *config.test))
         texts = itertools.chain(spoken, read_sentences(artifacts.lm_text(context.corpus), log))

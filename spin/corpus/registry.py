@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spin.config import Config
-from spin.errors import ConfigError
 
 CORPORA = {
     "generated": "spin.corpus.generated.corpus:GeneratedCorpus",
@@ -18,15 +17,11 @@ CORPORA = {
 }
 ID, CUT, REASON = "id", "cut", "reason"  # keys of a record: an utterance with its cut, or with the reason of its rejection
 OFFICIAL_PARTS = ("dev-clean", "dev-other")  # the parts whose alignments the Spin authors publish
+_fingerprints: dict[tuple[str, str, str], dict] = {}  # every product of every stage asks for those of its parts
 
 
 class Corpus(ABC):
-    """One corpus.
-
-    Args:
-        config: the whole configuration.
-        folder: data/<corpus>.
-    """
+    """One corpus: the whole configuration, and its folder data/<corpus>."""
 
     has_alignments = False  # whether its cuts bring exact phone alignments
 
@@ -35,11 +30,7 @@ class Corpus(ABC):
 
     @abstractmethod
     def check(self, parts: Sequence[str], log: logging.Logger) -> None:
-        """Checks that the parts can be read, and downloads what is missing.
-
-        Raises:
-            SpinError: names what is missing and what to do.
-        """
+        """Downloads what is missing; raises a SpinError that names a part that cannot be read, and what to do."""
 
     @abstractmethod
     def fingerprint(self, part: str) -> dict:
@@ -49,10 +40,7 @@ class Corpus(ABC):
     def read(self, part: str, nj: int) -> Iterator[dict]:
         """Yields {ID, CUT: cut as plain values} or {ID, REASON: why the utterance is rejected}, each id once.
 
-        Every recording is decoded once, because damage is seldom in the header.
-
-        Args:
-            nj: number of processes.
+        Every recording is decoded once, because damage is seldom in the header. `nj` processes do it.
         """
 
     def lm_sentences(self) -> Iterator[str]:
@@ -61,16 +49,8 @@ class Corpus(ABC):
 
 
 def open_corpus(config: Config, folder: Path) -> Corpus:
-    """The corpus of the configuration.
-
-    Raises:
-        ConfigError: an unknown corpus.kind.
-    """
-    kind = config.corpus.kind
-    if kind not in CORPORA:
-        remedy = f"--set corpus.kind={next(iter(CORPORA))}"
-        raise ConfigError("corpus.kind", found=repr(kind), expected=" | ".join(CORPORA), remedy=remedy)
-    module, name = CORPORA[kind].split(":")
+    """The corpus of the configuration."""
+    module, name = CORPORA[config.corpus.kind].split(":")
     return getattr(importlib.import_module(module), name)(config, folder)
 
 
@@ -82,3 +62,21 @@ def needs_alignment(config: Config, part: str) -> bool:
     if corpus.alignment == "official":
         return part in OFFICIAL_PARTS
     return corpus.align_parts == "all" or part in (*corpus.valid, *corpus.test)
+
+
+def fingerprint_part(config: Config, folder: Path, part: str) -> dict:
+    """JSON values that decide the manifest of a part in data/<corpus>, next to the keys of the corpus section.
+
+    Computed once per process, until forget_fingerprints(). Raises SpinError where corpus or part cannot be read.
+    """
+    key = (repr(config.corpus), str(folder), part)
+    if key not in _fingerprints:
+        corpus = open_corpus(config, folder)
+        aligned = {} if corpus.has_alignments else {f"alignment of {part}": needs_alignment(config, part)}
+        _fingerprints[key] = corpus.fingerprint(part) | aligned
+    return _fingerprints[key]
+
+
+def forget_fingerprints() -> None:
+    """To be called where this process itself changed a corpus, for example by a download."""
+    _fingerprints.clear()

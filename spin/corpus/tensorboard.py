@@ -24,18 +24,15 @@ _MOST_SPEAKERS = 60  # bars that can be told apart
 
 
 def show_corpus(folder: Path, corpus: Path, summaries: Mapping[str, PartSummary], seed: int) -> None:
-    """Writes a new event file, in place of those of an earlier run.
-
-    Args:
-        folder: TensorBoard folder of the stage.
-        corpus: folder of the manifests.
-        summaries: summary of each part.
-        seed: random seed for the choice of utterances.
-    """
+    """Writes a new event file into `folder`, in place of those of an earlier run; `seed` chooses the utterances."""
     writer = summary_writer(folder, 0)
     try:
         for part, summary in summaries.items():
-            _show_figures(writer, part, summary)
+            writer.add_histogram(f"duration_in_s/{part}", np.asarray(summary.durations), 0)
+            writer.add_histogram(f"utterances_per_speaker/{part}", np.asarray(list(summary.utterances_of.values())), 0)
+            writer.add_scalar(f"hours/{part}", summary.hours, 0)
+            writer.add_scalar(f"speakers/{part}", len(summary.seconds_of), 0)
+            writer.add_scalar(f"aligned_share/{part}", summary.aligned / len(summary.durations), 0)
             for cut in choose_examples(artifacts.cuts(corpus, part), seed, _EXAMPLES):
                 samples = read_audio(cut)
                 writer.add_audio(f"{part}/{cut.id}", samples[None], 0, sample_rate=cut.sampling_rate)
@@ -80,20 +77,15 @@ def draw_speakers(summaries: list[PartSummary]) -> Figure:
 
 
 def draw_phones(cut: MonoCut, samples: np.ndarray) -> Figure:
-    """The spectrogram of the first seconds of an utterance, with the phones of its alignment if it has one.
-
-    Args:
-        samples: (S,) float32 at the cut's rate.
-    """
+    """The spectrogram of the first seconds of an utterance (S,) at 16 kHz, with the phones of its alignment if it has one."""
     rate, supervision = cut.sampling_rate, cut.supervisions[0]
     samples = samples[: int(_SHOWN_IN_S * rate)]
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     axes = figure.subplots()
     draw_spectrogram(axes, samples)
     seconds = len(samples) / rate
-    for number, item in enumerate((supervision.alignment or {}).get(artifacts.PHONE_TIER, ())):
-        if item.start >= seconds:
-            break
+    phones = (supervision.alignment or {}).get(artifacts.PHONE_TIER, ())
+    for number, item in enumerate(itertools.takewhile(lambda item: item.start < seconds, phones)):
         axes.axvline(item.start, color=COLOURS["muted"], linewidth=0.5)
         centre = (item.start + min(item.end, seconds)) / 2
         height = 1.01 + 0.05 * (number % 2)  # short phones are narrower than their names
@@ -101,11 +93,3 @@ def draw_phones(cut: MonoCut, samples: np.ndarray) -> Figure:
     axes.set_xlabel("s")
     figure.suptitle(f"{cut.id} (speaker {supervision.speaker}): {supervision.text[:110]}", fontsize=9)
     return figure
-
-
-def _show_figures(writer, part: str, summary: PartSummary) -> None:
-    writer.add_histogram(f"duration_in_s/{part}", np.asarray(summary.durations), 0)
-    writer.add_histogram(f"utterances_per_speaker/{part}", np.asarray(list(summary.utterances_of.values())), 0)
-    writer.add_scalar(f"hours/{part}", summary.hours, 0)
-    writer.add_scalar(f"speakers/{part}", len(summary.seconds_of), 0)
-    writer.add_scalar(f"aligned_share/{part}", summary.aligned / len(summary.durations), 0)

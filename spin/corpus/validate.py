@@ -6,7 +6,6 @@ import collections
 import itertools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lhotse import MonoCut
 from lhotse.qa import validate
@@ -27,8 +26,7 @@ class PartSummary:
     name: str
     durations: list[float] = field(default_factory=list)  # seconds, in the order of the manifest
     seconds_of: dict[str, float] = field(default_factory=lambda: collections.defaultdict(float))  # speaker -> seconds
-    utterances_of: dict[str, int] = field(default_factory=lambda: collections.defaultdict(int))  # speaker -> utterances
-    words: set[str] = field(default_factory=set)
+    utterances_of: dict[str, int] = field(default_factory=collections.Counter)  # speaker -> utterances
     aligned: int = 0  # utterances with a phone alignment
 
     @property
@@ -52,13 +50,20 @@ def summarize(name: str, cuts: Iterable[dict], known: dict[str, str]) -> PartSum
     """
     summary = PartSummary(name)
     for cut in cuts:
-        claim_id(known, cut["id"], name)
+        if cut["id"] in known:
+            raise DataError(
+                f"part {name}, utterance {cut['id']}",
+                found=f"the same id in part {known[cut['id']]}",
+                expected="ids that occur once in the corpus",
+                cause="a part that contains another one (train-clean-100 has all of train-clean-5)",
+                remedy="use one of the two parts for both roles",
+            )
+        known[cut["id"]] = name
         supervision = cut["supervisions"][0]
         speaker = supervision["speaker"]
         summary.durations.append(cut["duration"])
         summary.seconds_of[speaker] += cut["duration"]
         summary.utterances_of[speaker] += 1
-        summary.words.update(supervision["text"].split())
         summary.aligned += bool((supervision.get("alignment") or {}).get(artifacts.PHONE_TIER))
     return summary
 
@@ -66,8 +71,8 @@ def summarize(name: str, cuts: Iterable[dict], known: dict[str, str]) -> PartSum
 def check_cut(cut: MonoCut) -> str | None:
     """The first problem of a cut, None if it keeps the contract of manifests.
 
-    The contract: lhotse's own checks; one recording of 16 kHz; one supervision with the cut's id, a speaker and normalised text
-    (empty where a part is not transcribed); phones in order of time, none after the end.
+    Besides lhotse's own checks: one recording of 16 kHz; one supervision with the cut's id, a speaker and normalised text (empty
+    where a part is not transcribed); phones in order of time, none after the end.
     """
     try:
         validate(cut)
@@ -85,55 +90,21 @@ def check_cut(cut: MonoCut) -> str | None:
     return _check_alignment((supervision.alignment or {}).get(artifacts.PHONE_TIER), cut.duration)
 
 
-def claim_id(known: dict[str, str], identity: str, part: str) -> None:
-    """Notes that an utterance is in a part; raises DataError when its id is known already."""
-    if identity in known:
-        raise DataError(
-            f"part {part}, utterance {identity}",
-            found=f"the same id in part {known[identity]}",
-            expected="ids that occur once in the corpus",
-            cause="a part that contains another one (train-clean-100 has all of train-clean-5)",
-            remedy="use one of the two parts for both roles",
-        )
-    known[identity] = part
-
-
-def check_not_empty(part: str, usable: int, rejects: Path) -> None:
-    """Raises DataError when a part has no usable utterance."""
-    if usable == 0:
-        raise DataError(
-            f"part {part}", found="no usable utterance", expected="at least one", remedy=f"see {rejects} for the reasons"
-        )
-
-
 def check_roles(config: CorpusConfig) -> None:
-    """Checks that every role has a part. A corpus for pre-training alone has parts in spin_train and in no other role.
-
-    Raises:
-        ConfigError: a role without parts.
-    """
-    roles = {"spin_train": config.spin_train, "asr_train": config.asr_train, "valid": config.valid, "test": config.test}
+    """Raises ConfigError for a role without parts; a corpus for pre-training alone has parts in no role but spin_train."""
     pretraining = not (config.asr_train or config.valid or config.test)
-    for role, parts in roles.items():
-        if not parts and not (pretraining and role != "spin_train"):
+    for role in ("spin_train",) if pretraining else ("spin_train", "asr_train", "valid", "test"):
+        if not getattr(config, role):
             raise ConfigError(f"corpus.{role}", found="no part", expected="names of parts, such as [train-clean-5]")
 
 
 def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig) -> None:
-    """Checks that training, valid and test have no speaker in common, unless corpus.allow_shared_speakers.
-
-    Args:
-        speakers: part -> its speakers.
-
-    Raises:
-        DataError: names speakers and parts.
-    """
-    if config.allow_shared_speakers:
-        return
+    """Raises DataError where training, valid and test share speakers (part -> its speakers), unless they are allowed to."""
     roles = {"train": (*config.spin_train, *config.asr_train), "valid": config.valid, "test": config.test}
     for first, second in itertools.combinations(roles, 2):
-        shared = _find_shared(speakers, roles[first], roles[second])
-        if shared:
+        pairs = itertools.product(dict.fromkeys(roles[first]), dict.fromkeys(roles[second]))
+        shared = [(who, one, other) for one, other in pairs for who in sorted(set(speakers[one]) & set(speakers[other]))]
+        if shared and not config.allow_shared_speakers:
             shown = "; ".join(f"speaker {who} in {one} and {other}" for who, one, other in shared[:5])
             raise DataError(
                 f"speakers of {first} and {second}",
@@ -142,14 +113,6 @@ def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig
                 cause=f"parts that overlap, in corpus.spin_train, asr_train, {second}",
                 remedy="choose other parts, or --set corpus.allow_shared_speakers=true if that is what you want",
             )
-
-
-def _find_shared(
-    speakers: Mapping[str, Collection[str]], first: Iterable[str], second: Iterable[str]
-) -> list[tuple[str, str, str]]:
-    """(speaker, part of the first role, part of the second) for each speaker in both."""
-    pairs = itertools.product(dict.fromkeys(first), dict.fromkeys(second))
-    return [(who, one, other) for one, other in pairs for who in sorted(set(speakers[one]) & set(speakers[other]))]
 
 
 def _check_alignment(items: list[AlignmentItem] | None, duration: float) -> str | None:

@@ -1,9 +1,11 @@
-"""Download through lhotse from a server on this machine: whole, cut off, damaged, unknown, unreachable, by two at once."""
+"""Downloads through lhotse from a server on this machine: whole, cut off, damaged, unknown, unreachable, by two at once."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import gzip
 import hashlib
 import http.server
 import io
@@ -17,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from spin.config import CorpusConfig
 from spin.corpus import download
-from spin.corpus.download import KNOWN_PARTS, MD5, download_missing, download_root
+from spin.corpus.download import KNOWN_PARTS, LM_TEXT, MD5, download_missing, download_root, lm_text_file
 from spin.corpus.librispeech import parts_in
-from spin.errors import DataError, LockedError
+from spin.errors import ConfigError, DataError, LockedError
 from tests.corpus.layout import write_chapter
 
 LOG = logging.getLogger("spin.test")
@@ -115,7 +118,7 @@ def test_damaged_archive_is_not_unpacked_and_named(tmp_path: Path, server, archi
 
 
 def test_every_part_has_a_checksum():
-    assert set(MD5) == set(KNOWN_PARTS)
+    assert set(MD5) == {*KNOWN_PARTS, LM_TEXT}
     assert all(re.fullmatch("[0-9a-f]{32}", checksum) for checksum in MD5.values()) and len(set(MD5.values())) == len(MD5)
 
 
@@ -214,6 +217,26 @@ def test_no_network_unknown_part_and_a_folder_in_the_way(tmp_path: Path):
     (root / PART / "103").mkdir(parents=True)
     with pytest.raises(DataError, match="without transcripts"):
         download_missing(root, (PART,), LOG, "http://127.0.0.1:9")
+
+
+def test_lm_text_is_fetched_once_resumed_checked_and_only_when_asked(tmp_path: Path, server, caplog):
+    address, folder = server
+    (folder.parent / "11").mkdir()
+    served, content = folder.parent / "11" / LM_TEXT, gzip.compress(b"A LINE\n" * 1000)
+    checksum, corpus = hashlib.md5(content).hexdigest(), CorpusConfig(lm_text="librispeech", corpus_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"--set corpus.download=true downloads it \(1.5 GB\)"):
+        lm_text_file(corpus, LOG, address, checksum)
+    corpus = dataclasses.replace(corpus, download=True)
+    with pytest.raises(DataError, match="no network"):
+        lm_text_file(corpus, LOG, "http://127.0.0.1:9", checksum)
+    served.write_bytes(content[:40])
+    with pytest.raises(DataError, match="rerun the same command to resume"):
+        lm_text_file(corpus, LOG, address, checksum)
+    served.write_bytes(content)
+    path = lm_text_file(corpus, LOG, address, checksum)
+    assert path == tmp_path / "LibriSpeech" / LM_TEXT and path.read_bytes() == content and SERVED[-1] == len(content) - 40
+    assert [item.name for item in (path.parent / ".download").iterdir()] == [".lock"]
+    assert lm_text_file(dataclasses.replace(corpus, download=False), LOG, "http://127.0.0.1:9", "") == path
 
 
 def test_where_downloads_go(tmp_path: Path, small_corpus: Path):

@@ -14,7 +14,6 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.corpus.lhotse_manifests import LhotseManifests, split_cut
-from spin.corpus.librispeech import Limits
 from spin.corpus.validate import check_cut
 from spin.data.audio import read_audio
 from spin.errors import ConfigError, DataError
@@ -121,7 +120,7 @@ def test_untranscribed_speech_is_chunked_for_spin_alone(tmp_path: Path, make_cor
 @pytest.mark.parametrize(("duration", "pieces"), [(1.0, 1), (40.0, 1), (40.5, 2), (200.0, 5)])
 def test_chunks_by_hand(duration: float, pieces: int):
     recording = Recording("r", [], 16_000, round(duration * 16_000), duration, channel_ids=[0])
-    chunks = [chunk for chunk, _ in split_cut(recording.to_cut(), Limits(0.5, 40.0))]
+    chunks = [chunk for chunk, _ in split_cut(recording.to_cut(), 40.0)]
     assert len(chunks) == pieces and sum(chunk.duration for chunk in chunks) == pytest.approx(duration)
     assert max(chunk.duration for chunk in chunks) <= 40.0 + 1e-3
 

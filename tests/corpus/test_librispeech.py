@@ -9,11 +9,10 @@ import pytest
 import soundfile
 from lhotse import MonoCut
 
-from spin.corpus.librispeech import Limits, chapters, corpus_root, parts_in, read_chapter, require_folder, require_parts
+from spin.config import CorpusConfig
+from spin.corpus.librispeech import chapters, parts_in, read_chapter, require_folder, require_parts
 from spin.errors import ConfigError, DataError
 from tests.corpus.layout import write_chapter, write_flac
-
-LIMITS = Limits(0.5, 40.0)
 
 
 @pytest.fixture
@@ -22,12 +21,16 @@ def chapter(tmp_path: Path) -> Path:
     return tmp_path / "part" / "103" / "1240"
 
 
-def reasons(chapter: Path, limits: Limits = LIMITS) -> dict[str, str]:
-    return {identity: result for identity, result in read_chapter(chapter, limits) if isinstance(result, str)}
+def results_of(chapter: Path) -> list[tuple[str, MonoCut | str]]:
+    return list(read_chapter(chapter, CorpusConfig()))
+
+
+def reasons(chapter: Path) -> dict[str, str]:
+    return {identity: result for identity, result in results_of(chapter) if isinstance(result, str)}
 
 
 def test_good_chapter(chapter: Path):
-    results = dict(read_chapter(chapter, LIMITS))
+    results = dict(results_of(chapter))
     assert list(results) == ["103-1240-0000", "103-1240-0001", "103-1240-0002"]
     cut = results["103-1240-0001"]
     assert isinstance(cut, MonoCut)
@@ -107,7 +110,7 @@ def test_a_dash_in_a_folder_rejects_what_is_in_it(tmp_path: Path, speaker: str, 
 def test_tabs_byte_order_mark_and_carriage_returns(chapter: Path):
     content = "\ufeff103-1240-0000\thello,  world\r\n\r\n103-1240-0001 caf\u00e9\r\n103-1240-0002 the cat\t sat"
     (chapter / "103-1240.trans.txt").write_bytes(content.encode())
-    texts = [cut.supervisions[0].text for _, cut in read_chapter(chapter, LIMITS)]
+    texts = [cut.supervisions[0].text for _, cut in results_of(chapter)]
     assert texts == ["HELLO WORLD", "CAFE", "THE CAT SAT"]
 
 
@@ -115,7 +118,7 @@ def test_chapters_come_in_the_order_of_ids(tmp_path: Path):
     for speaker, number in (("1034", "7"), ("103", "1241"), ("103", "124"), ("9", "1")):
         write_chapter(tmp_path / "part", speaker, number, ["A"])
     (tmp_path / "part" / "notes.txt").write_text("not a speaker")
-    ids = [identity for folder in chapters(tmp_path / "part") for identity, _ in read_chapter(folder, LIMITS)]
+    ids = [identity for folder in chapters(tmp_path / "part") for identity, _ in results_of(folder)]
     assert len(ids) == 4 and ids == sorted(ids)
 
 
@@ -123,7 +126,7 @@ def test_parts_are_found_below_the_folder_or_its_parent(small_corpus: Path):
     (small_corpus / "empty").mkdir()
     (small_corpus / "SPEAKERS.TXT").write_text("")
     assert parts_in(small_corpus) == ["dev", "test", "train"]
-    assert corpus_root(small_corpus) == corpus_root(small_corpus.parent) == small_corpus
+    assert require_folder(str(small_corpus)) == require_folder(str(small_corpus.parent)) == small_corpus
     assert parts_in(small_corpus / "absent") == []
 
 

@@ -11,7 +11,7 @@ from lhotse import CutSet
 
 from spin import artifacts, products
 from spin.config import CorpusConfig, NoiseConfig
-from spin.corpus import align, parts, prepare
+from spin.corpus import align, lexicon, parts, prepare
 from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
 from spin.corpus.validate import check_roles
@@ -64,12 +64,12 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context, prepare
     assert cuts[0].load_audio().shape == (1, 16_000)
     lines = artifacts.lm_text(context.corpus).read_text().splitlines()
     assert lines == ["HELLO WORLD", "THE CAT SAT", "A SECOND SPEAKER", "HELLO WORLD"]  # GOOD MORNING is in dev
-    lexicon = dict(line.split("\t") for line in artifacts.lexicon(context.corpus).read_text().splitlines())
-    assert lexicon["CAT"] == "K AE T" and lexicon["MORNING"] == "M AO R N IH NG"
-    assert list(lexicon) == sorted(lexicon)
+    words = dict(line.split("\t") for line in artifacts.lexicon(context.corpus).read_text().splitlines())
+    assert words["CAT"] == "K AE T" and words["MORNING"] == "M AO R N IH NG"
+    assert list(words) == sorted(words)
     variants = [line.split("\t") for line in artifacts.lexicon(context.corpus, variants=True).read_text().splitlines()]
     assert ["THE", "DH IY"] in variants and variants == sorted(variants, key=lambda line: line[0])
-    assert all(word in lexicon and phones != lexicon[word] for word, phones in variants)
+    assert all(word in words and phones != words[word] for word, phones in variants)
 
 
 def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make_context, prepare_data, aligned, caplog):
@@ -176,6 +176,43 @@ def test_lm_text_from_a_file(small_corpus: Path, make_context, prepare_data, tmp
     text.write_text("it is a test\n")
     with pytest.raises(DataError, match="LM text"):
         prepare_data(make_context(small_corpus, "held", lm_text=str(text)))
+
+
+def test_lm_text_of_librispeech_is_thinned(small_corpus: Path, make_context, prepare_data, monkeypatch, caplog):
+    with pytest.raises(ConfigError, match="corpus.download=true"):
+        prepare_data(make_context(small_corpus, lm_text="librispeech"))
+    lines = (f"LINE {'OF ' * number}TEXT\n" for number in range(12))
+    (small_corpus / "librispeech-lm-norm.txt.gz").write_bytes(gzip.compress("".join(lines).encode()))
+    monkeypatch.setattr(lexicon, "LIBRISPEECH_LINES", 12)
+    context = make_context(small_corpus, lm_text="librispeech", lm_sentences=3)
+    prepare_data(context)
+    written = artifacts.lm_text(context.corpus).read_text().splitlines()
+    assert [line.count("OF") for line in written] == [0, 4, 8]
+    caplog.set_level(logging.INFO)
+    prepare_data(make_context(small_corpus, lm_text="librispeech"))  # all of so few
+    assert rebuilt(caplog) >= {"LM text"} and len(artifacts.lm_text(context.corpus).read_text().splitlines()) == 12
+
+
+def test_a_moved_corpus_is_neither_read_nor_aligned_again(
+    small_corpus: Path, make_context, prepare_data, aligned: dict, monkeypatch, tmp_path: Path, caplog
+):
+    caplog.set_level(logging.INFO)
+    prepare_data(make_context(small_corpus, **aligned))
+    moved = small_corpus.rename(tmp_path / "moved")
+    context = make_context(moved, **aligned)
+    with monkeypatch.context() as patch:
+        patch.setattr(LibriSpeech, "read", interrupt)
+        patch.setattr(align, "align_part", interrupt)
+        prepare_data(context)
+    whole = make_context(moved, "whole", **aligned)
+    prepare_data(whole)
+    assert files(context) == files(whole)
+    assert next(iter(CutSet.from_file(artifacts.cuts(context.corpus, "train")))).load_audio().shape == (1, 16_000)
+    write_flac(moved / "dev/5/1/5-1-0000.flac", 1.2)  # moved back and changed at the same time
+    moved.rename(small_corpus)
+    rebuilt(caplog)
+    prepare_data(make_context(small_corpus, **aligned))
+    assert "part dev: reading every utterance" in caplog.text and "part test: reading" not in caplog.text
 
 
 def test_tsv_alignment(small_corpus: Path, make_context, prepare_data, tmp_path: Path):

@@ -10,8 +10,9 @@ from lhotse.supervision import AlignmentItem
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spin import artifacts
+from spin.config import CorpusConfig
 from spin.corpus.alignment import write_tsv
-from spin.corpus.librispeech import Limits, read_chapter
+from spin.corpus.librispeech import read_chapter
 from spin.corpus.tensorboard import choose_examples, draw_phones, draw_speakers, parts_table, show_corpus
 from spin.corpus.validate import PartSummary, summarize
 from spin.runtime.files import read_jsonl
@@ -57,7 +58,7 @@ def test_figure_of_few_and_of_many_speakers(speakers: int):
 
 @pytest.mark.parametrize("samples", [np.zeros(1000, np.float32), np.ones(3, np.float32), np.zeros(160_000, np.float32)])
 def test_figure_of_silence_and_scraps(small_corpus: Path, samples: np.ndarray):
-    _, cut = next(read_chapter(small_corpus / "dev/5/1", Limits(0.5, 40.0)))
+    _, cut = next(read_chapter(small_corpus / "dev/5/1", CorpusConfig()))
     cut.supervisions[0].alignment = {"phone": [AlignmentItem("AH", 0.0, 0.5), AlignmentItem("B", 0.5, 99.0)]}
     figure = draw_phones(cut, samples)
     assert len(figure.axes[0].texts) == (2 if len(samples) > 8000 else 1)
