@@ -9,11 +9,14 @@ import os
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from spin.setting_types import (
+    AT_LEAST_ONE,
+    EACH_ONCE,
     STRICT,
+    SYSTEMS,
     Clip,
     CodebookSize,
     Decibels,
@@ -29,14 +32,14 @@ from spin.setting_types import (
     PartNames,
     Rate,
     Samples,
+    Scale,
     Seconds,
     Seed,
     Share,
     Steps,
     Workers,
-    check_order,
     known,
-    reject_repeats,
+    ordered,
 )
 
 
@@ -67,19 +70,15 @@ class CorpusConfig:
     alignment_tsv: FilePath | None = None  # utterance, tab, comma-separated phones every 10 ms
     align_parts: Literal["valid_and_test", "all"] = "valid_and_test"  # the metrics read no other alignments
     alignment_max_utterances: Annotated[Integer, Field(ge=0, le=10**9)] = 0  # per part, spread over its speakers; 0: all
-    lm_text: FilePath | None = None  # text for the n-gram LM, one sentence per line; default: the transcripts of asr_train
+    # Text for the n-gram LM, one sentence per line; librispeech: that of LibriSpeech's own LMs; default: transcripts of asr_train
+    lm_text: FilePath | None = None
     min_duration_in_s: Annotated[Number, Field(ge=0.0, le=3600.0)] = 0.5
     max_duration_in_s: Annotated[Number, Field(ge=0.1, le=36_000.0)] = 40.0
     max_bad_share: Share = 0.1  # a stage fails when a larger share of its utterances is bad
-    lm_sentences: Annotated[Integer, Field(ge=0, le=10**8)] = (
-        0  # generated corpus: extra sentences for the LM, none from valid or test
-    )
+    lm_sentences: Annotated[Integer, Field(ge=0, le=10**8)] = 0  # of the generated corpus, or about so many of librispeech's text
     parts: dict[FolderName, GeneratedPart] = field(default_factory=dict)  # generated corpus only
 
-    @model_validator(mode="after")
-    def _check(self):
-        check_order(self.min_duration_in_s, self.max_duration_in_s, "min_duration_in_s and max_duration_in_s")
-        return self
+    _order = ordered("min_duration_in_s", "max_duration_in_s")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -92,29 +91,21 @@ class PerturbationConfig:
     pitch_floor_in_hz: Annotated[Number, Field(ge=20.0, le=1000.0)] = 75.0  # of the wide first pass
     pitch_ceiling_in_hz: Annotated[Number, Field(ge=40.0, le=4000.0)] = 600.0
 
-    @model_validator(mode="after")
-    def _check(self):
-        check_order(self.pitch_floor_in_hz, self.pitch_ceiling_in_hz, "pitch_floor_in_hz and pitch_ceiling_in_hz")
-        return self
+    _order = ordered("pitch_floor_in_hz", "pitch_ceiling_in_hz")
 
 
 @dataclass(frozen=True, config=STRICT)
 class NoiseConfig:
     """Additive noise: for both views of an objective that asks for it, and for noisy copies of the test parts."""
 
-    manifests: tuple[
-        FilePath, ...
-    ] = ()  # cut manifests of a noise corpus (MUSAN); none: generated noise and babble of spin_train
+    manifests: tuple[FilePath, ...] = ()  # cuts of a noise corpus (MUSAN); none: generated noise and babble of spin_train
     impulse_responses: tuple[FilePath, ...] = ()  # recording manifests of room impulse responses
     min_snr_in_db: Decibels = -10.0
     max_snr_in_db: Decibels = 10.0
-    test_kinds: Annotated[tuple[Literal["gaussian", "babble", "noise", "reverb"], ...], AfterValidator(reject_repeats)] = ()
-    test_snrs_in_db: Annotated[tuple[Decibels, ...], AfterValidator(reject_repeats)] = (0.0,)
+    test_kinds: Annotated[tuple[Literal["gaussian", "babble", "noise", "reverb"], ...], EACH_ONCE] = ()
+    test_snrs_in_db: Annotated[tuple[Decibels, ...], EACH_ONCE] = (0.0,)
 
-    @model_validator(mode="after")
-    def _check(self):
-        check_order(self.min_snr_in_db, self.max_snr_in_db, "min_snr_in_db and max_snr_in_db")
-        return self
+    _order = ordered("min_snr_in_db", "max_snr_in_db")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -151,11 +142,7 @@ class SpinConfig:
     workers: Workers = 2  # data loader workers
     compile: Flag = False  # torch.compile the encoder
 
-    @model_validator(mode="after")
-    def _check(self):
-        check_order(self.min_samples, self.max_samples, "min_samples and max_samples")
-        check_order(self.min_learning_rate, self.learning_rate, "min_learning_rate and learning_rate")
-        return self
+    _samples, _rates = ordered("min_samples", "max_samples"), ordered("min_learning_rate", "learning_rate")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -197,13 +184,10 @@ class UnitsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class AsrConfig:
-    inputs: Annotated[tuple[Literal["features", "units"], ...], Field(min_length=1), AfterValidator(reject_repeats)] = (
-        "features",
-    )
+    inputs: Annotated[tuple[Literal["features", "units"], ...], AT_LEAST_ONE, EACH_ONCE] = ("features",)
     unit_input: Literal["raw", "deduplicated", "pieces"] = "raw"  # how the recogniser reads units
     unit_pieces: Annotated[Integer, Field(ge=10, le=100_000)] = 500  # vocabulary of the pieces
-    # auto: characters below 2,000 distinct training words, otherwise bpe
-    tokens: Literal["auto", "characters", "bpe", "phone"] = "auto"
+    tokens: Literal["auto", "characters", "bpe", "phone"] = "auto"  # auto: bpe from 2,000 distinct training words on
     weighted_sum: Flag = False  # a learned weighted sum of all layers, as in SUPERB; needs features=on_the_fly
     features: Literal["stored", "on_the_fly"] = "stored"  # stored by stage 3, or computed by the frozen encoder in stages 4 and 5
     lexicon: FilePath | None = None  # for tokens=phone: a word and its phones per line; default: the lexicon of stage 0
@@ -219,12 +203,10 @@ class AsrConfig:
     gradient_clip: Clip = 5.0
     weight_decay: Rate = 1e-6
     spec_augment: Flag = True
-    average: Annotated[Integer, Field(ge=0, le=1000)] = (
-        0  # 2 or more: use the mean of the last N validated checkpoints if it is better
-    )
+    average: Annotated[Integer, Field(ge=0, le=1000)] = 0  # 2 or more: the mean of the last N validated ones, if it is better
     valid_every_steps: Steps = 100
     checkpoint_every_steps: Steps = 100
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(reject_repeats)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], AT_LEAST_ONE, EACH_ONCE] = (0,)
 
     @model_validator(mode="after")
     def _check(self):
@@ -235,7 +217,7 @@ class AsrConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class DecodingConfig:
-    methods: Annotated[tuple[Decoder, ...], Field(min_length=1), AfterValidator(reject_repeats)] = ("ctc_1best", "hlg")
+    methods: Annotated[tuple[Decoder, ...], AT_LEAST_ONE, EACH_ONCE] = ("ctc_1best", "hlg")
     lm_order: Annotated[Integer, Field(ge=1, le=6)] = 3
     rescore_order: Annotated[Integer, Field(ge=1, le=6)] = 4  # of the larger LM
     arpa: FilePath | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
@@ -244,17 +226,15 @@ class DecodingConfig:
     output_beam: Annotated[Number, Field(ge=0.1, le=1000.0)] = 8.0
     max_active_states: Annotated[Integer, Field(ge=1, le=10**9)] = 2000  # bounds the time of a poor model too
     # the best on valid is used on test
-    lm_scales: Annotated[
-        tuple[Annotated[Number, Field(ge=0.0, le=100.0)], ...], Field(min_length=1), AfterValidator(reject_repeats)
-    ] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
+    lm_scales: Annotated[tuple[Scale, ...], AT_LEAST_ONE, EACH_ONCE] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
     batch_seconds: Seconds = 120.0
     bootstrap_samples: Annotated[Integer, Field(ge=1, le=10_000_000)] = 1000
 
+    _order = ordered("lm_order", "rescore_order")
+
     @model_validator(mode="after")
     def _check(self):
-        check_order(self.lm_order, self.rescore_order, "lm_order and rescore_order")
-        rescoring = [method for method in self.methods if method == "hlg_lattice"]
-        if rescoring and bool(self.arpa) != bool(self.rescore_arpa):
+        if "hlg_lattice" in self.methods and bool(self.arpa) != bool(self.rescore_arpa):
             # Rescoring deletes paths with a word that its LM lacks, so both LMs are given or both are trained.
             missing = "rescore_arpa" if self.arpa else "arpa"
             raise ValueError(f"{missing} is not set: give an ARPA file for both LMs or for neither")
@@ -269,8 +249,8 @@ class PretrainConfig:
     manifests: tuple[FilePath, ...] = ()  # further cut manifests, for example of another corpus
     init: FilePath | None = None  # start from this encoder, and take the first labels from it; none: from MFCCs
     augment: Flag = False  # random equaliser and noise on the input
-    clusters: Annotated[tuple[CodebookSize, ...], Field(min_length=1)] = (100, 200)  # one per iteration
-    steps: Annotated[tuple[Steps, ...], Field(min_length=1)] = (1000, 4000)  # one per iteration
+    clusters: Annotated[tuple[CodebookSize, ...], AT_LEAST_ONE] = (100, 200)  # one per iteration
+    steps: Annotated[tuple[Steps, ...], AT_LEAST_ONE] = (1000, 4000)  # one per iteration
     label_layer: Layer = 3
     kmeans_hours: Hours = 1.0
     learning_rate: Rate = 1e-3
@@ -280,40 +260,19 @@ class PretrainConfig:
     @model_validator(mode="after")
     def _check(self):
         if len(self.clusters) != len(self.steps):
-            raise ValueError(
-                f"clusters and steps: expected one of each per iteration, found {len(self.clusters)} and {len(self.steps)}"
-            )
+            found = f"{len(self.clusters)} and {len(self.steps)}"
+            raise ValueError(f"clusters and steps: expected one of each per iteration, found {found}")
         return self
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, config=STRICT)
 class RuntimeConfig:
     """Where and how the work runs. No product reads this section."""
 
-    nj: Annotated[Integer, Field(ge=1, le=1024)] = field(default_factory=_available_cores)
+    nj: Annotated[Integer, Field(ge=1, le=1024)] = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     gpus: Annotated[Integer, Field(ge=0, le=1024)] = 1  # per machine
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[Integer, Field(ge=1, le=1024)] = (
-        2  # of torch in stage 2; fixed, because sums over threads round differently
-    )
-
-
-def _name_of(system) -> str:
-    return system if isinstance(system, str) else system.name
-
-
-def _check_systems(systems: tuple) -> tuple:
-    names = [_name_of(system) for system in systems]
-    reject_repeats(tuple(names))
-    known = ("baseline", "spin", "fbank")
-    unknown = [system for system in systems if isinstance(system, str) and system not in known]
-    if unknown:
-        raise ValueError(f"'{unknown[0]}' has no source: write {{name: {unknown[0]}, source: ...}}, or one of {', '.join(known)}")
-    return systems
+    threads: Annotated[Integer, Field(ge=1, le=1024)] = 2  # of torch in stage 2; sums over threads round differently
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -322,7 +281,7 @@ class Config:
     seed: Seed = 0
     objective: Annotated[str, known("spin.objectives:OBJECTIVES")] = "spin"  # spin | rspin | dcspin
     # What is compared, baseline first. baseline: the encoder with k-means units; spin: what stage 2 trains; fbank: filterbanks
-    systems: Annotated[tuple[str | SystemConfig, ...], Field(min_length=1), AfterValidator(_check_systems)] = ("baseline", "spin")
+    systems: Annotated[tuple[str | SystemConfig, ...], AT_LEAST_ONE, SYSTEMS] = ("baseline", "spin")
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)

@@ -7,6 +7,8 @@ and shows its traceback.
 
 from __future__ import annotations
 
+import functools
+
 
 class SpinError(Exception):
     """A failure with a remedy.
@@ -20,8 +22,7 @@ class SpinError(Exception):
     """
 
     def __init__(self, subject: str, *, found: str, expected: str = "", cause: str = "", remedy: str = ""):
-        self.subject = str(subject)
-        self.found, self.expected, self.cause, self.remedy = found, expected, cause, remedy
+        self.subject, self.found, self.expected, self.cause, self.remedy = str(subject), found, expected, cause, remedy
         labelled = (("found", found), ("expected", expected), ("likely cause", cause), ("remedy", remedy))
         lines = [f"  {label}: {text}" for label, text in labelled if text]
         super().__init__("\n".join([self.subject, *lines]))
@@ -29,11 +30,7 @@ class SpinError(Exception):
     def __reduce__(self):
         # Exceptions cross process boundaries (worker pools); the default would call __init__ with the message alone.
         keywords = {"found": self.found, "expected": self.expected, "cause": self.cause, "remedy": self.remedy}
-        return _rebuild, (type(self), self.subject, keywords)
-
-
-def _rebuild(kind: type, subject: str, keywords: dict) -> SpinError:
-    return kind(subject, **keywords)
+        return functools.partial(type(self), self.subject, **keywords), ()
 
 
 class ConfigError(SpinError):
@@ -56,9 +53,5 @@ class LockedError(SpinError):
     """Another live process works in the same folder."""
 
 
-class WorkerError(SpinError):
-    """A worker process that ended before its work was done: killed, or out of memory."""
-
-
 class ResourceError(SpinError):
-    """What the system refused: no space, no permission, no memory."""
+    """What the system refused: no space, no memory; also a worker process that it ended."""

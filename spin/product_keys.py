@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from spin.config import Config
+from spin.runtime.config_io import config_dict
 from spin.runtime.digest import source_digest
 
 # Which kinds of product read a key. Keys and sections not listed are read by every kind, so that a new one is never missed.
@@ -101,21 +100,9 @@ def readers(key: str) -> tuple[str, ...] | None:
 def flatten(config: Config) -> dict:
     """Every configuration key with its value as JSON holds it."""
     flat: dict = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            flat |= {f"{field.name}.{key}": _plain(item) for key, item in vars(value).items()}
-        else:
-            flat[field.name] = _plain(value)
-    return {key: value for key, value in flat.items() if "__pydantic" not in key}
-
-
-def _plain(value):
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+    for name, value in config_dict(config).items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def make_key(config: Config, kind: str, values: dict | None = None) -> dict:
@@ -126,7 +113,6 @@ def make_key(config: Config, kind: str, values: dict | None = None) -> dict:
     """
     read = {key: value for key, value in flatten(config).items() if (kinds := readers(key)) is None or kind in kinds}
     files = {key: read.pop(key) for key in FILE_KEYS if read.get(key)}
-    digests = {
-        key: [source_digest(name) for name in ([value] if isinstance(value, str) else value)] for key, value in files.items()
-    }
+    names = {key: [value] if isinstance(value, str) else value for key, value in files.items()}
+    digests = {key: [source_digest(name) for name in own] for key, own in names.items()}
     return {"config": {**read, **(values or {})}, "files": digests}

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from spin.errors import WorkerError
+from spin.errors import ResourceError
 
 QUEUED = 2  # items handed out ahead per worker, so that neither work nor results pile up
 STOP_SECONDS = 100.0  # for a worker that saves a checkpoint first; Slurm's grace is 120
@@ -43,7 +43,7 @@ def map_jobs(
             used twice in one process.
 
     Raises:
-        WorkerError: a worker died. Otherwise whatever `function` raises. In both cases the other workers are ended, as they are
+        ResourceError: a worker died. Otherwise whatever `function` raises. In both cases the other workers are ended, as they are
             when the caller is stopped or takes no more results.
     """
     items = iter(items)
@@ -78,7 +78,7 @@ def map_jobs(
             pool.shutdown(wait=False, cancel_futures=True)
         _end_workers(set(multiprocessing.active_children()) - before)
         if isinstance(error, BrokenProcessPool):
-            raise WorkerError(
+            raise ResourceError(
                 f"a worker process of {nj}",
                 found="it ended before its work was done",
                 cause="killed, usually by the kernel when memory runs out (check dmesg)",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spin.errors import DataError, WorkerError
+from spin.errors import DataError, ResourceError
 from spin.runtime.workers import QUEUED, map_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def test_an_error_of_a_worker_arrives_whole():
 
 
 def test_a_dead_worker_is_an_error_with_a_remedy():
-    with pytest.raises(WorkerError, match="memory"):
+    with pytest.raises(ResourceError, match="memory"):
         list(map_jobs(die, range(10), 2, "fork"))
 
 
@@ -81,7 +81,7 @@ def test_fresh_processes_each_do_one_item(nj):
 def test_errors_and_deaths_of_fresh_processes():
     with pytest.raises(DataError, match="item 3"):
         list(map_jobs(fail_on_three, list(range(10)), 2, fresh="spin.runtime.workers"))
-    with pytest.raises(WorkerError, match="memory"):
+    with pytest.raises(ResourceError, match="memory"):
         list(map_jobs(die, list(range(10)), 2, fresh="spin.runtime.workers"))
     assert multiprocessing.active_children() == []
 
