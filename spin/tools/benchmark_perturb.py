@@ -6,7 +6,7 @@ Praat (praat-parselmouth) is a test dependency; without it its figures are null.
 from __future__ import annotations
 
 import argparse
-import json
+import collections
 import statistics
 import time
 from collections.abc import Callable
@@ -20,9 +20,8 @@ from spin.perturbation.equaliser import design
 from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
 from spin.perturbation.perturb import PerturbationParameters, compile_kernels, draw_parameters, synthesise, target_pitch
 from spin.perturbation.pitch_range import estimate_pitch_range
+from spin.tools.benchmark import fastest, show
 
-STEP_SECONDS, STEPS = 256.0, 5000  # of the published training
-WORKERS = (8, 16)
 AUDIO = (".flac", ".wav", ".ogg", ".mp3")
 RATE = 16_000
 Utterances = list[tuple[np.ndarray, int]]
@@ -36,8 +35,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
     parser.add_argument("--json", action="store_true", help="JSON only")
     arguments = parser.parse_args(argv)
-    result = measure(load(arguments.audio, arguments.utterances), arguments.repeats)
-    print(json.dumps(result, indent=2) if arguments.json else "\n".join(f"{name}: {value}" for name, value in result.items()))
+    show(measure(load(arguments.audio, arguments.utterances), arguments.repeats), arguments.json)
     return 0
 
 
@@ -78,54 +76,44 @@ def measure(utterances: Utterances, repeats: int = 3) -> dict:
     """CPU milliseconds per second of audio, each step the median over utterances of the fastest of `repeats` runs.
 
     Returns:
-        `ratio` (Praat's synthesis and analysis over our synthesis, the two ways to feed a training step), the parts, and the
-        loader time of the published training. Praat's figures are None without praat-parselmouth.
+        `ratio` (Praat's analysis and synthesis over our synthesis: what a training step waits for, as the analysis is done once),
+        `ratio_with_analysis`, and the parts. Praat's figures are None without praat-parselmouth.
 
     Raises:
         DataError: no utterance that can be perturbed.
     """
     compile_kernels()
-    times: dict[str, list[float]] = {"range": [], "analysis": [], "synthesis": [], "praat_analysis": [], "praat_synthesis": []}
+    times: dict[str, list[float]] = collections.defaultdict(list)
     for index, (waveform, rate) in enumerate(utterances):
-        pitch_range = estimate_pitch_range([(waveform, rate)])
-        analysis = analyse(waveform, rate, pitch_range)
-        parameters = _usable_parameters(analysis, index)
-        if parameters is None:
-            continue
-        steps = {
-            "range": lambda w=waveform, r=rate: estimate_pitch_range([(w, r)]),
-            "analysis": lambda w=waveform, r=rate, p=pitch_range: analyse(w, r, p),
-            "synthesis": lambda w=waveform, r=rate, a=analysis, p=parameters: synthesise(w, r, a, p),
-            **_praat_steps(waveform, rate, analysis, parameters),
-        }
-        for name, step in steps.items():
-            times[name].append(_fastest(step, repeats) * rate / len(waveform) * 1e3)
-    if not times["range"]:
+        for name, step in _steps(waveform, rate, index).items():
+            times[name].append(fastest(step, repeats, time.process_time) * rate / len(waveform) * 1e3)
+    if not times:
         found, expected = f"{len(utterances)} utterance(s), none with voiced speech", "at least one"
         raise DataError("benchmark perturb", found=found, expected=expected, remedy="name other files with --audio")
-    return _summarize({name: statistics.median(values) for name, values in times.items() if values}, len(times["range"]))
-
-
-def _summarize(median: dict[str, float], count: int) -> dict:
-    synthesis = median["synthesis"]
-    praat = median["praat_analysis"] + median["praat_synthesis"] if "praat_synthesis" in median else None
-    hours = STEPS * STEP_SECONDS / 3600
-
-    def minutes(cost: float) -> dict[str, float]:
-        return {str(workers): round(cost * hours * 3.6 / 60 / workers, 2) for workers in WORKERS}
-
+    cost = {name: statistics.median(values) for name, values in times.items()}
+    praat = cost["praat_analysis"] + cost["praat_synthesis"] if "praat_analysis" in cost else None
+    names = ("pitch_range", "analysis", "synthesis", "praat_analysis", "praat_synthesis")
     return {
-        "ratio": praat and round(praat / synthesis, 2),
-        "ratio_with_analysis": praat and round(praat / (median["range"] + median["analysis"] + synthesis), 2),
-        "utterances": count,
+        "ratio": praat and round(praat / cost["synthesis"], 2),
+        "ratio_with_analysis": praat and round(praat / (cost["pitch_range"] + cost["analysis"] + cost["synthesis"]), 2),
+        "utterances": len(times["synthesis"]),
         "unit": "ms of CPU per second of audio, one thread",
-        "pitch_range": round(median["range"], 3),
-        "analysis": round(median["analysis"], 3),
-        "synthesis": round(synthesis, 3),
-        "praat_analysis": praat and round(median["praat_analysis"], 3),
-        "praat_synthesis": praat and round(median["praat_synthesis"], 3),
-        "minutes_for_5000_steps": minutes(synthesis),
-        "praat_minutes_for_5000_steps": praat and minutes(praat),
+        **{name: round(cost[name], 3) if name in cost else None for name in names},
+    }
+
+
+def _steps(waveform: np.ndarray, rate: int, index: int) -> dict[str, Callable[[], object]]:
+    """What is timed on an utterance; {} for one that cannot be perturbed."""
+    pitch_range = estimate_pitch_range([(waveform, rate)])
+    analysis = analyse(waveform, rate, pitch_range)
+    parameters = _usable_parameters(analysis, index)
+    if parameters is None:
+        return {}
+    return {
+        "pitch_range": lambda: estimate_pitch_range([(waveform, rate)]),
+        "analysis": lambda: analyse(waveform, rate, pitch_range),
+        "synthesis": lambda: synthesise(waveform, rate, analysis, parameters),
+        **_praat_steps(waveform, rate, analysis, parameters),
     }
 
 
@@ -160,12 +148,3 @@ def _praat_steps(
         return np.clip(scipy.signal.sosfilt(sections, changed), -1.0, 1.0)
 
     return {"praat_analysis": track, "praat_synthesis": change}
-
-
-def _fastest(step: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        begun = time.process_time()
-        step()
-        times.append(time.process_time() - begun)
-    return min(times)

@@ -10,7 +10,6 @@ import math
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 
@@ -18,7 +17,7 @@ from spin.config import Config
 from spin.runtime.config_io import load_config
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.tools import benchmark_memory
-from spin.training import grad_cache
+from spin.tools.benchmark import CONFIGURATIONS, Update, make_micro_batches, make_model, synchronize
 from spin.training.precision import autocast_dtype, compile_encoder
 
 # (configuration, overrides, with padding)
@@ -43,16 +42,14 @@ def main(argv: list[str]) -> int:
     if device.type == "cpu":
         prepare_cpu(1)
     rows = GPU_ROWS if device.type == "cuda" else CPU_ROWS
-    failed = False
+    results = []
     for row in [rows[int(argv[1])]] if len(argv) > 1 else rows:
-        measured = describe_row(row, device)
-        failed = failed or "error" in measured
-        print(json.dumps(measured), flush=True)
-    if len(argv) == 1:
-        together = measure_together(argv[0])
-        failed = failed or None in together
+        results.append(describe_row(row, device))
+        print(json.dumps(results[-1]), flush=True)
+    together = measure_together(argv[0]) if len(argv) == 1 else []
+    if together:
         print(json.dumps({"name": "two processes at once", "ms_per_update": together}))
-    return int(failed)
+    return int(None in together or any("error" in result for result in results))
 
 
 def describe_row(row: tuple, device: torch.device) -> dict:
@@ -60,9 +57,15 @@ def describe_row(row: tuple, device: torch.device) -> dict:
     name, overrides, padded = row
     setting = {"name": name, "overrides": list(overrides), "padded": padded}
     try:
-        return setting | measure(load_config(configuration(name), list(overrides)), padded, device)
+        return setting | measure(load_row(row), padded, device)
     except RuntimeError as error:  # out of memory, or a kernel that fails
         return setting | {"error": " ".join(str(error).split())[:300]}
+
+
+def load_row(row: tuple) -> Config:
+    """The configuration of a row."""
+    name, overrides, _ = row
+    return load_config(CONFIGURATIONS / f"{name}.yaml", list(overrides))
 
 
 def measure_together(device: str) -> list[float | None]:
@@ -73,11 +76,6 @@ def measure_together(device: str) -> list[float | None]:
     return [json.loads(output).get("ms_per_update") if output else None for output in outputs]
 
 
-def configuration(name: str) -> Path:
-    """File of a shipped configuration."""
-    return benchmark_memory.CONFIGURATIONS / f"{name}.yaml"
-
-
 def measure(config: Config, padded: bool, device: torch.device) -> dict:
     """Mean time and peak memory of an update, and the prediction for the same batch.
 
@@ -86,27 +84,21 @@ def measure(config: Config, padded: bool, device: torch.device) -> dict:
     """
     predicted = benchmark_memory.measure(config, padded)
     torch.manual_seed(0)
-    model = benchmark_memory.make_model(config).to(device)
+    model = make_model(config).to(device)
     if config.spin.compile:
         compile_encoder(model.encoder)
-    parameters = list(model.trainable_parameters().values())
-    optimizer = torch.optim.Adam(parameters, lr=1e-4, fused=device.type == "cuda")
-    micro_batches = benchmark_memory.make_micro_batches(config, padded)
+    micro_batches = make_micro_batches(config, padded)
     for micro_batch in micro_batches:
         micro_batch.waveforms.normal_(0.0, 0.1)
-    dtype = autocast_dtype(config.spin.precision, device)
-
-    def update() -> float:
-        optimizer.zero_grad(set_to_none=True)
-        loss = grad_cache.backward(model, micro_batches, dtype).value
-        torch.nn.utils.clip_grad_norm_(parameters, config.spin.gradient_clip)
-        optimizer.step()
-        model.objective.after_step()
-        return loss
-
-    first = update().item()  # chooses kernels, compiles
-    update()
-    spent, last = _time(update, device)
+    update = Update(model, config, autocast_dtype(config.spin.precision, device))
+    first = update(micro_batches).item()  # chooses kernels, compiles
+    update(micro_batches)
+    synchronize(device)
+    begun = time.perf_counter()
+    for _ in range(UPDATES[device.type]):
+        loss = update(micro_batches)
+    synchronize(device)
+    spent, last = (time.perf_counter() - begun) / UPDATES[device.type], loss.item()
     if not (math.isfinite(first) and math.isfinite(last)):
         raise RuntimeError(f"losses {first} and {last} are not finite")
     row = {"ms_per_update": round(1e3 * spent, 2), "first_loss": first, "last_loss": last}
@@ -114,17 +106,6 @@ def measure(config: Config, padded: bool, device: torch.device) -> dict:
         row["peak_gigabytes"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
         torch.cuda.reset_peak_memory_stats(device)
     return row | {"predicted_gigabytes": predicted["peak_gigabytes"], "roofline_ms": predicted["roofline_ms"]}
-
-
-def _time(update, device: torch.device) -> tuple[float, float]:
-    """(seconds per update, last loss)."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    begun = time.perf_counter()
-    for _ in range(UPDATES[device.type]):
-        loss = update()
-    wait()
-    return (time.perf_counter() - begun) / UPDATES[device.type], loss.item()
 
 
 if __name__ == "__main__":

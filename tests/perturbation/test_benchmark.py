@@ -16,7 +16,7 @@ def test_json_has_the_ratio_and_its_parts(capsys):
     assert main(["benchmark", "perturb", "--json", "--utterances", "2", "--repeats", "1"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["utterances"] == 2
-    assert {"ratio", "analysis", "synthesis", "praat_synthesis", "minutes_for_5000_steps"} <= set(result)
+    assert {"ratio", "analysis", "synthesis", "praat_synthesis"} <= set(result)
 
 
 def test_files_and_folders_are_read(tmp_path):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from spin.models.architecture import TINY_SHAPE
 from spin.runtime.config_io import load_config
-from spin.tools import benchmark_memory
+from spin.tools import benchmark, benchmark_memory
 from spin.tools.fake_gpu import DEVICE, fake_gpu, to_fake
 from spin.training import grad_cache
 
-CONF = Path(__file__).resolve().parents[2] / "egs/librispeech/conf"
+CONF = benchmark.CONFIGURATIONS
 
 
 def test_memory_operations_and_time_of_a_product_by_hand():
@@ -83,14 +81,9 @@ def test_operations_of_an_update_are_those_that_torch_counts(tiny, accumulation)
     spin = replace(tiny.spin, batch_seconds=60.0, accumulation=accumulation)
     config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini"))
     counted = benchmark_memory.measure(config)
-    model = benchmark_memory.SpinModel(
-        benchmark_memory.Encoder(replace(TINY_SHAPE, layers=config.encoder.layer)),
-        benchmark_memory.find_objective("spin").create(config, TINY_SHAPE.dim),
-        config.encoder.layer,
-    ).set_trainable(spin.trainable_layers)
     kernel = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with FlopCounterMode(display=False) as counter, kernel:
-        grad_cache.backward(model.train(), benchmark_memory.make_micro_batches(config, False))
+        grad_cache.backward(benchmark.make_model(config), benchmark.make_micro_batches(config, False))
     assert counted["teraflops"] == pytest.approx(counter.get_total_flops() / 1e12, rel=0.1, abs=0.01)
     assert counted["accumulation"] == accumulation and counted["kernels"] > 100
 
@@ -123,7 +116,7 @@ def test_the_command_prints_a_table_or_json(capsys):
 
 def test_shapes_are_those_of_the_bundles():
     pipelines = pytest.importorskip("torchaudio").pipelines
-    for name, shape in benchmark_memory.SHAPES.items():
+    for name, shape in benchmark.SHAPES.items():
         if name != "mini":
             parameters = getattr(pipelines, name)._params
             assert (parameters["encoder_embed_dim"], parameters["encoder_num_layers"]) == (shape.dim, shape.layers)

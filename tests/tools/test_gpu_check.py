@@ -87,8 +87,8 @@ def test_rows_of_updates_name_their_error_and_the_prediction(monkeypatch):
 
 
 def test_every_row_names_a_configuration_and_its_keys():
-    for name, overrides, _ in (*gpu_updates.GPU_ROWS, *gpu_updates.CPU_ROWS):
-        assert gpu_updates.load_config(gpu_updates.configuration(name), list(overrides)).name == name
+    for row in (*gpu_updates.GPU_ROWS, *gpu_updates.CPU_ROWS):
+        assert gpu_updates.load_row(row).name == row[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

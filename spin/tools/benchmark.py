@@ -1,0 +1,105 @@
+"""What the benchmarks share: models of known shapes, batches, one update as stage 2 makes it, timing, output."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spin import artifacts
+from spin.config import Config
+from spin.data.loader import MicroBatch
+from spin.models.architecture import TINY_SHAPE, EncoderShape
+from spin.models.encoder import Encoder
+from spin.objectives import find_objective
+from spin.objectives.model import SpinModel
+from spin.training import grad_cache
+
+CONFIGURATIONS = Path(__file__).resolve().parents[2] / "egs" / "librispeech" / "conf"
+LARGE = {"extractor_norm": "layer", "dim": 1024, "layers": 24, "heads": 16, "ffn_dim": 4096, "norm_first": True}
+SHAPES = {
+    "mini": TINY_SHAPE,
+    "HUBERT_BASE": EncoderShape(),
+    "HUBERT_LARGE": EncoderShape(**LARGE, waveform_norm_eps=1e-5),
+    "WAVLM_BASE": EncoderShape(arch="wavlm"),
+    "WAVLM_BASE_PLUS": EncoderShape(arch="wavlm"),
+    "WAVLM_LARGE": EncoderShape(arch="wavlm", **LARGE, waveform_norm_eps=1e-5),
+}
+LONG, SHORT = 15.0, 12.0  # seconds of an utterance, of the shorter ones in a padded batch
+
+
+def make_model(config: Config) -> SpinModel:
+    """The configured model with random weights, ready to train. A known source gives its shape only and is not downloaded."""
+    shape = shape_of(config.encoder.source)
+    small = replace(shape, layers=min(shape.layers, config.encoder.layer))  # layers above never run
+    objective = find_objective(config.objective).create(config, shape.dim)
+    return SpinModel(Encoder(small), objective, config.encoder.layer).set_trainable(config.spin.trainable_layers).train()
+
+
+def shape_of(source: str) -> EncoderShape:
+    """The architecture of a torchaudio bundle by name, or of a file, which is read."""
+    if source in SHAPES:
+        return SHAPES[source]
+    from spin.models.importers import load_encoder
+
+    return load_encoder(source).shape
+
+
+def make_micro_batches(config: Config, padded: bool) -> list[MicroBatch]:
+    """spin.batch_seconds of silence in both views, padding included, split over spin.accumulation micro-batches."""
+    parts = config.spin.accumulation
+    rows = max(1, int(config.spin.batch_seconds / parts / LONG))
+    lengths = [int((SHORT if padded and row else LONG) * artifacts.SAMPLE_RATE) for row in range(rows)] * 2
+    labels = torch.zeros(sum(lengths) // 2 // artifacts.HOP_IN_SAMPLES, dtype=torch.int64)
+    return [MicroBatch(torch.zeros(2 * rows, max(lengths)), torch.tensor(lengths), labels) for _ in range(parts)]
+
+
+class Update:
+    """Updates of a model as the training loop of stage 2 makes them, at a constant learning rate.
+
+    Args:
+        model: on its device, set_trainable done.
+        config: its section spin is read.
+        dtype: of autocast; None: float32.
+    """
+
+    def __init__(self, model: SpinModel, config: Config, dtype: torch.dtype | None):
+        self.model, self.clip, self.dtype = model, config.spin.gradient_clip, dtype
+        self.parameters = list(model.trainable_parameters().values())
+        rates = {"lr": config.spin.learning_rate, "weight_decay": config.spin.weight_decay}
+        self.optimizer = torch.optim.Adam(self.parameters, **rates, fused=model.codebook.weight.device.type == "cuda")
+
+    def __call__(self, micro_batches: Sequence[MicroBatch]) -> Tensor:
+        """Makes one update and returns the loss, which nothing has waited for."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = grad_cache.backward(self.model, micro_batches, self.dtype).value
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.model.objective.after_step()
+        return loss
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def fastest(work: Callable, repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of the fastest of `repeats` runs."""
+    times = []
+    for _ in range(repeats):
+        begun = clock()
+        work()
+        times.append(clock() - begun)
+    return min(times)
+
+
+def show(result: dict, as_json: bool) -> None:
+    """Prints a result as one line of JSON, or one figure per line."""
+    print(json.dumps(result) if as_json else "\n".join(f"{name}: {value}" for name, value in result.items()))
