@@ -1,36 +1,44 @@
-"""python -m spin export: models in the formats of other programs."""
+"""python -m spin export: an encoder or a Spin model as a folder in transformers' layout.
+
+The folder loads with transformers' HubertModel or WavLMModel and gives the same hidden states for an utterance by itself. Batches
+with padding differ: in Base models transformers takes the first GroupNorm over the padding too, as the official code does
+(Encoder.official_padding), so that the frames of an utterance depend on its batch. In models with norm_first, transformers'
+last_hidden_state comes after the final LayerNorm, ours before it. spin.load_encoder and spin.load_model read the folder back as
+the same model.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from spin.artifacts import SAMPLE_RATE
+from spin.errors import CheckpointError
+from spin.models import safetensors_io
+from spin.models.architecture import EncoderShape
+from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.models.model_files import MODEL_KEYS
+from spin.models.published import EXPORT_DESCRIPTION
+from spin.models.transformers_folder import (
+    CONFIG,
+    EXPORT_FORMAT,
+    HEAD_FILE,
+    HEAD_FORMAT,
+    PREPROCESSOR,
+    TRANSFORMERS_KEYS,
+    TRANSFORMERS_ONLY,
+    WEIGHTS,
+)
+from spin.models.weights import TRANSFORMERS, names_in_file
 from spin.objectives.model import load_model
-from spin.runtime.devices import resolve_device
-from spin.tools.export_folder import export_transformers
-from spin.tools.export_program import SUFFIX, UnitProgram, export_program
+from spin.runtime.files import write_json
 
-TRANSFORMERS, PROGRAM = "transformers", "torch-export"
-
-
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m spin export", description=__doc__.split(": ", 1)[1], allow_abbrev=False)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", help="a Spin or R-Spin model, by path or published name")
-    source.add_argument("--encoder", help="an encoder alone, by path or name; only to a transformers folder")
-    parser.add_argument("--base", help="for an official .ckpt of an unusual shape: the checkpoint that its encoder started from")
-    formats = f"a transformers folder (default), or the unit extractor as a {SUFFIX} file"
-    parser.add_argument("--format", default=TRANSFORMERS, choices=(TRANSFORMERS, PROGRAM), help=formats)
-    parser.add_argument("--output", required=True, metavar="PATH", help=f"a folder for transformers, a {SUFFIX} file otherwise")
-    device = "device that the unit extractor will run on (default: cpu)"
-    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help=device)
-    arguments = parser.parse_args(argv)
-    if arguments.encoder and arguments.format != TRANSFORMERS:
-        parser.error(f"--format {arguments.format} needs --model: an encoder alone has no units")
-    return arguments
+CLASSES = {"hubert": "HubertModel", "wavlm": "WavLMModel"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,19 +47,99 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SpinError: names the file and what is wrong with it.
     """
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m spin export", description=__doc__.split(": ", 1)[1], allow_abbrev=False)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", help="a Spin or R-Spin model, by path or published name")
+    source.add_argument("--encoder", help="an encoder alone, by path or name")
+    parser.add_argument("--base", help="for an official .ckpt of an unusual shape: the checkpoint that its encoder started from")
+    parser.add_argument("--output", required=True, metavar="PATH", help="the folder")
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if arguments.encoder:
         export_transformers(arguments.output, load_encoder(arguments.encoder))
     else:
-        _export_model(arguments)
-    print(f"{arguments.output}: {arguments.format}")
-
-
-def _export_model(arguments: argparse.Namespace) -> None:
-    model = load_model(arguments.model, arguments.base)
-    if arguments.format == TRANSFORMERS:
+        model = load_model(arguments.model, arguments.base)
         state = {key: value for key, value in model.objective.state_dict().items() if key in MODEL_KEYS}
         export_transformers(arguments.output, model.encoder, state, model.layer)
-    else:
-        program = UnitProgram(model.encoder, model.head, model.codebook, model.layer)
-        export_program(arguments.output, program.to(resolve_device(arguments.device)))
+    print(f"{arguments.output}: transformers")
+
+
+def export_transformers(
+    folder: str | Path, encoder: Encoder, state: dict[str, Tensor] | None = None, layer: int | None = None
+) -> Path:
+    """Writes config.json, model.safetensors and preprocessor_config.json, and for a Spin model its head and codebook.
+
+    The configuration comes last: every reader rejects the folder of a killed export. Files of an earlier export are replaced.
+
+    Args:
+        folder: folder to write; created when it is missing.
+        encoder: in float32; all layers are written, also those above the layer that Spin reads.
+        state: head.weight, head.bias and codebook.weight of a Spin model; None: the encoder alone.
+        layer: the encoder layer that the head reads; needed with `state`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: weights that are not finite, or `folder` is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(str(folder), found="a file", expected="a folder to write, or a name that does not exist yet")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, EXPORT_DESCRIPTION, HEAD_FILE):
+        (folder / name).unlink(missing_ok=True)
+    # transformers rejects a file without this entry.
+    safetensors_io.write_finite(folder / WEIGHTS, transformers_state(encoder), {"format": "pt"})
+    write_json(folder / PREPROCESSOR, preprocessor_config(encoder.shape))
+    description = {"format": EXPORT_FORMAT, "encoder": encoder.shape.as_dict()}
+    if state is not None:
+        safetensors_io.write(folder / HEAD_FILE, state, {"format": HEAD_FORMAT}, "float32", None)
+        size, dim = state["codebook.weight"].shape
+        description |= {
+            "layer": layer,
+            "codebook_size": size,
+            "codebook_dim": dim,
+            "head_file": HEAD_FILE,
+            "units": "argmax over k of codebook.weight[k] . normalize(head.weight h + head.bias), h = hidden_states[layer]",
+        }
+    write_json(folder / EXPORT_DESCRIPTION, description)
+    write_json(folder / CONFIG, transformers_config(encoder.shape))
+    return folder
+
+
+def transformers_state(encoder: Encoder) -> dict[str, Tensor]:
+    """Float32 CPU tensors under the names that HubertModel and WavLMModel save (weight normalization as a parametrization)."""
+    state = {}
+    for name, tensor in encoder.state_dict().items():
+        key = names_in_file(name, TRANSFORMERS)[-1]  # the current version's name
+        tensor = tensor.detach().to("cpu", torch.float32).contiguous().clone()
+        state[key] = tensor.reshape(1, -1, 1, 1) if key.endswith("gru_rel_pos_const") else tensor
+    return state
+
+
+def transformers_config(shape: EncoderShape) -> dict:
+    """config.json. Dropout and masking are off: they belong to a training, and the weights have no mask embedding."""
+    values = shape.as_dict()
+    config = {"architectures": [CLASSES[shape.arch]], "torch_dtype": "float32"}
+    config |= {theirs: values[ours] for ours, theirs in TRANSFORMERS_KEYS.items()}
+    config |= {key: allowed[0] for key, allowed in TRANSFORMERS_ONLY.items()}
+    config |= {"num_feat_extract_layers": len(shape.conv_channels), "layer_norm_eps": shape.norm_eps, "layerdrop": 0.0}
+    config |= {f"mask_{axis}_prob": 0.0 for axis in ("time", "feature")}
+    config |= {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
+    if shape.arch == "wavlm":
+        config |= {"num_buckets": shape.position_buckets, "max_bucket_distance": shape.position_max_distance}
+    return config
+
+
+def preprocessor_config(shape: EncoderShape) -> dict:
+    """preprocessor_config.json of Wav2Vec2FeatureExtractor; it adds 1e-7 to the variance, we add `waveform_norm_eps`."""
+    return {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "sampling_rate": SAMPLE_RATE,
+        "do_normalize": shape.waveform_norm_eps is not None,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        # As in the public models: those with a GroupNorm were trained without a mask.
+        "return_attention_mask": shape.extractor_norm == "layer",
+    }

@@ -14,8 +14,7 @@ from spin.models.model_files import MODEL_KEYS
 from spin.models.published import EXPORT_DESCRIPTION, is_model_source
 from spin.models.transformers_folder import HEAD_FILE
 from spin.objectives.model import SpinModel, load_model, save_model
-from spin.tools.export import main
-from spin.tools.export_folder import export_transformers
+from spin.tools.export import export_transformers, main
 from tests.models.conftest import SHAPES, SMALL, check_close, make_encoder, make_model
 
 LENGTHS = (400, 719, 720, 3000, 8001)
@@ -93,51 +92,34 @@ def test_what_transformers_saves_again_is_read(tmp_path):
     assert same_parameters(back, encoder)
 
 
-def damage(folder, what: str) -> None:
-    description = json.loads((folder / EXPORT_DESCRIPTION).read_text())
-    head = load_file(folder / HEAD_FILE)
-    if what == "no head":
-        (folder / HEAD_FILE).unlink()
-    elif what == "no json":
-        (folder / EXPORT_DESCRIPTION).write_text("{")
-    elif what == "list":
-        (folder / EXPORT_DESCRIPTION).write_text("[]")
-    elif what == "later":
-        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {"format": "spin export 2"}))
-    elif what == "other shape":
-        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"heads": 4}}))
-    elif what == "unknown key":
-        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {"encoder": description["encoder"] | {"depth": 4}}))
-    elif what in ("layer", "codebook_size", "codebook_dim"):
-        (folder / EXPORT_DESCRIPTION).write_text(json.dumps(description | {what: 9999 if what == "layer" else 7}))
-    elif what == "half":
-        (folder / HEAD_FILE).write_bytes((folder / HEAD_FILE).read_bytes()[:100])
-    elif what == "bare":
-        save_file(head, folder / HEAD_FILE)
-    elif what == "killed":
-        (folder / "config.json").unlink()
-
-
 @pytest.mark.parametrize(
-    ("what", "words"),
+    ("file", "change", "words"),
     [
-        ("no head", HEAD_FILE),
-        ("no json", EXPORT_DESCRIPTION),
-        ("list", "a list"),
-        ("later", "later version"),
-        ("other shape", "heads 2 in config.json, 4"),
-        ("unknown key", "depth 4"),
-        ("layer", "1 to 3"),
-        ("codebook_size", "'codebook.weight' of shape"),
-        ("codebook_dim", "of shape"),
-        ("half", "bytes that cannot be read"),
-        ("bare", "spin head 1"),
-        ("killed", "config.json"),
+        (HEAD_FILE, None, HEAD_FILE),
+        (HEAD_FILE, lambda path: path.write_bytes(path.read_bytes()[:100]), "bytes that cannot be read"),
+        (HEAD_FILE, lambda path: save_file(load_file(path), path), "spin head 1"),
+        (EXPORT_DESCRIPTION, lambda path: path.write_text("{"), EXPORT_DESCRIPTION),
+        (EXPORT_DESCRIPTION, lambda path: path.write_text("[]"), "a list"),
+        (EXPORT_DESCRIPTION, {"format": "spin export 2"}, "later version"),
+        (EXPORT_DESCRIPTION, {"encoder": {"heads": 4}}, "heads 2 in config.json, 4"),
+        (EXPORT_DESCRIPTION, {"encoder": {"depth": 4}}, "depth 4"),
+        (EXPORT_DESCRIPTION, {"layer": 9999}, "1 to 3"),
+        (EXPORT_DESCRIPTION, {"codebook_size": 7}, "'codebook.weight' of shape"),
+        (EXPORT_DESCRIPTION, {"codebook_dim": 7}, "of shape"),
+        ("config.json", None, "config.json"),  # as a killed export leaves it
     ],
 )
-def test_damaged_folders(tmp_path, what, words):
+def test_damaged_folders(tmp_path, file, change, words):
     export(tmp_path / "folder", make_model("hubert"))
-    damage(tmp_path / "folder", what)
+    path = tmp_path / "folder" / file
+    if change is None:
+        path.unlink()
+    elif isinstance(change, dict):
+        old = json.loads(path.read_text())
+        merged = {key: old[key] | value if isinstance(value, dict) else value for key, value in change.items()}
+        path.write_text(json.dumps(old | merged))
+    else:
+        change(path)
     with pytest.raises(CheckpointError, match=words) as caught:
         load_model(tmp_path / "folder")
     assert "folder" in caught.value.subject
@@ -166,7 +148,7 @@ def test_the_command(tmp_path, capsys):
     assert f"{folder}: transformers" in capsys.readouterr().out
     with pytest.raises(CheckpointError, match="no such file"):
         main(["--model", str(tmp_path / "nothing"), "--output", str(folder)])
-    for wrong in (["--encoder", "mini", "--format", "torch-export"], [], ["--encoder", "mini", "--model", "x"]):
+    for wrong in ([], ["--encoder", "mini", "--model", "x"]):
         with pytest.raises(SystemExit):
             main([*wrong, "--output", str(tmp_path / "x")])
 
