@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from spin.errors import CheckpointError
 
 LARGEST = 65_536  # far above every known model: a damaged file must not ask for all memory
+LAYER_NORM_EPS = 1e-5
 
 Size = Annotated[int, Strict(), Field(ge=1, le=LARGEST)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1)]
@@ -31,9 +32,7 @@ class EncoderShape:
     conv_kernels: Sizes = (10, 3, 3, 3, 3, 2, 2)
     conv_strides: Sizes = (5, 2, 2, 2, 2, 2, 2)
     conv_bias: Flag = False
-    extractor_norm: Literal["group", "layer"] = (
-        "group"  # one GroupNorm over time after the first convolution, or LayerNorm after each
-    )
+    extractor_norm: Literal["group", "layer"] = "group"  # one GroupNorm over time, of the first convolution, or LayerNorm in each
     dim: Size = 768
     layers: Annotated[int, Strict(), Field(ge=1, le=1000)] = 12
     heads: Size = 12
@@ -41,13 +40,11 @@ class EncoderShape:
     pos_conv_taps: Size = 128
     pos_conv_groups: Size = 16
     norm_first: Flag = False  # Large models: LayerNorm before attention and feed-forward
-    norm_eps: Epsilon = 1e-5
+    norm_eps: Epsilon = LAYER_NORM_EPS
     waveform_norm_eps: Epsilon | None = None  # None: waveforms as they are; else zero mean and unit variance for each
     position_buckets: Annotated[int, Strict(), Field(ge=4, le=LARGEST)] = 320  # wavlm only
     position_max_distance: Annotated[int, Strict(), Field(ge=1, le=10**9)] = 800  # wavlm only, frames
-    official_frames: Literal["chunks", "convolutions"] = (
-        "chunks"  # frames of the official padded batch: fairseq's chunks, or exact
-    )
+    official_frames: Literal["chunks", "convolutions"] = "chunks"  # of an official padded batch: by fairseq's chunks, or exact
 
     @model_validator(mode="after")
     def _check(self):
@@ -79,11 +76,7 @@ class EncoderShape:
 
     @classmethod
     def from_dict(cls, values: dict, file: str = "encoder shape") -> EncoderShape:
-        """The inverse of as_dict.
-
-        Args:
-            values: field -> value; missing fields get their defaults.
-            file: subject of errors, the file that the values were read from.
+        """The inverse of as_dict; missing fields get their defaults. `file` is the subject of errors.
 
         Raises:
             CheckpointError: an unknown key (a file of a later version), or values that make no encoder.
@@ -94,9 +87,16 @@ class EncoderShape:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
             found = f"encoder shape: {key} {first['input']!r}" if key else "encoder shape"
-            raise CheckpointError(
-                file, found=f"{found} ({first['msg']})", cause="a damaged, unsupported or later configuration"
-            ) from error
+            cause = "a damaged, unsupported or later configuration"
+            raise CheckpointError(file, found=f"{found} ({first['msg']})", cause=cause) from error
+
+
+def require(file: str, config: dict, allowed: dict[str, tuple]) -> None:
+    """Raises CheckpointError when a key of a model's configuration has a value which this code does not implement."""
+    for key, values in allowed.items():
+        if key in config and config[key] not in values:
+            expected = " or ".join(repr(value) for value in values)
+            raise CheckpointError(file, found=f"{key} = {config[key]!r}", expected=expected, cause="an unsupported architecture")
 
 
 TINY_SHAPE = EncoderShape(

@@ -1,23 +1,62 @@
-"""spin.load_encoder: HuBERT and WavLM weights from every source of spin/models/sources.py."""
+"""spin.load_encoder, and the registry of all that it can load. To add a kind: a loader, and one line in ENCODER_SOURCES."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from spin.errors import CheckpointError
-from spin.models import architecture_import
-from spin.models.encoder import Encoder
-from spin.models.safe_load import plain, read_pickle
-from spin.models.safetensors_io import MODEL, REMEDIES, load_encoder_file
-from spin.models.sources import known_formats, source_of
-from spin.models.state_dict_names import FAIRSEQ
-from spin.models.weights import fit
+from spin.models.published import is_safetensors
 
+if TYPE_CHECKING:
+    from spin.models.encoder import Encoder
+
+BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_BASE_PLUS", "WAVLM_LARGE")
+PACKAGED = ("mini", "real")  # trained on generated speech; also on LibriSpeech train-clean-5
 ASSETS = Path(__file__).parent / "assets"
 MINI = ASSETS / "mini.safetensors"
+
+
+class EncoderSource(NamedTuple):
+    """A kind of source: its name in messages, whether a path or name is of this kind, and "module:function" of its loader.
+
+    The loader takes the path or name and returns an Encoder; it is imported when it is needed.
+    """
+
+    meaning: str
+    matches: Callable[[str], bool]
+    loader: str
+
+
+# The first kind that matches loads a source.
+ENCODER_SOURCES = [
+    EncoderSource('"mini" or "real", the encoders of this package', PACKAGED.__contains__, "spin.models.importers:load_packaged"),
+    EncoderSource(
+        f"torchaudio bundle ({', '.join(BUNDLES)})",
+        lambda source: source in BUNDLES and not Path(source).exists(),
+        "spin.models.torchaudio_bundles:load_bundle",
+    ),
+    EncoderSource(
+        "transformers folder of a HubertModel or WavLMModel",
+        lambda source: Path(source).is_dir(),
+        "spin.models.transformers_folder:load_folder",
+    ),
+    EncoderSource(
+        "Spin's own .safetensors",
+        lambda source: Path(source).is_file() and is_safetensors(source),
+        "spin.models.safetensors_io:load_encoder_file",
+    ),
+    EncoderSource(
+        "fairseq or s3prl HuBERT .pt, unilm WavLM .pt", lambda source: Path(source).is_file(), "spin.models.fairseq:load_pickle"
+    ),
+]
+
+
+def known_formats() -> str:
+    """The sources for messages."""
+    return "; ".join(source.meaning for source in ENCODER_SOURCES)
 
 
 def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> Encoder:
@@ -32,50 +71,28 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
     Raises:
         CheckpointError: names the file and what is wrong with it, such as the first missing or unexpected parameter.
     """
-    module, _, function = source_of(str(path_or_name)).loader.partition(":")
-    encoder = getattr(importlib.import_module(module), function)(str(path_or_name))
+    name = str(path_or_name)
+    source = next((source for source in ENCODER_SOURCES if source.matches(name)), None)
+    if source is None:
+        remedy = "check the spelling; for a Spin model, use spin.load_model"
+        raise CheckpointError(name, found="no such file or name", expected=f"known formats: {known_formats()}", remedy=remedy)
+    module, _, function = source.loader.partition(":")
+    encoder = getattr(importlib.import_module(module), function)(name)
     encoder.official_padding = official_padding
     return encoder
 
 
-def load_packaged(name: str = "mini") -> Encoder:
-    """Loads a small encoder of this package: "mini" (generated speech) or "real" (also LibriSpeech train-clean-5)."""
+def load_packaged(name: str) -> Encoder:
+    """Loads a small encoder of this package, one of PACKAGED."""
+    from spin.models.safetensors_io import load_encoder_file
+
     path = MINI if name == "mini" else ASSETS / f"{name}.safetensors"
-    if not path.is_file():
-        raise CheckpointError(
-            f"encoder {name!r}",
-            found=f"no file {path.name} in {path.parent}",
-            expected="an encoder that is part of this package",
-            cause="an incomplete clone or installation",
-            remedy="check out the repository again, or train it: local/pretrain_encoder.py",
-        )
-    return load_encoder_file(path)
-
-
-def load_pickle(path: str) -> Encoder:
-    """Loads fairseq ({"cfg" or "args", "model"}), s3prl ({"model_cfg", "task_cfg", "model_weight"}) or unilm (flat "cfg")."""
-    content = read_pickle(Path(path))
-    if any(str(key).endswith("codebook.weight") for key in content.get("state_dict") or {}):
-        raise CheckpointError(path, found="a Spin or R-Spin checkpoint", expected="an encoder", remedy=REMEDIES[MODEL])
-    model, task, state = _fairseq_parts(path, content)
-    return fit(path, state, architecture_import.from_fairseq(path, model, task, state), FAIRSEQ)
-
-
-def _fairseq_parts(path: str, content: dict) -> tuple[dict, dict, dict[str, Tensor]]:
-    """(model configuration, task configuration, weights)."""
-    if {"model_cfg", "model_weight"} <= set(content):
-        model, task, state = plain(content["model_cfg"]), plain(content.get("task_cfg", {})), content["model_weight"]
-    else:
-        config = plain(content.get("cfg") or content.get("args") or {})
-        config = config if isinstance(config, dict) else {}
-        model, task = (config[key] if isinstance(config.get(key), dict) else config for key in ("model", "task"))
-        state = content.get("model")
-    if all(isinstance(item, dict) and item for item in (model, state)) and isinstance(task, dict):
-        return model, task, state
-    keys = ", ".join(repr(key) for key in list(content)[:6]) or "nothing"
+    if path.is_file():
+        return load_encoder_file(path)
     raise CheckpointError(
-        path,
-        found=f"a dictionary with {keys}",
-        expected=f"a configuration and weights: cfg and model, or model_cfg and model_weight; known formats: {known_formats()}",
-        cause="a bare state dict, or a checkpoint of another program",
+        f"encoder {name!r}",
+        found=f"no file {path.name} in {path.parent}",
+        expected="an encoder that is part of this package",
+        cause="an incomplete clone or installation",
+        remedy="check out the repository again, or train it: local/pretrain_encoder.py",
     )

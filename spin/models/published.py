@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
-import zipfile
 from pathlib import Path
 
-from spin.models.sources import is_safetensors
+from safetensors import SafetensorError, safe_open
+
 from spin.runtime.download import cache_folder, fetch
 
 SPIN_URL = "https://huggingface.co/datasets/vectominist/spin_ckpt/resolve/main/"
@@ -20,22 +19,32 @@ PUBLISHED = {
     for size in (128, 256, 512, 1024, 2048)
 } | {f"wavlm_rspin_{size}": f"{RSPIN_URL}wavlm_rspin_{size}-40k.pt" for size in (32, 64, 128, 256, 512, 1024, 2048)}
 
-MODEL_FORMAT = "spin model 1"  # in the metadata of our own files
+MODEL_FORMAT, METADATA = "spin model 1", "spin"  # of our own files: the format, and where it is in the metadata
 EXPORT_DESCRIPTION = "spin.json"  # of folders made by `python -m spin export`
 CODEBOOKS = (b"loss_module.codebook.weight", b"pred_head.weight")  # parameters of official Spin .ckpt and of R-Spin .pt
-FIRST_BYTES = 1 << 22  # of an old torch file without an index, which begins with the names of its parameters
+FIRST_BYTES = 1 << 22  # of a torch file, zipped or not, which begins with the names of its parameters
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file is called .safetensors, or begins as such a file does: with the length of a JSON header."""
+    with open(path, "rb") as stream:
+        start = stream.read(9)
+    return Path(path).suffix == ".safetensors" or (
+        len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 10**8
+    )
 
 
 def codebook_size(name: str) -> int:
-    """Number of codes of a published model."""
+    """Number of codes of a published model.
+
+    >>> codebook_size("spin_hubert_256")
+    256
+    """
     return int(name.rpartition("_")[2])
 
 
 def download_published(name: str) -> Path:
     """The file of a published model, downloaded into the cache folder on first use.
-
-    Args:
-        name: a key of PUBLISHED.
 
     Raises:
         DataError: no network, or an interrupted download; the next call resumes it.
@@ -45,45 +54,22 @@ def download_published(name: str) -> Path:
 
 
 def is_model_source(path_or_name: str | Path) -> bool:
-    """Whether a source is a Spin-like model (head and codebook), not an encoder alone. Reads a few kilobytes and no weights.
+    """Whether a source is a Spin-like model (head and codebook), not an encoder alone. Nothing is unpickled, no weight is read.
 
     Args:
-        path_or_name: as for spin.load_model or spin.load_encoder; a missing file is not a model.
+        path_or_name: as for spin.load_model or spin.load_encoder; a missing or damaged file is not a model.
     """
     path = Path(path_or_name)
-    if path.is_dir():
-        return _layer_in_description(path / EXPORT_DESCRIPTION)
-    if not path.is_file():
-        return str(path_or_name) in PUBLISHED
-    if is_safetensors(path):
-        return _format_of(path) == MODEL_FORMAT
-    names = _parameter_names(path)
-    return any(codebook in names for codebook in CODEBOOKS)
-
-
-def _layer_in_description(path: Path) -> bool:
     try:
-        return "layer" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        if path.is_dir():
+            return "layer" in json.loads((path / EXPORT_DESCRIPTION).read_text(encoding="utf-8"))
+        if not path.is_file():
+            return str(path_or_name) in PUBLISHED
+        if is_safetensors(path):
+            with safe_open(path, "numpy") as file:
+                return json.loads(file.metadata()[METADATA])["format"] == MODEL_FORMAT
+        with open(path, "rb") as stream:
+            start = stream.read(FIRST_BYTES)
+        return any(codebook in start for codebook in CODEBOOKS)
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
         return False
-
-
-def _format_of(path: Path) -> str | None:
-    """The format in the JSON header of one of our safetensors files; None for anything else."""
-    try:
-        with open(path, "rb") as stream:
-            header = json.loads(stream.read(min(int.from_bytes(stream.read(8), "little"), FIRST_BYTES)))
-        return json.loads(header["__metadata__"]["spin"])["format"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-
-
-def _parameter_names(path: Path) -> bytes:
-    """The part of a torch file that holds the names of its parameters, as bytes: nothing is unpickled."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if re.fullmatch(r"[^/]*/?data\.pkl", name)]
-            return archive.read(pickles[0]) if pickles else b""
-    except (zipfile.BadZipFile, OSError):
-        with open(path, "rb") as stream:
-            return stream.read(FIRST_BYTES)

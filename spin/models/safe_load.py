@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from spin.errors import CheckpointError
-from spin.models.sources import known_formats
+from spin.models.importers import known_formats
 
 # Bookkeeping in files of the known formats; nothing of these packages is imported.
 BOOKKEEPING = (

@@ -13,24 +13,20 @@ from torch import Tensor
 from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
+from spin.models.importers import known_formats
+from spin.models.published import METADATA
 from spin.models.published import MODEL_FORMAT as MODEL
 from spin.models.safe_load import DAMAGED, damaged
-from spin.models.sources import known_formats
 from spin.models.weights import fit
 from spin.runtime.files import atomic_path
 
 ENCODER = "spin encoder 1"
-METADATA = "spin"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 REMEDIES = {ENCODER: "use spin.load_encoder", MODEL: "use spin.load_model (its .encoder is the encoder)"}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(parameter name -> CPU tensor, metadata).
-
-    Raises:
-        CheckpointError: a damaged file, or another format.
-    """
+    """(parameter name -> CPU tensor, metadata). Raises CheckpointError for a damaged file, or another format."""
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
@@ -71,10 +67,7 @@ def write_finite(path: str | Path, weights: dict[str, Tensor], metadata: dict[st
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Weights and metadata of one of our files.
-
-    Args:
-        kind: expected format, such as ENCODER.
+    """Weights and metadata of one of our files of the format `kind`, such as ENCODER.
 
     Raises:
         CheckpointError: a damaged file, another kind, or a later version.

@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from spin.errors import CheckpointError
-from spin.models.architecture import EncoderShape
-from spin.models.architecture_import import LAYER_NORM_EPS
+from spin.models.architecture import LAYER_NORM_EPS, EncoderShape
 from spin.models.encoder import Encoder
-from spin.models.state_dict_names import TRANSFORMERS
-from spin.models.weights import fit
+from spin.models.weights import TRANSFORMERS, fit
 
 
 def load_bundle(name: str) -> Encoder:
-    """Loads a bundle by its name in sources.BUNDLES.
+    """Loads a bundle by its name in importers.BUNDLES.
 
     torchaudio downloads it on first use into torch.hub's folder: 360 MB for Base, 1.2 to 3.9 GB for the others.
 

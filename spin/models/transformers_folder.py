@@ -14,29 +14,48 @@ from torch import Tensor
 
 from spin.errors import CheckpointError
 from spin.models import safetensors_io
-from spin.models.architecture import EncoderShape
-from spin.models.architecture_import import from_transformers
+from spin.models.architecture import LAYER_NORM_EPS, EncoderShape, require
 from spin.models.encoder import Encoder
-from spin.models.published import EXPORT_DESCRIPTION
+from spin.models.published import EXPORT_DESCRIPTION, is_safetensors
 from spin.models.safe_load import read_pickle
-from spin.models.sources import is_safetensors
-from spin.models.state_dict_names import TRANSFORMERS
-from spin.models.weights import fit
+from spin.models.weights import TRANSFORMERS, fit
 from spin.runtime.logs import get_logger
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-WEIGHT_FILES = (WEIGHTS, "pytorch_model.bin")
 HEAD_FILE = "spin_head.safetensors"
 EXPORT_FORMAT, HEAD_FORMAT = "spin export 1", "spin head 1"
+WAVEFORM_EPS = 1e-7  # of transformers' feature extractor; fairseq, unilm and torchaudio use LayerNorm's 1e-5
 UNKNOWN_TO_TRANSFORMERS = ("waveform_norm_eps", "official_frames")  # fields of EncoderShape
+TRANSFORMERS_KEYS = {  # fields of EncoderShape -> keys of config.json
+    "arch": "model_type",
+    "conv_channels": "conv_dim",
+    "conv_kernels": "conv_kernel",
+    "conv_strides": "conv_stride",
+    "conv_bias": "conv_bias",
+    "extractor_norm": "feat_extract_norm",
+    "dim": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "ffn_dim": "intermediate_size",
+    "pos_conv_taps": "num_conv_pos_embeddings",
+    "pos_conv_groups": "num_conv_pos_embedding_groups",
+    "norm_first": "do_stable_layer_norm",
+}
+# The only values of these keys that this code implements; an export writes the first of each.
+TRANSFORMERS_ONLY = {
+    "hidden_act": ("gelu",),
+    "feat_extract_activation": ("gelu",),
+    "conv_pos_batch_norm": (False,),
+    "feat_proj_layer_norm": (True,),
+}
 
 
 def load_folder(folder: str | Path) -> Encoder:
-    """Loads the encoder of a folder: config.json, and weights in one file or several."""
+    """Loads the encoder of a folder: config.json and weights."""
     folder = Path(folder)
     config = _read_object(folder / CONFIG)
     preprocessor = _read_object(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
-    shape = _complete(folder, from_transformers(str(folder / CONFIG), config, preprocessor))
+    shape = _complete(folder, _shape(str(folder / CONFIG), config, preprocessor))
     if shape.extractor_norm == "layer" and not preprocessor:
         get_logger("spin.models").warning(
             "%s has no %s: waveforms are not normalised. The public Large models expect normalised ones: keep that file next to "
@@ -48,6 +67,22 @@ def load_folder(folder: str | Path) -> Encoder:
     if any(key.startswith(prefix) for key in state):  # saved with a head on top, such as HubertForCTC
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     return fit(str(folder), state, shape, TRANSFORMERS)
+
+
+def _shape(file: str, config: dict, preprocessor: dict) -> EncoderShape:
+    require(file, config, TRANSFORMERS_ONLY | {"model_type": ("hubert", "wavlm"), "feat_extract_norm": ("group", "layer")})
+    missing = next((key for key in TRANSFORMERS_KEYS.values() if key not in config), None)
+    if missing:
+        expected = "the configuration of a HuBERT or WavLM encoder"
+        raise CheckpointError(file, found=f"no key {missing!r} in the model configuration", expected=expected)
+    values = {ours: config[theirs] for ours, theirs in TRANSFORMERS_KEYS.items()} | {
+        "norm_eps": config.get("layer_norm_eps", LAYER_NORM_EPS),
+        "waveform_norm_eps": WAVEFORM_EPS if preprocessor.get("do_normalize") else None,
+        "position_buckets": config.get("num_buckets", 320),
+        "position_max_distance": config.get("max_bucket_distance", 800),
+        "official_frames": "convolutions",
+    }
+    return EncoderShape.from_dict(values, file)
 
 
 def _read_object(path: Path) -> dict:
@@ -66,19 +101,12 @@ def _read_object(path: Path) -> dict:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    for name in WEIGHT_FILES:
-        files = [folder / name]
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            weight_map = _read_object(index).get("weight_map", {})
-            files = [folder / Path(file).name for file in sorted(set(weight_map.values()))]
-        if files and all(file.is_file() for file in files):
-            state = {}
-            for file in files:
-                state |= safetensors_io.read_safetensors(file)[0] if is_safetensors(file) else read_pickle(file)
-            return state
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty folder"
-    raise CheckpointError(str(folder), found=found, expected=f"{CONFIG} and {' or '.join(WEIGHT_FILES)}, or their parts")
+    names = (WEIGHTS, "pytorch_model.bin")
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
+        raise CheckpointError(str(folder), found=found, expected=f"{CONFIG} and {' or '.join(names)}, in one file")
+    return safetensors_io.read_safetensors(path)[0] if is_safetensors(path) else read_pickle(path)
 
 
 def _read_description(folder: Path) -> dict | None:
@@ -101,14 +129,11 @@ def _complete(folder: Path, shape: EncoderShape) -> EncoderShape:
         return shape
     described = EncoderShape.from_dict(description["encoder"], str(folder / EXPORT_DESCRIPTION))
     completed = dataclasses.replace(shape, **{name: getattr(described, name) for name in UNKNOWN_TO_TRANSFORMERS})
-    for name, value in described.as_dict().items():
-        if value != completed.as_dict()[name]:
-            raise CheckpointError(
-                str(folder),
-                found=f"{name} {completed.as_dict()[name]!r} in {CONFIG}, {value!r} in {EXPORT_DESCRIPTION}",
-                cause="files of two models in one folder",
-                remedy="export the model again into an empty folder",
-            )
+    for name, value in completed.as_dict().items():
+        other = described.as_dict()[name]
+        if value != other:
+            found, cause = f"{name} {value!r} in {CONFIG}, {other!r} in {EXPORT_DESCRIPTION}", "files of two models in one folder"
+            raise CheckpointError(str(folder), found=found, cause=cause, remedy="export the model again into an empty folder")
     return completed
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from spin.errors import CheckpointError
-from spin.models.architecture_import import from_weights, parse_convolutions
 from spin.models.encoder import Encoder, EncoderShape
+from spin.models.fairseq import from_weights, parse_strides
 from spin.models.importers import load_encoder
 from spin.models.safe_load import Record, plain
 from tests.models.conftest import SHAPES, SMALL, make_encoder
@@ -37,21 +35,6 @@ def test_fairseq_and_unilm_of_every_shape(tmp_path, name):
 def test_transformers_of_every_shape(tmp_path, name, weights, assert_close):
     encoder = make_encoder(SHAPES[name])
     assert_close(hidden(load_encoder(transformers_folder(tmp_path / "folder", encoder, weights))), hidden(encoder))
-
-
-def test_transformers_in_several_files(tmp_path, small_encoder):
-    folder = transformers_folder(tmp_path / "folder", small_encoder)
-    state = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    keys = sorted(state)
-    parts = {"model-1-of-2.safetensors": keys[:20], "model-2-of-2.safetensors": keys[20:]}
-    for part, names in parts.items():
-        save_file({key: state[key] for key in names}, folder / part)
-    weight_map = {key: part for part, names in parts.items() for key in names}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert torch.equal(hidden(load_encoder(folder)), hidden(small_encoder))
-    (folder / "model-2-of-2.safetensors").unlink()
-    assert "model-1-of-2" in error_of(folder)
 
 
 def test_fairseq_without_a_projection(tmp_path, assert_close):
@@ -117,10 +100,7 @@ def test_configuration_in_a_namespace(tmp_path, small_encoder):
 
 
 def test_fairseq_convolutions_are_parsed_not_evaluated():
-    parsed = parse_convolutions("file", "[(512,10,5)] + [(512, 3, 2)] * 4 + [(512,2,2)] * 2")
-    assert parsed["conv_channels"] == (512,) * 7
-    assert parsed["conv_kernels"] == (10, 3, 3, 3, 3, 2, 2) and parsed["conv_strides"] == (5, 2, 2, 2, 2, 2, 2)
-    assert parse_convolutions("file", "[(4, 10, 5), (8, 3, 2)]")["conv_channels"] == (4, 8)
-    for text in ("", "[]", "[(1,2,3)] * x", "print(1)", "[(1,2,3)] - [(1,2,3)]"):
+    assert parse_strides("file", "[(4, 10, 5), (8, 3, 2)]") == (5, 2)
+    for text in ("", "[(1,2)]", "[(1,2,3)] * x", "print(1)", "[(1,2,3)] - [(1,2,3)]"):
         with pytest.raises(CheckpointError, match="conv_feature_layers"):
-            parse_convolutions("file", text)
+            parse_strides("file", text)

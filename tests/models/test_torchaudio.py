@@ -9,8 +9,7 @@ import torch
 import torchaudio
 
 from spin.errors import CheckpointError
-from spin.models.importers import load_encoder
-from spin.models.sources import BUNDLES
+from spin.models.importers import BUNDLES, load_encoder
 from spin.models.torchaudio_bundles import from_torchaudio
 
 CONVOLUTIONS = [(16, 10, 5)] + [(16, 3, 2)] * 4 + [(16, 2, 2)] * 2

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from spin.errors import CheckpointError
 from spin.models.importers import load_encoder
-from spin.models.official_checkpoint import RSPIN_NAMES, SPIN_NAMES
-from spin.models.state_dict_names import FAIRSEQ, TRANSFORMERS, names_in_file
+from spin.models.model_files import RSPIN_NAMES, SPIN_NAMES
+from spin.models.weights import FAIRSEQ, TRANSFORMERS, names_in_file
 
 
 def fairseq_content(encoder) -> dict:

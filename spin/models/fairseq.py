@@ -1,0 +1,132 @@
+"""Checkpoints of fairseq, unilm and s3prl. Their weights tell most of the architecture, the configuration the rest."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from spin.errors import CheckpointError
+from spin.models.architecture import LAYER_NORM_EPS, EncoderShape, require
+from spin.models.encoder import Encoder
+from spin.models.importers import known_formats
+from spin.models.safe_load import plain, read_pickle
+from spin.models.safetensors_io import MODEL, REMEDIES
+from spin.models.weights import FAIRSEQ, fit
+
+STRIDES = (5, 2, 2, 2, 2, 2, 2)  # of every public HuBERT and WavLM
+HEADS = {768: 12, 1024: 16, 1280: 16}  # of HuBERT Base, Large, X-Large by width
+
+
+def load_pickle(path: str) -> Encoder:
+    """Loads fairseq ({"cfg" or "args", "model"}), s3prl ({"model_cfg", "task_cfg", "model_weight"}) or unilm (flat "cfg")."""
+    content = read_pickle(Path(path))
+    if any(str(key).endswith("codebook.weight") for key in content.get("state_dict") or {}):
+        raise CheckpointError(path, found="a Spin or R-Spin checkpoint", expected="an encoder", remedy=REMEDIES[MODEL])
+    if {"model_cfg", "model_weight"} <= set(content):
+        model, task, state = plain(content["model_cfg"]), plain(content.get("task_cfg", {})), content["model_weight"]
+    else:
+        config = plain(content.get("cfg") or content.get("args") or {})
+        config = config if isinstance(config, dict) else {}
+        model, task = (config[key] if isinstance(config.get(key), dict) else config for key in ("model", "task"))
+        state = content.get("model")
+    if all(isinstance(item, dict) and item for item in (model, state)) and isinstance(task, dict):
+        return fit(path, state, from_config(path, model, task, state), FAIRSEQ)
+    keys = ", ".join(repr(key) for key in list(content)[:6]) or "nothing"
+    raise CheckpointError(
+        path,
+        found=f"a dictionary with {keys}",
+        expected=f"a configuration and weights: cfg and model, or model_cfg and model_weight; known formats: {known_formats()}",
+        cause="a bare state dict, or a checkpoint of another program",
+    )
+
+
+def from_config(file: str, model: dict, task: dict, state: dict[str, Tensor]) -> EncoderShape:
+    """The shape by the model's configuration, the task's (for `normalize`) and the weights."""
+    allowed = {
+        "activation_fn": ("gelu",),
+        "layer_type": ("transformer",),
+        "pos_enc_type": ("abs",),
+        "attn_type": ("", None),
+        "pos_conv_depth": (1, None),
+        "extractor_mode": ("default", "layer_norm"),
+        "gru_rel_pos": (True,) if model.get("relative_position_embedding") else (True, False, None),
+    }
+    require(file, model, allowed)
+    return from_weights(
+        file,
+        state,
+        conv_strides=parse_strides(file, model.get("conv_feature_layers")),
+        heads=model.get("encoder_attention_heads"),
+        norm_first=bool(model.get("layer_norm_first")),
+        waveform_norm_eps=LAYER_NORM_EPS if task.get("normalize", False) else None,
+        position_max_distance=model.get("max_distance", 800),
+    )
+
+
+def parse_strides(file: str, text: object) -> tuple[int, ...]:
+    """The strides of fairseq's (channels, kernel, stride) of each convolution; literals are read, nothing is evaluated.
+
+    >>> parse_strides("file", "[(512,10,5)] + [(512, 3, 2)] * 4 + [(512,2,2)] * 2")
+    (5, 2, 2, 2, 2, 2, 2)
+    """
+    layers = []
+    try:
+        for term in str(text).split("+"):
+            triples, _, times = term.partition("*")
+            layers += ast.literal_eval(triples.strip()) * int(times or 1)
+        return tuple(stride for _, _, stride in layers)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        expected = "[(channels,kernel,stride)] * n + ..."
+        raise CheckpointError(file, found=f"conv_feature_layers = {text!r}", expected=expected) from error
+
+
+def from_weights(file: str, state: dict[str, Tensor], **known) -> EncoderShape:
+    """The shape of a fairseq-style encoder, also of one without its configuration, as in Spin's and R-Spin's checkpoints.
+
+    Args:
+        file: subject of errors.
+        state: parameter name -> tensor.
+        known: fields of EncoderShape that the configuration states. Without it, the strides and HuBERT's number of heads, which
+            weights do not show, are those of the public models.
+
+    Raises:
+        CheckpointError: missing parameters, or a width of no public model, so that the number of heads is unknown.
+    """
+
+    def size(key: str, axis: int) -> int:
+        shape = getattr(state.get(key), "shape", ())
+        if axis >= len(shape):
+            raise CheckpointError(file, found=f"missing parameter {key!r}", cause="another architecture")
+        return shape[axis]
+
+    kernels = [f"feature_extractor.conv_layers.{i}.0.weight" for i in range(len(known.get("conv_strides", STRIDES)))]
+    positions, bias = "encoder.pos_conv.0.weight_v", "encoder.layers.0.self_attn.relative_attention_bias.weight"
+    dim, wavlm, large = size("encoder.layer_norm.weight", 0), bias in state, "feature_extractor.conv_layers.1.2.1.weight" in state
+    values = {
+        "arch": "wavlm" if wavlm else "hubert",
+        "conv_channels": [size(kernel, 0) for kernel in kernels],
+        "conv_kernels": [size(kernel, 2) for kernel in kernels],
+        "conv_strides": STRIDES,
+        "conv_bias": "feature_extractor.conv_layers.0.0.bias" in state,
+        "extractor_norm": "layer" if large else "group",
+        "dim": dim,
+        "layers": len({match[1] for key in state if (match := re.match(r"encoder\.layers\.(\d+)\.", str(key)))}),
+        "ffn_dim": size("encoder.layers.0.fc1.weight", 0),
+        "pos_conv_taps": size(positions, 2),
+        "pos_conv_groups": dim // max(1, size(positions, 1)),
+        "norm_first": large,
+        "waveform_norm_eps": LAYER_NORM_EPS if large else None,
+        "position_buckets": size(bias, 0) if wavlm else 320,
+    }
+    heads = known.get("heads") or (size(bias, 1) if wavlm else HEADS.get(dim))
+    if heads is None:
+        raise CheckpointError(
+            file,
+            found=f"a HuBERT of width {dim} without its configuration",
+            expected=f"a width of {', '.join(map(str, HEADS))}, or the checkpoint that Spin started from",
+            remedy="pass that checkpoint: spin.load_model(path, base=...), or copy it next to this file under its own name",
+        )
+    return EncoderShape.from_dict(values | known | {"heads": heads}, file)
