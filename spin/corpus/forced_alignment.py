@@ -29,8 +29,7 @@ class Unalignable(Exception):
 class ForcedAligner:
     """One decoder, good for any number of utterances; the result for one does not depend on those before it.
 
-    Args:
-        dictionary: pronunciations of words that the decoder's own dictionary lacks; default: rules, then letters.
+    `dictionary` has the words that the decoder's own lacks; default: by rules, then by letters.
     """
 
     def __init__(self, dictionary: Dictionary | None = None):
@@ -76,13 +75,13 @@ class ForcedAligner:
 
     def _learn(self, words: list[str]) -> None:
         """Adds derived and guessed pronunciations to the decoder's dictionary."""
-        missing = sorted({word for word in words if not self._dictionary.pronunciations(word)})
+        new = {word: self._dictionary.pronunciations(word) for word in words if word not in self._dictionary}
+        missing = sorted(word for word in new if not new[word])
         if missing:
             raise Unalignable(f"no pronunciation: {' '.join(missing)}"[:120])
-        for word in words:
-            if word not in self._dictionary and word not in self._added:
-                self._decoder.add_word(word.lower(), " ".join(self._dictionary.pronunciations(word)[0]), update=False)
-                self._added.add(word)
+        for word in [word for word in new if word not in self._added]:
+            self._decoder.add_word(word.lower(), " ".join(new[word][0]), update=False)
+            self._added.add(word)
 
 
 @functools.lru_cache(maxsize=1)
@@ -92,25 +91,19 @@ def process_aligner() -> ForcedAligner:
 
 
 def _collect(entries: list, text: str) -> tuple[list[AlignmentItem], list[AlignmentItem]]:
-    phones: list[AlignmentItem] = []
-    words: list[AlignmentItem] = []
+    phones, words = [], []
     for name, start, duration, parts in entries:
         silent = name.startswith(("<", "["))
         if not silent:
             words.append(_item(_VARIANT.sub("", name).upper(), start, duration))
         for part in parts:
-            symbol = artifacts.SILENCE if silent else plain_phone(part.name)
-            _append(phones, _item(symbol, part.start, part.duration))
+            item = _item(artifacts.SILENCE if silent else plain_phone(part.name), part.start, part.duration)
+            if phones and item.symbol == phones[-1].symbol == artifacts.SILENCE:  # sentence start, pause and noise are one
+                item = AlignmentItem(item.symbol, phones[-1].start, round(item.end - phones.pop().start, 6))
+            phones.append(item)
     if " ".join(word.symbol for word in words) != text:
         raise Unalignable("pocketsphinx aligned other words than the text")
     return phones, words
-
-
-def _append(phones: list[AlignmentItem], item: AlignmentItem) -> None:
-    """Neighbouring silences (sentence start, pause, noise) are one."""
-    if phones and item.symbol == phones[-1].symbol == artifacts.SILENCE:
-        item = AlignmentItem(item.symbol, phones[-1].start, round(item.end - phones.pop().start, 6))
-    phones.append(item)
 
 
 def _item(symbol: str, start: int, duration: int) -> AlignmentItem:

@@ -61,14 +61,10 @@ class LhotseManifests(Corpus):
         return part in (*corpus.asr_train, *corpus.valid, *corpus.test)
 
     def _manifest(self, part: str) -> Path:
-        manifests = self.config.corpus.manifests
+        manifests, key = self.config.corpus.manifests, f"corpus.manifests.{part}"
         if part not in manifests:
-            raise ConfigError(
-                f"corpus.manifests.{part}",
-                found="not set",
-                expected="a cut manifest of lhotse, .jsonl or .jsonl.gz",
-                remedy=f"--set corpus.manifests.{part}=FILE",
-            )
+            expected = "a cut manifest of lhotse, .jsonl or .jsonl.gz"
+            raise ConfigError(key, found="not set", expected=expected, remedy=f"--set {key}=FILE")
         return Path(manifests[part])
 
 
@@ -120,9 +116,9 @@ def _read_utterance(
         return error.reason
     if not np.isfinite(samples).all() or len(samples) == 0 or np.ptp(samples) == 0:
         return "empty audio: every sample is the same, or not finite"
-    made = _make_cut(cut, _recording(cut, samples, folder), given, text)
-    problem = check_cut(made)
-    return made if problem is None else f"invalid cut: {problem}"
+    result = _make_cut(cut, _recording(cut, samples, folder), given, text)
+    problem = check_cut(result)
+    return result if problem is None else f"invalid cut: {problem}"
 
 
 def _recording(cut: MonoCut | MultiCut, samples: np.ndarray, folder: Path) -> Recording:
@@ -141,18 +137,10 @@ def _recording(cut: MonoCut | MultiCut, samples: np.ndarray, folder: Path) -> Re
 
 def _make_cut(cut: MonoCut | MultiCut, recording: Recording, given: SupervisionSegment | None, text: str) -> MonoCut:
     """A cut of the whole recording with one supervision; without a speaker, the recording's id names one."""
-    supervision = SupervisionSegment(
-        id=cut.id,
-        recording_id=cut.id,
-        start=0.0,
-        duration=recording.duration,
-        channel=0,
-        text=text,
-        language=given.language if given else None,
-        speaker=(given.speaker if given else None) or cut.recording_id,
-        gender=given.gender if given else None,
-        alignment=_alignment(given, recording.duration),
-    )
+    facts = {name: getattr(given, name, None) for name in ("language", "gender", "speaker")}
+    facts["speaker"] = facts["speaker"] or cut.recording_id
+    tiers = _alignment(given, recording.duration)
+    supervision = SupervisionSegment(cut.id, cut.id, 0.0, recording.duration, channel=0, text=text, alignment=tiers, **facts)
     return MonoCut(cut.id, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
 
 

@@ -10,67 +10,41 @@ same words (phone error rate 11.8 % against 4.7 %), although their model was tra
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
+
+import pocketsphinx
 
 from spin.corpus.alignment import plain_phone
 from spin.corpus.g2p import default_model
 from spin.errors import DataError
 
 Phones = tuple[str, ...]
-_ONE_VOWEL = re.compile(
-    r"[^AEIOU][AEIOUY][^AEIOUYWX]$"
-)  # no consonant doubled although the vowel is single: a silent E is likely
+_ONE_VOWEL = re.compile(r"[^AEIOU][AEIOUY][^AEIOUYWX]$")  # a single consonant that is not doubled (BAK-ING): E is silent
 _VARIANT = re.compile(r"\(\d+\)$")
 _VOICELESS = frozenset("P T K F TH S SH CH HH".split())
 _SIBILANT = frozenset("S Z SH ZH CH JH".split())
+
+
+def _table(rows: str) -> list[tuple[str, Phones]]:
+    return [(affix, tuple(phones.split())) for affix, phones in (row.split(":") for row in rows.split(" | "))]
+
+
 # British spelling -> American, as the dictionary has it; tried on the whole word.
 _SPELLINGS = tuple(
     pair.split(":")
     for pair in "OUR:OR ISE:IZE ISI:IZI ISA:IZA YSE:YZE ENCE:ENSE LLE:LE LLI:LI LL:L "
     "TRE:TER BRE:BER AE:E OE:E OGUE:OG GREY:GRAY MME:M UL:ULL XION:CTION".split()
 )
-# Suffix -> its phones; the stem is what the dictionary has, possibly with a final E restored, I for Y, or a consonant doubled.
-_SUFFIXES = (
-    ("'LL", "AH L"),
-    ("'VE", "AH V"),
-    ("'RE", "ER"),
-    ("N'T", "AH N T"),
-    ("INGLY", "IH NG L IY"),
-    ("INGS", "IH NG Z"),
-    ("ING", "IH NG"),
-    ("IN'", "IH N"),
-    ("IN", "IH N"),
-    ("LESSLY", "L AH S L IY"),
-    ("LESS", "L AH S"),
-    ("FULLY", "F AH L IY"),
-    ("FUL", "F AH L"),
-    ("NESSES", "N AH S IH Z"),
-    ("NESS", "N AH S"),
-    ("MENTS", "M AH N T S"),
-    ("MENT", "M AH N T"),
-    ("LY", "L IY"),
-    ("ERS", "ER Z"),
-    ("ER", "ER"),
-    ("EST", "AH S T"),
-    ("ETH", "AH TH"),
-    ("ST", "S T"),
-    ("ISH", "IH SH"),
-    ("ABLE", "AH B AH L"),
-    ("LIKE", "L AY K"),
-    ("Y", "IY"),
+# Suffix: its phones; the stem is what the dictionary has, possibly with a final E restored, I for Y, or a consonant doubled.
+_SUFFIXES = _table(
+    "'LL:AH L | 'VE:AH V | 'RE:ER | N'T:AH N T | INGLY:IH NG L IY | INGS:IH NG Z | ING:IH NG | IN':IH N | IN:IH N | "
+    "LESSLY:L AH S L IY | LESS:L AH S | FULLY:F AH L IY | FUL:F AH L | NESSES:N AH S IH Z | NESS:N AH S | "
+    "MENTS:M AH N T S | MENT:M AH N T | LY:L IY | ERS:ER Z | ER:ER | EST:AH S T | ETH:AH TH | ST:S T | ISH:IH SH | "
+    "ABLE:AH B AH L | LIKE:L AY K | Y:IY"
 )
-_PREFIXES = (
-    ("UNDER", "AH N D ER"),
-    ("OVER", "OW V ER"),
-    ("OUT", "AW T"),
-    ("NON", "N AA N"),
-    ("UN", "AH N"),
-    ("RE", "R IY"),
-    ("MIS", "M IH S"),
-)
+_PREFIXES = _table("UNDER:AH N D ER | OVER:OW V ER | OUT:AW T | NON:N AA N | UN:AH N | RE:R IY | MIS:M IH S")
 _SHORTEST_STEM = 3
 _SHORTEST_HALF = 4  # of a compound: shorter halves are chance
 
@@ -81,15 +55,14 @@ class Dictionary:
     Args:
         path: a file of CMU dictionary form (word or word(2), then phones); default: the one in pocketsphinx's wheel.
         g2p: guesses a word that no rule derives; None: such a word has no pronunciation.
+
+    Raises:
+        DataError: no such file.
     """
 
     def __init__(self, path: str | Path | None = None, g2p: Callable[[str], Phones] | None = None):
-        self.path = Path(path) if path else dictionary_path()
+        self._entries = _read(Path(path or pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")))
         self._g2p = g2p
-        self._entries = _read(self.path)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def __contains__(self, word: str) -> bool:
         return word in self._entries
@@ -124,8 +97,7 @@ class Dictionary:
         return ()
 
     def _first(self, word: str) -> Phones | None:
-        entry = self._entries.get(word)
-        return entry[0] if entry else None
+        return next(iter(self._entries.get(word, ())), None)
 
     def _stem(self, word: str) -> Phones | None:
         """A word that may itself be a regular form (JUSTINIAN'S has no stem, BARKEEPER'S has)."""
@@ -148,23 +120,21 @@ class Dictionary:
         return None
 
     def _with_d(self, word: str) -> Phones | None:
-        if not word.endswith(("ED", "'D")):
-            return None
-        return _add_d(self._inflected(word[:-2], "E"))
+        return _add_d(self._inflected(word[:-2], "E")) if word.endswith(("ED", "'D")) else None
 
     def _with_suffix(self, word: str) -> Phones | None:
         for suffix, phones in _SUFFIXES:
             if word.endswith(suffix):
                 stem = self._inflected(word[: -len(suffix)], suffix)
                 if stem:
-                    return stem + tuple(phones.split())
+                    return stem + phones
         return None
 
     def _with_prefix(self, word: str) -> Phones | None:
         for prefix, phones in _PREFIXES:
             stem = self._stem(word[len(prefix) :]) if word.startswith(prefix) else None
             if stem and len(word) - len(prefix) > _SHORTEST_STEM:
-                return (*phones.split(), *stem)
+                return phones + stem
         return None
 
     def _respelled(self, word: str) -> Phones | None:
@@ -185,26 +155,13 @@ def default_dictionary() -> Dictionary:
     return Dictionary(g2p=default_model())
 
 
-def dictionary_path() -> Path:
-    """Raises DataError when pocketsphinx is not installed."""
-    spec = importlib.util.find_spec("pocketsphinx")
-    if spec is None or not spec.origin:
-        raise DataError(
-            "pocketsphinx",
-            found="not installed",
-            expected="its wheel, which holds the CMU dictionary",
-            remedy="utils/setup_env.sh",
-        )
-    return Path(spec.origin).parent / "model" / "en-us" / "cmudict-en-us.dict"
-
-
 def _read(path: Path) -> dict[str, tuple[Phones, ...]]:
     entries: dict[str, list[Phones]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"dictionary {path}", found=str(error), expected="lines of a word and its phones") from error
-    for line in lines:
+    for line in text.splitlines():
         word, *phones = line.split()
         plain = tuple(plain_phone(phone) for phone in phones)
         variants = entries.setdefault(_VARIANT.sub("", word).upper(), [])

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from spin.corpus import g2p
 from spin.corpus.alignment import PHONES
-from spin.corpus.g2p import GraphemeToPhoneme, default_model
+from spin.corpus.g2p import default_model
 from spin.corpus.pronunciation import Dictionary
-from spin.errors import DataError
 from spin.runtime.seeding import generator
 
 installed = pytest.mark.skipif(default_model() is None, reason="gruut_lang_en or python-crfsuite is not installed")
@@ -73,19 +72,8 @@ def test_order_of_sources(tmp_path: Path):
     assert Dictionary(path).pronunciations("HAGAR") == ()
 
 
-@installed
-@pytest.mark.parametrize("content", [b"", b"no model", b"lCRF" + b"\0" * 100])
-def test_another_file(tmp_path: Path, content: bytes):
-    path = tmp_path / "model.crf"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"model\.crf"):
-        GraphemeToPhoneme(path)
-
-
 def test_not_installed(monkeypatch):
     monkeypatch.setattr(g2p, "PACKAGES", ("no_such_package_here",))
     default_model.cache_clear()
     assert default_model() is None
     default_model.cache_clear()
-    with pytest.raises(DataError, match="no_such_package_here"):
-        GraphemeToPhoneme()

@@ -31,13 +31,9 @@ class GeneratedCorpus(Corpus):
     has_alignments = True
 
     def check(self, parts: Sequence[str], log: logging.Logger) -> None:
-        if self.config.corpus.alignment != "auto":
-            raise ConfigError(
-                "corpus.alignment",
-                found=self.config.corpus.alignment,
-                expected="auto: the generated corpus brings its exact alignments",
-                remedy="--set corpus.alignment=auto",
-            )
+        if (found := self.config.corpus.alignment) != "auto":
+            expected = "auto: the generated corpus brings its exact alignments"
+            raise ConfigError("corpus.alignment", found=found, expected=expected, remedy="--set corpus.alignment=auto")
         for part in parts:
             self._definition(part)
 
@@ -87,16 +83,7 @@ def _cut(utterance: dict, speaker: dict, audio: Path) -> MonoCut:
     source = AudioSource(type="file", channels=[0], source=str(audio.resolve()))
     recording = Recording(identity, [source], artifacts.SAMPLE_RATE, samples, duration, channel_ids=[0])
     phones = [AlignmentItem(phone, start, round(stop - start, 5)) for phone, start, stop in utterance["phones"]]
-    supervision = SupervisionSegment(
-        id=identity,
-        recording_id=identity,
-        start=0.0,
-        duration=duration,
-        channel=0,
-        text=utterance["text"],
-        language="English",
-        speaker=speaker["speaker"],
-        gender=speaker["gender"],
-        alignment={artifacts.PHONE_TIER: phones},
-    )
+    facts = {"text": utterance["text"], "language": "English", "speaker": speaker["speaker"], "gender": speaker["gender"]}
+    tiers = {artifacts.PHONE_TIER: phones}
+    supervision = SupervisionSegment(identity, identity, 0.0, duration, channel=0, alignment=tiers, **facts)
     return MonoCut(identity, start=0.0, duration=duration, channel=0, supervisions=[supervision], recording=recording)

@@ -19,7 +19,7 @@ PHONEME_EVENTS, DONT_EXIT = 1, 0x8000
 CHARS_UTF8 = 1
 RATE_PARAMETER = 1
 NOISE_SEED = 1
-EVENT_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
+EVENT_END, EVENT_PHONEME = 0, 7
 LONGEST_DATA_PATH = 140  # the engine's buffer holds 160 characters and appends names of its own
 
 
@@ -43,13 +43,8 @@ class _Event(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-def link_data(folder: Path, variants: dict[str, str]) -> Path:
-    """A private copy of the engine's data (links, except for the variants): the folder to hand to Engine.
-
-    Args:
-        folder: an empty folder with a short path.
-        variants: name -> text of the variant file.
-    """
+def link_data(folder: Path, name: str, variant: str) -> Path:
+    """A private copy of the engine's data in an empty folder, to hand to Engine: links, and a voice variant by its name."""
     import espeakng_loader
 
     source, data = Path(espeakng_loader.get_data_path()), folder / "espeak-ng-data"
@@ -65,47 +60,28 @@ def link_data(folder: Path, variants: dict[str, str]) -> Path:
     for entry in source.iterdir():
         if entry.name != "voices":
             os.symlink(entry, data / entry.name)
-    for name, text in variants.items():
-        (data / "voices" / "!v" / name).write_text(text, encoding="utf-8")
+    (data / "voices" / "!v" / name).write_text(variant, encoding="utf-8")
     return data
 
 
 class Engine:
-    """One voice in this process.
-
-    Args:
-        data: from link_data.
-        accent: an English accent, as in voices.ACCENTS.
-        variant: name of a variant in `data`.
-        rate: words per minute.
-    """
+    """One voice in this process: data and variant as for link_data, an accent of voices.ACCENTS, words per minute."""
 
     def __init__(self, data: Path, accent: str, variant: str, rate: int):
         import espeakng_loader
 
-        if not (data / "voices" / "!v" / variant).exists():  # the engine itself would take its plain voice, in silence
-            raise DataError(
-                f"voice variant {variant}", found="no such file in the engine's data", expected=str(data / "voices" / "!v")
-            )
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._library.espeak_Initialize.restype = ctypes.c_int
         self.sample_rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, str(data).encode(), PHONEME_EVENTS | DONT_EXIT)
         if self.sample_rate <= 0:
-            raise DataError(
-                "eSpeak NG",
-                found=f"status {self.sample_rate}",
-                expected="a sample rate",
-                cause=f"its data at {data} cannot be read",
-            )
-        self._samples: list[np.ndarray] = []
-        self._phonemes: list[tuple[str, int]] = []
+            cause = f"its data at {data} cannot be read"
+            raise DataError("eSpeak NG", found=f"status {self.sample_rate}", expected="a sample rate", cause=cause)
         self._keep = _Callback(self._receive)  # a callback that Python frees would still be called
         self._library.espeak_SetSynthCallback(self._keep)
         status = self._library.espeak_SetVoiceByName(f"{accent}+{variant}".encode())
         if status != 0:
-            raise DataError(
-                f"voice {accent}+{variant}", found=f"status {status} of eSpeak NG", expected="an accent and a variant it knows"
-            )
+            expected = "an accent and a variant it knows"
+            raise DataError(f"voice {accent}+{variant}", found=f"status {status} of eSpeak NG", expected=expected)
         self._library.espeak_SetParameter(RATE_PARAMETER, rate, 0)
         # Breath is noise, and the engine seeds its noise from the clock when it starts.
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
@@ -114,8 +90,7 @@ class Engine:
         if count > 0 and wave:
             self._samples.append(np.ctypeslib.as_array(wave, shape=(count,)).copy())
         index = 0
-        while events[index].type != EVENT_END:
-            event = events[index]
+        while (event := events[index]).type != EVENT_END:
             if event.type == EVENT_PHONEME:
                 self._phonemes.append((event.id.string.decode("utf-8"), event.sample))
             index += 1
@@ -127,9 +102,6 @@ class Engine:
         content = text.encode("utf-8")
         status = self._library.espeak_Synth(content, len(content) + 1, 0, 1, 0, CHARS_UTF8, None, None)
         if status != 0 or not self._samples:
-            raise DataError(
-                f"sentence {text!r}",
-                found=f"status {status} of eSpeak NG, {len(self._samples)} blocks of audio",
-                expected="audio",
-            )
+            found = f"status {status} of eSpeak NG, {len(self._samples)} blocks of audio"
+            raise DataError(f"sentence {text!r}", found=found, expected="audio")
         return np.concatenate(self._samples), self._phonemes

@@ -58,13 +58,11 @@ def render_speaker(job: SpeakerJob) -> str:
         return str(record_path)
     folder = Path(job.folder) / voice.speaker
     with tempfile.TemporaryDirectory(prefix="spin-") as private:
-        data = link_data(Path(private), {voice.speaker: voice.variant})
+        data = link_data(Path(private), voice.speaker, voice.variant)
         engine = Engine(data, voice.accent, voice.speaker, voice.rate_in_words_per_minute)
         records = [_render_utterance(engine, voice, job, number, folder) for number in range(job.utterances)]
-    write_json(
-        record_path,
-        {"made_from": wanted, "speaker": voice.speaker, "gender": voice.gender, "accent": voice.accent, "utterances": records},
-    )
+    facts = {"speaker": voice.speaker, "gender": voice.gender, "accent": voice.accent}
+    write_json(record_path, {"made_from": wanted, **facts, "utterances": records})
     return str(record_path)
 
 
@@ -89,25 +87,19 @@ def _render_utterance(engine: Engine, voice: Voice, job: SpeakerJob, number: int
 def _with_silence(phones: list[list], duration: float) -> list[list]:
     """Lets the silence at both ends reach the ends of the recording."""
     silence = artifacts.SILENCE
-    if phones[0][0] == silence:
-        phones[0][1] = 0.0
-    else:
+    if phones[0][0] != silence:
         phones.insert(0, [silence, 0.0, phones[0][1]])
-    phones[-1][2] = min(phones[-1][2], duration)
-    if phones[-1][0] == silence:
-        phones[-1][2] = duration
-    elif phones[-1][2] < duration:
+    phones[0][1] = 0.0
+    if phones[-1][0] != silence and phones[-1][2] < duration:
         phones.append([silence, phones[-1][2], duration])
+    phones[-1][2] = duration
     return phones
 
 
 def transmit(
     spoken: np.ndarray, sample_rate: int, voice: Voice, random: np.random.Generator, before: int, after: int
 ) -> np.ndarray:
-    """Speech (S,) int16 at the engine's rate -> (S',) int16 at 16 kHz: padded, equalised, levelled, with the speaker's noise.
-
-    before, after: samples of silence at 16 kHz put at the two ends.
-    """
+    """Speech (S,) int16 at the engine's rate -> (before + S' + after,) int16 at 16 kHz: equalised, levelled, with noise."""
     speech = scipy.signal.resample_poly(spoken.astype(np.float64) / 32768.0, artifacts.SAMPLE_RATE, sample_rate)
     speech = np.pad(speech, (before, after))
     for centre, gain in zip(CHANNEL_BANDS_IN_HZ, voice.channel_gains_in_db):
