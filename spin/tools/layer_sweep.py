@@ -1,7 +1,6 @@
-"""Metrics of units over layers, codebook sizes, seeds and smoothing, by the extractor, k-means and metrics of stage 3.
+"""Metrics of units over layers, codebook sizes and seeds, by the extractor, k-means and metrics of stage 3.
 
 python -m spin layer-sweep --exp exp/mini --layers 1 2 3 4 --k 64 128 --seeds 0 1 2 --output exp/mini/sweep
-python -m spin layer-sweep --exp exp/mini --system spin --smoothing 1 3 5 --metrics pnmi boundary_r_value --output exp/mini/smooth
 
 Each system gives k-means units at every layer, and a system with a codebook its own units too. The command writes sweep.json
 and sweep.md. Finished work is kept in the output folder, so an interrupted command resumes.
@@ -18,8 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from spin import artifacts
 from spin.config import Config
 from spin.data.cuts import read_cuts
@@ -32,13 +29,10 @@ from spin.runtime.logs import get_logger
 from spin.runtime.progress import progress
 from spin.runtime.workers import map_jobs
 from spin.systems import System, systems_of
-from spin.units.extraction import SHARDS, Output
-from spin.units.features import extract_features
-from spin.units.kmeans import draw_utterances, load_kmeans, save_kmeans, train_kmeans
-from spin.units.measure import measure, read_utterances
-from spin.units.metrics import METRICS, find_metric
-from spin.units.sample import Sample
-from spin.units.units import assign_units, read_units
+from spin.units.extraction import SHARDS, Output, extract_features
+from spin.units.kmeans import assign_units, draw_utterances, save_kmeans, train_kmeans
+from spin.units.measure import Sample, measure, read_utterances
+from spin.units.metrics import find_metric
 
 NOT_MEASURED = "\u2014"
 
@@ -52,10 +46,7 @@ class Cell:
         output: folder of the sweep.
         system: name of the system.
         layer: layer of the features; None: the system's own, with the units of its codebook.
-        clusters: K of k-means; None: the codebook.
-        seed: random seed of k-means; None: the codebook.
-        smoothing: frames of the majority filter; 1: none.
-        metrics: names of the metrics.
+        clusters, seed: K and random seed of k-means; None: the codebook.
     """
 
     config: Config
@@ -64,12 +55,10 @@ class Cell:
     layer: int | None
     clusters: int | None
     seed: int | None
-    smoothing: int
-    metrics: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        return f"{self.system}-layer{self.layer or 'own'}-K{self.clusters or 'own'}-seed{self.seed}-smooth{self.smoothing}"
+        return f"{self.system}-layer{self.layer or 'own'}-K{self.clusters or 'own'}-seed{self.seed}"
 
     @property
     def path(self) -> Path:
@@ -85,53 +74,29 @@ def features_folder(output: Path, system: str, layer: int | None, part: str) -> 
 
 
 def measure_cell(cell: Cell) -> None:
-    """Trains k-means where the cell has one, smooths the units and measures them."""
+    """Trains k-means where the cell has one, and measures its units."""
     prepare_cpu(1)
-    test, folders = cell.config.corpus.test, []
-    kmeans = None if cell.clusters is None else _find_kmeans(cell)
-    for part in test:
-        features, units = cell.features(part), cell.output / "units" / cell.name / part
-        own = read_units(features) if kmeans is None else assign_units(cell.config, artifacts.cuts_in(features), kmeans)
-        records = (
-            {artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: smooth(sequence, cell.smoothing).tolist()}
-            for name, sequence in own
-        )
-        write_jsonl(artifacts.units_lines(units), records)
-        folders.append((features, units))
+    config, parts = cell.config, cell.config.corpus.test
+    folders = [(cell.features(part), cell.features(part)) for part in parts]
+    if cell.clusters:
+        kmeans, folders = _train_kmeans(cell), [(cell.features(part), cell.output / "units" / cell.name / part) for part in parts]
+        for features, units in folders:
+            assigned = assign_units(config, artifacts.cuts_in(features), kmeans)
+            lines = ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: own.tolist()} for name, own in assigned)
+            write_jsonl(artifacts.units_lines(units), lines)
     size = cell.clusters or read_json(artifacts.codebook_in(folders[0][0]))["codebook_size"]
-    read = partial(read_utterances, folders, cell.config.units.metrics_first_seconds)
-    sample = Sample(size, cell.config.seed, 1, cell.config.units.abx_max_utterances, read)
-    figures, _ = measure(sample, [find_metric(name) for name in cell.metrics])
+    read = partial(read_utterances, folders, config.units.metrics_first_seconds)
+    sample = Sample(size, config.seed, 1, config.units.abx_max_utterances, read)
+    figures, _ = measure(sample)
     write_json(cell.path, {"K": size, "figures": figures})
 
 
-def _find_kmeans(cell: Cell) -> Path:
-    """The centres of a cell, which cells of other smoothing share."""
-    path = cell.output / "kmeans" / f"{cell.system}-layer{cell.layer}-K{cell.clusters}-seed{cell.seed}.safetensors"
-    if path.exists():
-        load_kmeans(path)
-        return path
-    cuts = (cut for part in cell.config.corpus.spin_train for cut in read_cuts(artifacts.cuts_in(cell.features(part))))
-    data = draw_utterances(cuts, cell.config.units.kmeans_hours, cell.config.seed)
-    model = train_kmeans(data, cell.clusters, starts=cell.config.units.kmeans_starts, seed=cell.seed)
-    save_kmeans(path, model, cell.layer)
+def _train_kmeans(cell: Cell) -> Path:
+    path, config = cell.output / "kmeans" / f"{cell.name}.safetensors", cell.config
+    cuts = (cut for part in config.corpus.spin_train for cut in read_cuts(artifacts.cuts_in(cell.features(part))))
+    data = draw_utterances(cuts, config.units.kmeans_hours, config.seed)
+    save_kmeans(path, train_kmeans(data, cell.clusters, starts=config.units.kmeans_starts, seed=cell.seed), cell.layer)
     return path
-
-
-def smooth(units: np.ndarray, width: int) -> np.ndarray:
-    """Majority filter: each frame gets the commonest unit of the `width` frames around it; of ties its own, else the lowest.
-
-    Args:
-        units: (T,) integers from 0 on.
-        width: odd number of frames; windows are cut at the ends.
-    """
-    units, half = np.asarray(units), width // 2
-    result = units.copy()
-    for frame in range(len(units)) if half else ():
-        counts = np.bincount(units[max(0, frame - half) : frame + half + 1])
-        if counts[units[frame]] < counts.max():
-            result[frame] = counts.argmax()
-    return result
 
 
 def plan_cells(arguments: argparse.Namespace, config: Config, systems: Iterable[System]) -> list[Cell]:
@@ -142,8 +107,7 @@ def plan_cells(arguments: argparse.Namespace, config: Config, systems: Iterable[
         layers = [None] if system.kind == "fbank" else arguments.layers or [system.layer or config.encoder.layer]
         own = [(None, None, None)] if system.has_codebook else []
         places = own + [(layer, size, seed) for layer in layers for size in sizes for seed in arguments.seeds]
-        make = partial(Cell, config, arguments.output, system.name)
-        cells += [make(*place, width, tuple(arguments.metrics)) for place in places for width in arguments.smoothing]
+        cells += [Cell(config, arguments.output, system.name, *place) for place in places]
     return cells
 
 
@@ -163,13 +127,13 @@ def extract_missing(config: Config, corpus: Path, output: Path, systems: Iterabl
 def check_protocol(config: Config, corpus: Path, output: Path, systems: Iterable[System]) -> None:
     """Refuses an output folder whose work was done with other data, models or settings."""
     parts = dict.fromkeys((*config.corpus.spin_train, *config.corpus.test))
+    units = dataclasses.asdict(dataclasses.replace(config.units, batch_seconds=1.0, pictures=0))  # these change no figure
     protocol = {
         "manifests": {part: content_digest(artifacts.cuts(corpus, part)) for part in parts},
         "systems": {system.name: source_digest(system.source) if system.source else None for system in systems},
         "seed": config.seed,
-        "units": {key: value for key, value in vars(config.units).items() if key not in ("batch_seconds", "pictures")},
+        "units": units,
     }
-    protocol["units"] = {key: value for key, value in protocol["units"].items() if not key.startswith("_")}
     path = output / "protocol.json"
     if not path.exists():
         write_json(path, protocol)
@@ -179,22 +143,16 @@ def check_protocol(config: Config, corpus: Path, output: Path, systems: Iterable
 
 
 def make_rows(cells: Iterable[Cell]) -> list[dict]:
-    """One row per system, layer, K and smoothing, with mean and sample standard deviation over seeds."""
+    """One row per system, layer and K, with mean and sample standard deviation over seeds."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.system, cell.layer, cell.clusters, cell.smoothing), []).append(cell)
+        groups.setdefault((cell.system, cell.layer, cell.clusters), []).append(cell)
     rows = []
-    for (system, layer, _, smoothing), own in groups.items():
+    for (system, layer, _), own in groups.items():
         contents = [read_json(cell.path) for cell in own]
-        row = {
-            "system": system,
-            "layer": layer,
-            "K": contents[0]["K"],
-            "smoothing": smoothing,
-            "seeds": [cell.seed for cell in own],
-        }
-        names = contents[0]["figures"]
-        rows.append(row | {"figures": {name: spread([content["figures"][name] for content in contents]) for name in names}})
+        figures = {name: spread([content["figures"][name] for content in contents]) for name in contents[0]["figures"]}
+        seeds = [cell.seed for cell in own]
+        rows.append({"system": system, "layer": layer, "K": contents[0]["K"], "seeds": seeds, "figures": figures})
     return rows
 
 
@@ -208,10 +166,10 @@ def spread(values: list[float | None]) -> dict:
 def to_markdown(rows: list[dict]) -> str:
     """A table of all rows with the metrics that any row has."""
     names = [name for name in rows[0]["figures"] if name != "K" and any(row["figures"][name]["mean"] is not None for row in rows)]
-    lines = [["system", "layer", "K", "smoothing", "seeds", *(find_metric(name).title for name in names)]]
+    lines = [["system", "layer", "K", "seeds", *(find_metric(name).title for name in names)]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
     for row in rows:
-        start = [row["system"], str(row["layer"] or "own"), str(row["K"]), str(row["smoothing"]), str(len(row["seeds"]))]
+        start = [row["system"], str(row["layer"] or "own"), str(row["K"]), str(len(row["seeds"]))]
         lines.append(start + [_show(row["figures"][name], find_metric(name).digits) for name in names])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -225,34 +183,23 @@ def _show(figure: dict, digits: int) -> str:
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Options of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spin layer-sweep",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    command = "python -m spin layer-sweep"
+    parser = argparse.ArgumentParser(prog=command, description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stages 0 to 2 are finished")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the tables and of all work")
     parser.add_argument("--system", nargs="+", help="names of systems (default: all of the experiment)")
     parser.add_argument("--layers", type=int, nargs="+", help="layers of encoders, from 1 (default: the experiment's)")
     parser.add_argument("--k", type=int, nargs="+", help="clusters of k-means (default: spin.codebook_size)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="random seeds of k-means (default: 0 1 2)")
-    parser.add_argument(
-        "--smoothing", type=int, nargs="+", default=[1], help="frames of a majority filter, odd (default: 1, none)"
-    )
-    names = [metric.name for metric in METRICS]
-    parser.add_argument(
-        "--metrics", nargs="+", choices=names, default=names, metavar="NAME", help=f"default: all of {' '.join(names)}"
-    )
     parser.add_argument("--nj", type=int, default=1, help="number of processes (default: 1)")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="device of the encoders (default: cpu)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
     arguments = parser.parse_args(argv)
-    for name, values, least in (("layers", arguments.layers, 1), ("k", arguments.k, 2), ("seeds", arguments.seeds, 0)):
-        if any(value < least for value in values or ()):
+    given = {"layers": arguments.layers or [1], "k": arguments.k or [2], "seeds": arguments.seeds, "nj": [arguments.nj]}
+    for (name, values), least in zip(given.items(), (1, 2, 0, 1), strict=True):
+        if min(values) < least:
             parser.error(f"--{name}: found {min(values)}, expected at least {least}")
-    if arguments.nj < 1 or any(width < 1 or width % 2 == 0 for width in arguments.smoothing):
-        parser.error("--nj: at least 1; --smoothing: odd numbers from 1 on")
     return arguments
 
 
@@ -288,6 +235,6 @@ def main(argv: list[str] | None = None) -> None:
     for _ in progress(map_jobs(measure_cell, missing, arguments.nj), "cells", len(missing)):
         pass
     rows = make_rows(cells)
-    write_json(arguments.output / "sweep.json", {"schema": 2, "commit": commit(), "seed": config.seed, "rows": rows})
+    write_json(arguments.output / "sweep.json", {"schema": 3, "commit": commit(), "seed": config.seed, "rows": rows})
     write_text(arguments.output / "sweep.md", to_markdown(rows))
     print(to_markdown(rows), end="")
