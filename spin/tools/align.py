@@ -1,9 +1,8 @@
-"""python -m spin align: phone alignments of audio files and their texts, or from one format into another.
+"""python -m spin align: phone alignments from one format into another.
 
-python -m spin align --audio speech/*.wav --text text --output alignments.tsv --nj 4
-python -m spin align --audio speech/*.wav --text text --output textgrids/                    # to look at in Praat
-python -m spin align --input LibriSpeech-alignments/dev-clean --output dev-clean.tsv         # TextGrids of the MFA
-python -m spin align --input data/mini/cuts_test.jsonl.gz --output test.item                 # ABX items of a part
+python -m spin align --input LibriSpeech-alignments/dev-clean --output dev-clean.tsv   # for corpus.alignment_tsv, from the MFA
+python -m spin align --input data/mini/cuts_test.jsonl.gz --output textgrids/          # a part of stage 0, to look at in Praat
+python -m spin align --input data/mini/cuts_test.jsonl.gz --output test.item           # ABX items of a part
 
 Formats: .tsv, the Spin authors' labels every 10 ms; .TextGrid of Praat, or a folder of them, one file per utterance, as the
 Montreal Forced Aligner writes them (by praatio); .ctm of Kaldi and manifests of stage 0, .jsonl.gz (both read only); .item,
@@ -19,23 +18,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from lhotse import Recording
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.corpus.abx_item import KINDS, items_of, write_items
 from spin.corpus.alignment import items_from_labels, labels_from_items, plain_phone, read_tsv, write_tsv
-from spin.corpus.text import TextError, normalise
-from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_records
 from spin.errors import DataError
 from spin.runtime.files import atomic_path
-from spin.runtime.progress import progress
-from spin.runtime.workers import map_jobs
 
 PHONES, WORDS = "phones", "words"  # names of tiers in a TextGrid
-_PER_JOB = 8  # utterances
 _OVERLAP_IN_S = 1e-4  # rounding of other programs
 
 
@@ -56,113 +48,20 @@ class Aligned:
         return max((item.end for item in (*self.phones, *self.words)), default=0.0)
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Options of the command."""
+def main(argv: list[str] | None = None) -> None:
+    """Converts.
+
+    Raises:
+        SpinError: an unknown format, or an unreadable file.
+    """
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m spin align", description=__doc__, formatter_class=raw, allow_abbrev=False)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--audio", nargs="+", metavar="FILE", help="audio to align: any rate, channels and format")
-    source.add_argument("--input", help="alignments to convert: .tsv, .ctm, .TextGrid or a folder of them, a manifest of stage 0")
+    parser.add_argument("--input", required=True, help=".tsv, .ctm, .TextGrid or a folder of them, or a manifest of stage 0")
     parser.add_argument("--output", required=True, help="file .tsv or .item, or a folder for TextGrids")
-    parser.add_argument("--text", help="with --audio: one line per file, its name without suffix and its words")
-    parser.add_argument("--nj", type=int, default=1, help="with --audio: number of processes")
     parser.add_argument("--items", default=KINDS[0], choices=KINDS, help="kind of an .item file: with neighbours, or phone alone")
-    arguments = parser.parse_args(argv)
-    if arguments.audio and not arguments.text:
-        parser.error("--audio needs --text")
-    return arguments
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Aligns or converts; names what cannot be aligned on standard error.
-
-    Raises:
-        SpinError: an unreadable file, a file without a text, or no utterance that could be aligned.
-    """
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    if arguments.input:
-        utterances = read_aligned(arguments.input)
-    else:
-        utterances = align_files(arguments.audio, read_texts(arguments.text), max(1, arguments.nj))
-    count = write_aligned(arguments.output, utterances, arguments.items)
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    count = write_aligned(arguments.output, read_aligned(arguments.input), arguments.items)
     print(f"{arguments.output}: {count} utterance(s)")
-
-
-def read_texts(path: str | Path) -> dict[str, str]:
-    """Name -> words, as they are written.
-
-    Raises:
-        DataError: no such file, not UTF-8, or a name that occurs twice.
-    """
-    texts: dict[str, str] = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"text {path}", found=str(error), expected="UTF-8 lines: a name and its words") from error
-    for number, line in enumerate(lines, 1):
-        name, _, words = " ".join(line.split()).partition(" ")
-        if name in texts:
-            raise DataError(f"{path} line {number}", found=f"{name} a second time", expected="one line per utterance")
-        if name:
-            texts[name] = words
-    return texts
-
-
-def align_files(files: list[str], texts: dict[str, str], nj: int) -> Iterator[Aligned]:
-    """Yields the alignments of audio files; `texts` holds the words for each name of a file without its suffix.
-
-    Raises:
-        DataError: a file without a text, two files of one name, or no utterance that can be aligned.
-    """
-    paths = {Path(file).stem: str(file) for file in files}
-    if len(paths) < len(files):
-        raise DataError("--audio", found="two files of one name", expected="each name once, whatever its folder")
-    missing = [name for name in paths if name not in texts]
-    if missing:
-        raise DataError("--text", found=f"no line for {missing[0]}", expected="a line for every file of --audio")
-    work = [(name, path, texts[name]) for name, path in paths.items()]
-    jobs, rejects = [work[start : start + _PER_JOB] for start in range(0, len(work), _PER_JOB)], []
-    for result in itertools.chain.from_iterable(progress(map_jobs(_align_job, jobs, nj), "align", len(jobs))):
-        if isinstance(result, Aligned):
-            yield result
-        else:
-            print(result, file=sys.stderr)
-            rejects.append(result)
-    if len(rejects) == len(work):
-        found = f"none of {len(work)} utterance(s); {rejects[0]}"
-        raise DataError("alignment", found=found, expected="at least one", cause="texts of other audio")
-
-
-def _align_job(work: list[tuple[str, str, str]]) -> list[Aligned | str]:
-    """(name, audio file, text) -> the alignment, or "name: why there is none", in order."""
-    from spin.corpus.forced_alignment import Unalignable, process_aligner
-
-    results: list[Aligned | str] = []
-    for name, path, text in work:
-        try:
-            phones, words = process_aligner().align(read_samples(path), normalise(text))
-            results.append(Aligned(name, list(phones), tuple(words)))
-        except (TextError, UnreadableAudio) as error:
-            results.append(f"{name}: {error.reason}")
-        except Unalignable as error:
-            results.append(f"{name}: {error}")
-    return results
-
-
-def read_samples(path: str | Path) -> np.ndarray:
-    """(S,) int16 samples at 16 kHz: the mean of the channels, resampled where the rate differs.
-
-    Raises:
-        UnreadableAudio: the file cannot be read, or has values that are not finite.
-    """
-    try:
-        cut = Recording.from_file(path).to_cut()
-    except Exception as error:  # noqa: BLE001 - whatever lhotse's readers raise on a file that is no audio
-        raise UnreadableAudio(f"unreadable audio: {' '.join(str(error).split())[:200]}") from error
-    samples = read_audio(cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE))
-    if not np.isfinite(samples).all():
-        raise UnreadableAudio("unreadable audio: samples that are not finite")
-    return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
 
 
 def read_aligned(path: str | Path) -> Iterator[Aligned]:

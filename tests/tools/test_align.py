@@ -1,4 +1,4 @@
-"""Alignments from one format into another, and of audio files."""
+"""Alignments from one format into another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
@@ -16,7 +15,7 @@ from spin.corpus.abx_item import read_items
 from spin.corpus.alignment import read_tsv
 from spin.errors import DataError
 from spin.runtime.files import write_jsonl
-from spin.tools.align import Aligned, read_aligned, read_texts, write_aligned
+from spin.tools.align import Aligned, read_aligned, write_aligned
 
 
 def item(symbol: str, start: float, end: float) -> AlignmentItem:
@@ -188,50 +187,3 @@ def test_bad_paths_and_what_formats_cannot_hold(tmp_path: Path, capsys):
     assert main(["align", "--input", str(tmp_path / "no.jsonl"), "--output", str(tmp_path / "b.tsv")]) == 1
     assert "no such file" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.*"))
-
-
-def test_texts(tmp_path: Path):
-    path = tmp_path / "text"
-    path.write_text("a  one two\n\nb\n")
-    assert read_texts(path) == {"a": "one two", "b": ""}
-    path.write_text("a one\na two\n")
-    with pytest.raises(DataError, match="second time"):
-        read_texts(path)
-    with pytest.raises(DataError, match="No such file"):
-        read_texts(tmp_path / "absent")
-
-
-@pytest.mark.parametrize("words", [[], ["--audio", "a.wav"], ["--audio", "a.wav", "--input", "b"]])
-def test_wrong_usage(words: list[str]):
-    with pytest.raises(SystemExit):
-        main(["align", "--output", "x.tsv", *words])
-
-
-def test_align_real_speech(librispeech_dir: Path, tmp_path: Path, capsys):
-    """Two utterances of real speech, at another rate and in stereo; a text with a digit and one that is absent are named."""
-    spoken = [
-        (*line.split(maxsplit=1), path.parent)
-        for path in sorted((librispeech_dir / "dev-clean").rglob("*.trans.txt"))
-        for line in path.read_text().splitlines()
-    ]
-    found = sorted(spoken, key=lambda one: len(one[1]))[:2]
-    for name, _, folder in found:
-        audio, rate = soundfile.read(folder / f"{name}.flac")
-        soundfile.write(tmp_path / f"{name}.wav", np.repeat(np.stack([audio, audio], 1), 2, axis=0), 2 * rate)
-    soundfile.write(tmp_path / "digit.wav", np.zeros(16_000), 16_000)
-    (tmp_path / "broken.wav").write_bytes(b"no audio")
-    lines = [f"{name} {words.capitalize()}.\n" for name, words, _ in found]
-    (tmp_path / "text").write_text("".join([*lines, "digit 5\nbroken hello\n"]))
-    files = [str(tmp_path / f"{name}.wav") for name in (found[0][0], "digit", found[1][0], "broken")]
-    arguments = ["align", "--text", str(tmp_path / "text"), "--audio"]
-    assert main([*arguments, *files, "--output", str(tmp_path / "a.tsv")]) == 0
-    assert [name for name, _ in read_tsv(tmp_path / "a.tsv")] == [found[0][0], found[1][0]]
-    digit, broken = (line for line in capsys.readouterr().err.splitlines() if line.startswith(("digit: ", "broken: ")))
-    assert "'5'" in digit and "unreadable audio" in broken
-    assert main([*arguments, files[0], "--output", str(tmp_path / "grids")]) == 0
-    (grid,) = read_aligned(tmp_path / "grids")
-    assert " ".join(one.symbol for one in grid.words) == found[0][1].strip()
-    assert main([*arguments, files[1], "--output", str(tmp_path / "none.tsv")]) == 1
-    assert not (tmp_path / "none.tsv").exists()
-    assert main([*arguments, str(tmp_path / "other.wav"), "--output", str(tmp_path / "none.tsv")]) == 1
-    assert "no line for other" in capsys.readouterr().err
