@@ -46,24 +46,35 @@ def train_spin(context: Context) -> None:
 
 def prepare_training(context: Context, folder: Path, device):
     """Model, batches of views, and validation; resumes from the checkpoints in `folder`."""
+    from spin.data.crops import scan_training_cuts
+    from spin.data.loader import make_loaders
+    from spin.data.views import make_views
     from spin.objectives.model import SpinModel
+    from spin.perturbation.perturb import compile_kernels
     from spin.runtime import distributed
     from spin.runtime.devices import device_name
-    from spin.training import batches
     from spin.training.loop import Training
     from spin.training.validation import Validation, choose_cuts
 
-    config = context.config
+    config, settings, parts = context.config, context.config.spin, context.config.corpus.spin_train
     model = SpinModel.create(config).to(device)
-    cuts = batches.scan_cuts(context, model.objective)
+    cuts = scan_training_cuts(
+        [artifacts.cuts_in(products.pitch(context, part).require()) for part in parts],
+        min_samples=settings.min_samples,
+        max_samples=settings.max_samples,
+        batch_seconds=settings.batch_seconds,
+        equal_lengths=settings.equal_lengths,
+        labels=[Path(config.rspin.labels) / f"{part}.jsonl" for part in parts if model.objective.needs_labels],
+    )
+    compile_kernels()  # before the loader forks its workers, so that they need not
+    make_loader = make_loaders(config, cuts, make_views(model.objective.views, config, context.corpus), device)
     valid = [products.manifest(context, part).require() for part in config.corpus.valid]
-    chosen = choose_cuts(valid, config.spin.valid_utterances, config.corpus.min_duration_in_s) if distributed.rank() == 0 else []
+    chosen = choose_cuts(valid, settings.valid_utterances, config.corpus.min_duration_in_s) if distributed.rank() == 0 else []
     trained = sum(parameter.numel() for parameter in model.trainable_parameters().values())
     context.log.info(
         "%s on %d utterances, %s x %d, %.1f M trained parameters",
         *(config.objective, cuts.count, device_name(device), distributed.world_size(), trained / 1e6),
     )
-    make_loader = batches.make_loaders(context, cuts, model.objective.views, device)
     return Training(config, folder, context.tensorboard, model, make_loader, Validation(chosen), cuts)
 
 

@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spin import artifacts
+from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.crops import Crop
+from spin.data.crops import Crop, TrainingCuts
 from spin.data.sampler import BatchPlan, BatchSampler
 from spin.data.views import Draw, View
 from spin.errors import ResourceError, SpinError
 from spin.objectives import NO_LABEL
+from spin.runtime import distributed
 
 PREFETCHED_BATCHES = 2  # per worker
 SHARED_MEMORY = Path("/dev/shm")
@@ -144,6 +146,28 @@ def pad(rows: Sequence[np.ndarray], value: float, kind: type) -> Tensor:
     for target, row in zip(padded, rows):
         target[: len(row)] = row
     return torch.from_numpy(padded)
+
+
+def make_loaders(
+    config: Config, cuts: TrainingCuts, views: Sequence[View], device: torch.device
+) -> Callable[[int, int], BatchLoader]:
+    """A function (epoch, index) -> loader of this rank's share of the batches of stage 2 from there on, without end."""
+    settings, dataset = config.spin, ViewDataset(views, config.seed)
+
+    def start(epoch: int, index: int) -> BatchLoader:
+        sampler = BatchSampler(
+            cuts,
+            settings.batch_seconds,
+            config.seed,
+            accumulation=settings.accumulation,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+            epoch=epoch,
+            index=index,
+        )
+        return BatchLoader(dataset, sampler, settings.workers, device)
+
+    return start
 
 
 class BatchLoader:

@@ -31,9 +31,6 @@ def backward(
         micro_batches: this rank's share of the batch; None for a micro-batch without utterances.
         dtype: of autocast for the encoder; None: float32.
         with_sums: see Spin.forward.
-
-    Returns:
-        this rank's part of the loss.
     """
     device = model.codebook.weight.device
     autocast = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
@@ -77,13 +74,10 @@ def _labels(model: SpinModel, micro_batches: Sequence[MicroBatch | None], device
     """(N,) int64 labels of the valid frames of one view; None for an objective without labels."""
     if not model.objective.needs_labels:
         return None
-    labels = [_valid_labels(model, micro_batch) for micro_batch in micro_batches if micro_batch is not None]
-    return sent(torch.cat(labels) if labels else torch.zeros(0, dtype=torch.int64), device)
-
-
-def _valid_labels(model: SpinModel, micro_batch: MicroBatch) -> Tensor:
-    frames = model.encoder.feature_extractor.frame_lengths(micro_batch.lengths.chunk(2)[0])
-    labels = micro_batch.labels
-    missing = int(frames.max()) - labels.shape[1]  # frames without a label, as of an utterance that has none
-    labels = F.pad(labels, (0, max(missing, 0)), value=NO_LABEL)
-    return labels[torch.arange(labels.shape[1]) < frames[:, None]]
+    valid = [torch.zeros(0, dtype=torch.int64)]
+    for micro_batch in filter(None, micro_batches):
+        frames, labels = model.encoder.feature_extractor.frame_lengths(micro_batch.lengths.chunk(2)[0]), micro_batch.labels
+        missing = int(frames.max()) - labels.shape[1]  # frames without a label, as of an utterance that has none
+        labels = F.pad(labels, (0, max(missing, 0)), value=NO_LABEL)
+        valid.append(labels[torch.arange(labels.shape[1]) < frames[:, None]])
+    return sent(torch.cat(valid), device)

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 
 from spin import artifacts
-from spin.config import Config
+from spin.config import Config, SpinConfig
 from spin.data.crops import TrainingCuts
+from spin.data.loader import BatchLoader
 from spin.errors import CheckpointError
 from spin.objectives.model import SpinModel
-from spin.runtime import distributed
+from spin.runtime import distributed, process
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
@@ -25,8 +26,6 @@ from spin.runtime.progress import progress
 from spin.training import grad_cache
 from spin.training.monitor import LOG_EVERY_STEPS, Monitor
 from spin.training.precision import autocast_dtype, compile_encoder
-from spin.training.schedule import learning_rate
-from spin.training.stop import StopRequest
 from spin.training.validation import Validation, check_collapse
 
 
@@ -38,7 +37,7 @@ class Training:
         folder: folder of checkpoints and history.
         tensorboard: folder of the event files.
         model: model on its device, trained in place.
-        make_loader: (epoch, index) -> loader that starts there: an iterable of batches with the attribute `waited`.
+        make_loader: (epoch, index) -> loader that starts at this batch.
         validation: run by rank 0 every spin.valid_every_steps.
         cuts: utterances of the training set.
 
@@ -53,7 +52,7 @@ class Training:
         folder: Path,
         tensorboard: Path,
         model: SpinModel,
-        make_loader: Callable,
+        make_loader: Callable[[int, int], BatchLoader],
         validation: Validation,
         cuts: TrainingCuts,
     ):
@@ -62,9 +61,8 @@ class Training:
         self.leads, self.history = distributed.rank() == 0, artifacts.history_in(folder)
         self.device = model.codebook.weight.device
         self.parameters = model.trainable_parameters()
-        fused = self.device.type == "cuda"
-        decay = self.settings.weight_decay
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=0.0, weight_decay=decay, fused=fused)
+        rates = {"lr": 0.0, "weight_decay": self.settings.weight_decay}
+        self.optimizer = torch.optim.Adam(self.parameters.values(), **rates, fused=self.device.type == "cuda")
         if self.settings.compile:
             compile_encoder(model.encoder)
         self.store = CheckpointStore(folder / "checkpoints") if self.leads else None
@@ -90,6 +88,8 @@ class Training:
         if self.step == settings.max_steps:
             return
         model.train()
+        if settings.precision == "bf16_frozen":
+            model.run_frozen_in(dtype)
         loader = self.make_loader(self.epoch, self.index)
         batches = progress(loader, "training", settings.max_steps, self.step) if self.leads else loader
         with StopRequest(self.device) as stop:
@@ -126,14 +126,7 @@ class Training:
         return done % every == 0 or done == self.settings.max_steps
 
     def _set_learning_rate(self, step: int) -> float:
-        settings = self.settings
-        rate = learning_rate(
-            step,
-            warmup_steps=settings.warmup_steps,
-            max_steps=settings.max_steps,
-            peak=settings.learning_rate,
-            lowest=settings.min_learning_rate,
-        )
+        rate = learning_rate(step, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -143,7 +136,7 @@ class Training:
         monitor = self.monitor.state()
         if not self.leads:
             return
-        self.monitor.flush()  # a resumed run does not draw these points again
+        self.monitor.writer.flush()  # a resumed run does not draw these points again
         trained = {name: parameter.detach() for name, parameter in self.parameters.items()}
         state = {"trained": trained, "optimizer": self.optimizer.state_dict(), "monitor": monitor}
         self.state = self.step, state | {"epoch": self.epoch, "index": self.index}
@@ -188,3 +181,48 @@ class Training:
             self._validate()
         else:
             check_collapse(history, self.model.codebook_size)
+
+
+def learning_rate(step: int, settings: SpinConfig) -> float:
+    """Linear warm-up from the lowest rate to the peak, then linear decay to the lowest (Spin paper, section 3.1).
+
+    Args:
+        step: updates made before this one. The peak is at warmup_steps, the lowest rate at the last update, max_steps - 1.
+    """
+    peak, warmup_steps = settings.learning_rate, settings.warmup_steps
+    if peak <= 0:
+        return 0.0
+    floor = settings.min_learning_rate / peak
+    if step < warmup_steps:
+        return peak * (floor + (1 - floor) * step / warmup_steps)
+    decay_steps = settings.max_steps - 1 - warmup_steps
+    if decay_steps <= 0:
+        return peak
+    return peak * (1 - (1 - floor) * (step - warmup_steps) / decay_steps)
+
+
+class StopRequest(process.StopRequest):
+    """A stop requested by a signal, agreed by all ranks, so that they stop after the same step."""
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.device = device
+        self._sent: tuple[torch.Tensor, torch.cuda.Event] | None = None
+
+    def agreed(self) -> bool:
+        """True where all ranks stop after this step; call it once per step on every rank.
+
+        Several GPUs answer one step late: each reads what the step before has reduced, so that no step waits.
+        """
+        if distributed.world_size() == 1:
+            return self.signal is not None
+        flag = distributed.largest(torch.full((), float(self.signal or 0), device=self.device))
+        if self.device.type == "cpu":
+            return bool(flag > 0)
+        before, event = self._sent, torch.cuda.Event()
+        self._sent = torch.empty((), pin_memory=True).copy_(flag, non_blocking=True), event
+        event.record()
+        if before is None:
+            return False
+        before[1].synchronize()
+        return float(before[0]) > 0

@@ -6,15 +6,16 @@ Figures stay on the device between two reports, so that the GPU never waits for 
 from __future__ import annotations
 
 import math
-import resource
 import time
-from dataclasses import dataclass
+from resource import RUSAGE_SELF, getrusage
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from spin.config import Config
+from spin.data.loader import Batch
 from spin.errors import DataError, TrainingError
 from spin.objectives.spin import Loss, Spin
 from spin.runtime import distributed
@@ -24,23 +25,15 @@ LOG_EVERY_STEPS = 10
 NAMED = 5  # utterances named in a log line
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One update; its tensors are on the device.
+class _Step(NamedTuple):
+    """One update; its tensors are on the device."""
 
-    Attributes:
-        step: number of the update, from 0.
-        rate: learning rate.
-        loss: this rank's part of the loss.
-        gradient_norm: scalar, before clipping, over all ranks.
-        ids: utterances of this rank's share.
-    """
-
-    step: int
+    step: int  # from 0
     rate: float
-    loss: Loss
-    gradient_norm: Tensor
-    ids: list[str]
+    loss: Tensor  # this rank's part
+    sums: dict[str, Tensor]
+    gradient_norm: Tensor  # before clipping, over all ranks
+    ids: list[str]  # utterances of this rank's share
 
 
 class Monitor:
@@ -69,17 +62,14 @@ class Monitor:
         self._restored: list[list[float]] = []  # loss and gradient norm of updates that an interrupted run had not reported
         self._seconds, self._since, self._waited = 0.0, time.monotonic(), 0.0
 
-    def add(self, step: int, rate: float, loss: Loss, gradient_norm: Tensor, batch) -> None:
+    def add(self, step: int, rate: float, loss: Loss, gradient_norm: Tensor, batch: Batch) -> None:
         """Records update number `step` (from 0) on a batch.
 
         Raises:
             DataError: too many utterances are unreadable.
         """
-        self._steps.append(_Step(step, rate, Loss(loss.value.detach(), loss.sums), gradient_norm.detach(), batch.ids))
+        self._steps.append(_Step(step, rate, loss.value.detach(), loss.sums, gradient_norm.detach(), batch.ids))
         self._seconds += batch.seconds
-        self._name_utterances(batch)
-
-    def _name_utterances(self, batch) -> None:
         new = [name for name in batch.unchanged if name not in self.unchanged]
         self.unchanged.update(new)
         if new and len(self.unchanged) - len(new) < NAMED:
@@ -110,13 +100,8 @@ class Monitor:
             self.unchanged.update(unchanged)
             self.unreadable = {**unreadable, **self.unreadable}
         self._check_share()
-        pending = self._measure()
-        return {
-            "pending": pending,
-            "loss": self.loss,
-            "unchanged": sorted(self.unchanged),
-            "unreadable": self.unreadable,
-        }
+        state = {"pending": self._measure(), "loss": self.loss}
+        return state | {"unchanged": sorted(self.unchanged), "unreadable": self.unreadable}
 
     def restore(self, state: dict) -> None:
         """Takes over what `state` gave to a checkpoint."""
@@ -135,17 +120,30 @@ class Monitor:
         losses, norms = zip(*self._measure())
         self.loss = sum(losses) / len(losses)
         last = self._steps[-1]
-        sums = {name: distributed.total(value.clone()).cpu() for name, value in last.loss.sums.items()}
+        sums = {name: distributed.total(value.clone()).cpu() for name, value in last.sums.items()}
         figures = {"loss": self.loss, "learning_rate": last.rate, "gradient_norm": sum(norms) / len(norms)}
         figures |= self.objective.figures(sums)
-        self._report(last.step + 1, figures, self._measure_speed(waited))
+        speed = self._measure_speed(waited)
         self._steps, self._restored = [], []
+        if self.writer is None:
+            return
+        step = last.step + 1
+        self._draw("train", figures, step)
+        self._draw("speed", speed, step)
+        self._draw("data", {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}, step)
+        line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+        times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
+        self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)
+
+    def _draw(self, group: str, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(f"{group}/{name}", float(value), step)
 
     def _measure(self) -> list[list[float]]:
         """Loss and gradient norm of every update since the last report."""
         if not self._steps:
             return self._restored
-        losses = distributed.total(torch.stack([step.loss.value for step in self._steps])).tolist()
+        losses = distributed.total(torch.stack([step.loss for step in self._steps])).tolist()
         norms = torch.stack([step.gradient_norm for step in self._steps]).tolist()
         for step, loss, norm in zip(self._steps, losses, norms, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -156,46 +154,23 @@ class Monitor:
         now, device = time.monotonic(), self._steps[-1].gradient_norm.device
         spent = max(now - self._since, 1e-9)
         seconds = float(distributed.total(torch.tensor(self._seconds, device=device)))
+        on_gpu = device.type == "cuda"  # the most used so far: of the GPU, otherwise of this process
+        memory = torch.cuda.max_memory_allocated(device) if on_gpu else getrusage(RUSAGE_SELF).ru_maxrss * 1024
         speed = {
             "audio_hours_per_second": seconds / 3600 / spent,
             "waiting_share": (waited - self._waited) / spent,
             "seconds_per_step": spent / len(self._steps),
-            "memory_in_gb": memory_in_gb(device),
+            "memory_in_gb": memory / 1e9,
         }
         self._seconds, self._since, self._waited = 0.0, now, waited
         return speed
 
-    def _report(self, step: int, figures: dict[str, float], speed: dict[str, float]) -> None:
-        if self.writer is None:
-            return
-        counts = {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}
-        for group, values in (("train", figures), ("speed", speed), ("data", counts)):
-            for name, value in values.items():
-                self.writer.add_scalar(f"{group}/{name}", float(value), step)
-        line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
-        times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
-        self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)
-
     def report_validation(self, step: int, measured: dict[str, float | None], seconds: float) -> None:
-        """Reports a validation, whose time does not count as the training's."""
+        """Reports a validation on rank 0; its time does not count as the training's."""
         self._since += seconds
         measured = {name: value for name, value in measured.items() if value is not None}
         self.log.info("step %d: valid %s", step, ", ".join(f"{name} {value:.3f}" for name, value in measured.items()))
-        if self.writer is not None:
-            for name, value in measured.items():
-                self.writer.add_scalar(f"valid/{name}", value, step)
-
-    def flush(self) -> None:
-        """Writes the points that TensorBoard holds in memory."""
-        if self.writer is not None:
-            self.writer.flush()
-
-
-def memory_in_gb(device: torch.device) -> float:
-    """The most memory used so far: of the GPU, otherwise of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        self._draw("valid", measured, step)
 
 
 def _not_finite(step: _Step, loss: float, norm: float) -> TrainingError:

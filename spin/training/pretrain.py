@@ -1,6 +1,9 @@
 """Pre-training of a small HuBERT-shaped encoder: labels, masked prediction, labels from a hidden layer, and again.
 
-Resumable to the bit on the CPU: every iteration keeps its labels and checkpoints in a folder of its own.
+Masked prediction of cluster labels as in HuBERT (Hsu et al. 2021, arXiv 2106.07447, sections II-B and III-C). It resumes to the
+bit on the CPU: every iteration keeps its labels and checkpoints in a folder of its own.
+
+Legend: B utterances, S samples, T frames, D features, K clusters.
 """
 
 from __future__ import annotations
@@ -8,33 +11,36 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from spin.config import Config
-from spin.data.crops import scan_training_cuts
-from spin.data.dataset import NO_LABEL, Batch, ViewDataset, pad
-from spin.data.loader import BatchLoader
-from spin.data.noise import coloured_noise, mix
+from spin.data.audio import coloured_noise, mix
+from spin.data.crops import TrainingCuts, scan_training_cuts
+from spin.data.loader import BatchLoader, MicroBatch, ViewDataset, pad
 from spin.data.sampler import BatchSampler
 from spin.data.views import Draw
 from spin.errors import TrainingError
 from spin.models.encoder import TINY_SHAPE, Encoder
 from spin.models.importers import load_encoder
+from spin.objectives import NO_LABEL
 from spin.perturbation.equaliser import BANDS, design, equalise
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.process import StopRequest
 from spin.runtime.progress import progress
 from spin.runtime.seeding import generator, seed_torch
-from spin.training.masked_prediction import MaskedPredictor, draw_mask
 from spin.training.precision import autocast_dtype
 from spin.training.pretrain_labels import make_labels, mfcc
 
+TEMPERATURE = 0.1  # of the cosine similarities, as in HuBERT
+UNMASKED_WEIGHT = 0.5  # of the loss on frames that are not masked (HuBERT's alpha = 1 is 0 here); it shortens the first plateau
+MASK_PROBABILITY, MASK_LENGTH = 0.08, 10
 MIN_SAMPLES = 8_000
 WARMUP_STEPS = 200
 LAST_RATE = 0.05  # of the peak, at the last step
@@ -62,15 +68,14 @@ def pretrain(config: Config, manifests: dict[str, Path], folder: Path, tensorboa
     settings = config.pretrain
     seed_torch("pretrain", config.seed)
     encoder = (load_encoder(settings.init) if settings.init else Encoder(TINY_SHAPE)).to(device)
-    for iteration, (clusters, steps) in enumerate(zip(settings.clusters, settings.steps), start=1):
+    for iteration, clusters in enumerate(settings.clusters, start=1):
         own = folder / f"iteration{iteration}"
         get_logger("pretrain").info("iteration %d: labels of %d clusters", iteration, clusters)
         spectral = iteration == 1 and not settings.init
         extract = mfcc if spectral else hidden_states(encoder, settings.label_layer, device)
         labels = make_labels(own / "labels", manifests, extract, clusters, settings.kmeans_hours, config.seed + iteration - 1)
-        encoder = Iteration(config, iteration, own, tensorboard / f"iteration{iteration}", device).train(
-            encoder, make_dataset(config, list(manifests.values()), labels), steps
-        )
+        cuts = scan_cuts(config, list(manifests.values()), labels)
+        train(config, iteration, encoder, cuts, own, tensorboard / f"iteration{iteration}", device)
     return encoder.cpu().eval()
 
 
@@ -87,8 +92,8 @@ def hidden_states(encoder: Encoder, layer: int, device: torch.device) -> Callabl
     return extract
 
 
-def make_dataset(config: Config, manifests: list[Path], labels: list[Path]) -> Callable[..., BatchLoader]:
-    """A function (iteration, epoch, index, device) -> loader of labelled batches with little padding, from that batch on."""
+def scan_cuts(config: Config, manifests: list[Path], labels: list[Path]) -> TrainingCuts:
+    """The utterances with their labels, cropped to lengths that leave little padding."""
     settings = config.pretrain
     cuts = scan_training_cuts(
         manifests,
@@ -98,15 +103,8 @@ def make_dataset(config: Config, manifests: list[Path], labels: list[Path]) -> C
         equal_lengths=True,
         labels=labels,
     )
-    if not cuts.bins:  # too little speech for buckets, whose lower boundary would be MIN_SAMPLES
-        cuts = dataclasses.replace(cuts, equal_lengths=False)
-    dataset = ViewDataset(((augment,) if settings.augment else (),), config.seed)
-
-    def start(iteration: int, epoch: int, index: int, device: torch.device) -> BatchLoader:
-        sampler = BatchSampler(cuts, settings.batch_seconds, config.seed + iteration - 1, epoch=epoch, index=index)
-        return BatchLoader(dataset, sampler, config.spin.workers, device)
-
-    return start
+    # Too little speech for buckets: their lower boundary would be MIN_SAMPLES.
+    return cuts if cuts.bins else dataclasses.replace(cuts, equal_lengths=False)
 
 
 def augment(waveform: np.ndarray, cut, draw: Draw) -> tuple[np.ndarray, bool]:
@@ -121,6 +119,55 @@ def augment(waveform: np.ndarray, cut, draw: Draw) -> tuple[np.ndarray, bool]:
     return waveform.astype(np.float32), True
 
 
+def train(
+    config: Config, number: int, encoder: Encoder, cuts: TrainingCuts, folder: Path, tensorboard: Path, device: torch.device
+) -> None:
+    """Masked prediction of one set of labels; trains the encoder in place, resuming from the latest checkpoint in `folder`.
+
+    Args:
+        number: iteration, from 1.
+        cuts: utterances with their labels.
+    """
+    settings, log, store = config.pretrain, get_logger("pretrain"), CheckpointStore(folder)
+    seed_torch("pretrain head", config.seed, number - 1)
+    model = MaskedPredictor(encoder, settings.clusters[number - 1]).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
+    first, state = store.load_latest() or (0, {"epoch": 0, "index": 0})
+    if first:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    sampler = BatchSampler(cuts, settings.batch_seconds, config.seed + number - 1, epoch=state["epoch"], index=state["index"])
+    dataset = ViewDataset(((augment,) if settings.augment else (),), config.seed)
+    loader = BatchLoader(dataset, sampler, config.spin.workers, device)
+    readable = (batch for batch in loader if batch.micro_batches[0] is not None)
+    steps, dtype = settings.steps[number - 1], autocast_dtype("auto", device)
+    writer = summary_writer(tensorboard, first + 1)
+    model.train()
+    pending, since = [], time.monotonic()
+    with StopRequest() as stop:
+        for done, batch in progress(zip(range(first + 1, steps + 1), readable), "pre-training", steps, first):
+            random = generator("pretrain mask", config.seed, number, done - 1)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(done - 1, steps, settings.learning_rate)
+            optimizer.zero_grad(set_to_none=True)
+            loss, correct = predict(model, batch.micro_batches[0], random, dtype)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
+            optimizer.step()
+            pending.append((loss.detach(), correct))
+            if done % LOG_EVERY_STEPS == 0 or done == steps:
+                report(writer, number, done, pending, (time.monotonic() - since) / len(pending))
+                pending, since = [], time.monotonic()
+            if stop.signal or done % CHECKPOINT_EVERY_STEPS == 0 or done == steps:
+                writer.flush()
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                store.save(done, state | {"epoch": batch.epoch, "index": batch.index + 1})
+            if stop.signal:
+                log.warning("iteration %d: stopped at step %d; a checkpoint is saved", number, done)
+                raise SystemExit(stop.status())
+    writer.close()
+
+
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Linear warm-up, then linear decay to LAST_RATE of the peak at the last step."""
     if step < WARMUP_STEPS:
@@ -128,94 +175,82 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * max(LAST_RATE, (steps - step) / max(1, steps - WARMUP_STEPS))
 
 
-class Iteration:
-    """Masked prediction of one set of labels.
+def report(writer, number: int, done: int, pending: Iterable[tuple[Tensor, Tensor]], pace: float) -> None:
+    """Logs the means of the losses and accuracies since the last report, and `pace` in seconds per step."""
+    loss, accuracy = (float(torch.stack(values).mean()) for values in zip(*pending))
+    if not math.isfinite(loss):
+        subject = f"pre-training, iteration {number}, step {done}"
+        raise TrainingError(subject, found=f"loss {loss}", remedy="rerun with a lower pretrain.learning_rate")
+    for name, value in (("loss", loss), ("masked_accuracy", accuracy), ("seconds_per_step", pace)):
+        writer.add_scalar(name, value, done)
+    line = "iteration %d, step %d: loss %.3f, masked accuracy %.3f, %.2f s/step"
+    get_logger("pretrain").info(line, number, done, loss, accuracy, pace)
 
-    Args:
-        config: the whole configuration.
-        number: iteration, from 1.
-        folder: folder of its checkpoints.
-        tensorboard: folder of its event files.
-        device: where to compute.
+
+class MaskedPredictor(nn.Module):
+    """An encoder of width D with a mask embedding and a cosine classifier over K cluster embeddings of width `dim`."""
+
+    def __init__(self, encoder: Encoder, clusters: int, unmasked_weight: float = UNMASKED_WEIGHT, dim: int = 256):
+        super().__init__()
+        self.encoder, self.unmasked_weight = encoder, unmasked_weight
+        self.mask_embedding = nn.Parameter(torch.empty(encoder.shape.dim).uniform_())
+        self.projection = nn.Linear(encoder.shape.dim, dim)
+        self.clusters = nn.Parameter(torch.empty(clusters, dim).normal_(0.0, 1.0))
+
+    def forward(self, waveforms: Tensor, lengths: Tensor, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy over masked frames.
+
+        Args:
+            waveforms: (B, S) float32, zeros beyond an utterance's end.
+            lengths: (B,) int64 samples.
+            mask: (B, T) bool; True frames are hidden from the encoder and predicted.
+            labels: (B, T) int64 clusters; frames with NO_LABEL, as in padding, count in no loss.
+
+        Returns:
+            loss: scalar, mean cross-entropy over masked frames, plus unmasked_weight times that over the others.
+            correct: scalar, share of masked frames whose cluster is predicted correctly; no graph.
+        """
+        features, frame_lengths = self.encoder.local_features(waveforms, lengths)
+        features = torch.where(mask[..., None], self.mask_embedding.to(features.dtype), features)
+        hidden = self.encoder.contextualise(features, frame_lengths)[-1]
+        frames = F.normalize(self.projection(hidden).float(), dim=-1)
+        logits = frames @ F.normalize(self.clusters.float(), dim=-1).T / TEMPERATURE
+        masked, seen = torch.where(mask, labels, NO_LABEL), torch.where(mask, NO_LABEL, labels)
+        loss = _mean_entropy(logits, masked) + self.unmasked_weight * _mean_entropy(logits, seen)
+        return loss, (logits.detach().argmax(-1) == masked).sum() / (masked != NO_LABEL).sum().clamp(min=1)
+
+
+def _mean_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of (..., K) logits over the labelled frames; 0 without any."""
+    total = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=NO_LABEL, reduction="sum")
+    return total / (labels != NO_LABEL).sum().clamp(min=1)
+
+
+def predict(
+    model: MaskedPredictor, batch: MicroBatch, random: np.random.Generator, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    """(loss, accuracy) of a batch with masks drawn by `random`, on the model's device."""
+    device = model.mask_embedding.device
+    frames = model.encoder.feature_extractor.frame_lengths(batch.lengths)
+    mask = pad([draw_mask(random, int(count)) for count in frames], False, bool)
+    labels = torch.full(mask.shape, NO_LABEL)
+    labels[:, : batch.labels.shape[1]] = batch.labels
+    waveforms, mask, labels = (tensor.to(device, non_blocking=True) for tensor in (batch.waveforms, mask, labels))
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        return model(waveforms, batch.lengths, mask, labels)
+
+
+def draw_mask(
+    random: np.random.Generator, frames: int, probability: float = MASK_PROBABILITY, length: int = MASK_LENGTH
+) -> np.ndarray:
+    """(T,) bool: spans of `length` frames, each frame being the start of a span with `probability`; at least one span.
+
+    Spans may overlap, so about 1 - (1 - probability) ** length of the frames are masked.
     """
-
-    def __init__(self, config: Config, number: int, folder: Path, tensorboard: Path, device: torch.device):
-        self.config, self.number, self.tensorboard, self.device = config, number, tensorboard, device
-        self.store, self.log = CheckpointStore(folder), get_logger("pretrain")
-        self.dtype = autocast_dtype("auto", device)
-
-    def train(self, encoder: Encoder, make_loader: Callable[..., BatchLoader], steps: int) -> Encoder:
-        """Trains the encoder in place for `steps` updates in all, resuming from the latest checkpoint; see pretrain."""
-        settings = self.config.pretrain
-        seed_torch("pretrain head", self.config.seed, self.number - 1)
-        model = MaskedPredictor(encoder, settings.clusters[self.number - 1]).to(self.device)
-        optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
-        first, epoch, index = self._resume(model, optimizer)
-        writer = summary_writer(self.tensorboard, first + 1)
-        model.train()
-        pending, since = [], time.monotonic()
-        batches = self._batches(make_loader(self.number, epoch, index, self.device), range(first, steps))
-        with StopRequest() as stop:
-            for done, batch in batches:
-                rate = learning_rate(done - 1, steps, settings.learning_rate)
-                pending.append(self._update(model, optimizer, batch, done - 1, rate))
-                if done % LOG_EVERY_STEPS == 0 or done == steps:
-                    self._report(writer, done, pending, time.monotonic() - since)
-                    pending, since = [], time.monotonic()
-                if stop.signal or done % CHECKPOINT_EVERY_STEPS == 0 or done == steps:
-                    writer.flush()
-                    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                    self.store.save(done, state | {"epoch": batch.epoch, "index": batch.index + 1})
-                if stop.signal:
-                    self.log.warning("iteration %d: stopped at step %d; a checkpoint is saved", self.number, done)
-                    raise SystemExit(stop.status())
-        writer.close()
-        return model.encoder
-
-    def _batches(self, loader: BatchLoader, steps: range) -> Iterator[tuple[int, Batch]]:
-        """(updates made after it, batch) for the remaining updates; batches without a readable utterance are skipped."""
-        if not steps:
-            return
-        readable = (batch for batch in loader if batch.micro_batches[0] is not None)
-        yield from progress(zip(range(steps.start + 1, steps.stop + 1), readable), "pre-training", steps.stop, steps.start)
-
-    def _resume(self, model: MaskedPredictor, optimizer: torch.optim.Optimizer) -> tuple[int, int, int]:
-        """(updates made, epoch and index of the next batch)."""
-        latest = self.store.load_latest()
-        if latest is None:
-            return 0, 0, 0
-        step, state = latest
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return step, state["epoch"], state["index"]
-
-    def _update(self, model: MaskedPredictor, optimizer, batch: Batch, step: int, rate: float) -> tuple[Tensor, Tensor]:
-        """(loss, accuracy) of one update, on the device."""
-        data = batch.micro_batches[0]
-        frames = model.encoder.feature_extractor.frame_lengths(data.lengths)
-        random = generator("pretrain mask", self.config.seed, self.number, step)
-        mask = pad([draw_mask(random, int(count)) for count in frames], False, bool)
-        labels = torch.full(mask.shape, NO_LABEL)
-        labels[:, : data.labels.shape[1]] = data.labels
-        inputs = (tensor.to(self.device, non_blocking=True) for tensor in (mask, labels))
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            loss, correct = model(data.waveforms.to(self.device, non_blocking=True), data.lengths, *inputs)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-        optimizer.step()
-        return loss.detach(), correct
-
-    def _report(self, writer, done: int, pending: list[tuple[Tensor, Tensor]], seconds: float) -> None:
-        loss, accuracy = (float(torch.stack(values).mean()) for values in zip(*pending))
-        if not math.isfinite(loss):
-            subject = f"pre-training, iteration {self.number}, step {done}"
-            raise TrainingError(subject, found=f"loss {loss}", remedy="rerun with a lower pretrain.learning_rate")
-        for name, value in (("loss", loss), ("masked_accuracy", accuracy), ("seconds_per_step", seconds / len(pending))):
-            writer.add_scalar(name, value, done)
-        pace = seconds / len(pending)
-        self.log.info(
-            "iteration %d, step %d: loss %.3f, masked accuracy %.3f, %.2f s/step", self.number, done, loss, accuracy, pace
-        )
+    starts = np.flatnonzero(random.random(frames) < probability)
+    if len(starts) == 0:
+        starts = np.array([int(random.integers(frames))])
+    mask = np.zeros(frames, dtype=bool)
+    covered = starts[:, None] + np.arange(min(length, frames))[None, :]
+    mask[covered[covered < frames]] = True
+    return mask

@@ -7,8 +7,8 @@ voices name the voice. Features pass through a file, so that memory does not gro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,14 +30,11 @@ DEVIATION_FLOOR = 1e-3
 PREDICTED_FRAMES = 100_000  # at a time
 
 
-@dataclass(frozen=True)
-class _Utterance:
-    """Place of an utterance's frames in the feature file."""
-
+class _Utterance(NamedTuple):
     id: str
     speaker: str | None
     part: str
-    frames: slice
+    frames: slice  # of the feature file
 
 
 def mfcc(waveform: Tensor) -> Tensor:
@@ -57,7 +54,7 @@ def mfcc(waveform: Tensor) -> Tensor:
 def make_labels(
     folder: Path, manifests: dict[str, Path], extract: Callable[[Tensor], Tensor], clusters: int, hours: float, seed: int
 ) -> list[Path]:
-    """Clusters the features of all utterances and writes frame labels; does nothing where they are complete.
+    """Clusters the features of all utterances and writes frame labels, unless they are complete; returns the file of each part.
 
     Args:
         folder: gets labels.json {"classes": K} and <part>.jsonl with {"id", "units"} per utterance.
@@ -66,9 +63,6 @@ def make_labels(
         clusters: K.
         hours: k-means sees a random choice of at most this many hours of frames.
         seed: random seed of that choice and of k-means.
-
-    Returns:
-        the file of each part, in the order of `manifests`.
 
     Raises:
         DataError: no utterance can be read.
@@ -81,10 +75,8 @@ def make_labels(
     normalize_speakers(frames, utterances)
     labels = cluster(frames, clusters, int(hours * FRAMES_PER_HOUR), seed)
     for path, part in zip(paths, manifests):
-        chosen = (utterance for utterance in utterances if utterance.part == part)
-        write_jsonl(
-            path, ({artifacts.UNITS_ID: item.id, artifacts.UNITS_SEQUENCE: labels[item.frames].tolist()} for item in chosen)
-        )
+        own = ((item.id, labels[item.frames].tolist()) for item in utterances if item.part == part)
+        write_jsonl(path, ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: units} for name, units in own))
     (folder / "features.bin").unlink()
     write_json(folder / "labels.json", {"classes": clusters})  # last: it marks the labels as complete
     return paths

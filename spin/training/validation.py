@@ -17,7 +17,6 @@ from spin.errors import TrainingError
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import perplexity
 from spin.runtime.logs import get_logger
-from spin.training.precision import uncompiled
 from spin.units.phones import LABELS_PER_UNIT, alignment_of, frame_labels
 from spin.units.purity import JointCounts, pnmi
 
@@ -40,13 +39,7 @@ class Validation:
             self.log.warning("the valid parts have no phone alignment: PNMI is not measured")
 
     def measure(self, model: SpinModel) -> dict[str, float | None]:
-        """Figures of the model's units.
-
-        Returns:
-            pnmi: ratio from 0 to 1; None without alignments.
-            perplexity: exp of the entropy of the codes, 1 to K; None without a readable utterance.
-            codes_used: number of codes that occur, at most K.
-        """
+        """Figures of the model's units."""
         codes = np.zeros(model.codebook_size, dtype=np.int64)
         joint = JointCounts(model.codebook_size)
         for cut, units in self._units(model):
@@ -56,8 +49,8 @@ class Validation:
                 joint.add(frame_labels(items, LABELS_PER_UNIT * len(units)), units)
         value = pnmi(joint.matrix())
         return {
-            "pnmi": None if math.isnan(value) else value,
-            "perplexity": perplexity(torch.from_numpy(codes)) if codes.any() else None,
+            "pnmi": None if math.isnan(value) else value,  # 0 to 1; None without alignments
+            "perplexity": perplexity(torch.from_numpy(codes)) if codes.any() else None,  # of the codes, 1 to K
             "codes_used": float((codes > 0).sum()),
         }
 
@@ -66,7 +59,7 @@ class Validation:
         for batch in self._batches():
             waveforms = [torch.from_numpy(waveform) for _, waveform in batch]
             lengths = torch.tensor([len(waveform) for waveform in waveforms])
-            with uncompiled():
+            with torch.compiler.set_stance("force_eager"):  # compiled for batches of training, which are few in shape
                 units = model.units(pad_sequence(waveforms, batch_first=True).to(device), lengths)
             yield from ((cut, row.cpu().numpy()) for (cut, _), row in zip(batch, units, strict=True))
 
@@ -97,7 +90,6 @@ def check_collapse(history: Sequence[dict], codebook_size: int) -> None:
 
     Args:
         history: records of all validations with "step" and "perplexity", oldest first.
-        codebook_size: K.
     """
     least = MIN_PERPLEXITY_SHARE * codebook_size
     latest = [record["perplexity"] for record in history[-COLLAPSE_PATIENCE:]]

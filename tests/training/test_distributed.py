@@ -177,5 +177,5 @@ def test_ranks_that_do_not_arrive_are_an_error(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    with pytest.raises(TrainingError, match=r"(?s)rank 0\n.*remedy"):
+    with pytest.raises(TrainingError, match=r"(?s)rank 0 of 2\n.*remedy"):
         distributed.start(torch.device("cpu"), patience=1.0)

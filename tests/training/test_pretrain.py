@@ -26,7 +26,7 @@ from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
 from spin.training import pretrain
-from spin.training.masked_prediction import MaskedPredictor, draw_mask
+from spin.training.pretrain import MaskedPredictor, draw_mask
 from spin.training.pretrain_labels import _Utterance, make_labels, mfcc, normalize_speakers
 from tests.data.synthetic import write_corpus
 from tests.training.test_train_spin import load_stage
@@ -37,6 +37,11 @@ SECONDS = [1.0 + 0.1 * index for index in range(12)]
 script = load_stage("pretrain_encoder")
 
 
+def test_share_of_masked_frames():
+    mask = draw_mask(np.random.default_rng(0), 200_000, 0.08, 10)
+    assert mask.mean() == pytest.approx(1 - 0.92**10, abs=0.01)
+
+
 @given(st.integers(1, 300), st.floats(0.0, 0.5), st.integers(1, 20), st.integers(0, 1000))
 def test_masks_are_spans(frames, probability, length, seed):
     mask = draw_mask(np.random.default_rng(seed), frames, probability, length)
@@ -45,11 +50,6 @@ def test_masks_are_spans(frames, probability, length, seed):
     stops = np.flatnonzero(~mask & np.concatenate([[False], mask[:-1]]))
     for start, stop in zip(starts, [*stops, frames]):  # a run is shorter than a span only where the utterance ends
         assert stop - start >= min(length, frames - start)
-
-
-def test_share_of_masked_frames():
-    mask = draw_mask(np.random.default_rng(0), 200_000, 0.08, 10)
-    assert mask.mean() == pytest.approx(1 - 0.92**10, abs=0.01)
 
 
 def test_frames_of_mfcc_and_encoder_agree():
@@ -168,17 +168,17 @@ def equal(first: dict, second: dict) -> bool:
 @pytest.mark.parametrize(("number", "status"), [(None, None), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_pretraining_ends_with_the_same_weights(context, monkeypatch, number, status):
     whole = run(context)
-    update, calls = pretrain.Iteration._update, []
+    predict, calls = pretrain.predict, []
 
-    def interrupted(self, *arguments):
+    def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 4 and number is None:  # after the checkpoint of step 2, in the first iteration
             raise KeyboardInterrupt
         if len(calls) == 3 and number is not None:  # between two checkpoints
             os.kill(os.getpid(), number)
-        return update(self, *arguments)
+        return predict(*arguments)
 
-    monkeypatch.setattr(pretrain.Iteration, "_update", interrupted)
+    monkeypatch.setattr(pretrain, "predict", interrupted)
     with pytest.raises(KeyboardInterrupt if number is None else SystemExit) as ending:
         run(context, "again")
     assert number is None or ending.value.code == status
@@ -203,8 +203,8 @@ def test_no_data_and_a_loss_that_is_not_finite_are_errors(context, monkeypatch):
     write_jsonl(empty, [])
     with pytest.raises(DataError, match="no readable utterance"):
         make_labels(context.exp, {"none": empty}, mfcc, 2, 1.0, 0)
-    nothing = (torch.tensor(float("nan")), torch.tensor(0.0))
-    monkeypatch.setattr(pretrain.Iteration, "_update", lambda *_: nothing)
+    nothing = (torch.tensor(float("nan"), requires_grad=True), torch.tensor(0.0))
+    monkeypatch.setattr(pretrain, "predict", lambda *_: nothing)
     with pytest.raises(TrainingError, match="iteration 1, step 6"):
         run(context)
     assert not artifacts.spin_folder(context.exp).exists()

@@ -11,12 +11,11 @@ import torch
 from spin import artifacts
 from spin.config import Config, CorpusConfig, EncoderConfig, GeneratedPart, SpinConfig
 from spin.data.crops import scan_training_cuts
-from spin.data.loader import BatchLoader, MicroBatch, ViewDataset
-from spin.data.sampler import BatchSampler
+from spin.data.loader import MicroBatch, make_loaders
 from spin.models.encoder import Encoder, EncoderShape
 from spin.objectives import find_objective
 from spin.objectives.model import SpinModel
-from spin.runtime import distributed, seeding
+from spin.runtime import seeding
 from spin.training import loop
 from spin.training.loop import Training
 from spin.training.validation import Validation, choose_cuts
@@ -43,7 +42,6 @@ SETTINGS = SpinConfig(
 
 def make_corpus(folder: Path) -> Path:
     """A training part of 24 utterances and a valid part of 6; returns the folder."""
-    artifacts.pitch_folder(folder, "spin_train").mkdir(parents=True, exist_ok=True)
     write_corpus(folder, "spin_train", [1.0 + 0.07 * index for index in range(24)])
     write_corpus(folder, "valid", [1.0 + 0.2 * index for index in range(6)], pitch_name=False)
     return folder
@@ -70,21 +68,9 @@ def noisy_copy(waveform, cut, draw):
 def make_training(corpus: Path, folder: Path, transform=noisy_copy, **changes) -> Training:
     torch.set_num_threads(1)
     config = make_config(**changes)
-    settings = config.spin
-    cuts = scan_training_cuts(
-        [artifacts.pitch_cuts(corpus, "spin_train")],
-        min_samples=settings.min_samples,
-        max_samples=settings.max_samples,
-        batch_seconds=settings.batch_seconds,
-        equal_lengths=settings.equal_lengths,
-    )
-    dataset = ViewDataset(((), (transform,)), config.seed)
-
-    def make_loader(epoch: int, index: int) -> BatchLoader:
-        ranks = {"rank": distributed.rank(), "world_size": distributed.world_size(), "accumulation": settings.accumulation}
-        sampler = BatchSampler(cuts, settings.batch_seconds, config.seed, **ranks, epoch=epoch, index=index)
-        return BatchLoader(dataset, sampler, settings.workers, torch.device("cpu"))
-
+    lengths = {key: getattr(config.spin, key) for key in ("min_samples", "max_samples", "batch_seconds", "equal_lengths")}
+    cuts = scan_training_cuts([artifacts.pitch_cuts(corpus, "spin_train")], **lengths)
+    make_loader = make_loaders(config, cuts, ((), (transform,)), torch.device("cpu"))
     validation = Validation(choose_cuts([artifacts.cuts(corpus, "valid")], 200))
     return Training(config, folder, folder / "tensorboard", make_model(config), make_loader, validation, cuts)
 
