@@ -52,8 +52,7 @@ def error_bars(report: dict, source: str = "features") -> Picture | None:
         "in the table compares systems on the same sentences and is the sharper judge."
     )
     heading = title.replace("rate", "rates").capitalize()
-    name = "wer" if source == "features" else "wer_units"
-    return Picture(name, heading, _describe(report, groups), caption, _draw_bars(report, groups, f"{title}, %", 5.8))
+    return _bar_chart(report, groups, f"wer{lookup.SUFFIXES[source]}", heading, f"{title}, %", caption)
 
 
 def _error_group(report: dict, decoding: lookup.Decoding) -> Group:
@@ -67,41 +66,46 @@ def unit_bars(report: dict) -> list[Picture]:
     """Ratios that should rise and percentages that should fall; a chart without any figure is left out."""
     pictures = []
     for name, title, names, label, caption in UNIT_CHARTS:
-        figures = [
-            Group(metric.title, metric, [report["units"][system].get(metric.name) for system in report["systems"]])
-            for metric in map(find_metric, names)
-        ]
-        groups = [group for group in figures if any(value is not None for value in group.values)]
+        figures = {metric: lookup.unit_figures(report, metric.name) for metric in map(find_metric, names)}
+        groups = [Group(metric.title, metric, values) for metric, values in figures.items() if values != [None] * len(values)]
         if groups:
-            pictures.append(Picture(name, title, _describe(report, groups), caption, _draw_bars(report, groups, label, 5.2)))
+            pictures.append(_bar_chart(report, groups, name, title, label, caption))
     return pictures
 
 
-def _describe(report: dict, groups: Sequence[Group]) -> str:
-    """All figures of a bar chart in words."""
-    titles, texts = measures.system_titles(report).values(), []
+def _bar_chart(report: dict, groups: Sequence[Group], name: str, title: str, label: str, caption: str) -> Picture:
+    """The chart, with all its figures in words for those who cannot see it."""
+    titles, texts = list(measures.system_titles(report).values()), []
     for group in groups:
-        figures = (f"{title} {measures.show(group.measure, value)}" for title, value in zip(titles, group.values))
+        figures = (f"{system} {measures.show(group.measure, value)}" for system, value in zip(titles, group.values))
         texts.append(f"{group.title}: {', '.join(figures)}")
-    return f"Bar chart. {'; '.join(texts)}."
+    return Picture(name, title, f"Bar chart. {'; '.join(texts)}.", caption, _draw_bars(titles, groups, label))
 
 
-def _draw_bars(report: dict, groups: Sequence[Group], label: str, width: float) -> Figure:
+def _draw_bars(titles: list[str], groups: Sequence[Group], label: str) -> Figure:
     """Horizontal bars, each with its system's name at the left and its figure at the end, under the title of their group."""
-    titles, slots = list(measures.system_titles(report).values()), len(report["systems"]) + 1.4
+    slots = len(titles) + 1.4
     with style():
-        figure = Figure(figsize=(width, 0.5 + 0.24 * slots * len(groups)), layout="tight")
+        figure = Figure(figsize=(5.5, 0.5 + 0.24 * slots * len(groups)), layout="tight")
         axes = figure.add_subplot()
         for row, group in enumerate(groups):
             axes.annotate(group.title, (0, row * slots), (2, 0), textcoords="offset points", va="center", fontsize=9.5)
-            for column, value in enumerate(group.values):
-                interval = None if group.intervals is None else group.intervals[column]
-                _draw_bar(axes, row * slots + column + 1, value, interval, group.measure, system_colour(column))
+            lengths = [value or 0.0 for value in group.values]
+            spans = group.intervals and [
+                (max(0.0, length - low), max(0.0, high - length)) for length, (low, high) in zip(lengths, group.intervals)
+            ]
+            bars = axes.barh(
+                [row * slots + column + 1 for column in range(len(titles))], lengths, 0.88,
+                color=[system_colour(column) for column in range(len(titles))],
+                xerr=spans and list(zip(*spans)),
+                error_kw={"ecolor": COLOURS["ink"], "elinewidth": 1.1, "capsize": 2.5, "capthick": 1.1},
+            )  # fmt: skip
+            axes.bar_label(bars, [measures.number(value, group.measure.digits) for value in group.values], padding=5, fontsize=9)
         places = [row * slots + column + 1 for row in range(len(groups)) for column in range(len(titles))]
         axes.set_yticks(places, titles * len(groups))
         axes.set_ylim(slots * len(groups) - 0.6, -0.7)
-        values = [value for group in groups for value in (*group.values, *(high for _, high in group.intervals or ())) if value]
-        axes.set_xlim(0, 1.18 * max(values, default=1.0))
+        axes.margins(x=0.18)
+        axes.set_xlim(left=0)
         axes.grid(axis="x")
         axes.tick_params(length=0)
         axes.spines["left"].set_visible(False)
@@ -109,55 +113,30 @@ def _draw_bars(report: dict, groups: Sequence[Group], label: str, width: float) 
     return figure
 
 
-def _draw_bar(axes, place: float, value: float | None, interval: list[float] | None, measure: Metric, colour: str) -> None:
-    end = value or 0.0
-    axes.barh(place, end, 0.88, color=colour)
-    if interval is not None:
-        spread = [[max(0.0, end - interval[0])], [max(0.0, interval[1] - end)]]
-        axes.errorbar(end, place, xerr=spread, color=COLOURS["ink"], elinewidth=1.1, capsize=2.5, capthick=1.1)
-        end = max(end, interval[1])
-    text = measures.number(value, measure.digits)
-    axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9)
-
-
 class Curve(NamedTuple):
-    """One chart of trainings. `key`: of the records of their histories."""
+    """One chart of trainings; `key` is that of the records of their histories."""
 
     name: str
     key: str
-    title: str
     label: str
     caption: str
 
 
-RECOGNISER_CURVES = (
-    Curve("asr_loss", "loss", "loss", "CTC loss in training", "The lower one fits more easily."),
-    Curve(
-        "asr_valid_loss", "valid_loss", "loss on valid", "CTC loss on valid",
-        "Where it rises while the training loss falls, the recogniser overfits.",
-    ),
-    Curve(
-        "asr_wer", "valid_wer", "word errors", "word error rate on valid, %",
-        "Best path, without a language model. The checkpoint that is best on valid is decoded.",
-    ),
-    Curve(
-        "asr_cer", "valid_cer", "character errors", "character error rate on valid, %",
-        "The same in characters: smoother where few words are right.",
-    ),
+TRAINING = (
+    Curve("training_loss", "loss", "loss of the objective", "It should fall, then level off."),
+    Curve("training_pnmi", "pnmi", "PNMI on valid", "It should rise: units come closer to phones."),
+    Curve("training_perplexity", "perplexity", "perplexity on valid",
+          "It should stay near K, the dotted line. A steep fall means that the codebook collapses."),
 )  # fmt: skip
-CURVES = {
-    "training": (
-        Curve("training_loss", "loss", "loss", "loss of the objective", "It should fall, then level off."),
-        Curve("training_pnmi", "pnmi", "PNMI", "PNMI on valid", "It should rise: units come closer to phones."),
-        Curve(
-            "training_perplexity", "perplexity", "perplexity", "units in use",
-            "It should stay near K, the dotted line. A steep fall means that the codebook collapses.",
-        ),
-    ),
-    "features": RECOGNISER_CURVES,
-    "units": tuple(curve._replace(name=f"{curve.name}_units") for curve in RECOGNISER_CURVES),
-}  # fmt: skip
-OWNERS = {"features": "Recognisers", "units": "Recognisers of units"}
+RECOGNISERS = (
+    Curve("asr_loss", "loss", "CTC loss in training", "The lower one fits more easily."),
+    Curve("asr_valid_loss", "valid_loss", "CTC loss on valid",
+          "Where it rises while the training loss falls, the recogniser overfits."),
+    Curve("asr_wer", "valid_wer", "word error rate on valid, %",
+          "Best path, without a language model. The checkpoint with the fewest character errors is decoded."),
+    Curve("asr_cer", "valid_cer", "character error rate on valid, %",
+          "The same in characters: smoother where few words are right."),
+)  # fmt: skip
 
 
 def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]]]]) -> list[Picture]:
@@ -167,8 +146,9 @@ def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]
         histories: training, features or units -> system -> for each seed, records of its validations.
     """
     pictures, titles = [], measures.system_titles(report)
+    owners = {"training": titles.get(artifacts.SPIN), "features": "Recognisers", "units": "Recognisers of units"}
     for source, by_system in histories.items():
-        for curve in CURVES[source]:
+        for curve in TRAINING if source == "training" else RECOGNISERS:
             lines = [(system, *points(records, curve.key)) for system, seeds in by_system.items() for records in seeds]
             lines = [line for line in lines if line[1]]
             if lines:
@@ -177,9 +157,9 @@ def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]
                     f"{titles[system]} from {values[0]:.4g} at step {steps[0]:g} to {values[-1]:.4g} at step {steps[-1]:g}"
                     for system, steps, values in lines
                 )
-                owner = OWNERS.get(source, titles.get(artifacts.SPIN))
-                alt, title = f"Line chart: {curve.label}. {ends}.", f"{owner}: {curve.title}"
-                pictures.append(Picture(curve.name, title, alt, curve.caption, _draw_curves(curve, titles, lines, level)))
+                name, title = curve.name + lookup.SUFFIXES.get(source, ""), f"{owners[source]}: {curve.label.removesuffix(', %')}"
+                figure = _draw_curves(curve.label, titles, lines, level)
+                pictures.append(Picture(name, title, f"Line chart: {curve.label}. {ends}.", curve.caption, figure))
     return pictures
 
 
@@ -190,7 +170,7 @@ def points(records: Sequence[dict], key: str) -> tuple[list[float], list[float]]
     return sorted(values), [values[step] for step in sorted(values)]
 
 
-def _draw_curves(curve: Curve, titles: dict[str, str], lines: Sequence[tuple], level: float | None) -> Figure:
+def _draw_curves(label: str, titles: dict[str, str], lines: Sequence[tuple], level: float | None) -> Figure:
     with style():
         figure = Figure(figsize=(4.4, 2.9), layout="constrained")
         axes = figure.add_subplot()
@@ -202,24 +182,14 @@ def _draw_curves(curve: Curve, titles: dict[str, str], lines: Sequence[tuple], l
         if level is not None:
             axes.axhline(level, color=COLOURS["muted"], linewidth=1.0, linestyle=":")
             axes.set_ylim(0, level * 1.08)
-        axes.set(xlabel="step", ylabel=curve.label)
+        axes.set(xlabel="step", ylabel=label)
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.tick_params(length=0)
         axes.margins(x=0.02)
         if len(labels) > 1:
-            _draw_legend(figure, labels)
+            columns = max(1, min(len(labels), 56 // (max(map(len, labels)) + 6)))
+            figure.set_figheight(2.9 + 0.18 * math.ceil(len(labels) / columns))
+            figure.legend(labels.values(), labels, loc="outside upper left", ncols=columns, handlelength=1.4, columnspacing=1.2)
     return figure
-
-
-def _draw_legend(figure: Figure, labels: dict) -> None:
-    """Names above the chart, in rows that are read from left to right; matplotlib fills columns."""
-    columns = max(1, min(len(labels), 56 // (max(map(len, labels)) + 6)))
-    order = [index for column in range(columns) for index in range(column, len(labels), columns)]
-    figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(len(labels) / columns))
-    handles = list(labels.values())
-    figure.legend(
-        [handles[index] for index in order], [list(labels)[index] for index in order],
-        loc="outside upper left", ncols=columns, handlelength=1.4, columnspacing=1.2,
-    )  # fmt: skip

@@ -12,11 +12,11 @@ import numpy as np
 
 from spin import artifacts, products
 from spin.config import Config
-from spin.report import details, lookup, measures
+from spin.report import lookup, measures
 from spin.report.alignment import Example, choose_examples
-from spin.report.schema import check_report
-from spin.report.tables import Table
+from spin.report.tables import Table, detail_tables, read_hypotheses
 from spin.report.unit_pictures import Utterance, read_utterances
+from spin.report.validate import check_report
 from spin.runtime.config_io import config_dict
 from spin.runtime.context import Context
 from spin.runtime.devices import device_name, resolve_device
@@ -29,28 +29,19 @@ LIBRARIES = ("k2", "kaldialign", "kaldilm", "lhotse", "numpy", "sentencepiece", 
 # Folders, processes and devices change no result: two runs into two folders give the same report.
 NOT_IN_REPORT = ("data_dir", "corpus_dir", "download")
 
-Histories = dict[str, dict[str, list[list[dict]]]]
+Histories = dict[str, dict[str, list[list[dict]]]]  # training, features or units -> system -> for each seed, validations
 
 
 @dataclass(frozen=True)
 class Material:
-    """All that a report is made of.
+    """All that a report is made of."""
 
-    Attributes:
-        report: content of report.json.
-        histories: training, features or units -> system -> for each seed, records of the validations.
-        counts: system -> (phones, frames of each phone and unit (P, K)); without the systems that have no aligned test part.
-        examples: utterances with the texts of all systems.
-        utterances: utterances with audio, phones and units.
-        details: tables of speakers and of confused words.
-    """
-
-    report: dict
+    report: dict  # content of report.json
     histories: Histories = field(default_factory=dict)
-    counts: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
-    examples: list[Example] = field(default_factory=list)
-    utterances: list[Utterance] = field(default_factory=list)
-    details: list[Table] = field(default_factory=list)
+    counts: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)  # system -> read_phone_counts
+    examples: list[Example] = field(default_factory=list)  # with the texts of all systems
+    utterances: list[Utterance] = field(default_factory=list)  # with audio, phones and units
+    details: list[Table] = field(default_factory=list)  # of speakers and of confused words
 
 
 def collect(context: Context, scores: Product | None) -> Material:
@@ -61,22 +52,22 @@ def collect(context: Context, scores: Product | None) -> Material:
     """
     metrics = {system.name: products.metrics(context, system) for system in systems_of(context.config, context.exp)}
     figures = {name: read_json(artifacts.metrics_in(product.require())) for name, product in metrics.items()}
-    rates = {"asr": {}, "gain": {}} if scores is None else read_json(scores.require())
-    seconds = build_seconds([*metrics.values(), *([] if scores is None else [scores])])
+    rates = read_json(scores.require()) if scores else {"asr": {}, "gain": {}}
+    seconds = build_seconds([*metrics.values(), *filter(None, [scores])])
     report = build_report(context, figures, rates, seconds)
     check_report(report, decoded=scores is not None)
     return Material(
         report=report,
-        histories=_histories(context, report),
+        histories=_histories(context.exp, report),
         counts={name: counts for name, product in metrics.items() if (counts := read_phone_counts(product.path)) is not None},
         examples=_examples(context.exp, report),
         utterances=read_utterances(context),
-        details=details.detail_tables(context.exp, report),
+        details=detail_tables(context.exp, report),
     )
 
 
 def read_phone_counts(folder: Path) -> tuple[list[str], np.ndarray] | None:
-    """(phones, counts (P, K)) of one system; None where the corpus has no alignment."""
+    """(phones, frames of each phone and unit (P, K)) of one system; None where the corpus has no alignment."""
     path = artifacts.phone_counts_in(folder)
     if not path.exists():
         return None
@@ -85,13 +76,7 @@ def read_phone_counts(folder: Path) -> tuple[list[str], np.ndarray] | None:
 
 
 def build_report(context: Context, metrics: dict[str, dict], scores: dict, seconds: dict[str, float]) -> dict:
-    """The content of report.json.
-
-    Args:
-        metrics: system -> content of its metrics.json, baseline first.
-        scores: content of scores.json.
-        seconds: stage -> time that its products took to build.
-    """
+    """The content of report.json from metrics.json of each system, baseline first, scores.json, and the times of the stages."""
     config = context.config
     versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     accuracies = {name: {"accuracy": content["units"].get("speaker_accuracy_of_features")} for name, content in metrics.items()}
@@ -148,18 +133,17 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def _histories(context: Context, report: dict) -> Histories:
-    def read(system: str, source: str, seed: int) -> list[dict]:
-        return list(read_jsonl(artifacts.history_in(artifacts.recogniser_folder(context.exp, system, source, seed))))
-
-    histories: Histories = {}
-    if artifacts.SPIN in report["systems"]:
-        history = artifacts.history_in(artifacts.spin_folder(context.exp))
-        histories["training"] = {artifacts.SPIN: [list(read_jsonl(history))]}
+def _histories(exp: Path, report: dict) -> Histories:
+    folders = {"training": {artifacts.SPIN: [artifacts.spin_folder(exp)]} if artifacts.SPIN in report["systems"] else {}}
     for source in lookup.SUFFIXES:
-        systems = lookup.results(report, source)
-        histories[source] = {system: [read(system, source, seed) for seed in report["seeds"]] for system in systems}
-    return histories
+        folders[source] = {
+            system: [artifacts.recogniser_folder(exp, system, source, seed) for seed in report["seeds"]]
+            for system in lookup.results(report, source)
+        }
+    return {
+        source: {name: [list(read_jsonl(artifacts.history_in(folder))) for folder in seeds] for name, seeds in by_system.items()}
+        for source, by_system in folders.items()
+    }
 
 
 def _examples(exp: Path, report: dict) -> list[Example]:
@@ -167,6 +151,6 @@ def _examples(exp: Path, report: dict) -> list[Example]:
     where, subject, systems = lookup.primary(report), lookup.subject(report), report["systems"]
     if where is None or subject is None:
         return []
-    texts = [details.read_hypotheses(exp, system, report["seeds"][0], where) for system in systems]
-    columns = {name: (texts[0][name][0], [of_system[name][1] for of_system in texts]) for name in sorted(texts[0])}
+    texts = [read_hypotheses(exp, system, report["seeds"][0], where) for system in systems]
+    columns = {name: (reference, [of_system[name][1] for of_system in texts]) for name, (reference, _) in texts[0].items()}
     return choose_examples(columns, tuple(measures.system_titles(report).values()), systems.index(subject))

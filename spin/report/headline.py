@@ -13,19 +13,12 @@ BETTER, WORSE, UNCLEAR, OPEN = "better", "worse", "unclear", "open"
 
 @dataclass(frozen=True)
 class Headline:
-    """Top of the report.
+    """Top of the report."""
 
-    Attributes:
-        verdict: better, worse, unclear (may be chance) or open (nothing to compare).
-        figure: the relative change in large type, '' where there is none.
-        title: the answer in one sentence.
-        detail: intervals, test, and the other systems.
-    """
-
-    verdict: str
-    figure: str
-    title: str
-    detail: str
+    verdict: str  # better, worse, unclear (may be chance) or open (nothing to compare)
+    figure: str  # the relative change in large type; '' where there is none
+    title: str  # the answer in one sentence
+    detail: str  # intervals, test, and the other systems
 
 
 def headline(report: dict) -> Headline:
@@ -50,11 +43,11 @@ def headline(report: dict) -> Headline:
 def _units_only(report: dict, system: str | None) -> Headline:
     """The headline of a run without recognisers: which systems the cards compare, and who has the highest PNMI."""
     titles, metric = measures.system_titles(report), find_metric("pnmi")
-    figures = {name: report["units"][name]["pnmi"] for name in titles if report["units"][name]["pnmi"] is not None}
+    figures = [pair for pair in zip(lookup.unit_figures(report, "pnmi"), titles.values()) if pair[0] is not None]
     sentences = [] if system is None else [f"The figures below go from {titles[report['systems'][0]]} to {titles[system]}."]
     if len(figures) > 1:
-        best = max(figures, key=figures.get)
-        sentences.append(f"Highest {metric.title} of {len(figures)} systems: {titles[best]}, {show(metric, figures[best])}.")
+        best, name = max(figures)
+        sentences.append(f"Highest {metric.title} of {len(figures)} systems: {name}, {show(metric, best)}.")
     return Headline(OPEN, "", "Units are compared; no recogniser was trained", " ".join(sentences))
 
 

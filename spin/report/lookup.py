@@ -1,4 +1,4 @@
-"""Questions to a report.json that fits its schema: results, gains, and which decoding and system the headline is about."""
+"""Questions to a report.json that fits its schema: figures, and which decoding and system the headline is about."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ SUFFIXES = {"features": "", "units": "_from_units"}  # what the recognisers read
 
 
 class Decoding(NamedTuple):
-    """One decoding of every system. `source`: what the recognisers read, features or units."""
+    """One decoding of every system."""
 
-    source: str
+    source: str  # what the recognisers read: features or units
     part: str
     method: str
+
+
+def unit_figures(report: dict, metric: str) -> list[float | None]:
+    """A metric of every system's units, pooled over the clean test parts."""
+    return [report["units"][system].get(metric) for system in report["systems"]]
 
 
 def results(report: dict, source: str) -> dict:
@@ -55,9 +60,8 @@ def primary(report: dict) -> Decoding | None:
     found = decodings(report)
     if not found:
         return None
-    source = found[0].source
-    parts = [item.part for item in found if item.source == source]
     configured = (report.get("config") or {}).get("corpus", {}).get("test", [])
+    parts = [item.part for item in found if item.source == found[0].source]
     part = next((name for name in configured if name in parts), parts[0])
-    methods = [item.method for item in found if (item.source, item.part) == (source, part)]
-    return Decoding(source, part, "hlg" if "hlg" in methods else methods[-1])
+    chosen = [item for item in found if (item.source, item.part) == (found[0].source, part)]
+    return next((item for item in chosen if item.method == "hlg"), chosen[-1])

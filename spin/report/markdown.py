@@ -28,7 +28,7 @@ def render_markdown(material: Material) -> str:
         EXAMPLES if material.examples else "No recognised text was kept.",
         *(_example(item) for item in material.examples),
         "## How it was made",
-        _indented([[name, " ".join(value.split("\n"))] for name, value in tables.provenance(report)]),
+        _indented([[name, " ".join(value.split("\n"))] for name, value in tables.provenance(report).items()]),
         table(tables.times(report)),
     ]
     return "\n\n".join(blocks) + "\n"

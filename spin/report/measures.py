@@ -49,9 +49,8 @@ def number(value: float | None, digits: int, unit: str = "") -> str:
     """
     if value is None:
         return NOT_MEASURED
-    text = f"{abs(value):.{digits}f}"
-    sign = MINUS if value < 0 and float(text) != 0 else ""
-    return sign + text + (SPACE + unit if unit else "")
+    text = f"{round(value, digits) + 0.0:.{digits}f}"  # -0.0 + 0.0 is 0.0
+    return text.replace("-", MINUS) + (SPACE + unit if unit else "")
 
 
 def show(measure: Metric, value: float | None) -> str:
@@ -68,25 +67,20 @@ def signed(value: float | None) -> str:
     """A change in percent with its sign; a dash for None."""
     if value is None:
         return DASH
-    text = number(value, 1, "%")
-    return "+" + text if value > 0 and text[:3] != "0.0" else text
+    return ("+" if value >= 0.05 else "") + number(value, 1, "%")
 
 
 def p_value(value: float | None) -> str:
     if value is None:
         return f"p {NOT_MEASURED}"
-    text = "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-    return text.replace(" ", SPACE)
+    return f"p{SPACE}<{SPACE}0.001" if value < 0.001 else f"p{SPACE}={SPACE}{value:.3f}"
 
 
 def duration(seconds: float | None) -> str:
     """'4.1 s', '41 s', '3 min 05 s' or '2 h 03 min'."""
-    if seconds is None:
-        return NOT_MEASURED
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f}{SPACE}s" if seconds < 10 else f"{whole}{SPACE}s"
-    minutes, rest = divmod(whole, 60)
+    if seconds is None or round(seconds) < 60:
+        return number(seconds, 1 if seconds is None or seconds < 10 else 0, "s")
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes}{SPACE}min {rest:02d}{SPACE}s"
     return f"{minutes // 60}{SPACE}h {minutes % 60:02d}{SPACE}min"

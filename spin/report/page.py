@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 import yaml
+from jinja2.utils import markupsafe
 
 from spin.report import charts, lookup, measures, tables, unit_pictures
 from spin.report.collect import Material
@@ -33,47 +34,38 @@ def draw(material: Material) -> dict[str, list[Picture]]:
 
 def render_page(material: Material, pictures: dict[str, list[Picture]]) -> str:
     """The whole page."""
-    loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    environment.filters["svg"] = lambda picture: _trusted(inline_svg(picture))  # matplotlib escapes what it writes
+    environment.filters["svg"] = lambda picture: markupsafe.Markup(inline_svg(picture))  # noqa: S704 - matplotlib escapes
     report = material.report
     text = environment.get_template("report.html.j2").render(
+        material=material,
         report=report,
-        css=_trusted((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         answer=headline(report),
         cards=cards(report),
         pictures=pictures,
         recognition=[tables.recognition(report, source) for source in lookup.SUFFIXES],
-        details=material.details,
-        unit_metrics=tables.unit_metrics(report),
-        units_by_part=tables.units_by_part(report),
-        examples=material.examples,
+        tables=tables,
         subject=measures.system_titles(report).get(lookup.subject(report), ""),
-        provenance=tables.provenance(report),
-        times=tables.times(report),
         config=yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True),
     )
     return text.lstrip() + "\n"
 
 
-def _trusted(text: str):
-    """Text that the template does not escape."""
-    return jinja2.utils.markupsafe.Markup(text)  # noqa: S704
-
-
 def cards(report: dict) -> list[tuple[str, str, Cell]]:
     """Name, the baseline's figure and the subject's cell: error rates of the headline's decoding, then ABX and PNMI."""
-    where, system = lookup.primary(report), lookup.subject(report)
-    systems = [report["systems"][0], *([] if system is None else [system])]
+    where, systems = lookup.primary(report), [report["systems"][0], *filter(None, [lookup.subject(report)])]
     found = []
     if where is not None:
         results = [lookup.result(report, where, name) for name in systems]
         p = lookup.gain(report, where, systems[-1]).get("p_value")
         for measure in measures.error_measures(results[0]):
-            values = [result[measure.name] for result in results]
-            found.append(_card(measure, f"{measure.title}, {where.part}", values, p))
+            found.append(_card(measure, f"{measure.title}, {where.part}", [result[measure.name] for result in results], p))
             p = None  # the test is of the first rate
     for metric in map(find_metric, CARD_METRICS):
         found.append(_card(metric, metric.title, [report["units"][name].get(metric.name) for name in systems]))

@@ -17,20 +17,12 @@ VARIABLES = {**COLOURS, **{f"system{index}": colour for index, colour in enumera
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing with its words.
+    """A drawing with its words."""
 
-    Attributes:
-        name: identifier, unique in the report.
-        title: its title.
-        alt: text for a reader who cannot see it.
-        caption: advice on what to look for.
-        figure: the drawing.
-    """
-
-    name: str
+    name: str  # identifier, unique in the report
     title: str
-    alt: str
-    caption: str
+    alt: str  # for a reader who cannot see it
+    caption: str  # advice on what to look for
     figure: Figure
 
     @functools.cached_property

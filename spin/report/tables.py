@@ -1,64 +1,70 @@
-"""The report's tables as plain rows, which page.py and markdown.py write out."""
+"""The report's tables as plain rows, which page.py and markdown.py write out.
+
+The last ones go behind the error rates of the headline's decoding: intervals over speakers, errors by speaker, confused words.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 from spin import artifacts
 from spin.report import lookup, measures
+from spin.report.alignment import GAP
 from spin.report.measures import SIGNIFICANT
+from spin.runtime.files import read_jsonl
 from spin.units.metrics import METRICS, Metric
 
+SPEAKERS_SHOWN = 60
+CONFUSIONS_SHOWN = 20
+NOTHING = "\u2205"
 SOURCE_TITLES = {"features": "Recognition errors", "units": "Recognition errors from units"}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Text, a second line below it, and that line's tone ('better', 'worse' or ''): a colour for what the words say as well."""
+class Cell(NamedTuple):
+    """Text with a second line below it, whose tone ('better', 'worse' or '') is a colour for what its words say as well."""
 
     text: str
     below: str = ""
     tone: str = ""
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A header and rows of cells. The first column names the row; those after the first `texts` columns hold figures."""
 
     title: str
     header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: Sequence[Sequence[Cell]]
     texts: int = 1
     note: str = ""
 
 
-def cells(*texts: str | Cell) -> tuple[Cell, ...]:
-    return tuple(text if isinstance(text, Cell) else Cell(text) for text in texts)
+def cells(*texts: str | Cell) -> list[Cell]:
+    return [text if isinstance(text, Cell) else Cell(text) for text in texts]
 
 
 def change_cell(measure: Metric, text: str, before: float | None, after: float | None, p: float | None = None) -> Cell:
     """A figure with its relative change below it, a word for what that means, and the p-value where it was tested."""
-    tone = measures.tone(measure, before, after)
-    words = [measures.signed(measures.relative_change(before, after)), tone]
+    tone = word = measures.tone(measure, before, after)
     if tone and p is not None and p >= SIGNIFICANT:
-        words[1], tone = "may be chance", ""
-    words.append("" if p is None else measures.p_value(p))
-    return Cell(text, ", ".join(filter(None, words)), tone)
+        word, tone = "may be chance", ""
+    change = measures.signed(measures.relative_change(before, after))
+    return Cell(text, ", ".join(filter(None, [change, word, "" if p is None else measures.p_value(p)])), tone)
 
 
 def system_cells(measure: Metric, values: Sequence[float | None], spans: Sequence[str] = (), tests: Sequence = ()) -> list[Cell]:
-    """One cell per system, each but the baseline's with its change.
+    """One cell per system, baseline first, each other with its change.
 
     Args:
-        values: figure of each system, baseline first.
         spans: text behind each figure.
-        tests: p-value of each system's difference from the baseline.
+        tests: p-value of each difference from the baseline.
     """
     texts = [measures.show(measure, value) for value in values]
     texts = [f"{text} {span}" for text, span in zip(texts, spans)] or texts
     if measure.name == "K":  # a setting, not a result
-        return [Cell(text) for text in texts]
+        return cells(*texts)
     changes = zip(texts[1:], values[1:], tests or [None] * len(texts))
     return [Cell(texts[0]), *(change_cell(measure, text, values[0], value, p) for text, value, p in changes)]
 
@@ -66,66 +72,61 @@ def system_cells(measure: Metric, values: Sequence[float | None], spans: Sequenc
 def recognition(report: dict, source: str) -> Table | None:
     """Error rates of every decoding by the recognisers that read this source; None where there are none."""
     rows = [row for decoding in lookup.decodings(report, source) for row in _recognition_rows(report, decoding)]
-    if not rows:
-        return None
     header = ("part", "decoding", "measure", *measures.system_titles(report).values(), "words")
     note = (
         "Brackets: 95\u00a0% interval. Second line: relative change against the first system, and a paired test on the same "
         "utterances. Both by bootstrap over utterances; with three or more seeds they include the spread of the trainings "
         "(Student's t), with fewer they hold for these trainings only. Words: over all seeds."
     )
-    return Table(SOURCE_TITLES[source], header, tuple(rows), 3, note)
+    return Table(SOURCE_TITLES[source], header, rows, 3, note) if rows else None
 
 
-def _recognition_rows(report: dict, decoding: lookup.Decoding) -> list[tuple[Cell, ...]]:
-    systems, title = report["systems"], measures.method_title(decoding.method)
+def _recognition_rows(report: dict, decoding: lookup.Decoding) -> list[list[Cell]]:
+    systems, rows = report["systems"], []
     results = [lookup.result(report, decoding, system) for system in systems]
     spans = ["[{:.1f},\u00a0{:.1f}]".format(*result["ci95"]) for result in results]
-    tests = [lookup.gain(report, decoding, system)["p_value"] for system in systems[1:]]
-    first, *others = measures.error_measures(results[0])  # the interval and the test are of the first rate
-    row = system_cells(first, [result[first.name] for result in results], spans, tests)
-    rows = [cells(decoding.part, title, measures.initials(first), *row, f"{results[0]['words']:,}")]
-    for measure in others:
-        row = system_cells(measure, [result[measure.name] for result in results])
-        rows.append(cells(decoding.part, title, measures.initials(measure), *row, ""))
+    tests, words = [lookup.gain(report, decoding, system)["p_value"] for system in systems[1:]], f"{results[0]['words']:,}"
+    for measure in measures.error_measures(results[0]):
+        row = system_cells(measure, [result[measure.name] for result in results], spans, tests)
+        rows.append(cells(decoding.part, measures.method_title(decoding.method), measures.initials(measure), *row, words))
+        spans, tests, words = (), (), ""  # the interval and the test are of the first rate
     return rows
 
 
 def unit_metrics(report: dict) -> Table:
     """Metrics of units and features, pooled over the clean test parts."""
-    figures, rows = report["units"], []
+    rows = []
     for metric in METRICS:
-        if any(metric.name in figures[system] for system in report["systems"]):  # figures of noisy parts are not pooled
-            values = [figures[system].get(metric.name) for system in report["systems"]]
-            rows.append(cells(Cell(metric.title + measures.arrow(metric), metric.meaning), *system_cells(metric, values)))
+        if any(metric.name in figures for figures in report["units"].values()):  # figures of noisy parts are not pooled
+            name = Cell(metric.title + measures.arrow(metric), metric.meaning)
+            rows.append([name, *system_cells(metric, lookup.unit_figures(report, metric.name))])
     header = ("measure", *measures.system_titles(report).values())
     note = "All systems see the same audio and alignments. Units come from a system's own codebook, otherwise from k-means."
-    return Table("Quality of the units", header, tuple(rows), note=note)
+    return Table("Quality of the units", header, rows, note=note)
 
 
 def units_by_part(report: dict) -> Table | None:
     """The same metrics of each test part, noisy copies included; None for a single part."""
-    figures = report.get("units_by_part") or {}
+    figures, rows = report.get("units_by_part") or {}, []
     parts = list(dict.fromkeys(part for of_system in figures.values() for part in of_system))
-    rows = []
     for part in parts:
         for metric in METRICS:
             values = [figures[system][part].get(metric.name) for system in report["systems"]]
-            if any(value is not None for value in values):
+            if values != [None] * len(values):
                 rows.append(cells(part, metric.title + measures.arrow(metric), *system_cells(metric, values)))
     header = ("part", "measure", *measures.system_titles(report).values())
-    return Table("Units by part", header, tuple(rows), 2) if len(parts) > 1 else None
+    return Table("Units by part", header, rows, 2) if len(parts) > 1 else None
 
 
-def provenance(report: dict) -> list[tuple[str, str]]:
-    """Origin of the figures: name and content of each line."""
-    return [
-        ("command", report["command"]),
-        ("commit", report["commit"]),
-        ("device", report["device"]),
-        ("seeds", f"{report['seed']} (data and training), {', '.join(map(str, report['seeds']))} (recognisers)"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in sorted(report["versions"].items()))),
-    ]
+def provenance(report: dict) -> dict[str, str]:
+    """Origin of the figures."""
+    return {
+        "command": report["command"],
+        "commit": report["commit"],
+        "device": report["device"],
+        "seeds": f"{report['seed']} (data and training), {', '.join(map(str, report['seeds']))} (recognisers)",
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(report["versions"].items())),
+    }
 
 
 def times(report: dict) -> Table:
@@ -133,5 +134,109 @@ def times(report: dict) -> Table:
     seconds = report["seconds"]
     named = {f"{number} {name.replace('_', ' ')}": seconds.get(f"stage{number}") for number, name in artifacts.STAGES.items()}
     named["total"] = sum(seconds.values()) if seconds else None
-    rows = tuple(cells(name, measures.duration(value)) for name, value in named.items())
-    return Table("Time", ("stage", "time"), rows)
+    return Table("Time", ("stage", "time"), [cells(name, measures.duration(value)) for name, value in named.items()])
+
+
+def detail_tables(exp: Path, report: dict) -> list[Table]:
+    """The tables that this report has material for."""
+    where = lookup.primary(report)
+    if where is None:
+        return []
+    return list(filter(None, [over_speakers(report), per_speaker(exp, report, where), confusions(exp, report, where)]))
+
+
+def over_speakers(report: dict) -> Table | None:
+    """Intervals and tests over speakers instead of utterances; None where no result has them."""
+    rows = []
+    for decoding in lookup.decodings(report):
+        results = [lookup.result(report, decoding, system) for system in report["systems"]]
+        if all(result.get("ci95_speakers") for result in results):
+            gains = [lookup.gain(report, decoding, system) for system in report["systems"][1:]]
+            tests = ["", *(f" ({measures.p_value(gain.get('p_value_speakers'))})" for gain in gains)]
+            row = [measures.interval(result["ci95_speakers"]) + test for result, test in zip(results, tests)]
+            rows.append(cells(decoding.part, decoding.source, measures.method_title(decoding.method), *row))
+    note = (
+        "95\u00a0% intervals of the error rate over speakers (bootstrap; Student's t below 20 speakers), and paired tests "
+        "against the first system by flipping the signs of the speakers' differences: what another choice of speakers could have "
+        "given, with these trainings. Utterances of one speaker share a voice, so the intervals tend to be wider."
+    )
+    header = ("part", "input", "decoding", *measures.system_titles(report).values())
+    return Table("Recognition errors, intervals over speakers", header, rows, 3, note) if rows else None
+
+
+def per_speaker(exp: Path, report: dict, where: lookup.Decoding) -> Table | None:
+    """Error rate of every speaker by every system, over all seeds; of many speakers, those with the most words."""
+    baseline, *others = titles = measures.system_titles(report)
+    counts = {system: _speaker_counts(exp, report, system, where) for system in titles}
+    sizes = counts[baseline]
+    shown = sorted(sizes, key=lambda speaker: (-sizes[speaker]["words"], speaker))[:SPEAKERS_SHOWN]
+    if len(shown) < 2:
+        return None
+    measure = measures.error_measures(lookup.result(report, where, baseline))[0]
+    rates = {speaker: [_error_rate(counts[system][speaker]) for system in titles] for speaker in sizes}
+    rows = [
+        cells(speaker, *(str(sizes[speaker][name]) for name in ("utterances", "words")), *system_cells(measure, rates[speaker]))
+        for speaker in sorted(shown)
+    ]
+    sentences = [f"{_place(where)}."]
+    for column, system in enumerate(others, start=1):
+        tones = [measures.tone(measure, of_speaker[0], of_speaker[column]) for of_speaker in rates.values()]
+        better, worse = tones.count("better"), tones.count("worse")
+        sentences.append(f"{titles[system]} is better for {better} and worse for {worse} of {len(rates)} speakers.")
+    if len(rates) > SPEAKERS_SHOWN:
+        sentences.append(f"Shown: the {SPEAKERS_SHOWN} with the most words.")
+    return Table("Errors by speaker", ("speaker", "utterances", "words", *titles.values()), rows, note=" ".join(sentences))
+
+
+def _speaker_counts(exp: Path, report: dict, system: str, where: lookup.Decoding) -> dict[str, Counter]:
+    """Speaker -> utterances, words and errors, summed over seeds."""
+    sums: dict[str, Counter] = {}
+    for seed in report["seeds"]:
+        for record in read_jsonl(artifacts.utterance_counts(_folder(exp, system, seed, where))):
+            words = record["words"]
+            errors = words["insertions"] + words["deletions"] + words["substitutions"]
+            sums.setdefault(record["speaker"], Counter()).update(utterances=1, words=words["reference"], errors=errors)
+    return sums
+
+
+def _error_rate(counts: Counter) -> float | None:
+    """In percent; None for a speaker without a word in the reference."""
+    return 100.0 * counts["errors"] / counts["words"] if counts["words"] else None
+
+
+def confusions(exp: Path, report: dict, where: lookup.Decoding) -> Table | None:
+    """The commonest errors of all systems together, and how often each system makes them."""
+    counts = [_confused(exp, report, system, where) for system in report["systems"]]
+    rows = []
+    for pair, _ in sorted(sum(counts, Counter()).items(), key=lambda entry: (-entry[1], entry[0]))[:CONFUSIONS_SHOWN]:
+        words = (NOTHING if word == GAP else word for word in pair)
+        rows.append(cells(*words, *(f"{of_system[pair]:,}" for of_system in counts)))
+    header = ("spoken", "recognised", *measures.system_titles(report).values())
+    note = f"{_place(where)}, all seeds. {NOTHING}: a word that was added or is missing."
+    return Table("Most frequent errors", header, rows, 2, note) if rows else None
+
+
+def _confused(exp: Path, report: dict, system: str, where: lookup.Decoding) -> Counter:
+    """(spoken, recognised) -> how often, for the errors of one system over all seeds."""
+    from kaldialign import align
+
+    pairs: Counter = Counter()
+    for seed in report["seeds"]:
+        for reference, hypothesis in read_hypotheses(exp, system, seed, where).values():
+            pairs.update(pair for pair in align(reference, hypothesis, GAP) if pair[0] != pair[1])
+    return pairs
+
+
+def read_hypotheses(exp: Path, system: str, seed: int, where: lookup.Decoding) -> dict[str, tuple[list[str], list[str]]]:
+    """Utterance -> words of the reference, words of the hypothesis."""
+    path = artifacts.hypotheses(_folder(exp, system, seed, where))
+    lines = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
+    return {name: (reference.split(), hypothesis.split()) for name, reference, hypothesis in lines}
+
+
+def _folder(exp: Path, system: str, seed: int, where: lookup.Decoding) -> Path:
+    return artifacts.decoding_folder(exp, system, where.source, seed, where.part, where.method)
+
+
+def _place(where: lookup.Decoding) -> str:
+    return f"{where.part}, {measures.method_title(where.method)}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from lhotse.cut import Cut
 
 from spin import artifacts, products
 from spin.data.audio import UnreadableAudio, read_audio
@@ -24,20 +26,13 @@ LONGEST_IN_S = 2.5  # longer utterances are cut: the labels of units must stay r
 
 @dataclass(frozen=True)
 class Utterance:
-    """One test utterance.
-
-    Attributes:
-        name, text: id and transcript.
-        audio: (S,) at 16 kHz, at most LONGEST_IN_S.
-        phones: in seconds, may be empty.
-        units: system -> (T,) units of 20 ms.
-    """
+    """One test utterance."""
 
     name: str
     text: str
-    audio: np.ndarray
-    phones: list[Span] = field(default_factory=list)
-    units: dict[str, list[int]] = field(default_factory=dict)
+    audio: np.ndarray  # (S,) at 16 kHz, at most LONGEST_IN_S
+    phones: list[Span]  # may be empty
+    units: dict[str, list[int]]  # system -> (T,) units of 20 ms
 
 
 def read_utterances(context: Context) -> list[Utterance]:
@@ -50,21 +45,22 @@ def read_utterances(context: Context) -> list[Utterance]:
     folders = {system.name: products.units(context, system, part).require() for system in systems}
     cuts = list(read_cuts(artifacts.cuts_in(folders[systems[0].name]), 0, UTTERANCES_SHOWN))
     units = {name: _read_units(artifacts.units_lines(folder), {cut.id for cut in cuts}) for name, folder in folders.items()}
-    found = [_read(context, cut, units) for cut in cuts if all(cut.id in lines for lines in units.values())]
-    return [utterance for utterance in found if utterance is not None]
+    utterances = []
+    for cut in cuts:
+        try:
+            if all(cut.id in lines for lines in units.values()):
+                utterances.append(_cut_short(cut, read_audio(cut), units))
+        except UnreadableAudio as error:
+            context.log.warning("no picture of %s: %s", cut.id, error.reason)
+    return utterances
 
 
-def _read_units(path, wanted: set[str]) -> dict[str, list[int]]:
+def _read_units(path: Path, wanted: set[str]) -> dict[str, list[int]]:
     lines = (line for line in read_jsonl(path) if line[artifacts.UNITS_ID] in wanted)
     return {line[artifacts.UNITS_ID]: line[artifacts.UNITS_SEQUENCE] for line in itertools.islice(lines, len(wanted))}
 
 
-def _read(context: Context, cut, units: dict[str, dict[str, list[int]]]) -> Utterance | None:
-    try:
-        audio = read_audio(cut)
-    except UnreadableAudio as error:
-        context.log.warning("no picture of %s: %s", cut.id, error.reason)
-        return None
+def _cut_short(cut: Cut, audio: np.ndarray, units: dict[str, dict[str, list[int]]]) -> Utterance:
     samples = int(min(LONGEST_IN_S, cut.duration) * artifacts.SAMPLE_RATE)
     seconds, frames = samples / artifacts.SAMPLE_RATE, samples // artifacts.HOP_IN_SAMPLES
     items = [item for item in alignment_of(cut) or () if item.start < seconds]
@@ -74,6 +70,7 @@ def _read(context: Context, cut, units: dict[str, dict[str, list[int]]]) -> Utte
 
 
 def utterance_picture(report: dict, number: int, item: Utterance) -> Picture:
+    """The spectrogram of an utterance above its phones and the units of every system."""
     titles = measures.system_titles(report)
     units = {titles[name]: sequence for name, sequence in item.units.items()}
     counts = ", ".join(f"{len(list(itertools.groupby(sequence)))} runs of units {title}" for title, sequence in units.items())
@@ -87,11 +84,7 @@ def utterance_picture(report: dict, number: int, item: Utterance) -> Picture:
 
 
 def unit_map_pictures(report: dict, counts: dict[str, tuple[list[str], np.ndarray]]) -> list[Picture]:
-    """One picture per system; a system without a counted frame has none.
-
-    Args:
-        counts: system -> (phones, frames of each phone and unit (P, K)).
-    """
+    """One picture per system, of its phones and their frames in each unit (P, K); a system without a counted frame has none."""
     pictures = []
     for index, (system, title) in enumerate(measures.system_titles(report).items()):
         content = unit_map(*counts[system]) if system in counts else None

@@ -1,4 +1,7 @@
-"""Checks a report.json, or compares two: python -m spin.report.validate report.json | --same A B.
+"""The schema of report.json, and a command that checks a report or compares two.
+
+    python -m spin.report.validate report.json
+    python -m spin.report.validate --same A.json B.json
 
 Exit status 0: no problem; 1: problems, one line per key on standard error; 2: wrong usage.
 """
@@ -8,13 +11,191 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from spin.errors import SpinError
-from spin.report.schema import problems, shorten
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from spin.errors import DataError, SpinError
 from spin.runtime.files import read_json
+from spin.setting_types import AT_LEAST_ONE, EACH_ONCE
 
+TOLERANCE = 0.05  # percent points between a rate and the counts behind it: rates may be rounded
+SHOWN = 60  # characters of a value in a message
 NOT_COMPARED = ("seconds",)  # all else must agree between two runs of the same command
 ABSENT = "nothing"
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Commit = Annotated[str, StringConstraints(pattern=r"^(unknown|[0-9a-f]{7,40}(-dirty)?)$")]
+StageName = Annotated[str, StringConstraints(pattern=r"^stage[0-9]+$")]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+
+
+class Record(BaseModel):
+    """A JSON object; keys of later editions are allowed, NaN is not."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class UnitFigures(Record):
+    """Figures of one system's units, of spin.units.metrics.METRICS; null where not measured."""
+
+    __pydantic_extra__: dict[str, float | None]
+    K: Annotated[int, Field(ge=2)]
+    pnmi: Ratio | None
+    phone_purity: Ratio | None
+    cluster_purity: Ratio | None
+    abx_within: Percent | None
+    abx_across: Percent | None
+    bitrate: NonNegative | None
+    perplexity: NonNegative | None = None
+
+
+class Accuracy(Record):
+    """The metric speaker_accuracy_of_features of one system."""
+
+    accuracy: Ratio | None
+
+
+class Speaker(Record):
+    """Speaker probes by system, and the metric speaker_chance."""
+
+    __pydantic_extra__: dict[str, Accuracy]
+    chance: Ratio | None
+
+
+class Result(Record):
+    """Error rates of one decoding in percent, over all seeds. `per` exists where symbols are phones; wer and cer equal it."""
+
+    wer: NonNegative
+    cer: NonNegative
+    ci95: Annotated[list[NonNegative], Field(min_length=2, max_length=2)]
+    words: Annotated[int, Field(ge=1)]
+    errors: NonNegative
+    per: NonNegative | None = None
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.ci95[0] > self.ci95[1]:
+            raise ValueError("ci95: expected the lower bound first")
+        rate = 100 * self.errors / self.words
+        if abs(self.wer - rate) > TOLERANCE:
+            raise ValueError(f"wer: expected {rate:.2f} ({self.errors:g} errors in {self.words} words), found {self.wer:g}")
+        return self
+
+
+class Gain(Record):
+    """Reduction of the error rate against the baseline in percent, and the paired test of it."""
+
+    relative_wer_reduction: Annotated[float, Field(le=100.0)] | None
+    p_value: Ratio | None
+
+
+Results = dict[str, dict[str, dict[str, Result]]]  # system -> part -> method
+Gains = dict[str, dict[str, dict[str, Gain]]]
+
+
+class Report(Record):
+    """report.json."""
+
+    number: Literal[2] = Field(alias="schema")
+    name: Text
+    commit: Commit
+    command: Text
+    device: Text
+    k2: Text
+    torch: Text
+    seeds: Annotated[list[int], AT_LEAST_ONE, EACH_ONCE]
+    systems: Annotated[list[Text], AT_LEAST_ONE, EACH_ONCE]
+    seconds: dict[StageName, NonNegative]
+    units: dict[str, UnitFigures]  # system -> figures pooled over the clean test parts
+    units_by_part: dict[str, dict[str, dict[str, float | None]]] = {}  # system -> part, clean or noisy -> figures
+    speaker: Speaker
+    asr: Results  # of recognisers on features
+    gain: Gains  # of each system but the baseline
+    asr_from_units: Results | None = None  # absent where no recogniser reads units
+    gain_from_units: Gains | None = None
+
+
+def problems(report, decoded: bool = True) -> list[str]:
+    """One line per key that does not fit schema 2, which asks for a decoding unless `decoded` is False."""
+    try:
+        return list(_contradictions(Report.model_validate(report), decoded))
+    except ValidationError as error:
+        return [_line(item) for item in error.errors(include_url=False)]
+
+
+def check_report(report: dict, decoded: bool) -> None:
+    """Raises DataError when a report does not fit its schema."""
+    wrong = problems(report, decoded)
+    if wrong:
+        raise DataError(
+            "report.json",
+            found="; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""),
+            expected="figures that fit schema 2 of the report",
+            cause="a product of stages 3 to 5 that another tool wrote",
+            remedy="./run.sh --stage 3 --stop-stage 5 --force with the same --conf, --set and --exp-dir",
+        )
+
+
+def shorten(value) -> str:
+    """A value in a message, cut to a readable length."""
+    words = repr(value)
+    return words if len(words) <= SHOWN else words[: SHOWN - 3] + "..."
+
+
+def _line(item: dict) -> str:
+    """One problem that pydantic found, as 'key: what is wrong'."""
+    key = ".".join(str(name) for name in item["loc"] if name != "[key]") or "report"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message = message.replace("String should", "expected to")
+    if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a whole record; the message begins with its key
+        return f"{key}.{message}"
+    return f"{key}: found {shorten(item['input'])}, {message}"
+
+
+def _contradictions(report: Report, decoded: bool) -> Iterator[str]:
+    """Keys that do not fit each other."""
+    for name, section in {"units": report.units, "speaker": report.speaker.__pydantic_extra__}.items():
+        yield from (f"{name}.{system}: missing, but the system is listed" for system in report.systems if system not in section)
+    if decoded and not report.asr and not report.asr_from_units:
+        yield "asr: no part was decoded, expected at least one"
+    baseline, *others = report.systems
+    for suffix in ("", "_from_units"):
+        section = getattr(report, f"asr{suffix}")
+        results, gains = _flat(section), _flat(getattr(report, f"gain{suffix}"))
+        if section and not results:
+            yield f"asr{suffix}: no part was decoded, expected at least one"
+        for where in sorted({where for _, where in results}):
+            missing = [system for system in report.systems if (system, where) not in results]
+            yield from (f"asr{suffix}.{system}.{where}: missing, but another system has it" for system in missing)
+            for system in others if not missing else ():
+                rates = (results[name, where].wer for name in (baseline, system))
+                yield from _check_gain(gains.get((system, where)), *rates, f"gain{suffix}.{system}.{where}")
+
+
+def _flat(section: Results | Gains | None) -> dict[tuple[str, str], Result | Gain]:
+    """(system, "part.method") -> result or gain."""
+    return {
+        (system, f"{part}.{method}"): value
+        for system, parts in (section or {}).items()
+        for part, methods in parts.items()
+        for method, value in methods.items()
+    }
+
+
+def _check_gain(gain: Gain | None, before: float, after: float, name: str) -> Iterator[str]:
+    """The reduction must be (before - after) / before in percent; with before = 0 it says nothing, and may be null or 0."""
+    if gain is None:
+        yield f"{name}: missing"
+        return
+    given = gain.relative_wer_reduction
+    expected, tolerance = (100 * (before - after) / before, 200 * TOLERANCE / before) if before else (0.0, 0.0)
+    if before > 0 if given is None else abs(given - expected) > tolerance:
+        yield f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"
 
 
 def differences(first, second, key: str = "") -> Iterator[str]:

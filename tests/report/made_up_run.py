@@ -8,9 +8,10 @@ import numpy as np
 
 from spin import artifacts
 from spin.config import Config
-from spin.report import details, lookup, measures
+from spin.report import lookup, measures
 from spin.report.alignment import choose_examples
 from spin.report.collect import Material, build_report
+from spin.report.tables import detail_tables, read_hypotheses
 from spin.report.unit_pictures import Utterance
 from spin.runtime.context import Context
 from spin.runtime.files import write_jsonl, write_text
@@ -99,7 +100,7 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
     report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
     where = lookup.primary(report)
     write_decodings(exp, systems, report["seeds"], where)
-    texts = [details.read_hypotheses(exp, system, 0, where) for system in systems]
+    texts = [read_hypotheses(exp, system, 0, where) for system in systems]
     columns = {name: (texts[0][name][0], [text[name][1] for text in texts]) for name in texts[0]}
     audio = np.random.default_rng(0).normal(size=8000)
     units = {name: [3, 3, 1, index] for index, name in enumerate(systems)}
@@ -114,5 +115,5 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
         counts={name: phone_counts(index) for index, name in enumerate(systems)},
         examples=choose_examples(columns, tuple(measures.system_titles(report).values()), 1) if len(systems) > 1 else [],
         utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
-        details=details.detail_tables(exp, report),
+        details=detail_tables(exp, report),
     )

@@ -92,8 +92,12 @@ def test_curves_need_a_history(report):
         "training": {"spin": [[{"step": 1, "loss": 3.0, "pnmi": None}]]},
         "units": {"spin": [[{"step": 1, "valid_wer": 50.0}]]},
     }
-    names = [(picture.name, picture.title) for picture in charts.training_curves(report, histories)]
-    assert names == [("training_loss", "Spin: loss"), ("asr_wer_units", "Recognisers of units: word errors")]
+    curves = charts.training_curves(report, histories)
+    assert [picture.name for picture in curves] == ["training_loss", "asr_wer_from_units"]
+    assert [picture.title for picture in curves] == [
+        "Spin: loss of the objective",
+        "Recognisers of units: word error rate on valid",
+    ]
 
 
 def test_an_utterance_says_what_it_shows(material):

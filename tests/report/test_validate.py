@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from spin.report.schema import problems
-from spin.report.validate import differences, main
+from spin.report.validate import differences, main, problems
 from spin.runtime.files import write_json, write_text
 
 REMOVE = object()

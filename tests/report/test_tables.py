@@ -7,8 +7,8 @@ import copy
 import pytest
 
 from spin import artifacts
-from spin.report.details import confusions, detail_tables, over_speakers, per_speaker, read_hypotheses
 from spin.report.lookup import Decoding
+from spin.report.tables import confusions, detail_tables, over_speakers, per_speaker, read_hypotheses
 from spin.runtime.files import append_jsonl, write_jsonl, write_text
 
 RESULT = {"wer": 50.0, "cer": 30.0, "ci95": [40.0, 60.0], "words": 10, "errors": 5}
