@@ -18,6 +18,7 @@ COMMANDS = {
     "layer-sweep": "spin.tools.layer_sweep:main",
     "unit-files": "spin.units.unit_files:main",
     "unit-lm": "spin.units.unit_lm:main",
+    "unit-variants": "spin.units.unit_variants:main",
     "align": "spin.tools.align:main",
     "export": "spin.tools.export:main",
     "results": "spin.tools.results:main",

@@ -27,7 +27,7 @@ from spin.errors import DataError
 from spin.runtime.files import read_jsonl
 from spin.units.abx import abx
 from spin.units.abx_design import GRID_NOISE, Design, Triphone, design
-from spin.units.runs import read_sequences
+from spin.units.units import read_units
 
 _LATEST_IN_S = 0.1  # an item may begin this much after the last frame: encoders give none for the last samples of a file
 
@@ -107,7 +107,7 @@ class Source:
             raise DataError(f"features {path}", found="no such folder, no such file, or an empty one", expected=expected)
         if artifacts.UNITS_SEQUENCE in record:
             self.one_hot = True
-            self._arrays = {name: partial(np.asarray, units, np.int64) for name, units in read_sequences(self.path)}
+            self._arrays = {name: partial(np.asarray, units, np.int64) for name, units in read_units(self.path)}
         else:
             field = artifacts.UNITS_FIELD if one_hot else artifacts.HIDDEN_FIELD
             self._arrays = {cut.id: partial(load_array, cut, field) for cut in read_cuts(self.path)}

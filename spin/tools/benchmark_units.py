@@ -28,10 +28,9 @@ from spin.systems import System
 from spin.tools.benchmark import fastest, show, synchronize
 from spin.units.extractors import EncoderExtractor, count_shared_layers, extract
 from spin.units.kmeans import Utterances, train_kmeans
-from spin.units.measure import measure
+from spin.units.measure import Sample, Utterance, measure
 from spin.units.metrics import METRICS
 from spin.units.phones import PHONE_CLASSES
-from spin.units.sample import Sample, Utterance
 
 REFERENCE = "one utterance at a time, each system by itself, every layer"
 REPEATS = 3
@@ -137,7 +136,7 @@ def run_kmeans(hours: float) -> None:
 
 def run_metrics(hours: float) -> None:
     """The metrics that stream: purities, boundaries, usage and speaker NMI."""
-    families = ("usage:", "purity:", "boundaries:", "speakers:")
+    families = ("UnitUse", "Purity", "Boundaries", "SpeakerNmi")
     metrics = [metric for metric in METRICS if any(name in metric.family for name in families)]
     measure(Sample(CLUSTERS, read=partial(make_utterances, hours)), metrics)
 

@@ -17,7 +17,7 @@ from numba import njit
 from spin.runtime.logs import get_logger
 from spin.units.abx_design import Design, design, group_pairs, sample_utterances, triphones
 from spin.units.dtw import group_distances, unit_length
-from spin.units.sample import Sample, Utterance
+from spin.units.measure import Sample, Utterance
 
 MAX_PER_CONTEXT = 10  # items per context, speaker and phone, as in ZeroSpeech
 MAX_X_SPEAKERS = 5  # across speakers: speakers X per (A, B), as in ZeroSpeech
@@ -42,7 +42,11 @@ class Abx:
         """abx_within and abx_across of features, abx_units_within and abx_units_across, in percent; NaN without comparisons."""
         chosen = set(sample_utterances(self._speakers, self.sample.abx_max_utterances, self.sample.seed))
         utterances = {utterance.id: utterance for utterance in self.sample.read() if utterance.id in chosen}
-        items = [item for utterance in utterances.values() for item in _triphones(utterance)]
+        items = [
+            item
+            for utterance in utterances.values()
+            for item in triphones(utterance.id, utterance.speaker or "", utterance.alignment, len(utterance.all_units))
+        ]
         plan = design(items, MAX_PER_CONTEXT, MAX_X_SPEAKERS, MAX_DISTANCES, self.sample.seed)
         text = "ABX: %d utterances, %d triphones; %d compared, at most %d per group; %d cells within, %d across speakers"
         sizes = (len(utterances), len(items), len(plan.items), plan.items_per_group, len(plan.within), len(plan.across))
@@ -53,10 +57,6 @@ class Abx:
             features = abx(plan, lambda name: utterances[name].load_features(), self.sample.threads)
             result |= {"abx_within": features.within, "abx_across": features.across}
         return result
-
-
-def _triphones(utterance: Utterance):
-    return triphones(utterance.id, utterance.speaker or "", utterance.alignment, len(utterance.all_units))
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,11 @@ class AbxResult:
 
 
 def abx(plan: Design, load: Callable[[str], np.ndarray], threads: int = 1) -> AbxResult:
-    """The two errors of one representation.
+    """The two errors of one representation; they do not depend on the number of threads.
 
     Args:
-        plan: the comparisons.
         load: utterance id -> (T, D) floats (angular distance) or (T,) integers (units, compared as one-hot vectors). Every
             utterance is loaded once, in sorted order.
-        threads: number of threads; the result does not depend on it.
     """
     if not len(plan.items):
         return AbxResult(math.nan, math.nan, 0, 0)
@@ -84,25 +82,17 @@ def abx(plan: Design, load: Callable[[str], np.ndarray], threads: int = 1) -> Ab
     cells = np.concatenate([plan.within, plan.across])
     pairs = group_pairs(cells, len(plan.bounds))
     there, back, offsets = group_distances(frames, starts, lengths, plan.bounds, pairs, threads)
-    xa, xb = (
-        _find(pairs, cells[:, 2], cells[:, 0], len(plan.bounds)),
-        _find(pairs, cells[:, 2], cells[:, 1], len(plan.bounds)),
-    )
+    xa, xb = (_find(pairs, cells[:, 2], cells[:, column], len(plan.bounds)) for column in (0, 1))
     sizes = plan.bounds[:, 1] - plan.bounds[:, 0]
-    errors = _cell_errors(cells, sizes, there, back, offsets, *xa, *xb)
-    split = len(plan.within)
-    return AbxResult(
-        within=100 * _collapse(plan, plan.within, errors[:split]),
-        across=100 * _collapse(plan, plan.across, errors[split:]),
-        within_cells=split,
-        across_cells=len(plan.across),
-    )
+    errors = np.split(_cell_errors(cells, sizes, there, back, offsets, *xa, *xb), [len(plan.within)])
+    within, across = (_collapse(plan, own, wrong) for own, wrong in zip((plan.within, plan.across), errors, strict=True))
+    return AbxResult(100 * within, 100 * across, len(plan.within), len(plan.across))
 
 
 def _gather(plan: Design, load: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All frames of all needed utterances one after the other, and the place of each item in them."""
     offsets, parts, total = {}, [], 0
-    for utterance in plan.utterances:
+    for utterance in sorted({item.utterance for item in plan.items}):
         values = np.asarray(load(utterance))
         if np.issubdtype(values.dtype, np.integer):
             parts.append(values.reshape(-1, 1).astype(np.int32))

@@ -44,11 +44,6 @@ class Design:
     labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
     items_per_group: int  # the cap that was used
 
-    @property
-    def utterances(self) -> list[str]:
-        """Every utterance that is needed, sorted."""
-        return sorted({item.utterance for item in self.items})
-
 
 def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
     """The triphones of an utterance, from the start of the first to the end of the third phone.
@@ -94,7 +89,6 @@ def design(
             alignments would be needed; if that is not enough, contexts are left out at random.
         max_x_speakers: across speakers, speakers X per (A, B) (5 in ZeroSpeech).
         max_distances: budget of alignments.
-        seed: random seed of the sampling.
     """
     groups = defaultdict(list)
     for item in items:
@@ -102,27 +96,18 @@ def design(
     contexts = defaultdict(lambda: defaultdict(list))  # context -> speaker -> phones
     for before, after, speaker, phone in sorted(groups):
         contexts[(before, after)][speaker].append(phone)
-    kept = _shuffled([context for context, speakers in contexts.items() if _contrasts(speakers)], seed, "abx contexts")
+    contrasting = [context for context, speakers in contexts.items() if any(len(phones) > 1 for phones in speakers.values())]
+    kept = _shuffled(contrasting, seed, "abx contexts")
     while True:
-        cells = _lay_out(kept, contexts, groups, max_x_speakers, seed)
-        sizes = np.array([len(groups[key]) for key in cells.keys], dtype=np.int64)
+        keys, within, across = _lay_out(kept, contexts, groups, max_x_speakers, seed)
+        sizes = np.array([len(groups[key]) for key in keys], dtype=np.int64)
+        pairs = group_pairs(np.concatenate([within, across]), len(keys))
         for cap in range(max_items, 1, -1):
-            if _distances(cells, np.minimum(sizes, cap)) <= max_distances:
-                return _finish(cells, groups, cap, seed)
+            if np.minimum(sizes, cap)[pairs].prod(1).sum() <= max_distances:
+                return _finish(keys, within, across, groups, cap, seed)
         if len(kept) <= 1:
-            return _finish(cells, groups, 2, seed)
+            return _finish(keys, within, across, groups, 2, seed)
         kept = kept[: max(1, int(len(kept) * 0.8))]
-
-
-@dataclass(frozen=True)
-class _Cells:
-    keys: list[tuple]  # of groups
-    within: list[tuple[int, int, int]]
-    across: list[tuple[int, int, int]]
-
-
-def _contrasts(speakers: dict) -> bool:
-    return any(len(phones) > 1 for phones in speakers.values())
 
 
 def _shuffled(values: list, seed: int, name: str, *more: str) -> list:
@@ -130,14 +115,15 @@ def _shuffled(values: list, seed: int, name: str, *more: str) -> list:
     return [values[index] for index in order]
 
 
-def _lay_out(kept: list, contexts: dict, groups: dict, max_x_speakers: int, seed: int) -> _Cells:
-    cells, index = _Cells([], [], []), {}
+def _lay_out(
+    kept: list, contexts: dict, groups: dict, max_x_speakers: int, seed: int
+) -> tuple[list[tuple], np.ndarray, np.ndarray]:
+    """The groups in use, and the cells within and across speakers."""
+    index: dict[tuple, int] = {}
+    within, across = [], []
 
     def number(key: tuple) -> int:
-        if key not in index:
-            index[key] = len(cells.keys)
-            cells.keys.append(key)
-        return index[key]
+        return index.setdefault(key, len(index))
 
     for context in sorted(kept):
         speakers = contexts[context]
@@ -147,41 +133,30 @@ def _lay_out(kept: list, contexts: dict, groups: dict, max_x_speakers: int, seed
             for phone in phones:
                 a = number((*context, speaker, phone))
                 others = [number((*context, speaker, other)) for other in phones if other != phone]
-                if len(groups[cells.keys[a]]) > 1:
-                    cells.within.extend((a, b, a) for b in others)
+                if len(groups[(*context, speaker, phone)]) > 1:
+                    within.extend((a, b, a) for b in others)
                 candidates = [other for other in speakers if other != speaker and phone in speakers[other]]
                 for other in _shuffled(candidates, seed, "abx x", *context, speaker, phone)[:max_x_speakers]:
                     x = number((*context, other, phone))
-                    cells.across.extend((a, b, x) for b in others)
-    return cells
+                    across.extend((a, b, x) for b in others)
+    return list(index), *(np.array(cells, dtype=np.int64).reshape(-1, 3) for cells in (within, across))
 
 
 def group_pairs(cells: np.ndarray, count: int) -> np.ndarray:
     """(P, 2) sorted pairs of groups g <= h whose distances the cells (C, 3) compare: X with A and X with B."""
-    if not len(cells):
-        return np.zeros((0, 2), np.int64)
     both = np.concatenate([cells[:, [2, 0]], cells[:, [2, 1]]])
     codes = np.unique(both.min(1) * count + both.max(1))
     return np.stack([codes // count, codes % count], axis=1)
 
 
-def _array(cells: list) -> np.ndarray:
-    return np.array(cells, dtype=np.int64).reshape(-1, 3)
-
-
-def _distances(cells: _Cells, sizes: np.ndarray) -> int:
-    pairs = group_pairs(_array(cells.within + cells.across), len(sizes))
-    return int((sizes[pairs[:, 0]] * sizes[pairs[:, 1]]).sum()) if len(pairs) else 0
-
-
-def _finish(cells: _Cells, groups: dict, cap: int, seed: int) -> Design:
+def _finish(keys: list[tuple], within: np.ndarray, across: np.ndarray, groups: dict, cap: int, seed: int) -> Design:
     items, bounds = [], []
-    for key in cells.keys:
+    for key in keys:
         members = sorted(groups[key], key=lambda item: (item.utterance, item.first))
         members = members if len(members) <= cap else _shuffled(members, seed, "abx items", *key)[:cap]
         bounds.append((len(items), len(items) + len(members)))
         items.extend(members)
-    phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in cells.keys}))}
-    speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in cells.keys}))}
-    labels = np.array([(phones[key[3]], speakers[key[2]]) for key in cells.keys], dtype=np.int64).reshape(-1, 2)
-    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), _array(cells.within), _array(cells.across), labels, cap)
+    phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in keys}))}
+    speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in keys}))}
+    labels = np.array([(phones[key[3]], speakers[key[2]]) for key in keys], dtype=np.int64).reshape(-1, 2)
+    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, cap)

@@ -6,7 +6,7 @@ The command writes the frame labels of R-Spin (arXiv 2311.09117, section 2.5): u
 spread over the frames it covers. Only pieces that occur become classes.
 
 A unit is a character of a private plane of Unicode, so that sentencepiece neither normalizes nor splits anything. All units are
-characters of the model, seen in training or not, so every sequence can be encoded, and decoding restores it.
+characters of the model, seen in training or not, so every sequence can be encoded, and the units of its pieces restore it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import io
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ import sentencepiece
 from spin import artifacts
 from spin.errors import ConfigError, DataError
 from spin.runtime.config_io import load_config
-from spin.runtime.files import atomic_path, read_json, write_json, write_jsonl
-from spin.units.runs import experiment_units, find_runs, read_sequences
+from spin.runtime.files import atomic_path, write_json, write_jsonl
+from spin.units.units import check_units, find_runs, find_units, read_units
 
 FIRST_CHARACTER = 0xF0000  # of the supplementary private use area A
 MOST_UNITS = 65_533  # its characters, up to U+FFFFD
@@ -34,23 +34,18 @@ UNKNOWN = 1  # <unk>, which sentencepiece always has and no unit ever gives
 MODEL_FILE, LABELS_FILE = "pieces.model", "labels.json"
 
 
-def to_text(units: Iterable[int]) -> str:
-    """Units 0 to K - 1 as characters."""
-    return "".join(chr(FIRST_CHARACTER + unit) for unit in units)
-
-
 class Pieces:
-    """A trained model.
+    """A trained model, from the bytes that train_pieces gave.
 
-    Args:
-        content: bytes of a model from train_pieces.
-        subject: its name in errors.
+    Attributes:
+        units: the units of each piece; none of piece 0, <unk>.
+        size: piece ids are below it.
 
     Raises:
         DataError: another kind of content.
     """
 
-    def __init__(self, content: bytes, subject: str = "pieces model"):
+    def __init__(self, content: bytes):
         try:
             self.processor = sentencepiece.SentencePieceProcessor()
             self.processor.load_from_serialized_proto(content)
@@ -59,8 +54,8 @@ class Pieces:
                 raise ValueError("no pieces")
         except (RuntimeError, ValueError) as error:
             found = " ".join(str(error).split())[:200]
-            raise DataError(subject, found=found, expected="a model of `python -m spin acoustic-pieces`") from error
-        self.size = len(self.units)  # piece ids are below it
+            raise DataError("pieces model", found=found, expected="a model of `python -m spin acoustic-pieces`") from error
+        self.size = len(self.units)
         self.codebook_size = sum(len(units) == 1 for units in self.units)  # every unit is a piece
         self.content = content
 
@@ -72,30 +67,24 @@ class Pieces:
             raise ValueError(f"piece {self.processor.id_to_piece(piece)!r} is not made of units")
         return units
 
-    def encode(self, units: list[int]) -> list[int]:
-        """Deduplicated units -> ids of pieces, 1 to size - 1.
+    def encode(self, units: Sequence[int] | np.ndarray) -> list[int]:
+        """Deduplicated units -> ids of pieces, 1 to size - 1; raises DataError for a unit outside the model's codebook."""
+        return self.processor.encode(to_text(check_units(units, self.codebook_size)), out_type=int)
 
-        Raises:
-            DataError: a unit outside the model's codebook.
-        """
-        if units and not 0 <= min(units) <= max(units) < self.codebook_size:
-            found, expected = f"units from {min(units)} to {max(units)}", f"0 to {self.codebook_size - 1}, the model's"
-            raise DataError("units", found=found, expected=expected, cause="pieces of another model's units")
-        return self.processor.encode(to_text(units), out_type=int)
-
-    def decode(self, pieces: list[int]) -> list[int]:
-        """The inverse of encode."""
-        return [unit for piece in pieces for unit in self.units[piece]]
-
-    def spread(self, units: list[int]) -> list[int]:
+    def spread(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
         """(T,) units of frames -> (T,) ids of the pieces that cover them."""
         runs, durations = find_runs(units)
-        pieces = self.encode(runs)
-        per_run = np.repeat(pieces, [len(self.units[piece]) for piece in pieces])
-        return np.repeat(per_run, durations).astype(np.int64).tolist()
+        pieces = np.array(self.encode(runs), dtype=np.int64)
+        sizes = np.array([len(units) for units in self.units])
+        return np.repeat(np.repeat(pieces, sizes[pieces]), durations)
 
 
-def train_pieces(sequences: Iterable[list[int]], codebook_size: int, vocabulary: int) -> Pieces:
+def to_text(units: Iterable[int]) -> str:
+    """Units 0 to K - 1 as characters."""
+    return "".join(chr(FIRST_CHARACTER + unit) for unit in units)
+
+
+def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabulary: int) -> Pieces:
     """Byte-pair encoding of deduplicated units; the same sequences give the same model.
 
     Args:
@@ -113,55 +102,38 @@ def train_pieces(sequences: Iterable[list[int]], codebook_size: int, vocabulary:
         expected = f"more than {codebook_size}, the number of units, each of which is a piece"
         raise ConfigError("vocabulary of the pieces", found=str(vocabulary), expected=expected)
     sequences = iter(sequences)
-    first = next((units for units in sequences if units), None)
+    first = next((units for units in sequences if len(units)), None)
     if first is None:
         raise DataError("units to train pieces on", found="none", expected="utterances with units", remedy="name another part")
     model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sentences(itertools.chain([first], sequences), codebook_size),
-            model_writer=model,
-            model_type="bpe",
-            vocab_size=vocabulary + UNKNOWN,
-            hard_vocab_limit=False,
-            character_coverage=1.0,
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            split_by_unicode_script=False,
-            split_by_number=False,
-            split_by_whitespace=False,
-            max_sentence_length=8 * LONGEST_SENTENCE,
-            unk_id=0,
-            bos_id=-1,
-            eos_id=-1,
-            num_threads=1,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        found = " ".join(str(error).split())[:300]
-        raise DataError("units to train pieces on", found=found, expected="utterances with units") from error
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=_sentences(itertools.chain([first], sequences), codebook_size),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocabulary + UNKNOWN,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        split_by_unicode_script=False,
+        split_by_number=False,
+        split_by_whitespace=False,
+        max_sentence_length=8 * LONGEST_SENTENCE,
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
     return Pieces(model.getvalue())
 
 
-def _sentences(sequences: Iterable[list[int]], codebook_size: int) -> Iterator[str]:
+def _sentences(sequences: Iterable[Sequence[int]], codebook_size: int) -> Iterator[str]:
     yield from (to_text([unit]) for unit in range(codebook_size))  # makes each a character of the model; they form no pair
     for units in sequences:
         for start in range(0, len(units), LONGEST_SENTENCE):
             yield to_text(units[start : start + LONGEST_SENTENCE])
-
-
-def load_pieces(path: str | Path) -> Pieces:
-    """Reads a model that write_labels saved.
-
-    Raises:
-        DataError: no such file, or not such a model.
-    """
-    try:
-        return Pieces(Path(path).read_bytes(), str(path))
-    except OSError as error:
-        found = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise DataError(str(path), found=found, expected="a sentencepiece model of units") from error
 
 
 def write_labels(output: Path, parts: dict[str, Path], codebook_size: int, vocabulary: int) -> int:
@@ -176,26 +148,22 @@ def write_labels(output: Path, parts: dict[str, Path], codebook_size: int, vocab
     Raises:
         ConfigError, DataError: as train_pieces.
     """
-    runs = (find_runs(units)[0] for path in parts.values() for _, units in read_sequences(path))
+    runs = (find_runs(units)[0] for path in parts.values() for _, units in read_units(path))
     pieces = train_pieces(runs, codebook_size, vocabulary)
-    used = {piece for path in parts.values() for _, units in read_sequences(path) for piece in pieces.encode(find_runs(units)[0])}
-    classes = {piece: number for number, piece in enumerate(sorted(used))}
+    used = {piece for path in parts.values() for _, units in read_units(path) for piece in pieces.encode(find_runs(units)[0])}
+    classes = np.array(sorted(used))
     with atomic_path(output / MODEL_FILE) as temporary:
         temporary.write_bytes(pieces.content)
     for part, path in parts.items():
-        labels = ((name, [classes[piece] for piece in pieces.spread(units)]) for name, units in read_sequences(path))
+        labels = ((name, np.searchsorted(classes, pieces.spread(units)).tolist()) for name, units in read_units(path))
         write_jsonl(output / f"{part}.jsonl", ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: own} for name, own in labels))
-    note = {"classes": len(classes), "vocabulary": pieces.size - UNKNOWN, "parts": list(parts), "pieces": sorted(used)}
+    note = {"classes": len(used), "vocabulary": pieces.size - UNKNOWN, "parts": list(parts), "pieces": sorted(used)}
     write_json(output / LABELS_FILE, note)
-    return len(classes)
+    return len(used)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Writes the frame labels of some parts of an experiment.
-
-    Raises:
-        SpinError: units are missing, or a vocabulary that is too small.
-    """
+    """Writes the frame labels of some parts of an experiment; raises SpinError for missing units or too small a vocabulary."""
     description = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m spin acoustic-pieces", description=description, allow_abbrev=False)
     parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stage 3 is finished")
@@ -205,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for rspin.labels")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     names = arguments.part or load_config(artifacts.config_file(arguments.exp)).corpus.spin_train
-    parts = {part: experiment_units(arguments.exp, arguments.system, part) for part in names}
-    size = read_json(artifacts.codebook_in(next(iter(parts.values())).parent))["codebook_size"]
-    classes = write_labels(arguments.output, parts, size, arguments.vocabulary)
-    print(f"{arguments.output}: {classes} classes for {' '.join(parts)}")
+    found = {part: find_units(arguments.exp, arguments.system, part) for part in names}
+    _, size = next(iter(found.values()))
+    classes = write_labels(arguments.output, {part: path for part, (path, _) in found.items()}, size, arguments.vocabulary)
+    print(f"{arguments.output}: {classes} classes for {' '.join(found)}")

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from spin import artifacts
-from spin.units.sample import Sample, Utterance
+from spin.units.measure import Sample, Utterance
 
 TOLERANCE_IN_S = 0.02  # one frame to each side, as is usual for phone boundaries
 _ROUNDING_IN_S = 1e-6  # times are sums of binary fractions
@@ -27,22 +27,18 @@ _ROUNDING_IN_S = 1e-6  # times are sums of binary fractions
 class Boundaries:
     """Phone boundaries, unit boundaries and hits over the utterances that have an alignment."""
 
-    def __init__(self, sample: Sample | None = None, tolerance: float = TOLERANCE_IN_S):
-        self.tolerance = tolerance
+    def __init__(self, sample: Sample):
         self.phones = self.units = self.hits = 0
 
     def add(self, utterance: Utterance) -> None:
-        """Counts one utterance; phone boundaries after the end of its units are left out.
-
-        The end of an item and the start of the next are one boundary where they agree to a microsecond.
-        """
+        """Counts one utterance; phone boundaries after the end of its units are left out."""
         if not utterance.alignment:
             return
         phones = phone_boundaries(utterance.alignment, len(utterance.units) * artifacts.FRAME_SHIFT_IN_S)
         units = unit_boundaries(utterance.units)
         self.phones += len(phones)
         self.units += len(units)
-        self.hits += count_hits(phones, units, self.tolerance)
+        self.hits += count_hits(phones, units)
 
     def figures(self) -> dict[str, float]:
         """The figures of the function `scores`, with the prefix boundary_."""
@@ -50,11 +46,7 @@ class Boundaries:
 
 
 def scores(phones: int, units: int, hits: int) -> dict[str, float]:
-    """The five figures, as ratios.
-
-    Args:
-        phones, units: numbers of boundaries.
-        hits: at most the smaller of the two.
+    """The five figures, as ratios, from numbers of boundaries and hits.
 
     Returns:
         precision: hits / units; NaN without a unit boundary.
@@ -67,14 +59,12 @@ def scores(phones: int, units: int, hits: int) -> dict[str, float]:
     if not phones:
         return dict.fromkeys(("precision", "recall", "f1", "over_segmentation", "r_value"), math.nan)
     recall, over = hits / phones, units / phones - 1
-    first = math.hypot(1 - recall, over)
-    second = abs(recall - over - 1) / math.sqrt(2)
     return {
         "precision": hits / units if units else math.nan,
         "recall": recall,
         "f1": 2 * hits / (phones + units),
         "over_segmentation": over,
-        "r_value": 1 - (first + second) / 2,
+        "r_value": 1 - (math.hypot(1 - recall, over) + abs(recall - over - 1) / math.sqrt(2)) / 2,
     }
 
 
@@ -85,7 +75,10 @@ def unit_boundaries(units: np.ndarray) -> np.ndarray:
 
 
 def phone_boundaries(alignment: Iterable, end: float) -> np.ndarray:
-    """Starts and ends of the items in seconds, each once, ascending, between 0 and `end` (both excluded)."""
+    """Starts and ends of the items in seconds, ascending, between 0 and `end` (both excluded).
+
+    The end of an item and the start of the next are one boundary where they agree to a microsecond.
+    """
     times = np.array([(item.start, item.start + item.duration) for item in alignment], dtype=np.float64).ravel()
     times = np.unique(np.round(times / _ROUNDING_IN_S).astype(np.int64)) * _ROUNDING_IN_S
     return times[(times > _ROUNDING_IN_S) & (times < end - _ROUNDING_IN_S)]

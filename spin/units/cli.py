@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +14,9 @@ from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 
 from spin import artifacts
 from spin.errors import DataError
-from spin.objectives.model import SpinModel, load_model
+from spin.objectives.model import load_model
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import write_jsonl
-
-
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Options of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spin units", description="Discrete units of audio files, one line of JSON per file.", allow_abbrev=False
-    )
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="a Spin or R-Spin model: a file, an exported folder, or a published name such as spin_hubert_256",
-    )
-    parser.add_argument("--audio", required=True, nargs="+", metavar="FILE", help="any rate, channels and format")
-    parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} per line, 50 units per second')
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,46 +25,43 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SpinError: a file or a model that cannot be used.
     """
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    paths = [Path(name) for name in arguments.audio]
-    names = utterance_names(paths)
-    check_files(paths)
+    description = "Discrete units of audio files, one line of JSON per file."
+    parser = argparse.ArgumentParser(prog="python -m spin units", description=description, allow_abbrev=False)
+    model_help = "a Spin or R-Spin model: a file, an exported folder, or a published name such as spin_hubert_256"
+    parser.add_argument("--model", required=True, help=model_help)
+    parser.add_argument("--audio", required=True, nargs="+", type=Path, metavar="FILE", help="any rate, channels and format")
+    parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} per line, 50 units per second')
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    names = utterance_names(arguments.audio)
     device = resolve_device(arguments.device)
     prepare_cpu(torch.get_num_threads())
     model = load_model(arguments.model).to(device)
-    count = write_jsonl(arguments.output, file_units(model, names, paths, device))
-    print(f"{arguments.output}: units of {count} file(s)")
+
+    def units_of(path: Path) -> list[int]:
+        waveform = torch.from_numpy(read_audio(path, model.encoder.shape.receptive_field)).to(device)
+        return model.units(waveform[None], torch.tensor([len(waveform)]))[0].tolist()
+
+    pairs = zip(names, arguments.audio, strict=True)
+    lines = ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: units_of(path)} for name, path in pairs)
+    print(f"{arguments.output}: units of {write_jsonl(arguments.output, lines)} file(s)")
 
 
 def utterance_names(paths: list[Path]) -> list[str]:
     """File names without suffix where they all differ, else the given paths.
 
     Raises:
-        DataError: the same path twice.
+        DataError: the same path twice, or one that is not a file.
     """
-    stems = [path.stem for path in paths]
-    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise DataError(name, found=f"given {count} times", expected="every file once", remedy="remove it from --audio")
-    return names
-
-
-def check_files(paths: list[Path]) -> None:
-    """Raises DataError for the first path that is not a file, before any work."""
     for path in paths:
         if not path.is_file():
             found = "a folder" if path.is_dir() else "no such file"
             raise DataError(str(path), found=found, expected="an audio file", remedy="name files, for example FOLDER/*.flac")
-
-
-def file_units(model: SpinModel, names: list[str], paths: list[Path], device: torch.device) -> Iterator[dict]:
-    """A record per file, in order."""
-    shortest = model.encoder.shape.receptive_field
-    for name, path in zip(names, paths, strict=True):
-        waveform = torch.from_numpy(read_audio(path, shortest)).to(device)
-        (units,) = model.units(waveform[None], torch.tensor([len(waveform)]))
-        yield {artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: units.tolist()}
+    path, count = Counter(paths).most_common(1)[0]
+    if count > 1:
+        raise DataError(str(path), found=f"given {count} times", expected="every file once", remedy="remove it from --audio")
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
 
 
 def read_audio(path: Path, shortest: int) -> np.ndarray:

@@ -79,11 +79,12 @@ def _path_points(cost, n, m, second_first):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
-def _block(frames, is_units, starts, lengths, g0, g1, h0, h1, there, back):  # pragma: no cover - compiled
-    """Distances of items [g0, g1) to [h0, h1): there[i, j] = d(x = i, y = j), back[j, i] = d(x = j, y = i).
+def _block(frames, is_units, starts, lengths, g, h, there, back):  # pragma: no cover - compiled
+    """Distances of the items of two groups: there[i, j] = d(x = i, y = j), back[j, i] = d(x = j, y = i).
 
     Both orders share one cost matrix; they differ only in which of several equally cheap paths is counted.
     """
+    g0, g1, h0, h1 = g[0], g[1], h[0], h[1]
     scratch = np.empty((lengths[g0:g1].max(), lengths[h0:h1].max()))
     for i in range(g0, g1):
         for j in range(h0, h1):
@@ -102,20 +103,8 @@ def _block(frames, is_units, starts, lengths, g0, g1, h0, h1, there, back):  # p
 @njit(nogil=True, cache=True)
 def _blocks(frames, is_units, starts, lengths, bounds, pairs, offsets, first, last, there, back):  # pragma: no cover - compiled
     for pair in range(first, last):
-        g, h = pairs[pair, 0], pairs[pair, 1]
-        begin, end = offsets[pair], offsets[pair + 1]
-        _block(
-            frames,
-            is_units,
-            starts,
-            lengths,
-            bounds[g, 0],
-            bounds[g, 1],
-            bounds[h, 0],
-            bounds[h, 1],
-            there[begin:end],
-            back[begin:end],
-        )
+        g, h, begin, end = bounds[pairs[pair, 0]], bounds[pairs[pair, 1]], offsets[pair], offsets[pair + 1]
+        _block(frames, is_units, starts, lengths, g, h, there[begin:end], back[begin:end])
 
 
 def group_distances(
@@ -135,7 +124,7 @@ def group_distances(
             d(x in h, y in g).
         offsets: (P + 1,) where each block begins.
     """
-    sizes = (bounds[:, 1] - bounds[:, 0])[pairs].prod(1) if len(pairs) else np.zeros(0, np.int64)
+    sizes = (bounds[:, 1] - bounds[:, 0])[pairs].prod(1)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     there, back = np.empty(offsets[-1], np.float32), np.empty(offsets[-1], np.float32)
     is_units = np.issubdtype(frames.dtype, np.integer)
@@ -145,7 +134,6 @@ def group_distances(
         last = min(first + BLOCKS_PER_TASK, len(pairs))
         _blocks(frames, is_units, starts, lengths, bounds, pairs, offsets, first, last, there, back)
 
-    with concurrent.futures.ThreadPoolExecutor(max(1, threads)) as pool:
-        for _ in pool.map(work, range(0, len(pairs), BLOCKS_PER_TASK)):
-            pass
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(0, len(pairs), BLOCKS_PER_TASK)))
     return there, back, offsets

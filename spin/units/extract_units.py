@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from spin import artifacts, products
 from spin.runtime.context import Context
-from spin.runtime.files import atomic_path, read_json, write_json
+from spin.runtime.files import read_json
 from spin.runtime.product import Product
 from spin.systems import System
 
@@ -22,8 +22,7 @@ def build_features(context: Context, systems: Sequence[System]) -> None:
                 due.setdefault(part, []).append((system, product))
     if not due:
         return
-    from spin.units.extraction import Output
-    from spin.units.features import extract_features
+    from spin.units.extraction import Output, extract_features
 
     share = 1 / sum(map(len, due.values()))
     with ExitStack() as stack:
@@ -59,12 +58,14 @@ def build_units(context: Context, system: System) -> None:
         product = products.units(context, system, part)
         if not product.is_stale():
             continue
-        from spin.units.units import assign_units, read_units, write_units
+        from spin.units.kmeans import assign_units
+        from spin.units.units import read_units, write_units
 
         features = products.features(context, system, part).path
         manifest = artifacts.cuts_in(features)
         if system.has_codebook:
-            size, units = read_json(artifacts.codebook_in(features))["codebook_size"], read_units(features)
+            size = read_json(artifacts.codebook_in(features))["codebook_size"]
+            units = read_units(artifacts.units_lines(features))
         else:
             size = context.config.spin.codebook_size
             units = assign_units(context.config, manifest, products.kmeans(context, system).path)
@@ -77,24 +78,10 @@ def build_metrics(context: Context, system: System) -> None:
     product = products.metrics(context, system)
     if not product.is_stale():
         return
-    import numpy as np
-
-    from spin.units.measure import measure_system
+    from spin.units.measure import write_metrics
 
     with product.building() as folder:
-        measured = measure_system(context, system)
-        if measured.unaligned:
-            text = "%s: %d test utterance(s) have no phone alignment and are left out of PNMI, purities and ABX"
-            context.log.warning(text, system.name, measured.unaligned)
-        noise_only = ("unit_edit_distance",)
-        missing = sorted(name for name, value in measured.content["units"].items() if value is None and name not in noise_only)
-        if missing:
-            text = "%s: not measured, for lack of alignments or of utterances to compare: %s"
-            context.log.warning(text, system.name, ", ".join(missing))
-        write_json(artifacts.metrics_in(folder), measured.content)
-        if measured.phones:
-            with atomic_path(artifacts.phone_counts_in(folder)) as temporary, open(temporary, "wb") as stream:
-                np.savez_compressed(stream, phones=np.array(measured.phones, dtype=np.str_), counts=measured.counts)
+        write_metrics(context, system, folder)
 
 
 def build_pictures(context: Context, systems: Sequence[System]) -> None:
@@ -102,7 +89,7 @@ def build_pictures(context: Context, systems: Sequence[System]) -> None:
     product = products.unit_pictures(context)
     if not product.is_stale():
         return
-    from spin.units.pictures import write_pictures
+    from spin.units.figures import write_pictures
 
     with product.building() as folder:
         write_pictures(context, systems, folder)

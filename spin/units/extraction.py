@@ -1,4 +1,4 @@
-"""Extraction in shards over processes or GPUs.
+"""Features of whole parts, in shards over processes or GPUs.
 
 A shard is a run of neighbouring utterances that one process works on. It is finished or not there: its record file, written
 last, names the arrays of each utterance or why there are none. So an interrupted stage resumes with the missing shards, and the
@@ -10,32 +10,41 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import logging
+import shutil
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from lhotse.array import TemporalArray
 from lhotse.cut import Cut
 
 from spin import artifacts
 from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.cuts import count_cuts, read_cuts
+from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError
+from spin.errors import DataError, ResourceError
 from spin.runtime.devices import prepare_cpu, resolve_device
-from spin.runtime.files import write_jsonl
+from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.prefetch import prefetch
 from spin.runtime.progress import progress
+from spin.runtime.rejects import Rejects
 from spin.runtime.workers import map_jobs
 from spin.systems import System
-from spin.units.extractors import Extracted, extract, open_extractors
+from spin.units.extractors import EncoderExtractor, Extracted, extract, open_extractors
+from spin.units.units import write_lines
 
 SHARD_UTTERANCES = 128
 READERS = 4  # threads that read audio ahead of a GPU
 SHARDS = "shards"  # folder of record files in a folder that is being filled
 ID, ARRAY, UNITS, REASON = "id", "array", "units", "reason"  # keys of a record
+BYTES_PER_NUMBER, GIB = 2, 2**30
 
 
 @dataclass(frozen=True)
@@ -53,43 +62,68 @@ class Output:
 
 @dataclass(frozen=True)
 class Job:
-    """One shard, for any process.
+    """One shard, for any process: what to compute of utterances [first, last) of the manifest `cuts`."""
 
-    Attributes:
-        cuts: manifest of the part.
-        first, last: utterances [first, last) of it.
-        outputs: what to compute.
-        batch_seconds: bound of the padded audio of a batch on a GPU.
-        device: auto, cpu or cuda.
-        official_padding: see EncoderConfig.
-    """
-
+    config: Config
     cuts: Path
     first: int
     last: int
     outputs: tuple[Output, ...]
-    batch_seconds: float
-    device: str
-    official_padding: bool
 
     def missing(self) -> Job:
         """The same without the outputs that are finished."""
         return dataclasses.replace(self, outputs=tuple(own for own in self.outputs if not own.records(self.first).exists()))
 
 
-def plan_jobs(config: Config, cuts: Path, outputs: tuple[Output, ...]) -> list[Job]:
-    """The shards of a part; the same for every run.
+def extract_features(config: Config, parts: dict[str, tuple[Path, list[Output]]], log: logging.Logger) -> None:
+    """Fills the folders of all outputs: packed arrays, cuts with HIDDEN_FIELD, rejects, and the units of systems with a codebook.
+
+    Args:
+        config: units, encoder, runtime, and corpus.max_bad_share.
+        parts: name -> (manifest, outputs); folders may hold the work of an interrupted run.
+        log: gets the speed and the counts.
 
     Raises:
-        DataError: the manifest is missing or damaged.
+        CheckpointError: a system's source cannot be read.
+        ConfigError: a layer that an encoder does not have.
+        DataError: a damaged manifest, or more than corpus.max_bad_share of a part's utterances cannot be used.
+        ResourceError: not enough disk space.
     """
+    outputs = [output for _, own in parts.values() for output in own]
+    systems = tuple(dict.fromkeys(output.system for output in outputs))
+    extractors = open_extractors(systems, config.encoder.official_padding, config.runtime.device)
+    for output in outputs:
+        if isinstance(extractors[output.system], EncoderExtractor):
+            extractors[output.system].check_layer(output.layer)
+    planned = {
+        part: [Job(config, cuts, first, last, tuple(own)) for first, last in plan_shards(cuts)]
+        for part, (cuts, own) in parts.items()
+    }
+    jobs = [job.missing() for own in planned.values() for job in own]
+    missing = [job for job in jobs if job.outputs]
+    _check_disk(missing, {system: extractor.dim for system, extractor in extractors.items()}, log)
+    if len(missing) < len(jobs):
+        log.info("features: %d of %d shards are finished already", len(jobs) - len(missing), len(jobs))
+    begun = time.monotonic()
+    seconds = sum(run_jobs(extract_shard, missing, config, "features"))
+    speed = seconds / max(time.monotonic() - begun, 1e-9)
+    log.info("features: %d shards, %.2f h of audio, %.0f times real time", len(missing), seconds / 3600, speed)
+    for part, (_, own) in parts.items():
+        for output in own:
+            count = _write_folder(config, part, planned[part], output, extractors[output.system].codebook_size)
+            name = output.system.name if output.layer is None else f"{output.system.name}, layer {output.layer}"
+            log.info("%s, %s: features of %d utterances", name, part, count)
+    for output in outputs:  # only now: a part that is rejected must not cost the others their shards
+        shutil.rmtree(output.folder / SHARDS)
+
+
+def plan_shards(cuts: Path) -> list[tuple[int, int]]:
+    """Utterances [first, last) of each shard of a manifest; raises DataError where it is missing or damaged."""
     count = count_cuts(cuts)
-    settings = (config.units.batch_seconds, config.runtime.device, config.encoder.official_padding)
-    starts = range(0, count, SHARD_UTTERANCES)
-    return [Job(cuts, first, min(first + SHARD_UTTERANCES, count), outputs, *settings) for first in starts]
+    return [(first, min(first + SHARD_UTTERANCES, count)) for first in range(0, count, SHARD_UTTERANCES)]
 
 
-def run_jobs(jobs: list, config: Config, function: Callable, description: str) -> Iterator:
+def run_jobs(function: Callable, jobs: list, config: Config, description: str) -> Iterator:
     """Results of function(job), in order, over --nj processes or over all GPUs."""
     if resolve_device(config.runtime.device).type == "cpu":
         nj, environments = config.runtime.nj, ()
@@ -97,6 +131,32 @@ def run_jobs(jobs: list, config: Config, function: Callable, description: str) -
         nj = min(config.runtime.gpus, torch.cuda.device_count())
         environments = tuple({"CUDA_VISIBLE_DEVICES": str(number)} for number in range(nj)) if nj > 1 else ()
     yield from progress(map_jobs(function, jobs, nj, environments=environments), description, len(jobs))
+
+
+def _check_disk(jobs: list[Job], dims: dict[System, int], log: logging.Logger) -> None:
+    """Logs the disk space that the features will take, estimated from the first shard of each part.
+
+    Raises:
+        ResourceError: more than there is.
+    """
+    if not jobs:
+        return
+    frames: dict[Path, float] = {}
+    needed = 0.0
+    for job in jobs:
+        if job.cuts not in frames:
+            seconds = statistics.fmean(record["duration"] for record in read_records(job.cuts, job.first, job.last))
+            frames[job.cuts] = seconds / artifacts.FRAME_SHIFT_IN_S
+        width = sum(dims[output.system] for output in job.outputs)
+        needed += (job.last - job.first) * frames[job.cuts] * width * BYTES_PER_NUMBER / GIB
+    folder = jobs[0].outputs[0].folder
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free / GIB
+    log.info("features: about %.1f GiB to write, %.1f GiB free", needed, free)
+    if needed > free:
+        remedy = "free disk space, or choose another --exp-dir on a larger disk"
+        found, expected = f"{free:.1f} GiB free", f"about {needed:.1f} GiB for the features"
+        raise ResourceError(str(folder), found=found, expected=expected, remedy=remedy)
 
 
 def extract_shard(job: Job) -> float:
@@ -127,22 +187,18 @@ def _extract_cuts(job: Job, cuts: list[Cut]) -> Iterator[tuple[Cut, dict[System,
     """Each cut with its features and units by all systems, or with the reason why it cannot be used."""
     systems = tuple(dict.fromkeys(output.system for output in job.outputs))
     layers = {system: [output.layer for output in job.outputs if output.system == system] for system in systems}
-    extractors, device = open_extractors(systems, job.official_padding, job.device), resolve_device(job.device)
+    device = resolve_device(job.config.runtime.device)
+    extractors = open_extractors(systems, job.config.encoder.official_padding, job.config.runtime.device)
     shortest = max(extractor.receptive_field for extractor in extractors.values())
-    read = functools.partial(read_samples, shortest=shortest)
-    for batch, audio in prefetch(make_batches(cuts, job.batch_seconds), read, READERS if device.type == "cuda" else 0):
+    read = functools.partial(_read_samples, shortest=shortest)
+    batches = make_batches(cuts, job.config.units.batch_seconds)
+    for batch, audio in prefetch(batches, read, READERS if device.type == "cuda" else 0):
         pairs = list(zip(batch, audio, strict=True))
         yield from ((cut, samples) for cut, samples in pairs if isinstance(samples, str))
         good = [(cut, samples) for cut, samples in pairs if not isinstance(samples, str)]
         if good:
             results = extract(extractors, layers, [samples for _, samples in good], device)
             yield from zip([cut for cut, _ in good], results, strict=True)
-
-
-def _store(cut: Cut, result: Extracted, layer: int | None, writer: ArrayWriter) -> dict:
-    array = writer.write(cut.id, to_float16(cut.id, result.features[layer]), artifacts.FRAME_SHIFT_IN_S, cut.start)
-    units = {} if result.units is None else {UNITS: result.units.tolist()}
-    return {ID: cut.id, ARRAY: array.to_dict(), **units}
 
 
 def make_batches(cuts: list[Cut], batch_seconds: float) -> list[list[Cut]]:
@@ -156,7 +212,7 @@ def make_batches(cuts: list[Cut], batch_seconds: float) -> list[list[Cut]]:
     return batches
 
 
-def read_samples(cut: Cut, shortest: int) -> np.ndarray | str:
+def _read_samples(cut: Cut, shortest: int) -> np.ndarray | str:
     """(S,) float32 at 16 kHz, or the reason why the utterance cannot be used; details follow a colon."""
     try:
         audio = read_audio(cut)
@@ -164,9 +220,13 @@ def read_samples(cut: Cut, shortest: int) -> np.ndarray | str:
         return error.reason
     if len(audio) < shortest:
         return f"too short: {len(audio)} samples, one frame needs {shortest}"
-    if not np.isfinite(audio).all():
-        return "samples that are not finite"
-    return audio
+    return audio if np.isfinite(audio).all() else "samples that are not finite"
+
+
+def _store(cut: Cut, result: Extracted, layer: int | None, writer: ArrayWriter) -> dict:
+    array = writer.write(cut.id, to_float16(cut.id, result.features[layer]), artifacts.FRAME_SHIFT_IN_S, cut.start)
+    units = {} if result.units is None else {UNITS: result.units.tolist()}
+    return {ID: cut.id, ARRAY: array.to_dict(), **units}
 
 
 def to_float16(name: str, values: np.ndarray) -> np.ndarray:
@@ -177,3 +237,31 @@ def to_float16(name: str, values: np.ndarray) -> np.ndarray:
         found = f"a value of {np.abs(values).max():g} in {name}"
         raise DataError("features", found=found, expected="finite values below 65,504", cause="a diverged model or an odd layer")
     return small
+
+
+def _write_folder(config: Config, part: str, jobs: list[Job], output: Output, codebook_size: int | None) -> int:
+    """Manifest, rejects and units of one folder from its shards; returns the number of usable utterances."""
+
+    def records() -> Iterator[dict]:
+        return itertools.chain.from_iterable(read_jsonl(output.records(job.first)) for job in jobs)
+
+    rejects = Rejects(artifacts.rejects(output.folder, part), 3)
+    for record in records():
+        if REASON in record:
+            rejects.add(record[ID], part, record[REASON])
+    rejects.check_share(jobs[-1].last if jobs else 0, config.corpus.max_bad_share)
+    rejects.close()
+    if codebook_size is not None:
+        write_lines(output.folder, ((record[ID], record[UNITS]) for record in records() if UNITS in record), codebook_size)
+    return write_cuts(artifacts.cuts_in(output.folder), _usable_cuts(jobs[0].cuts, records()))
+
+
+def _usable_cuts(manifest: Path, records: Iterator[dict]) -> Iterator[Cut]:
+    """The cuts that have features, with them."""
+    for cut, record in itertools.zip_longest(read_cuts(manifest), records):
+        if cut is None or record is None or cut.id != record[ID]:
+            found = f"shards of other utterances than its {'end' if cut is None else cut.id}"
+            raise DataError(str(manifest), found=found, cause="a failing disk", remedy="rerun stage 3 with --force")
+        if ARRAY in record:
+            cut.custom = (cut.custom or {}) | {artifacts.HIDDEN_FIELD: TemporalArray.from_dict(record[ARRAY])}
+            yield cut

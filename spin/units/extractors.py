@@ -14,15 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from spin import artifacts
 from spin.errors import ConfigError
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.objectives.model import load_model
 from spin.runtime.devices import resolve_device
 from spin.systems import System
-from spin.units.fbank import JOINED, MEL_BINS, RECEPTIVE_FIELD, Filterbank
 
+MEL_BINS = 80
+JOINED = 2  # filterbank frames of 10 ms per frame of an encoder
 States = tuple[list[Tensor], Tensor]  # hidden states (B, T, D) of layers 0 to L', and (B,) frames
 
 
@@ -38,13 +41,11 @@ class EncoderExtractor:
     """An encoder, or a model with its codebook.
 
     Args:
-        system: what to load.
         official_padding: see EncoderConfig.
-        device: where to compute.
         leader: runs before on the same batches; its layers are reused as far as the weights are equal.
 
     Raises:
-        CheckpointError: the source cannot be read.
+        CheckpointError: the system's source cannot be read.
     """
 
     def __init__(self, system: System, official_padding: bool, device: torch.device, leader: EncoderExtractor | None = None):
@@ -53,47 +54,31 @@ class EncoderExtractor:
         self.encoder = (self.model.encoder if self.model else load_encoder(system.source)).eval()
         self.encoder.official_padding = official_padding
         self.layer = system.layer or self.model.layer
+        self.receptive_field, self.dim = self.encoder.shape.receptive_field, self.encoder.shape.dim  # samples of a frame; D
+        self.codebook_size = self.model.codebook_size if self.model else None
         (self.model or self.encoder).to(device)
         self.shared = count_shared_layers(leader.encoder, self.encoder) if leader else None
         for number in range(self.shared or 0):
             self.encoder.layers[number] = leader.encoder.layers[number]  # held in memory once
 
-    @property
-    def receptive_field(self) -> int:
-        """Samples of one frame."""
-        return self.encoder.shape.receptive_field
-
-    @property
-    def dim(self) -> int:
-        """D of the features."""
-        return self.encoder.shape.dim
-
-    @property
-    def codebook_size(self) -> int | None:
-        return self.model.codebook_size if self.model else None
-
-    def check_layers(self, layers: Iterable[int | None]) -> None:
+    def check_layer(self, layer: int | None) -> None:
         """Raises ConfigError for a layer that the encoder does not have."""
-        for layer in layers:
-            number = self.layer if layer is None else layer
-            if not 0 <= number <= self.encoder.shape.layers:
-                expected = f"1 to {self.encoder.shape.layers}, the encoder's layers"
-                raise ConfigError("units.layer", found=str(number), expected=expected)
+        number = self.layer if layer is None else layer
+        if not 0 <= number <= self.encoder.shape.layers:
+            expected = f"1 to {self.encoder.shape.layers}, the encoder's layers"
+            raise ConfigError("units.layer", found=str(number), expected=expected)
 
     @torch.no_grad()
     def run(
         self, waveforms: Tensor, lengths: Tensor, layers: Iterable[int | None], lead: States | None
     ) -> tuple[list[Extracted], States]:
-        """One batch.
+        """Features and units of each utterance of a batch, and the states.
 
         Args:
             waveforms: (B, S) float32 at 16 kHz.
             lengths: (B,) samples.
             layers: layers to return; None: the system's own.
             lead: states of the leader for this batch.
-
-        Returns:
-            What was extracted of each utterance, and the states.
         """
         numbers = {layer: self.layer if layer is None else layer for layer in layers}
         states = self._states(waveforms, lengths, max([*numbers.values(), *([self.model.layer] if self.model else [])]), lead)
@@ -118,25 +103,37 @@ class EncoderExtractor:
 
 
 class FilterbankExtractor:
-    """The filterbank: it has one layer, no codebook, and needs no device."""
+    """Log-mel filterbanks, a system without an encoder: the first rung of the ladder.
 
-    receptive_field, dim, codebook_size = RECEPTIVE_FIELD, JOINED * MEL_BINS, None
+    80 energies every 10 ms (lhotse's Fbank, Kaldi's settings, no dither), two neighbours joined. So there are as many frames as
+    an encoder has, and every recogniser learns from the same utterances. It has one layer, no codebook, and needs no device.
+    """
+
+    receptive_field, dim, codebook_size = 400, JOINED * MEL_BINS, None  # as an encoder's, which decides the number of frames
 
     def __init__(self):
-        self.filterbank = Filterbank()
+        from lhotse import Fbank, FbankConfig
 
-    def check_layers(self, layers: Iterable[int | None]) -> None:
-        """Raises ConfigError for any layer but None."""
-        layer = next((layer for layer in layers if layer is not None), None)
-        if layer is not None:
-            raise ConfigError("layer", found=str(layer), expected="none: a filterbank has no layers")
+        self.fbank = Fbank(FbankConfig(num_mel_bins=MEL_BINS, dither=0.0))
 
-    def run(
-        self, waveforms: Tensor, lengths: Tensor, layers: Iterable[int | None], lead: States | None
-    ) -> tuple[list[Extracted], None]:
+    def run(self, waveforms: Tensor, lengths: Tensor, layers, lead: States | None) -> tuple[list[Extracted], None]:
         """One batch; see EncoderExtractor.run."""
         rows = zip(waveforms.cpu().numpy(), lengths.tolist(), strict=True)
-        return [Extracted({None: self.filterbank(row[:count])}) for row, count in rows], None
+        return [Extracted({None: self._features(row[:count])}) for row, count in rows], None
+
+    def _features(self, samples: np.ndarray) -> np.ndarray:
+        """(S,) samples -> (T, 160) float16."""
+        count = 1 + (len(samples) - self.receptive_field) // artifacts.HOP_IN_SAMPLES
+        frames = self.fbank.extract(samples[None], artifacts.SAMPLE_RATE)
+        return join_frames(np.asarray(frames, dtype=np.float32), count)
+
+
+def join_frames(frames: np.ndarray, count: int) -> np.ndarray:
+    """(T, D) every 10 ms -> (count, 2 D) every 20 ms float16; truncated, or padded with the last frame."""
+    missing = JOINED * count - len(frames)
+    if missing > 0:
+        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+    return frames[: JOINED * count].reshape(count, -1).astype(np.float16)
 
 
 Extractor = EncoderExtractor | FilterbankExtractor
@@ -144,11 +141,7 @@ Extractor = EncoderExtractor | FilterbankExtractor
 
 @functools.lru_cache(maxsize=1)  # kept for the next shard of the process
 def open_extractors(systems: tuple[System, ...], official_padding: bool, device: str) -> dict[System, Extractor]:
-    """The extractors of systems that run together; the first encoder leads.
-
-    Raises:
-        CheckpointError: a source cannot be read.
-    """
+    """The extractors of systems that run together; the first encoder leads."""
     extractors: dict[System, Extractor] = {}
     leader = None
     for system in systems:
@@ -179,7 +172,7 @@ def extract(
     results: list[dict[System, Extracted]] = []
     for batch in [[waveform] for waveform in waveforms] if alone else [waveforms]:
         lengths = torch.tensor([len(waveform) for waveform in batch])
-        padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(waveform) for waveform in batch], batch_first=True).to(device)
+        padded = pad_sequence([torch.from_numpy(waveform) for waveform in batch], batch_first=True).to(device)
         rows: list[dict[System, Extracted]] = [{} for _ in batch]
         lead = None
         for system, extractor in extractors.items():

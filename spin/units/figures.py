@@ -1,18 +1,26 @@
-"""Figures of units for TensorBoard and the report: units by phones, and an utterance with its phones and units."""
+"""Figures of units: units by phones, and an utterance with its phones and units; and stage 3 in TensorBoard."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from spin import artifacts
+from spin import artifacts, products
+from spin.data.audio import read_audio
+from spin.data.cuts import read_cuts
+from spin.runtime.context import Context
 from spin.runtime.figures import BRIGHT, COLOURS, draw_spectrogram, style, system_colour
-from spin.units.phones import by_class, phone_class
+from spin.runtime.files import read_json
+from spin.runtime.logs import summary_writer
+from spin.systems import System
+from spin.units.phones import alignment_of, by_class, phone_class
+from spin.units.units import find_runs, read_units
 
 NARROWEST_IN_S = 0.03  # a narrower box, of a single unit, has no label
 Span = tuple[float, float, str]  # start and end in seconds, label
@@ -97,23 +105,14 @@ def _draw_scale(axes) -> None:
 
 def unit_spans(units: Sequence[int]) -> list[Span]:
     """Runs of equal units, in seconds."""
-    spans, start = [], 0
-    for unit, run in itertools.groupby(units):
-        stop = start + len(list(run))
-        spans.append((start * artifacts.FRAME_SHIFT_IN_S, stop * artifacts.FRAME_SHIFT_IN_S, str(unit)))
-        start = stop
-    return spans
+    runs, durations = find_runs(units)
+    stops = np.cumsum(durations)
+    spans = zip((stops - durations) * artifacts.FRAME_SHIFT_IN_S, stops * artifacts.FRAME_SHIFT_IN_S, runs, strict=True)
+    return [(float(start), float(stop), str(unit)) for start, stop, unit in spans]
 
 
 def draw_utterance(audio: np.ndarray, phones: Sequence[Span], units: dict[str, Sequence[int]], title: str = "") -> Figure:
-    """Spectrogram, phones, and the units of each system, one below the other.
-
-    Args:
-        audio: (S,) at 16 kHz.
-        phones: may be empty.
-        units: name of each system -> (T,) units of 20 ms, in the order of the systems.
-        title: text above the figure.
-    """
+    """Spectrogram of (S,) audio at 16 kHz, phones (if any), and the (T,) units of each system, one below the other."""
     strips = [("phones", phones, COLOURS["muted"])]
     strips += [(name, unit_spans(sequence), system_colour(index)) for index, (name, sequence) in enumerate(units.items())]
     seconds = len(audio) / artifacts.SAMPLE_RATE
@@ -139,3 +138,34 @@ def _draw_strip(axes, name: str, spans: Sequence[Span], colour: str) -> None:
     axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+
+
+def write_pictures(context: Context, systems: Sequence[System], folder: Path) -> None:
+    """Event files: the finished metrics of all systems, unit maps, and a few utterances with the units of every system."""
+    with summary_writer(folder) as writer:
+        for system in systems:
+            metrics = products.metrics(context, system).path
+            for name, value in read_json(artifacts.metrics_in(metrics))["units"].items():
+                if value is not None:
+                    writer.add_scalar(f"{name}/{system.name}", value, 0)
+            counts = artifacts.phone_counts_in(metrics)
+            if counts.exists():
+                with np.load(counts, allow_pickle=False) as content:
+                    figure = draw_unit_map(unit_map(content["phones"].tolist(), content["counts"]))
+                writer.add_figure(f"units_by_phones/{system.name}", figure, 0)
+        for name, figure in _draw_utterances(context, systems):
+            writer.add_figure(f"utterance/{name}", figure, 0)
+
+
+def _draw_utterances(context: Context, systems: Sequence[System]) -> Iterator[tuple[str, Figure]]:
+    """The first utterances of the first test part, by id."""
+    part, count = context.config.corpus.test[0], context.config.units.pictures
+    folders = [products.units(context, system, part).path for system in systems]
+    streams = [read_units(artifacts.units_lines(folder)) for folder in folders]
+    for cut, *units in itertools.islice(zip(read_cuts(artifacts.cuts_in(folders[0])), *streams), count):
+        if len({cut.id, *(name for name, _ in units)}) > 1:
+            return  # a system that rejected an utterance; the rest do not match either
+        spans = [(item.start, item.start + item.duration, item.symbol) for item in alignment_of(cut) or ()]
+        sequences = {system.name: own for system, (_, own) in zip(systems, units, strict=True)}
+        title = f"{cut.id}: {cut.supervisions[0].text}" if cut.supervisions else cut.id
+        yield cut.id, draw_utterance(read_audio(cut), spans, sequences, title)

@@ -7,6 +7,7 @@ there is.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -21,33 +22,32 @@ from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
 from spin import artifacts
+from spin.config import Config
+from spin.data.cuts import read_cuts
 from spin.data.store import load_array
 from spin.errors import CheckpointError, DataError
+from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
 from spin.runtime.progress import progress
 from spin.runtime.seeding import generator, integer
+from spin.units.extraction import plan_shards, run_jobs
 
 CENTRES, NOTES = "centres", "kmeans"  # the safetensors key, and the metadata key: layer and inertia as JSON
 EPOCHS = 5
 BATCH_FRAMES = 10_240  # 205 s of speech, so that a batch mixes many utterances
 MIN_SAMPLE_FRAMES = 10_000
 SAMPLE_FRAMES_PER_CENTRE = 10
+SHARDS_WORTH_PROCESSES = 40  # starting processes takes seconds; a small part is done before they are up
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """The training data of k-means.
-
-    Attributes:
-        names: utterance ids.
-        frames: number of frames of each.
-        load: id -> (frames, D) features.
-    """
+    """The training data of k-means."""
 
     names: list[str]
-    frames: list[int]
-    load: Callable[[str], np.ndarray]
+    frames: list[int]  # of each
+    load: Callable[[str], np.ndarray]  # id -> (frames, D) features
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,8 @@ def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
         while frames - _frames(drawn[heap[0][1]]) >= budget:
             frames -= _frames(drawn.pop(heapq.heappop(heap)[1]))
     names = sorted(drawn)
-    return Utterances(
-        names, [_frames(drawn[name]) for name in names], lambda name: load_array(drawn[name], artifacts.HIDDEN_FIELD)
-    )
+    counts = [_frames(drawn[name]) for name in names]
+    return Utterances(names, counts, lambda name: load_array(drawn[name], artifacts.HIDDEN_FIELD))
 
 
 def _frames(cut) -> int:
@@ -100,13 +99,7 @@ def _frames(cut) -> int:
 def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: int = EPOCHS, seed: int = 0) -> KMeans:
     """k-means from `starts` k-means++ starts: all run for one epoch, the best continues.
 
-    Args:
-        data: frames to cluster.
-        clusters: K.
-        starts: number of starts, at least 1.
-        epochs: passes over the data, at least 1.
-        seed: random seed of the sample, the starts and the order of utterances. Same seed and data: the same bits on any number
-            of cores.
+    The seed draws the sample, the starts and the order of utterances. Same seed and data: the same bits on any number of cores.
 
     Raises:
         DataError: fewer frames than clusters, or features that are not finite.
@@ -115,9 +108,8 @@ def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: in
     if total < clusters:
         remedy = "lower spin.codebook_size, or raise units.kmeans_hours"
         raise DataError("k-means", found=f"{total} frames", expected=f"at least as many as clusters ({clusters})", remedy=remedy)
-    log = get_logger("kmeans")
+    log, batch_frames = get_logger("kmeans"), max(BATCH_FRAMES, clusters)
     with threadpool_limits(limits=1):  # sums over threads round differently
-        batch_frames = max(BATCH_FRAMES, clusters)
         sample = _draw_sample(data, max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_PER_CENTRE * clusters), seed)
         models = [_start(sample, clusters, seed, start) for start in range(starts)]
         for batch in _batches(data, seed, 0, batch_frames):
@@ -148,14 +140,11 @@ def _draw_sample(data: Utterances, count: int, seed: int) -> np.ndarray:
     for name in sorted(data.names):
         features = _load(data, name)
         parts.append(features[generator(seed, "kmeans sample", name).random(len(features)) < share])
-    sample = np.concatenate(parts)
-    return sample if len(sample) else _load(data, data.names[0])
+    return np.concatenate(parts)
 
 
 def _start(sample: np.ndarray, clusters: int, seed: int, start: int) -> MiniBatchKMeans:
     state = integer(seed, "kmeans start", start) % 2**32
-    if len(sample) < clusters:  # a sample of very little data
-        sample = np.resize(sample, (clusters, sample.shape[1]))
     centres, _ = kmeans_plusplus(sample, clusters, random_state=state)
     return MiniBatchKMeans(clusters, init=centres, n_init=1, batch_size=BATCH_FRAMES, random_state=state, compute_labels=False)
 
@@ -210,3 +199,19 @@ def load_kmeans(path: str | Path) -> KMeans:
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         remedy = "rerun stage 3 with --force"
         raise CheckpointError(str(path), found=str(error), expected="k-means centres of stage 3", remedy=remedy) from error
+
+
+def assign_units(config: Config, manifest: Path, kmeans: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(utterance id, (T,) int32 units) of each utterance of a manifest with HIDDEN_FIELD."""
+    shards = plan_shards(manifest)
+    assign = functools.partial(_assign_shard, manifest, kmeans, config.runtime.device)
+    few = len(shards) <= SHARDS_WORTH_PROCESSES
+    for shard in map(assign, shards) if few else run_jobs(assign, shards, config, "units"):
+        yield from shard
+
+
+def _assign_shard(manifest: Path, kmeans: Path, device: str, shard: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
+    """Units of one shard from the stored features, in float32; in any process."""
+    prepare_cpu(1)
+    model, target = load_kmeans(kmeans), resolve_device(device)
+    return [(cut.id, model.assign(load_array(cut, artifacts.HIDDEN_FIELD), target)) for cut in read_cuts(manifest, *shard)]

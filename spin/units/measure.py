@@ -1,26 +1,78 @@
-"""Measures all metrics of one system: one pass over its utterances feeds every family of METRICS."""
+"""Measures a system's units: one pass over its utterances feeds every family of METRICS."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from spin import artifacts, products
-from spin.data.cuts import read_cuts
 from spin.data.store import load_array
-from spin.errors import DataError
 from spin.runtime.context import Context
-from spin.runtime.files import read_json
+from spin.runtime.files import atomic_path, read_json, write_json
 from spin.systems import System
 from spin.units.metrics import METRICS, Metric, find_metric, load_family
 from spin.units.phones import alignment_of
-from spin.units.sample import Family, Sample, Utterance
-from spin.units.units import read_units
+from spin.units.units import pair_cuts, read_units
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance of one system.
+
+    Attributes:
+        id: utterance id.
+        speaker: None where unknown.
+        units: (T,) integers, 50 per second; only the first seconds where these are asked for.
+        seconds: duration of the audio behind `units`.
+        alignment: phone items in seconds; empty without an alignment.
+        words: word items in seconds; empty without a word alignment.
+        all_units: (T',) units of the whole utterance.
+        load_features: reads (T', D) features of the whole utterance; None where there are none.
+    """
+
+    id: str
+    speaker: str | None
+    units: np.ndarray
+    seconds: float
+    alignment: Iterable = ()
+    words: Iterable = ()
+    all_units: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    load_features: Callable[[], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Utterances of one system, and the settings of all metrics.
+
+    Attributes:
+        codebook_size: K.
+        seed: random seed of samples and splits.
+        threads: for ABX; no result depends on it.
+        abx_max_utterances: bound of the utterances that ABX compares.
+        read: starts a pass over the utterances.
+        clean_units: utterance id -> (T,) units of the same utterance without noise; None for clean parts.
+    """
+
+    codebook_size: int
+    seed: int = 0
+    threads: int = 1
+    abx_max_utterances: int = 1000
+    read: Callable[[], Iterator[Utterance]] = lambda: iter(())
+    clean_units: Callable[[], dict[str, np.ndarray]] | None = None
+
+
+class Family(Protocol):
+    """Computes the figures of related metrics: made with a Sample, given each utterance once, asked once."""
+
+    def add(self, utterance: Utterance) -> None: ...
+
+    def figures(self) -> dict[str, float]: ...
 
 
 def measure(sample: Sample, metrics: Iterable[Metric] = METRICS) -> tuple[dict[str, float | None], dict[str, Family]]:
@@ -34,14 +86,8 @@ def measure(sample: Sample, metrics: Iterable[Metric] = METRICS) -> tuple[dict[s
     for utterance in sample.read():
         for family in families.values():
             family.add(utterance)
-    figures: dict[str, float] = {}
-    for family in families.values():
-        figures |= family.figures()
-    return {metric.name: _finite(figures.get(metric.name, math.nan)) for metric in metrics}, families
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no NaN
+    figures = {name: value for family in families.values() for name, value in family.figures().items() if math.isfinite(value)}
+    return {metric.name: figures.get(metric.name) for metric in metrics}, families  # JSON has no NaN
 
 
 def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float = 0.0) -> Iterator[Utterance]:
@@ -57,10 +103,7 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
     """
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for features, units in folders:
-        for cut, (name, sequence) in zip(read_cuts(artifacts.cuts_in(features)), read_units(units), strict=True):
-            if cut.id != name:
-                found, expected = f"units of {name}", f"those of {cut.id}, as in the features"
-                raise DataError(str(units), found=found, expected=expected, remedy="rerun stage 3 with --force")
+        for cut, sequence in pair_cuts(artifacts.cuts_in(features), artifacts.units_lines(units)):
             yield Utterance(
                 id=cut.id,
                 speaker=cut.supervisions[0].speaker if cut.supervisions else None,
@@ -73,47 +116,43 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
             )
 
 
-@dataclass(frozen=True)
-class SystemMetrics:
-    """Everything that is measured of one system.
+def write_metrics(context: Context, system: System, folder: Path) -> None:
+    """Measures the finished features and units of the test parts, clean ones together and each part by itself.
 
-    Attributes:
-        content: {"units": figures over the clean test parts, "speaker": {"accuracy", "chance"} of the probe of features, "parts":
-            {part: figures}}, with None for what could not be measured.
-        phones: (P,) phones of the clean test parts, by class.
-        counts: (P, K) int64 frames of 10 ms.
-        unaligned: number of clean test utterances without a phone alignment.
+    metrics.json holds {"units": figures over the clean test parts, "speaker": {"accuracy", "chance"} of the probe of features,
+    "parts": {part: figures}}; None is what could not be measured. phone_counts.npz holds the frames by phone and unit.
     """
-
-    content: dict
-    phones: list[str]
-    counts: np.ndarray
-    unaligned: int
-
-
-def measure_system(context: Context, system: System) -> SystemMetrics:
-    """Measures the finished features and units of the test parts, clean ones together, and each part by itself."""
     config, clean = context.config, list(context.config.corpus.test)
     sample = _make_sample(context, system, clean)
     pooled, families = measure(sample)
     parts = {part: pooled if clean == [part] else measure(_make_sample(context, system, [part]))[0] for part in clean}
     for part, (clean_part, _, _) in products.noisy_parts(config).items():
         parts[part] = measure(_make_sample(context, system, [part], clean_part))[0]
-    counts = families[find_metric("pnmi").family].counts
-    unaligned = sum(1 for utterance in sample.read() if not utterance.alignment)
     speaker = {"accuracy": pooled["speaker_accuracy_of_features"], "chance": pooled["speaker_chance"]}
-    return SystemMetrics({"units": pooled, "speaker": speaker, "parts": parts}, counts.labels, counts.matrix(), unaligned)
+    write_json(artifacts.metrics_in(folder), {"units": pooled, "speaker": speaker, "parts": parts})
+    counts = families[find_metric("pnmi").family].counts
+    if counts.labels:
+        with atomic_path(artifacts.phone_counts_in(folder)) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, phones=np.array(counts.labels, dtype=np.str_), counts=counts.matrix())
+    unaligned = sum(1 for utterance in sample.read() if not utterance.alignment)
+    if unaligned:
+        text = "%s: %d test utterance(s) have no phone alignment and are left out of PNMI, purities and ABX"
+        context.log.warning(text, system.name, unaligned)
+    missing = sorted(name for name, value in pooled.items() if value is None and name != "unit_edit_distance")  # needs noise
+    if missing:
+        text = "%s: not measured, for lack of alignments or of utterances to compare: %s"
+        context.log.warning(text, system.name, ", ".join(missing))
 
 
 def _make_sample(context: Context, system: System, parts: list[str], clean: str | None = None) -> Sample:
     config = context.config
     folders = [(products.features(context, system, part).path, products.units(context, system, part).path) for part in parts]
-    clean_folder = None if clean is None else products.units(context, system, clean).path
+    clean_lines = None if clean is None else artifacts.units_lines(products.units(context, system, clean).path)
     return Sample(
         codebook_size=read_json(artifacts.codebook_in(folders[0][1]))["codebook_size"],
         seed=config.seed,
         threads=config.runtime.nj,
         abx_max_utterances=config.units.abx_max_utterances,
         read=partial(read_utterances, folders, config.units.metrics_first_seconds),
-        clean_units=None if clean_folder is None else lambda: dict(read_units(clean_folder)),
+        clean_units=None if clean_lines is None else lambda: dict(read_units(clean_lines)),
     )

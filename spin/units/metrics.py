@@ -23,7 +23,7 @@ class Metric:
         unit: written behind the number; "" for ratios and counts.
         direction: "lower" or "higher" where that is better, else "".
         meaning: one sentence for a reader who has not met it.
-        family: "module:Class" that computes it, called with a Sample (spin/units/sample.py). Figures of one class share one pass.
+        family: "module:Class" that computes it, called with a Sample (spin/units/measure.py); its figures share a pass.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Metric:
 
 
 _USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.purity:Purity", "spin.units.boundaries:Boundaries"
-_ABX, _SPEAKERS, _PROBE = "spin.units.abx:Abx", "spin.units.speakers:SpeakerNmi", "spin.units.speaker_probe:SpeakerProbe"
+_ABX, _SPEAKERS, _PROBE = "spin.units.abx:Abx", "spin.units.counts:SpeakerNmi", "spin.units.speaker_probe:SpeakerProbe"
 _LM, _CHARACTERS, _EDITS = (
     "spin.units.unit_lm:Predictability",
-    "spin.units.characters:CharacterNmi",
-    "spin.units.edit_distance:EditDistance",
+    "spin.units.counts:CharacterNmi",
+    "spin.units.usage:EditDistance",
 )
 
 METRICS: tuple[Metric, ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from spin import artifacts
+from spin.corpus.alignment import labels_from_items
 
 LABELS_PER_UNIT = round(artifacts.FRAME_SHIFT_IN_S / artifacts.PHONE_SHIFT_IN_S)
 
@@ -32,20 +33,10 @@ def by_class(phones: Iterable[str]) -> list[str]:
 
 
 def frame_labels(items: Iterable, count: int) -> list[str]:
-    """The phone at the middle of each of `count` frames of 10 ms; silence outside all items.
-
-    Args:
-        items: alignment items in seconds, in any order, not overlapping.
-    """
-    from spin.corpus.alignment import labels_from_items
-
+    """The phone at the middle of each of `count` frames of 10 ms; silence outside all alignment items, given in any order."""
     return labels_from_items(sorted(items, key=lambda item: item.start), count)
 
 
 def alignment_of(cut, tier: str = artifacts.PHONE_TIER) -> list | None:
     """The alignment items of a cut's supervision in one tier; None without an alignment."""
-    for supervision in cut.supervisions:
-        items = (supervision.alignment or {}).get(tier)
-        if items:
-            return items
-    return None
+    return next((items for own in cut.supervisions if (items := (own.alignment or {}).get(tier))), None)

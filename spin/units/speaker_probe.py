@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -13,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from spin.runtime.seeding import integer
-from spin.units.sample import Sample, Utterance
+from spin.units.measure import Sample, Utterance
 
 TRAIN_SHARE = 0.75
 
@@ -39,28 +38,14 @@ class SpeakerProbe:
 
     def figures(self) -> dict[str, float]:
         """speaker_accuracy (from units), speaker_accuracy_of_features and speaker_chance, as ratios."""
-        units, features = self._probe(self.histograms), self._probe(self.means)
-        return {
-            "speaker_accuracy": units.accuracy,
-            "speaker_accuracy_of_features": features.accuracy,
-            "speaker_chance": units.chance,
-        }
+        accuracy, chance = self._probe(self.histograms)
+        accuracy_of_features, _ = self._probe(self.means)
+        return {"speaker_accuracy": accuracy, "speaker_accuracy_of_features": accuracy_of_features, "speaker_chance": chance}
 
-    def _probe(self, rows: list[np.ndarray]) -> ProbeResult:
+    def _probe(self, rows: list[np.ndarray]) -> tuple[float, float]:
         if len(rows) < len(self.names) or not rows:
-            return ProbeResult(math.nan, math.nan, 0, 0, 0)
+            return math.nan, math.nan
         return probe_speakers(np.stack(rows), self.names, self.speakers, self.seed)
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Accuracy and chance as ratios (NaN where no probe was possible), and the sizes behind them."""
-
-    accuracy: float
-    chance: float
-    speakers: int
-    train_utterances: int
-    test_utterances: int
 
 
 def split(names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple[list[int], list[int]]:
@@ -88,37 +73,21 @@ def histogram(units: np.ndarray, codebook_size: int) -> np.ndarray:
     return (counts / max(1, len(units))).astype(np.float32)
 
 
-def probe_speakers(features: np.ndarray, names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> ProbeResult:
-    """Logistic regression from mean-pooled features (or histograms of units) to speakers.
+def probe_speakers(features: np.ndarray, names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple[float, float]:
+    """Accuracy and chance, as ratios, of a logistic regression from (N, D) features, one vector per utterance, to speakers.
 
-    Speakers are seen in training, utterances are not.
-
-    Args:
-        features: (N, D) one vector per utterance; standardized by the training utterances.
-        names: N utterance ids.
-        speakers: N speaker ids.
-        seed: random seed of the split.
-
-    Returns:
-        Accuracy on the test utterances. Chance is the accuracy of always naming the commonest training speaker (of equally common
-        ones the first in alphabetical order). NaN for both with fewer than two speakers of two utterances.
+    Speakers are seen in training, utterances are not; features are standardized by the training utterances. Chance is the
+    accuracy of always naming the commonest training speaker (of equally common ones the first in alphabetical order). NaN for
+    both with fewer than two speakers of two utterances.
     """
     train, test = split(names, speakers, seed)
-    count = len({speakers[index] for index in train})
-    if count < 2:
-        return ProbeResult(math.nan, math.nan, count, len(train), len(test))
-    features = np.asarray(features, dtype=np.float64)
+    if len({speakers[index] for index in train}) < 2:
+        return math.nan, math.nan
+    features, targets = np.asarray(features, dtype=np.float64), np.asarray(speakers)
     scaler = StandardScaler().fit(features[train])
-    targets = np.asarray(speakers)
     with threadpool_limits(limits=1):  # sums over threads round differently
         model = LogisticRegression(max_iter=1000).fit(scaler.transform(features[train]), targets[train])
         predicted = model.predict(scaler.transform(features[test]))
     seen = Counter(targets[train].tolist())
     commonest = min(seen, key=lambda speaker: (-seen[speaker], speaker))
-    return ProbeResult(
-        accuracy=float(np.mean(predicted == targets[test])),
-        chance=float(np.mean(targets[test] == commonest)),
-        speakers=count,
-        train_utterances=len(train),
-        test_utterances=len(test),
-    )
+    return float(np.mean(predicted == targets[test])), float(np.mean(targets[test] == commonest))

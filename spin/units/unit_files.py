@@ -1,4 +1,4 @@
-"""Units for other programs. Every writer takes the utterances of one part: (utterance id, units, durations or None).
+"""Units for other programs.
 
 python -m spin unit-files --exp exp/mini --system spin --format kaldi --output DIR     # DIR/<part>/text
 python -m spin unit-files --exp exp/mini --system spin --format fairseq --deduplicate --output DIR
@@ -14,62 +14,54 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from spin import artifacts
 from spin.data.cuts import read_cuts
 from spin.errors import DataError
 from spin.runtime.config_io import load_config
-from spin.runtime.files import read_json, write_jsonl, write_text
-from spin.units.runs import experiment_units, find_runs, read_sequences
+from spin.runtime.files import write_jsonl, write_text
+from spin.units.units import find_runs, find_units, read_units
 
 Entry = tuple[str, list[int], list[int] | None]  # utterance id; units of frames, or of runs with their durations in frames
+FORMATS = ("jsonl", "kaldi", "s3prl", "fairseq")
 
 
-def read_entries(path: Path, deduplicate: bool = False) -> Iterator[Entry]:
+def read_entries(path: Path, deduplicate: bool = False) -> list[Entry]:
     """The utterances of a units.jsonl."""
-    for name, units in read_sequences(path):
-        yield (name, *find_runs(units)) if deduplicate else (name, units, None)
+    if not deduplicate:
+        return [(name, units.tolist(), None) for name, units in read_units(path)]
+    return [(name, *(own.tolist() for own in find_runs(units))) for name, units in read_units(path)]
 
 
-def write_json_lines(stem: Path, entries: list[Entry]) -> None:
-    """The format of stage 3."""
-    names = (artifacts.UNITS_ID, artifacts.UNITS_SEQUENCE, "durations")
-    records = ({key: value for key, value in zip(names, entry) if value is not None} for entry in entries)
-    write_jsonl(stem.with_name(f"{stem.name}.jsonl"), records)
+def write_entries(stem: Path, entries: list[Entry], kind: str) -> None:
+    """Files of one part, named after its stem.
 
+    Args:
+        kind: one of FORMATS. fairseq's files name no utterance; write_fairseq_manifest gives their order.
 
-def write_kaldi(stem: Path, entries: list[Entry]) -> None:
-    """A text file and, for runs, a file of durations. Kaldi sorts by bytes and splits at white space."""
-    _check_names(entries, "kaldi", lambda letter: letter.isspace())
-    entries = sorted(entries, key=lambda entry: entry[0].encode())
-    _write(stem / "text", (f"{name} {_join(units)}".rstrip() for name, units, _ in entries))
+    Raises:
+        DataError: an utterance id that the format cannot hold.
+    """
+    if kind == "jsonl":
+        names = (artifacts.UNITS_ID, artifacts.UNITS_SEQUENCE, "durations")
+        records = ({key: value for key, value in zip(names, entry) if value is not None} for entry in entries)
+        write_jsonl(stem.with_name(f"{stem.name}.jsonl"), records)
+        return
+    if kind == "kaldi":
+        _check_names(entries, kind, str.isspace)
+        entries = sorted(entries, key=lambda entry: entry[0].encode())
+        paths, separator = (stem / "text", stem / "durations"), " "
+    elif kind == "s3prl":
+        _check_names(entries, kind, lambda letter: letter in "|\r\n")
+        paths, separator = (stem.with_name(f"{stem.name}.txt"), stem.with_name(f"{stem.name}.durations.txt")), "|"
+    else:
+        entries = [("", units, durations) for _, units, durations in entries]
+        paths, separator = (stem.with_name(f"{stem.name}.km"), stem.with_name(f"{stem.name}.durations")), ""
+    _write(paths[0], (_line(name, separator, units) for name, units, _ in entries))
     if any(durations is not None for _, _, durations in entries):
-        _write(stem / "durations", (f"{name} {_join(durations)}".rstrip() for name, _, durations in entries))
-
-
-def write_s3prl(stem: Path, entries: list[Entry]) -> None:
-    """Names and units separated by a bar."""
-    _check_names(entries, "s3prl", lambda letter: letter in "|\r\n")
-    _write(stem.with_name(f"{stem.name}.txt"), (f"{name}|{_join(units)}" for name, units, _ in entries))
-    if any(durations is not None for _, _, durations in entries):
-        _write(stem.with_name(f"{stem.name}.durations.txt"), (f"{name}|{_join(own)}" for name, _, own in entries))
-
-
-def write_fairseq(stem: Path, entries: list[Entry]) -> None:
-    """Units without names, in the order of the manifest that write_fairseq_manifest writes."""
-    _write(stem.with_name(f"{stem.name}.km"), (_join(units) for _, units, _ in entries))
-    if any(durations is not None for _, _, durations in entries):
-        _write(stem.with_name(f"{stem.name}.durations"), (_join(durations) for _, _, durations in entries))
-
-
-WRITERS: dict[str, Callable[[Path, list[Entry]], None]] = {
-    "jsonl": write_json_lines,
-    "kaldi": write_kaldi,
-    "s3prl": write_s3prl,
-    "fairseq": write_fairseq,
-}
+        _write(paths[1], (_line(name, separator, durations or ()) for name, _, durations in entries))
 
 
 def write_fairseq_manifest(stem: Path, cuts: Path, codebook_size: int) -> None:
@@ -81,7 +73,7 @@ def write_fairseq_manifest(stem: Path, cuts: Path, codebook_size: int) -> None:
     audio = [_audio_of(cut) for cut in read_cuts(cuts)]
     root = os.path.commonpath([os.path.dirname(path) for path, _ in audio]) if audio else os.getcwd()
     _write(stem.with_name(f"{stem.name}.tsv"), [root, *(f"{os.path.relpath(path, root)}\t{count}" for path, count in audio)])
-    write_text(stem.with_name("dict.km.txt"), "".join(f"{unit} 1\n" for unit in range(codebook_size)))
+    _write(stem.with_name("dict.km.txt"), (f"{unit} 1" for unit in range(codebook_size)))
 
 
 def _audio_of(cut) -> tuple[str, int]:
@@ -99,11 +91,11 @@ def _audio_of(cut) -> tuple[str, int]:
     return path, cut.recording.num_samples
 
 
-def _join(numbers: list[int] | None) -> str:
-    return " ".join(map(str, numbers or ()))
+def _line(name: str, separator: str, numbers: Iterable[int]) -> str:
+    return f"{name}{separator}{' '.join(map(str, numbers))}".rstrip(" ")
 
 
-def _write(path: Path, lines) -> None:
+def _write(path: Path, lines: Iterable[str]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -116,11 +108,7 @@ def _check_names(entries: list[Entry], kind: str, is_forbidden: Callable[[str], 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Writes the units of one system.
-
-    Raises:
-        SpinError: missing units, or a name that the format cannot hold.
-    """
+    """Writes the units of one system; raises SpinError for missing units, or a name that the format cannot hold."""
     parser = argparse.ArgumentParser(
         prog="python -m spin unit-files",
         description=__doc__,
@@ -130,16 +118,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stage 3 is finished")
     parser.add_argument("--system", default=artifacts.SPIN, help="the system whose units are written (default: spin)")
     parser.add_argument("--part", nargs="+", help="parts to write (default: the recogniser's training parts and the test parts)")
-    parser.add_argument("--format", required=True, choices=WRITERS)
+    parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--deduplicate", action="store_true", help="write runs of equal units, with their durations")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     corpus = load_config(artifacts.config_file(arguments.exp)).corpus
     for part in arguments.part or dict.fromkeys((*corpus.asr_train, *corpus.test)):
-        path = experiment_units(arguments.exp, arguments.system, part)
-        entries = list(read_entries(path, arguments.deduplicate))
-        WRITERS[arguments.format](arguments.output / part, entries)
+        path, size = find_units(arguments.exp, arguments.system, part)
+        entries = read_entries(path, arguments.deduplicate)
+        write_entries(arguments.output / part, entries, arguments.format)
         if arguments.format == "fairseq":
-            size = read_json(artifacts.codebook_in(path.parent))["codebook_size"]
             write_fairseq_manifest(arguments.output / part, artifacts.cuts_in(path.parent), size)
         print(f"{arguments.output / part}: {arguments.format}, {len(entries)} utterances")

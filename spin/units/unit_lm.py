@@ -19,11 +19,10 @@ from pathlib import Path
 from spin import artifacts
 from spin.errors import DataError
 from spin.runtime.config_io import load_config
-from spin.runtime.files import read_json
 from spin.runtime.ngrams import write_arpa
 from spin.runtime.seeding import integer
-from spin.units.runs import experiment_units, find_runs, read_sequences
-from spin.units.sample import Sample, Utterance, deduplicate
+from spin.units.measure import Sample, Utterance
+from spin.units.units import check_units, find_runs, find_units, read_units
 
 ORDER = 3
 BEGIN, END = "<s>", "</s>"
@@ -48,6 +47,10 @@ class HeldOut:
         events = self.units + self.utterances
         return 2.0 ** (self.bits / events) if events else math.nan
 
+    def bitrate(self, seconds: float) -> float:
+        """Bits per second of audio; NaN without audio."""
+        return self.bits / seconds if seconds else math.nan
+
     def __add__(self, other: HeldOut) -> HeldOut:
         return HeldOut(self.utterances + other.utterances, self.units + other.units, self.bits + other.bits)
 
@@ -60,7 +63,7 @@ class Predictability:
         self._sequences: dict[str, list[int]] = {}
 
     def add(self, utterance: Utterance) -> None:
-        self._sequences[utterance.id] = deduplicate(utterance.units).tolist()
+        self._sequences[utterance.id] = find_runs(utterance.units)[0].tolist()
         self.seconds += utterance.seconds
 
     def figures(self) -> dict[str, float]:
@@ -76,49 +79,24 @@ class Predictability:
             for train, test in (halves, halves[::-1]):
                 train_unit_lm(train, self.codebook_size, ORDER, path)
                 result += UnitLm(path).score(test)
-        return {"ngram_perplexity": result.perplexity, "ngram_bitrate": result.bits / self.seconds if self.seconds else math.nan}
+        return {"ngram_perplexity": result.perplexity, "ngram_bitrate": result.bitrate(self.seconds)}
 
 
-def train_unit_lm(sequences: Iterable[list[int]], codebook_size: int, order: int, path: str | Path) -> int:
-    """Writes an n-gram model of units in ARPA format; the same sequences give the same file.
+def train_unit_lm(sequences: Iterable[list[int]], codebook_size: int, order: int, path: str | Path) -> None:
+    """Writes an n-gram model of units, of order 2 to 7, in ARPA format; the same sequences give the same file.
 
     Each unit of the codebook is added once as an utterance of its own, so no unit has probability 0.
-
-    Args:
-        sequences: units 0 to codebook_size - 1 of each utterance; empty ones are skipped.
-        codebook_size: K.
-        order: 2 to 7.
-        path: ARPA file.
-
-    Returns:
-        The number of utterances.
 
     Raises:
         DataError: no units, or one outside the codebook.
     """
-
-    def lines():
-        for units in sequences:
-            if units and not 0 <= min(units) <= max(units) < codebook_size:
-                found, expected = f"units from {min(units)} to {max(units)}", f"0 to {codebook_size - 1}"
-                raise DataError("units", found=found, expected=expected, cause="units of another codebook")
-            yield " ".join(map(str, units))
-
-    number = write_arpa(lines(), order, path, single=map(str, range(codebook_size)))
-    if number == 0:
+    lines = (" ".join(map(str, check_units(units, codebook_size).tolist())) for units in sequences)
+    if not write_arpa(lines, order, path, single=map(str, range(codebook_size))):
         raise DataError("units to train on", found="none", expected="utterances with units", remedy="name another part")
-    return number
 
 
 class UnitLm:
-    """A back-off model read by kaldingram.
-
-    Args:
-        path: ARPA file whose words are unit numbers.
-
-    Raises:
-        DataError: no such file, or not an ARPA file.
-    """
+    """A back-off model read by kaldingram from an ARPA file whose words are unit numbers; DataError for any other file."""
 
     def __init__(self, path: str | Path):
         from kaldingram.prune import ArpaParser
@@ -132,12 +110,8 @@ class UnitLm:
         except Exception as error:  # noqa: BLE001 - kaldingram raises it bare
             raise DataError(str(path), found=str(error)[:200], expected="an ARPA file", remedy="train it again") from error
 
-    def utterance_bits(self, units: list[int]) -> float:
-        """-log2 P(units, end).
-
-        Raises:
-            DataError: a unit that the model does not have.
-        """
+    def utterance_bits(self, units: Iterable[int]) -> float:
+        """-log2 P(units, end); raises DataError for a unit that the model does not have."""
         words = (BEGIN, *map(str, units), END)
         unknown = next((word for word in words[1:-1] if not self.model.contains_word(word)), None)
         if unknown is not None:
@@ -148,18 +122,11 @@ class UnitLm:
 
     def score(self, sequences: Iterable[list[int]]) -> HeldOut:
         """Figures of the units of each utterance."""
-        result = HeldOut()
-        for units in sequences:
-            result += HeldOut(1, len(units), self.utterance_bits(units))
-        return result
+        return sum((HeldOut(1, len(units), self.utterance_bits(units)) for units in sequences), HeldOut())
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Trains an n-gram model of one system's units and prints how well it predicts other parts.
-
-    Raises:
-        SpinError: missing units.
-    """
+    """Trains an n-gram model of one system's units and prints how well it predicts other parts; SpinError for missing units."""
     parser = argparse.ArgumentParser(prog="python -m spin unit-lm", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stage 3 is finished")
     parser.add_argument("--system", default=artifacts.SPIN, help="the system whose units are modelled (default: spin)")
@@ -170,12 +137,10 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     corpus = load_config(artifacts.config_file(arguments.exp)).corpus
     train_parts, test_parts = arguments.train_part or corpus.asr_train, arguments.test_part or corpus.test
-    train, test = ([experiment_units(arguments.exp, arguments.system, part) for part in own] for own in (train_parts, test_parts))
-    size = read_json(artifacts.codebook_in(train[0].parent))["codebook_size"]
-    runs = (find_runs(units)[0] for path in train for _, units in read_sequences(path))
-    train_unit_lm(runs, size, arguments.order, arguments.output)
-    frames = [units for path in test for _, units in read_sequences(path)]
+    train, test = ([find_units(arguments.exp, arguments.system, part) for part in own] for own in (train_parts, test_parts))
+    runs = (find_runs(units)[0] for path, _ in train for _, units in read_units(path))
+    train_unit_lm(runs, train[0][1], arguments.order, arguments.output)
+    frames = [units for path, _ in test for _, units in read_units(path)]
     result = UnitLm(arguments.output).score(find_runs(units)[0] for units in frames)
-    seconds = sum(map(len, frames)) * artifacts.FRAME_SHIFT_IN_S
-    bits = result.bits / seconds if seconds else math.nan
+    bits = result.bitrate(sum(map(len, frames)) * artifacts.FRAME_SHIFT_IN_S)
     print(f"{arguments.output}: perplexity {result.perplexity:.2f}, {bits:.1f} bits per second on {' '.join(test_parts)}")

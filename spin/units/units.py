@@ -1,91 +1,109 @@
-"""Units of whole parts: from k-means, or from the codebook that the extractor ran."""
+"""Sequences of units, 50 per second: as files of stage 3, and as runs of equal units."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from lhotse.cut import Cut
 
 from spin import artifacts
-from spin.config import Config
-from spin.data.cuts import count_cuts, read_cuts, write_cuts
-from spin.data.store import ArrayWriter, load_array
+from spin.data.cuts import read_cuts, write_cuts
+from spin.data.store import ArrayWriter
 from spin.errors import DataError
-from spin.runtime.devices import prepare_cpu, resolve_device
-from spin.runtime.files import read_jsonl, write_json, write_jsonl
-from spin.units.extraction import SHARD_UTTERANCES, run_jobs
-from spin.units.kmeans import load_kmeans
+from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 
-SHARDS_WORTH_PROCESSES = 40  # starting processes takes seconds; a small part is done before they are up
+Lines = Iterable[tuple[str, np.ndarray | list[int]]]  # utterance id and (T,) units, one per line of units.jsonl
 
 
-@dataclass(frozen=True)
-class AssignJob:
-    """Utterances [first, last) of a manifest with HIDDEN_FIELD, for any process."""
+def find_runs(units: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Deduplication: (T,) units of frames -> (S,) one unit per run of equal ones, and (S,) frames of each run.
 
-    manifest: Path
-    first: int
-    last: int
-    kmeans: Path
-    device: str
-
-
-def assign_units(config: Config, manifest: Path, kmeans: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(utterance id, (T,) int32 units) of each utterance of a manifest with HIDDEN_FIELD."""
-    count = count_cuts(manifest)
-    starts = range(0, count, SHARD_UTTERANCES)
-    device = config.runtime.device
-    jobs = [AssignJob(manifest, first, min(first + SHARD_UTTERANCES, count), kmeans, device) for first in starts]
-    if len(jobs) <= SHARDS_WORTH_PROCESSES:
-        results: Iterable = map(assign_shard, jobs)
-    else:
-        results = run_jobs(jobs, config, assign_shard, "units")
-    for shard in results:
-        yield from shard
+    >>> find_runs([7, 7, 7, 2])
+    (array([7, 2]), array([3, 1]))
+    """
+    units = np.asarray(units, dtype=np.int64)
+    starts = np.flatnonzero(np.diff(units, prepend=-1))  # units are at least 0
+    return units[starts], np.diff(starts, append=len(units))
 
 
-def assign_shard(job: AssignJob) -> list[tuple[str, np.ndarray]]:
-    """Units of one shard from the stored features, in float32."""
-    prepare_cpu(1)
-    model, device = load_kmeans(job.kmeans), resolve_device(job.device)
-    cuts = read_cuts(job.manifest, job.first, job.last)
-    return [(cut.id, model.assign(load_array(cut, artifacts.HIDDEN_FIELD), device)) for cut in cuts]
+def check_units(units: np.ndarray, codebook_size: int) -> np.ndarray:
+    """(T,) integers as int64; raises DataError where one lies outside [0, codebook_size)."""
+    units = np.asarray(units, dtype=np.int64)
+    if units.size and not 0 <= int(units.min()) <= int(units.max()) < codebook_size:
+        found, expected = f"values from {units.min()} to {units.max()}", f"integers from 0 to {codebook_size - 1}"
+        raise DataError("units", found=found, expected=expected, cause="units of another codebook")
+    return units
 
 
-def write_units(folder: Path, manifest: Path, units: Iterable[tuple[str, np.ndarray]], codebook_size: int) -> int:
+def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(utterance id, (T,) int32 units) of each line of a units.jsonl, in order.
+
+    Raises:
+        DataError: no such file; or a line without an id and units, or an id again.
+    """
+    path, seen = Path(path), set()
+    if not path.is_file():
+        expected, remedy = "units, one utterance per line of JSON", "run stage 3, or correct the path"
+        raise DataError(str(path), found="no such file", expected=expected, remedy=remedy)
+    for number, record in enumerate(read_jsonl(path), start=1):
+        name, units = record.get(artifacts.UNITS_ID), record.get(artifacts.UNITS_SEQUENCE)
+        right = isinstance(units, list) and set(map(type, units)) <= {int} and min(units, default=0) >= 0
+        if not isinstance(name, str) or not name or name in seen or not right:
+            found = f"{name!r} again" if name in seen else f"id {name!r}, units {str(units)[:60]}"
+            expected = "a new utterance with a list of whole numbers from 0 on"
+            raise DataError(f"{path}, record {number}", found=found, expected=expected)
+        seen.add(name)
+        yield name, np.asarray(units, dtype=np.int32)
+
+
+def find_units(exp: Path, system: str, part: str) -> tuple[Path, int]:
+    """The units.jsonl of a system and part of an experiment, and K.
+
+    Raises:
+        DataError: stage 3 has not written it.
+    """
+    folder = artifacts.units_folder(exp, system, part)
+    if not folder.is_dir():
+        expected, remedy = f"units of system {system}, part {part}", "run stage 3, or check --system and --part"
+        raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
+    return artifacts.units_lines(folder), read_json(artifacts.codebook_in(folder))["codebook_size"]
+
+
+def write_lines(folder: Path, lines: Lines, codebook_size: int) -> None:
+    """Writes units.jsonl and codebook.json."""
+    records = ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: np.asarray(units).tolist()} for name, units in lines)
+    write_jsonl(artifacts.units_lines(folder), records)
+    write_json(artifacts.codebook_in(folder), {"codebook_size": codebook_size})
+
+
+def write_units(folder: Path, manifest: Path, lines: Lines, codebook_size: int) -> int:
     """Writes units.jsonl, codebook.json and cuts with UNITS_FIELD; returns the number of utterances.
 
     Args:
-        folder: folder to fill.
         manifest: cuts of the same utterances in the same order.
-        units: (utterance id, (T,) units) of each.
-        codebook_size: K.
 
     Raises:
         DataError: other utterances than in the manifest.
     """
-    lines = ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: np.asarray(own).tolist()} for name, own in units)
-    write_jsonl(artifacts.units_lines(folder), lines)
-    write_json(artifacts.codebook_in(folder), {"codebook_size": codebook_size})
+    write_lines(folder, lines, codebook_size)
     with ArrayWriter(folder, "units") as writer:
         return write_cuts(artifacts.cuts_in(folder), _cuts_with_units(manifest, folder, writer))
 
 
 def _cuts_with_units(manifest: Path, folder: Path, writer: ArrayWriter) -> Iterator[Cut]:
-    for cut, (name, units) in zip(read_cuts(manifest), read_units(folder), strict=True):
-        if cut.id != name:
-            found, expected = f"units of {name}", f"those of {cut.id}, as in {manifest}"
-            raise DataError(str(folder), found=found, expected=expected, remedy="rerun stage 3 with --force")
-        array = writer.write(name, units, artifacts.FRAME_SHIFT_IN_S, cut.start)
+    for cut, units in pair_cuts(manifest, artifacts.units_lines(folder)):
+        array = writer.write(cut.id, units, artifacts.FRAME_SHIFT_IN_S, cut.start)
         kept = {key: value for key, value in (cut.custom or {}).items() if key != artifacts.HIDDEN_FIELD}
         cut.custom = kept | {artifacts.UNITS_FIELD: array}
         yield cut
 
 
-def read_units(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(utterance id, (T,) int32 units) of each line of units.jsonl in a folder."""
-    for line in read_jsonl(artifacts.units_lines(folder)):
-        yield line[artifacts.UNITS_ID], np.asarray(line[artifacts.UNITS_SEQUENCE], dtype=np.int32)
+def pair_cuts(manifest: Path, lines: Path) -> Iterator[tuple[Cut, np.ndarray]]:
+    """Cuts with their units; raises DataError where manifest and units.jsonl do not name the same utterances."""
+    for cut, (name, units) in zip(read_cuts(manifest), read_units(lines), strict=True):
+        if cut.id != name:
+            found, expected = f"units of {name}", f"those of {cut.id}, as in {manifest}"
+            raise DataError(str(lines), found=found, expected=expected, remedy="rerun stage 3 with --force")
+        yield cut, units

@@ -1,13 +1,14 @@
-"""Usage of units: entropy, perplexity, bit rate, units in use."""
+"""Usage of units (entropy, perplexity, bit rate, units in use), and how much of it noise changes."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+from kaldialign import edit_distance
 
-from spin.units.counts import entropy
-from spin.units.sample import Sample, Utterance, check_units, deduplicate
+from spin.units.measure import Sample, Utterance
+from spin.units.units import check_units, find_runs
 
 
 class UnitUse:
@@ -23,7 +24,7 @@ class UnitUse:
         """Counts one utterance; raises DataError for a unit outside [0, K)."""
         units = check_units(utterance.units, self.codebook_size)
         self.frames += np.bincount(units, minlength=self.codebook_size)
-        self.segments += np.bincount(deduplicate(units), minlength=self.codebook_size)
+        self.segments += np.bincount(find_runs(units)[0], minlength=self.codebook_size)
         self.seconds += utterance.seconds
 
     def figures(self) -> dict[str, float]:
@@ -48,8 +49,18 @@ class UnitUse:
         }
 
 
+def entropy(counts: np.ndarray) -> float:
+    """Entropy in bits of the distribution that non-negative counts give; 0 when at most one of them is above 0."""
+    counts = np.asarray(counts, dtype=np.float64)
+    counts = counts[counts > 0]
+    if not len(counts):
+        return 0.0
+    shares = counts / counts.sum()
+    return max(0.0, float(-(shares * np.log2(shares)).sum()))
+
+
 def bitrate(symbol_counts: np.ndarray, seconds: float) -> float:
-    """N / D * H(s): symbols per second times the entropy of one symbol, in bits per second.
+    """N / D * H(s): symbols per second times the entropy of one symbol, in bits per second; NaN without audio.
 
     The definition of the ZeroSpeech challenge 2019 (arXiv 1904.11469, section 3.2), where a symbol is what the encoder sends.
     Here a run of equal units is one symbol, and its length is not coded.
@@ -57,10 +68,28 @@ def bitrate(symbol_counts: np.ndarray, seconds: float) -> float:
     Args:
         symbol_counts: (K,) occurrences of each symbol, N in all.
         seconds: D, the duration of the audio.
-
-    Returns:
-        0 when only one symbol occurs; NaN without audio.
     """
-    if not seconds > 0:
-        return math.nan
-    return float(np.sum(symbol_counts)) / seconds * entropy(symbol_counts)
+    return float(np.sum(symbol_counts)) / seconds * entropy(symbol_counts) if seconds > 0 else math.nan
+
+
+class EditDistance:
+    """Unit edit distance: how much noise changes the units of the utterances of a noisy part (after arXiv 2209.15483).
+
+    Levenshtein distance between the deduplicated units of noisy and of clean speech, in percent of the deduplicated clean units,
+    over all utterances together. (The paper divides by frames instead.)
+    """
+
+    def __init__(self, sample: Sample):
+        self._clean = sample.clean_units() if sample.clean_units else {}
+        self.edits = self.length = 0
+
+    def add(self, utterance: Utterance) -> None:
+        if utterance.id in self._clean:
+            clean, _ = find_runs(self._clean[utterance.id][: len(utterance.units)])
+            noisy, _ = find_runs(utterance.units)
+            self.edits += edit_distance(clean.tolist(), noisy.tolist())["total"]
+            self.length += len(clean)
+
+    def figures(self) -> dict[str, float]:
+        """unit_edit_distance: percent, 0 when noise changes nothing; NaN without clean units."""
+        return {"unit_edit_distance": 100 * self.edits / self.length if self.length else math.nan}

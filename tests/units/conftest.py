@@ -88,7 +88,7 @@ def small_models(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "encoder.safetensors", folder / "model.safetensors"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_context(small_models):
     """make_context(exp, corpus, section={key: value}, systems=...) -> the Context of stage 3, with finished stages 0 to 2.
 

@@ -1,28 +1,101 @@
-"""Counts of labels and units, and their NMI: by hand, scikit-learn as oracle, properties, degenerate input."""
+"""Counts of labels and units, NMI, purities and PNMI: golden figures, by hand, oracles, properties, degenerate input."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
 from sklearn.metrics import normalized_mutual_info_score
 
 from spin.errors import DataError
-from spin.units.characters import CharacterNmi, character_labels
-from spin.units.counts import LabelCounts
+from spin.units.counts import CharacterNmi, LabelCounts, SpeakerNmi, character_labels
 from spin.units.counts import normalized_mutual_information as nmi
-from spin.units.sample import Sample, Utterance
-from spin.units.speakers import SpeakerNmi
+from spin.units.measure import Sample, Utterance
+from spin.units.phones import PHONE_CLASSES, by_class, phone_class
+from spin.units.purity import JointCounts, Purity, cluster_purity, phone_purity, pnmi
 
-tables = st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=2, max_size=5).map(np.array)
+MATRICES = st.integers(1, 6).flatmap(
+    lambda k: st.lists(st.lists(st.integers(0, 20), min_size=k, max_size=k), min_size=1, max_size=6).map(np.array)
+)
 
 
-def test_by_hand():
+def test_golden(golden_dir):
+    golden = json.loads((golden_dir / "pnmi.json").read_text())
+    counts = JointCounts(1 + max(max(codes) for codes in golden["codes_20ms"].values()))
+    for name, phones in golden["phones_10ms"].items():
+        counts.add(phones, np.array(golden["codes_20ms"][name]))
+    matrix = counts.matrix()
+    assert cluster_purity(matrix) == golden["cls_pur"]
+    assert phone_purity(matrix) == golden["phn_pur"]
+    assert pnmi(matrix) == pytest.approx(golden["pnmi"], rel=0, abs=1e-15)
+
+
+def test_purities_by_hand():
+    """Two phones: A is unit 0 in 3 of 4 frames, B always unit 1."""
+    counts = np.array([[3, 1], [0, 4]])
+    assert phone_purity(counts) == 7 / 8 and cluster_purity(counts) == 7 / 8
+    information = 3 / 8 * math.log2(2) + 1 / 8 * math.log2(1 / 8 / (1 / 2 * 5 / 8)) + 1 / 2 * math.log2(1 / 2 / (1 / 2 * 5 / 8))
+    information += 3 / 8 * math.log2((3 / 8) / (1 / 2 * 3 / 8)) - 3 / 8
+    assert pnmi(counts) == pytest.approx(information, abs=1e-7)  # H(phone) is 1 bit
+
+
+def slow_pnmi(pairs: list[tuple[str, int]]) -> float:
+    """H(phone) - H(phone | unit) over H(phone), with counters only."""
+
+    def nats(counter: Counter) -> float:
+        total = sum(counter.values())
+        return -sum(n / total * math.log(n / total) for n in counter.values())
+
+    whole = nats(Counter(phone for phone, _ in pairs))
+    rest = 0.0
+    for unit in {unit for _, unit in pairs}:
+        own = Counter(phone for phone, other in pairs if other == unit)
+        rest += sum(own.values()) / len(pairs) * nats(own)
+    return (whole - rest) / whole if whole else 0.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 4)), min_size=1, max_size=60))
+def test_pnmi_equals_slow_oracle(pairs):
+    counts = JointCounts(5)
+    for phone, unit in pairs:
+        counts.add([phone, phone], np.array([unit]))
+    assert pnmi(counts.matrix()) == pytest.approx(slow_pnmi(pairs), abs=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(MATRICES)
+def test_ranges_and_invariances(counts):
+    if not counts.sum():
+        assert all(math.isnan(metric(counts)) for metric in (pnmi, cluster_purity, phone_purity))
+        return
+    assert -1e-6 <= pnmi(counts) <= 1 + 1e-6
+    assert 0 < cluster_purity(counts) <= 1 and 0 < phone_purity(counts) <= 1
+    shuffled = counts[::-1][:, np.random.default_rng(0).permutation(counts.shape[1])]
+    assert pnmi(shuffled) == pytest.approx(pnmi(counts), abs=1e-9)
+    assert pnmi(counts * 7) == pytest.approx(pnmi(counts), abs=1e-9)
+    assert phone_purity(shuffled) == phone_purity(counts) == cluster_purity(counts.T)
+    # Splitting units cannot lower phone purity or PNMI.
+    halves = np.concatenate([counts // 2, counts - counts // 2], axis=1)
+    assert phone_purity(halves) >= phone_purity(counts) - 1e-12 and pnmi(halves) >= pnmi(counts) - 1e-6
+
+
+def test_degenerate():
+    assert pnmi(np.array([[5, 0], [7, 0]])) == pytest.approx(0, abs=1e-7)  # one unit
+    assert pnmi(np.array([[5, 3]])) == 0.0  # one phone
+    assert pnmi(np.diag([5, 5, 5])) == pytest.approx(1, abs=1e-6)
+    nothing = LabelCounts(4).matrix()
+    assert nothing.shape == (0, 4) and math.isnan(pnmi(nothing)) and math.isnan(nmi(nothing))
+    assert nmi(np.array([[3, 2, 1]])) == 0 and nmi(np.array([[3, 0], [5, 0]])) == 0
+
+
+def test_nmi_by_hand():
     assert nmi(np.array([[5, 0], [0, 5]])) == pytest.approx(1)
     assert nmi(np.array([[4, 4], [4, 4]])) == pytest.approx(0, abs=1e-12)
     information = 0.5 * math.log(4 / 3) + 0.25 * math.log(2 / 3) + 0.25 * math.log(2)  # of [[2, 0], [1, 1]] / 4, rows 1/2
@@ -30,28 +103,12 @@ def test_by_hand():
     assert nmi(np.array([[2, 0], [1, 1]])) == pytest.approx(2 * information / entropies)
 
 
-@given(tables)
-def test_agrees_with_scikit_learn(table):
+@given(MATRICES)
+def test_nmi_agrees_with_scikit_learn(table):
     rows, columns = np.indices(table.shape).reshape(2, -1).repeat(table.ravel(), axis=1)
     if len(rows) and len(set(rows)) > 1 and len(set(columns)) > 1:
         assert nmi(table) == pytest.approx(normalized_mutual_info_score(rows, columns), abs=1e-9)
         assert nmi(table.T) == pytest.approx(nmi(table))
-
-
-def test_degenerate():
-    assert math.isnan(nmi(LabelCounts(4).matrix()))
-    assert nmi(np.array([[3, 2, 1]])) == 0 and nmi(np.array([[3, 0], [5, 0]])) == 0
-
-
-def test_counted_utterance_by_utterance():
-    counts = LabelCounts(3)
-    counts.add("b", np.array([0, 0, 2]))
-    counts.add("a", np.zeros(0, int))
-    counts.add(["a", "b", "a"], np.array([1, 2, 1]))
-    assert counts.labels == ["a", "b"] and counts.matrix().tolist() == [[0, 2, 0], [2, 0, 2]]
-    assert counts.matrix(["c", "b"]).tolist() == [[0, 0, 0], [2, 0, 2]]
-    with pytest.raises(DataError, match="0 to 2"):
-        counts.add("a", np.array([3]))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["x", "yy", "é"]), st.integers(0, 3)), max_size=40))
@@ -59,7 +116,41 @@ def test_counts_equal_a_counter(pairs):
     counts = LabelCounts(4)
     counts.add([label for label, _ in pairs], np.array([unit for _, unit in pairs], dtype=int))
     expected = Counter(pairs)
-    assert all(counts.matrix([label])[0, unit] == expected[label, unit] for label in ("x", "yy", "é") for unit in range(4))
+    assert counts.labels == sorted({label for label, _ in pairs})
+    labels = ("x", "yy", "é")
+    assert counts.matrix(labels).tolist() == [[expected[label, unit] for unit in range(4)] for label in labels]
+
+
+def test_the_longer_sequence_is_truncated():
+    counts = JointCounts(3)
+    counts.add(["A"] * 5, np.array([0, 1, 2, 2]))
+    assert counts.matrix().tolist() == [[2, 2, 1]]
+    counts.add(["B"] * 100, np.array([1]))
+    assert counts.labels == ["B", "A"] and counts.matrix(["A", "B", "C"]).tolist() == [[2, 2, 1], [0, 2, 0], [0, 0, 0]]
+    counts.add([], np.zeros(0, int))
+    assert counts.matrix().sum() == 7
+
+
+@pytest.mark.parametrize("units", [[3], [-1]])
+def test_unknown_units_are_an_error(units):
+    with pytest.raises(DataError, match="integers from 0 to 2"):
+        JointCounts(3).add(["A", "A"], np.array(units))
+
+
+def test_only_aligned_utterances_count():
+    """AH for the first of two units, silence after it."""
+    purity = Purity(Sample(3))
+    purity.add(Utterance("a", "s", np.array([2, 1]), 0.04, [AlignmentItem("AH", 0.0, 0.02)]))
+    purity.add(Utterance("b", "s", np.array([0, 0]), 0.04))
+    assert purity.counts.labels == ["SIL", "AH"] and purity.counts.matrix().tolist() == [[0, 2, 0], [0, 0, 2]]
+    assert purity.figures()["phone_purity"] == 1.0
+
+
+def test_phone_order():
+    assert by_class(["T", "ZZ", "AH", "SIL", "M", "AA0"]) == ["SIL", "AH", "M", "T", "AA0", "ZZ"]
+    assert phone_class("NG") == "nasals" and phone_class("?") == "other"
+    phones = [phone for own in PHONE_CLASSES.values() for phone in own]
+    assert len(phones) == len(set(phones)) == 40  # 39 of ARPAbet and silence
 
 
 def test_speakers():

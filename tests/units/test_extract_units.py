@@ -42,7 +42,7 @@ def run(context: Context) -> Context:
 
 def test_products_that_are_built_together_share_the_time(tmp_path, small_corpus, make_context, monkeypatch):
     real = extraction.extract_shard
-    monkeypatch.setattr("spin.units.features.extract_shard", lambda job: time.sleep(0.5) or real(job))
+    monkeypatch.setattr("spin.units.extraction.extract_shard", lambda job: time.sleep(0.5) or real(job))
     context, begun = make_context(tmp_path / "exp", small_corpus), time.monotonic()
     run(context)
     elapsed, systems = time.monotonic() - begun, systems_of(context.config, context.exp)
@@ -131,13 +131,13 @@ def test_processes_batches_and_kills_change_nothing(tmp_path, small_corpus, make
         return real(job)
 
     real = extraction.extract_shard
-    monkeypatch.setattr("spin.units.features.extract_shard", die)
+    monkeypatch.setattr("spin.units.extraction.extract_shard", die)
     with pytest.raises(KeyboardInterrupt):
         run(killed)
     partial = killed.exp / "features" / "baseline" / "spin_train.partial"
     assert len(list((partial / extraction.SHARDS).iterdir())) == 2
     (partial / "features-00000000.bin").touch()  # of a finished shard: must not be opened again
-    monkeypatch.setattr("spin.units.features.extract_shard", lambda job: done.append(job) or real(job))
+    monkeypatch.setattr("spin.units.extraction.extract_shard", lambda job: done.append(job) or real(job))
     assert content(run(killed).exp) == expected
     assert len(done) == 5  # 2 shards of spin_train and 3 of test, each once
 
@@ -250,7 +250,7 @@ def test_too_many_bad_utterances_stop_the_stage_and_a_larger_share_resumes_it(tm
     with pytest.raises(DataError, match="2 of 15 utterances"):
         run(context)
     assert not artifacts.metrics_folder(context.exp, "spin").exists()
-    monkeypatch.setattr("spin.units.features.extract_shard", lambda job: pytest.fail("the shards are finished"))
+    monkeypatch.setattr("spin.units.extraction.extract_shard", lambda job: pytest.fail("the shards are finished"))
     config = dataclasses.replace(context.config, corpus=dataclasses.replace(context.config.corpus, max_bad_share=0.2))
     run(dataclasses.replace(context, config=config))
     assert artifacts.metrics_folder(context.exp, "spin").exists()
@@ -267,7 +267,7 @@ def test_a_layer_that_the_encoder_does_not_have_and_a_missing_manifest(tmp_path,
 
 def test_too_small_a_disk_is_an_error_before_the_work(tmp_path, small_corpus, make_context, monkeypatch):
     """25 utterances of about 1.1 s, two systems of 16 dimensions: about 100 KiB."""
-    monkeypatch.setattr("spin.units.features.extract_shard", lambda job: pytest.fail("no work without space"))
+    monkeypatch.setattr("spin.units.extraction.extract_shard", lambda job: pytest.fail("no work without space"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=50 * 2**10))
     with pytest.raises(ResourceError, match="free disk space"):
         run(make_context(tmp_path / "exp", small_corpus))

@@ -18,8 +18,7 @@ from spin.models.importers import load_encoder
 from spin.systems import System
 from spin.units import extraction
 from spin.units.extraction import make_batches, to_float16
-from spin.units.extractors import FilterbankExtractor, extract, open_extractors
-from spin.units.fbank import join_frames
+from spin.units.extractors import FilterbankExtractor, extract, join_frames, open_extractors
 
 
 @given(st.lists(st.floats(0.1, 30.0), max_size=40), st.floats(5.0, 60.0))
@@ -40,7 +39,7 @@ def test_gpus_share_the_shards(monkeypatch, gpus, available, processes, visible)
     monkeypatch.setattr(extraction, "map_jobs", lambda function, jobs, nj, environments: calls.append((nj, environments)) or jobs)
     config = Config()
     config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, gpus=gpus))
-    assert list(extraction.run_jobs([1, 2], config, print, "features")) == [1, 2]
+    assert list(extraction.run_jobs(print, [1, 2], config, "features")) == [1, 2]
     assert calls == [(processes, tuple({"CUDA_VISIBLE_DEVICES": number} for number in visible))]
 
 
@@ -64,16 +63,13 @@ def test_several_layers_in_one_pass(small_models, official_padding):
         for result, own in zip(results, expected, strict=True):
             assert np.array_equal(result[system].features[layer], own.numpy()) and result[system].units is None
     with pytest.raises(ConfigError, match="1 to 3"):
-        extractors[system].check_layers([4])
+        extractors[system].check_layer(4)
 
 
 def test_a_filterbank_has_one_layer():
     system = System("fbank", "fbank", None, None)
-    extractor = FilterbankExtractor()
-    (long, short) = extract({system: extractor}, {system: [None]}, make_waveforms(), torch.device("cpu"))
+    (long, short) = extract({system: FilterbankExtractor()}, {system: [None]}, make_waveforms(), torch.device("cpu"))
     assert long[system].features[None].shape == (24, 160) and short[system].features[None].shape == (15, 160)
-    with pytest.raises(ConfigError, match="no layers"):
-        extractor.check_layers([None, 1])
 
 
 def test_frames_are_joined_by_hand():
@@ -93,7 +89,7 @@ def test_values_that_float16_cannot_hold_are_an_error():
 def test_a_shard_is_missing_until_all_its_records_are_written(tmp_path):
     system = System("baseline", "encoder", "mini", 4)
     outputs = tuple(extraction.Output(system, tmp_path / name) for name in ("a", "b"))
-    job = extraction.Job(Path("cuts.jsonl"), 0, 5, outputs, 10.0, "cpu", False)
+    job = extraction.Job(Config(), Path("cuts.jsonl"), 0, 5, outputs)
     outputs[0].records(0).parent.mkdir(parents=True)
     outputs[0].records(0).touch()
     assert job.missing().outputs == outputs[1:] and job.missing().missing() == job.missing()

@@ -8,9 +8,8 @@ import sys
 
 import numpy as np
 
-from spin.units.measure import measure
+from spin.units.measure import Sample, Utterance, measure
 from spin.units.metrics import HIGHER, LOWER, METRICS, NEITHER, Metric, find_metric, load_family
-from spin.units.sample import Sample, Utterance
 
 
 class ToyFamily:

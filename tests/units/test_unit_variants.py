@@ -1,0 +1,100 @@
+"""Variants of units: smoothing and merging by hand, the table against stage 3's own figures."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spin import artifacts
+from spin.__main__ import main
+from spin.runtime.config_io import dump_config
+from spin.runtime.files import read_json, write_text
+from spin.systems import systems_of
+from spin.units.extract_units import build_features, build_kmeans, build_metrics, build_units
+from spin.units.measure import Utterance
+from spin.units.metrics import find_metric
+from spin.units.unit_variants import SHOWN, find_centroids, measure_variants, merge_codes, smooth
+
+
+def test_smoothing_by_hand():
+    assert smooth(np.array([1, 1, 2, 1, 1]), 3).tolist() == [1] * 5
+    assert smooth(np.array([1, 2, 3]), 3).tolist() == [1, 2, 3]  # ties keep the frame's own unit
+    assert smooth(np.array([5, 4, 0, 0, 4, 4]), 5).tolist() == [5, 0, 0, 4, 4, 4]
+    assert smooth(np.zeros(0, int), 5).tolist() == []
+
+
+@given(st.lists(st.integers(0, 3), max_size=25), st.sampled_from([1, 3, 5]))
+def test_smoothing_equals_slow_oracle(units, width):
+    expected = []
+    for frame, own in enumerate(units):
+        counts = Counter(units[max(0, frame - width // 2) : frame + width // 2 + 1])
+        best = max(counts.values())
+        expected.append(own if counts[own] == best else min(unit for unit, count in counts.items() if count == best))
+    assert smooth(np.array(units, dtype=int), width).tolist() == expected
+
+
+def test_merging_by_hand():
+    """Codes 0 and 2 lie near 0, codes 1 and 4 near 10; code 3 has no frame and gets the mean of all frames, 34 / 6."""
+    values = {0: 0.0, 1: 10.0, 2: 1.0, 4: 11.0}
+    own = [np.array([0, 1, 1]), np.array([2, 4]), np.array([2])]
+    features = [np.array([[values[unit] + shift] for unit, shift in zip(units, (0, 0.5, -0.5))]) for units in own]
+    utterances = [
+        Utterance(str(i), "s", units, 1.0, all_units=units, load_features=lambda i=i: features[i]) for i, units in enumerate(own)
+    ]
+    centroids, frames = find_centroids(utterances, 5)
+    assert centroids[:, 0].tolist() == pytest.approx([0, 10, 1, 33.5 / 6, 11.5]) and frames.tolist() == [1, 2, 2, 0, 1]
+    merged = merge_codes(centroids, frames, 2, seed=0).tolist()
+    assert merged[0] == merged[2] != merged[1] == merged[4] and set(merged) == {0, 1}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory, small_corpus, make_context):
+    """A finished stage 3 without pictures."""
+    context = make_context(tmp_path_factory.mktemp("variants") / "exp", small_corpus)
+    systems = systems_of(context.config, context.exp)
+    build_features(context, systems)
+    build_kmeans(context, systems[0])
+    for system in systems:
+        build_units(context, system)
+        build_metrics(context, system)
+    write_text(artifacts.config_file(context.exp), dump_config(context.config))
+    return context.exp
+
+
+@pytest.mark.parametrize("system", ["baseline", "spin"])
+def test_variants_against_stage_3(experiment, system):
+    rows = {name: (size, figures) for name, size, figures in measure_variants(experiment, system, ["test"], [3, 7], [1, 2, 12])}
+    expected = read_json(artifacts.metrics_in(artifacts.metrics_folder(experiment, system)))["units"]
+    (size, raw), (_, deduplicated) = rows["raw"], rows["deduplicated"]
+    assert size == 12 and deduplicated == {name: expected[name] for name in deduplicated}
+    frames_per_second = expected["segments_per_second"] / expected["deduplicated_share"]
+    assert raw["segments_per_second"] == frames_per_second and 45 < frames_per_second < 50
+    assert raw["bitrate"] == pytest.approx(frames_per_second * expected["unit_entropy"])
+    assert {name: raw[name] for name in SHOWN} == {name: deduplicated[name] for name in SHOWN}
+    names = ("deduplicated", "smoothed over 3 frames", "smoothed over 7 frames")
+    rates = [rows[name][1]["segments_per_second"] for name in names]
+    assert rates == sorted(rates, reverse=True) and len(set(rates)) == 3
+    size, same = rows["merged to K / 1"]  # every code by itself: the same units by other numbers
+    assert size == 12 and same == pytest.approx(deduplicated)
+    assert rows["merged to K / 2"][0] == 6 and rows["merged to K / 2"][1]["pnmi"] < deduplicated["pnmi"]
+    size, one = rows["merged to K / 12"]
+    assert size == 1 and one["bitrate"] == 0 and one["boundary_r_value"] == pytest.approx(1 - 1 / math.sqrt(2))
+
+
+def test_the_command(experiment, capsys):
+    words = ["unit-variants", "--exp", str(experiment), "--system", "baseline", "spin", "--smooth", "3", "--merge", "4"]
+    assert main(words) == 0
+    head, rule, *rows, _, note = capsys.readouterr().out.splitlines()
+    titles = [find_metric(name).title for name in ("bitrate", *SHOWN)]
+    assert [cell.strip() for cell in head.strip("|").split("|")] == ["system", "units", "K", "per second", *titles]
+    names = ("raw", "deduplicated", "smoothed over 3 frames", "merged to K / 4")
+    assert [row.split(" | ")[:2] for row in rows] == [[f"| {system}", name] for system in ("baseline", "spin") for name in names]
+    assert {line.count("|") for line in (head, rule, *rows)} == {12} and "R-value" in note
+    assert main([*words, "--part", "absent"]) == 1 and "run stage 3" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--smooth", "4"])
