@@ -55,7 +55,7 @@ def manifest(context: Context, part: str) -> Product:
         key = {"config": noise, "files": {source: [source_digest(source)] for source in sources}}
         others = [manifest(context, other) for other in config.corpus.spin_train] if kind == "babble" else []
         return Product(context, name, path, 0, key, [manifest(context, clean), *others])
-    from spin.corpus.fingerprint import fingerprint_part
+    from spin.corpus.registry import fingerprint_part
 
     key = make_key(config, "manifest", fingerprint_part(config, context.corpus, part))
     return Product(context, name, path, 0, key)

@@ -91,9 +91,8 @@ def check_cut(cut: MonoCut) -> str | None:
 
 
 def check_roles(config: CorpusConfig) -> None:
-    """Raises ConfigError for a role without parts; a corpus for pre-training alone has parts in no role but spin_train."""
-    pretraining = not (config.asr_train or config.valid or config.test)
-    for role in ("spin_train",) if pretraining else ("spin_train", "asr_train", "valid", "test"):
+    """Raises ConfigError for a role without parts; a corpus without asr_train, for units or pre-training, needs only spin_train."""
+    for role in ("spin_train", "valid", "test") if config.asr_train else ("spin_train",):
         if not getattr(config, role):
             raise ConfigError(f"corpus.{role}", found="no part", expected="names of parts, such as [train-clean-5]")
 
