@@ -7,7 +7,6 @@ src/data/dataset.py, which removes the stress digits as is done here).
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -16,7 +15,6 @@ from pathlib import Path
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
-from spin.corpus.text import shorten
 from spin.errors import DataError
 from spin.runtime.files import atomic_path
 
@@ -38,23 +36,8 @@ def plain_phone(symbol: str) -> str:
     return artifacts.SILENCE if phone in _SILENT else phone
 
 
-def labels_from_items(items: Iterable[AlignmentItem], frames: int, shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[str]:
-    """The phone at the centre of each of `frames` frames of `shift` seconds; SIL where no item is.
-
-    Args:
-        items: in order of time, not overlapping; seconds from the start of the utterance.
-    """
-    labels = [artifacts.SILENCE] * frames
-    for item in items:
-        # How many frame centres (i + 1/2) * shift lie before a time; rounded first, as times are sums of binary fractions.
-        centres = (math.ceil(round(time / shift, 6) - 0.5) for time in (item.start, item.end))
-        first, last = (max(0, min(frames, count)) for count in centres)
-        labels[first:last] = [item.symbol] * (last - first)
-    return labels
-
-
 def items_from_labels(labels: Iterable[str], shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[AlignmentItem]:
-    """Runs of equal labels as items; labels_from_items gives the labels back exactly."""
+    """Runs of equal labels as items; spin.units.phones.frame_labels gives the labels back exactly."""
     items, start = [], 0
     for symbol, run in groupby(labels):
         count = sum(1 for _ in run)
@@ -139,5 +122,5 @@ def _parse(where: str, raw: bytes) -> tuple[str, list[str]]:
         raise DataError(where, found=str(error), expected="UTF-8 text") from error
     identity, tab, phones = line.partition("\t")
     if not tab or not identity.strip() or not phones.strip() or "\t" in phones.rstrip():
-        raise DataError(where, found=repr(shorten(line)), expected=TSV_FORM)
+        raise DataError(where, found=repr(line[:60]), expected=TSV_FORM)
     return identity.strip(), [plain_phone(phone) for phone in phones.split(",")]

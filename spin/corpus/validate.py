@@ -91,7 +91,7 @@ def check_cut(cut: MonoCut) -> str | None:
 
 
 def check_roles(config: CorpusConfig) -> None:
-    """Raises ConfigError for a role without parts; a corpus without asr_train, for units or pre-training, needs only spin_train."""
+    """Raises ConfigError for a role without parts; without asr_train, for units or pre-training, only spin_train needs some."""
     for role in ("spin_train", "valid", "test") if config.asr_train else ("spin_train",):
         if not getattr(config, role):
             raise ConfigError(f"corpus.{role}", found="no part", expected="names of parts, such as [train-clean-5]")

@@ -15,6 +15,7 @@ import re
 import tarfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from tests.corpus.layout import write_chapter
 
 LOG = logging.getLogger("spin.test")
 PART = "train-clean-5"
+NOWHERE = "http://127.0.0.1:9"
 SERVED: list[int] = []  # bytes of each answer of the server
 PROCEED = threading.Event()
 PATIENCE_IN_S = 60
@@ -35,7 +37,7 @@ PATIENCE_IN_S = 60
 
 @pytest.fixture
 def server(tmp_path: Path):
-    """(address, folder of the archive as OpenSLR has it)."""
+    """(address, path of the archive as OpenSLR has it)."""
     folder = tmp_path / "server" / "31"
     folder.mkdir(parents=True)
 
@@ -62,7 +64,7 @@ def server(tmp_path: Path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder.parent))) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", folder
+        yield f"http://127.0.0.1:{running.server_port}", folder / f"{PART}.tar.gz"
         running.shutdown()
         thread.join()
 
@@ -76,45 +78,14 @@ def archive(tmp_path: Path) -> bytes:
     return stream.getvalue()
 
 
-def known(archive: bytes) -> dict[str, str]:
-    return {PART: hashlib.md5(archive).hexdigest()}
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "LibriSpeech"
 
 
-def test_missing_part_is_downloaded_and_others_are_left_alone(tmp_path: Path, server, archive: bytes):
-    address, folder = server
-    (folder / f"{PART}.tar.gz").write_bytes(archive)
-    root = tmp_path / "LibriSpeech"
-    write_chapter(root / "mine", "1", "1", ["A"])
-    download_missing(root, ("mine", PART), LOG, address, known(archive))
-    assert parts_in(root) == ["mine", PART]
-    assert [path.name for path in (root / ".download").iterdir()] == [".lock"]
-    (folder / f"{PART}.tar.gz").unlink()
-    download_missing(root, ("mine", PART), LOG, address, known(archive))  # there already: the server is not asked
-
-
-@pytest.mark.parametrize("kept", [0.5, 0.99])
-def test_cut_off_archive_is_never_taken_for_the_part(tmp_path: Path, server, archive: bytes, kept: float):
-    address, folder = server
-    (folder / f"{PART}.tar.gz").write_bytes(archive[: int(len(archive) * kept)])
-    root = tmp_path / "LibriSpeech"
-    with pytest.raises(DataError, match="published is"):
-        download_missing(root, (PART,), LOG, address, known(archive))
-    assert parts_in(root) == []
-
-
-def test_damaged_archive_is_not_unpacked_and_named(tmp_path: Path, server, archive: bytes):
-    address, folder = server
-    damaged = bytearray(archive)
-    damaged[len(damaged) // 2 : len(damaged) // 2 + 50] = bytes(50)
-    (folder / f"{PART}.tar.gz").write_bytes(bytes(damaged))
-    root = tmp_path / "LibriSpeech"
-    with pytest.raises(DataError, match=f"published is {MD5[PART]}") as caught:
-        download_missing(root, (PART,), LOG, address)
-    assert parts_in(root) == []
-    Path(str(caught.value).rsplit("rm ", 1)[1].strip()).unlink()  # as the remedy says
-    (folder / f"{PART}.tar.gz").write_bytes(archive)
-    download_missing(root, (PART,), LOG, address, known(archive))
-    assert parts_in(root) == [PART]
+def get(root: Path, address: str, archive: bytes | None = None) -> None:
+    """Downloads the part; its checksum is the one of `archive`, or the published one."""
+    download_missing(root, (PART,), LOG, address, {PART: hashlib.md5(archive).hexdigest()} if archive else MD5)
 
 
 def test_every_part_has_a_checksum():
@@ -122,60 +93,71 @@ def test_every_part_has_a_checksum():
     assert all(re.fullmatch("[0-9a-f]{32}", checksum) for checksum in MD5.values()) and len(set(MD5.values())) == len(MD5)
 
 
-def test_a_cut_off_download_goes_on_from_there(tmp_path: Path, server, archive: bytes):
-    address, folder = server
-    (folder / f"{PART}.tar.gz").write_bytes(archive[: len(archive) // 3])
-    root = tmp_path / "LibriSpeech"
-    with pytest.raises(DataError, match="rerun the same command to resume"):
-        download_missing(root, (PART,), LOG, address, known(archive))
-    assert (root / ".download" / PART / f"{PART}.tar.gz").stat().st_size == len(archive) // 3
-    (folder / f"{PART}.tar.gz").write_bytes(archive)
-    download_missing(root, (PART,), LOG, address, known(archive))
-    assert parts_in(root) == [PART] and SERVED[-1] == len(archive) - len(archive) // 3
+def test_missing_part_is_downloaded_and_others_are_left_alone(root: Path, server, archive: bytes):
+    address, served = server
+    served.write_bytes(archive)
+    write_chapter(root / "mine", "1", "1", ["A"])
+    get(root, address, archive)
+    assert parts_in(root) == ["mine", PART]
+    assert [path.name for path in (root / ".download").iterdir()] == [".lock"]
+    served.unlink()
+    get(root, address, archive)  # there already: the server is not asked
 
 
-def _download_there(root: Path, address: str, archive: bytes) -> None:
-    download_missing(root, (PART,), LOG, address, known(archive))
+@pytest.mark.parametrize("kept", [0.3, 0.99])
+def test_cut_off_archive_is_never_taken_for_the_part_and_resumed(root: Path, server, archive: bytes, kept: float):
+    address, served = server
+    size = int(len(archive) * kept)
+    served.write_bytes(archive[:size])
+    with pytest.raises(DataError, match="published is .*\n.*\n.*\n.*rerun the same command to resume"):
+        get(root, address, archive)
+    assert parts_in(root) == [] and (root / ".download" / PART / f"{PART}.tar.gz").stat().st_size == size
+    served.write_bytes(archive)
+    get(root, address, archive)
+    assert parts_in(root) == [PART] and SERVED[-1] == len(archive) - size
 
 
-def test_one_download_at_a_time_into_a_folder(tmp_path: Path, server, archive: bytes):
-    address, folder = server
-    (folder / f"{PART}.tar.gz").write_bytes(archive)
-    (folder / "slow").touch()
+def test_damaged_archive_is_not_unpacked_and_named(root: Path, server, archive: bytes):
+    address, served = server
+    middle = len(archive) // 2
+    served.write_bytes(archive[:middle] + bytes(50) + archive[middle + 50 :])
+    with pytest.raises(DataError, match=f"published is {MD5[PART]}") as caught:
+        get(root, address)
+    assert parts_in(root) == []
+    Path(str(caught.value).rsplit("rm ", 1)[1].strip()).unlink()  # as the remedy says
+    served.write_bytes(archive)
+    get(root, address, archive)
+    assert parts_in(root) == [PART]
+
+
+def test_one_download_at_a_time_into_a_folder(root: Path, server, archive: bytes):
+    address, served = server
+    served.write_bytes(archive)
+    (served.parent / "slow").touch()
     PROCEED.clear()
-    root = tmp_path / "LibriSpeech"
-    first = multiprocessing.get_context("spawn").Process(target=_download_there, args=(root, address, archive))
+    first = multiprocessing.get_context("spawn").Process(target=get, args=(root, address, archive))
     first.start()
     try:
         deadline = time.monotonic() + PATIENCE_IN_S
-        while not (folder / "waits").exists() and first.is_alive() and time.monotonic() < deadline:
+        while not (served.parent / "waits").exists() and first.is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
         with pytest.raises(LockedError, match=rf"another run works in it: process {first.pid} on "):
-            download_missing(root, (PART,), LOG, address, known(archive))
+            get(root, address, archive)
     finally:
         PROCEED.set()
         first.join(PATIENCE_IN_S)
     assert first.exitcode == 0 and parts_in(root) == [PART]
-    download_missing(root, (PART,), LOG, "http://127.0.0.1:9", MD5)
 
 
-def test_a_part_that_came_while_the_lock_was_waited_for_is_kept(tmp_path: Path, monkeypatch):
-    root = tmp_path / "LibriSpeech"
-
+def test_a_part_that_came_while_the_lock_was_waited_for_is_kept(root: Path, monkeypatch):
     @contextlib.contextmanager
     def the_other_ends(_):
         write_chapter(root / PART, "103", "1240", ["HELLO"])
         yield
 
     monkeypatch.setattr(download, "folder_lock", the_other_ends)
-    download_missing(root, (PART,), LOG, "http://127.0.0.1:9", MD5)
+    get(root, NOWHERE)
     assert parts_in(root) == [PART]
-
-
-def test_a_folder_that_cannot_hold_downloads(tmp_path: Path):
-    (tmp_path / "LibriSpeech").write_text("a file")
-    with pytest.raises(DataError, match="another --corpus-dir"):
-        download_missing(tmp_path / "LibriSpeech", (PART,), LOG, "http://127.0.0.1:9", MD5)
 
 
 def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
@@ -184,59 +166,68 @@ def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfi
     return member
 
 
+EVIL = f"LibriSpeech/{PART}/evil"
 UNSAFE = {
     "climbs": _member("LibriSpeech/../../evil"),
     "absolute": _member("/tmp/spin-evil"),
     "elsewhere": _member("evil"),
-    "link": _member(f"LibriSpeech/{PART}/evil", tarfile.SYMTYPE, "/etc"),
-    "hard link": _member(f"LibriSpeech/{PART}/evil", tarfile.LNKTYPE, "/etc/passwd"),
-    "device": _member(f"LibriSpeech/{PART}/evil", tarfile.CHRTYPE),
-    "pipe": _member(f"LibriSpeech/{PART}/evil", tarfile.FIFOTYPE),
+    "link": _member(EVIL, tarfile.SYMTYPE, "/etc"),
+    "hard link": _member(EVIL, tarfile.LNKTYPE, "/etc/passwd"),
+    "device": _member(EVIL, tarfile.CHRTYPE),
+    "pipe": _member(EVIL, tarfile.FIFOTYPE),
 }
 
 
 @pytest.mark.parametrize("member", UNSAFE.values(), ids=UNSAFE)
-def test_unsafe_archives_are_refused(tmp_path: Path, server, member: tarfile.TarInfo):
-    address, folder = server
-    with tarfile.open(folder / f"{PART}.tar.gz", "w:gz") as tar:
+def test_unsafe_archives_are_refused(tmp_path: Path, root: Path, server, member: tarfile.TarInfo):
+    address, served = server
+    with tarfile.open(served, "w:gz") as tar:
         tar.addfile(member, io.BytesIO(b"x") if member.isfile() else None)
-    root = tmp_path / "LibriSpeech"
     with pytest.raises(DataError, match="cannot be unpacked"):
-        download_missing(root, (PART,), LOG, address, known((folder / f"{PART}.tar.gz").read_bytes()))
+        get(root, address, served.read_bytes())
     assert parts_in(root) == []
     assert not Path("/tmp/spin-evil").exists()
     assert all(root / ".download" / PART in path.parents for path in tmp_path.rglob("*evil"))  # not outside
 
 
-def test_no_network_unknown_part_and_a_folder_in_the_way(tmp_path: Path):
-    root = tmp_path / "LibriSpeech"
-    with pytest.raises(DataError, match="no network"):
-        download_missing(root, (PART,), LOG, "http://127.0.0.1:9")
-    with pytest.raises(DataError, match="dev-clean-2"):
-        download_missing(root, ("train-clean-7",), LOG, "http://127.0.0.1:9")
+def _part_without_transcripts(root: Path) -> None:
     (root / PART / "103").mkdir(parents=True)
-    with pytest.raises(DataError, match="without transcripts"):
-        download_missing(root, (PART,), LOG, "http://127.0.0.1:9")
 
 
-def test_lm_text_is_fetched_once_resumed_checked_and_only_when_asked(tmp_path: Path, server, caplog):
-    address, folder = server
-    (folder.parent / "11").mkdir()
-    served, content = folder.parent / "11" / LM_TEXT, gzip.compress(b"A LINE\n" * 1000)
+ERRORS: dict[str, tuple[str, Callable]] = {
+    "no network": (PART, lambda root: None),
+    "dev-clean-2": ("train-clean-7", lambda root: None),  # it lists the parts that there are
+    "without transcripts": (PART, _part_without_transcripts),
+    "another --corpus-dir": (PART, lambda root: root.write_text("a file")),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_what_is_in_the_way_is_named(root: Path, message: str):
+    part, prepare = ERRORS[message]
+    prepare(root)
+    with pytest.raises(DataError, match=message):
+        download_missing(root, (part,), LOG, NOWHERE)
+
+
+def test_lm_text_is_fetched_once_resumed_checked_and_only_when_asked(tmp_path: Path, root: Path, server):
+    address, other = server
+    served, content = other.parent.parent / "11" / LM_TEXT, gzip.compress(b"A LINE\n" * 1000)
+    served.parent.mkdir()
     checksum, corpus = hashlib.md5(content).hexdigest(), CorpusConfig(lm_text="librispeech", corpus_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=r"--set corpus.download=true downloads it \(1.5 GB\)"):
         lm_text_file(corpus, LOG, address, checksum)
     corpus = dataclasses.replace(corpus, download=True)
     with pytest.raises(DataError, match="no network"):
-        lm_text_file(corpus, LOG, "http://127.0.0.1:9", checksum)
+        lm_text_file(corpus, LOG, NOWHERE, checksum)
     served.write_bytes(content[:40])
     with pytest.raises(DataError, match="rerun the same command to resume"):
         lm_text_file(corpus, LOG, address, checksum)
     served.write_bytes(content)
     path = lm_text_file(corpus, LOG, address, checksum)
-    assert path == tmp_path / "LibriSpeech" / LM_TEXT and path.read_bytes() == content and SERVED[-1] == len(content) - 40
-    assert [item.name for item in (path.parent / ".download").iterdir()] == [".lock"]
-    assert lm_text_file(dataclasses.replace(corpus, download=False), LOG, "http://127.0.0.1:9", "") == path
+    assert path == root / LM_TEXT and path.read_bytes() == content and SERVED[-1] == len(content) - 40
+    assert [item.name for item in (root / ".download").iterdir()] == [".lock"]
+    assert lm_text_file(dataclasses.replace(corpus, download=False), LOG, NOWHERE, "") == path
 
 
 def test_where_downloads_go(tmp_path: Path, small_corpus: Path):

@@ -29,11 +29,16 @@ def reasons(chapter: Path) -> dict[str, str]:
     return {identity: result for identity, result in results_of(chapter) if isinstance(result, str)}
 
 
+def assert_only(chapter: Path, reason: str) -> None:
+    """The second utterance is rejected, for that reason, and no other."""
+    found = reasons(chapter)
+    assert list(found) == ["103-1240-0001"] and found["103-1240-0001"].startswith(reason)
+
+
 def test_good_chapter(chapter: Path):
     results = dict(results_of(chapter))
     assert list(results) == ["103-1240-0000", "103-1240-0001", "103-1240-0002"]
     cut = results["103-1240-0001"]
-    assert isinstance(cut, MonoCut)
     assert (cut.sampling_rate, cut.num_samples, cut.duration) == (16_000, 16_000, 1.0)
     supervision = cut.supervisions[0]
     assert (supervision.id, supervision.text, supervision.speaker) == ("103-1240-0001", "GOOD MORNING", "103")
@@ -41,36 +46,27 @@ def test_good_chapter(chapter: Path):
     assert source.is_absolute() and source.is_file()
 
 
-def _cut_file(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-
-
-def _silence(path: Path) -> None:
-    soundfile.write(str(path), np.zeros(16_000), 16_000)
-
-
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda path: path.write_bytes(b"this is no audio"), "unreadable audio"),
         (lambda path: path.write_bytes(b""), "unreadable audio"),
-        (_cut_file, "unreadable audio"),
+        (lambda path: path.write_bytes(path.read_bytes()[:9000]), "unreadable audio"),  # the first half
+        (lambda path: soundfile.write(path, np.ones(16_000), 16_000, format="WAV"), "not FLAC: WAV"),
+        (lambda path: soundfile.write(path, np.zeros(0), 16_000), "unreadable audio"),
         (lambda path: write_flac(path, rate=48_000), "wrong rate: 48000 Hz"),
         (lambda path: write_flac(path, rate=8_000), "wrong rate: 8000 Hz"),
         (lambda path: write_flac(path, channels=2), "wrong channels: 2"),
         (lambda path: write_flac(path, seconds=0.4), "too short: 0.400 s"),
         (lambda path: write_flac(path, seconds=41), "too long: 41.0 s"),
-        (_silence, "empty audio"),
+        (lambda path: soundfile.write(path, np.zeros(16_000), 16_000), "empty audio: every sample is the same"),
         (lambda path: path.unlink(), "no audio file"),
         (lambda path: (path.unlink(), path.mkdir()), "unreadable audio"),
     ],
 )
 def test_bad_audio_is_named_and_the_rest_is_kept(chapter: Path, spoil, reason: str):
     spoil(chapter / "103-1240-0001.flac")
-    found = reasons(chapter)
-    assert list(found) == ["103-1240-0001"]
-    assert found["103-1240-0001"].startswith(reason)
+    assert_only(chapter, reason)
 
 
 @pytest.mark.parametrize(
@@ -86,17 +82,14 @@ def test_bad_audio_is_named_and_the_rest_is_kept(chapter: Path, spoil, reason: s
 )
 def test_bad_transcript_is_named_and_the_rest_is_kept(chapter: Path, line: bytes, reason: str):
     (chapter / "103-1240.trans.txt").write_bytes(b"103-1240-0000 HELLO\n" + line + b"103-1240-0002 THE CAT SAT\n")
-    found = reasons(chapter)
-    assert list(found) == ["103-1240-0001"]
-    assert found["103-1240-0001"].startswith(reason)
+    assert_only(chapter, reason)
 
 
 @pytest.mark.parametrize("identity", ["104-1240-0001", "../../../secret", "103-1240-", "103-12400-0001"])
 def test_id_of_another_folder(chapter: Path, identity: str):
     with open(chapter / "103-1240.trans.txt", "a") as stream:
         stream.write(f"{identity} WORDS\n")
-    found = reasons(chapter)
-    assert list(found.values()) == [f"transcript: the id '{identity}' does not belong to the folder"]
+    assert list(reasons(chapter).values()) == [f"transcript: the id '{identity}' does not belong to the folder"]
 
 
 @pytest.mark.parametrize(("speaker", "number", "kind"), [("spk-7", "1", "speaker"), ("7", "a-1", "chapter")])

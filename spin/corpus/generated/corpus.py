@@ -13,12 +13,10 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.config import Config, GeneratedPart
-from spin.corpus.generated.render import SpeakerJob, draw_sentence, render_speaker
 from spin.corpus.registry import CUT, ID, Corpus
 from spin.errors import ConfigError
 from spin.runtime.files import read_json
 from spin.runtime.progress import progress
-from spin.runtime.workers import map_jobs
 
 SEED = 0  # of voices, sentences and channels; another seed is another corpus
 LM_SPEAKER = 1_000_000  # a number that no speaker has: the extra sentences for the LM belong to nobody
@@ -42,6 +40,9 @@ class GeneratedCorpus(Corpus):
         return {f"corpus.parts.{part}": definition, f"sentences of {part}": pool_of(self.config, part)}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
+        from spin.corpus.generated.render import SpeakerJob, render_speaker  # a fingerprint needs no voices
+        from spin.runtime.workers import map_jobs
+
         definition, pool = self._definition(part), pool_of(self.config, part)
         folder = str(artifacts.generated_audio(self.folder) / part)
         speakers = range(definition.first_speaker, definition.first_speaker + definition.speakers)
@@ -52,6 +53,8 @@ class GeneratedCorpus(Corpus):
 
     def lm_sentences(self) -> Iterator[str]:
         """corpus.lm_sentences sentences of the training pool."""
+        from spin.corpus.generated.render import draw_sentence
+
         for number in range(self.config.corpus.lm_sentences):
             yield draw_sentence(SEED, LM_SPEAKER, number, "train")
 
