@@ -33,7 +33,9 @@ def main(argv: list[str]) -> int:
     device = config.runtime.device
     if device == "cpu" or (device == "auto" and not DRIVER.exists()):
         return 0
-    check_torch(device)
+    from spin.runtime.devices import resolve_device  # imports torch, which a run on the CPU can do without here
+
+    resolve_device(device)
     if own.stop_stage < FIRST_K2_STAGE:
         return 0
     interpreter = os.environ.get("SPIN_K2_PYTHON", sys.executable)
@@ -48,17 +50,6 @@ def print_gpus(argv: list[str]) -> int:
     """
     print(configure(parse_arguments(argv, "Prints the number of GPUs per machine."))[0].runtime.gpus)
     return 0
-
-
-def check_torch(name: str) -> None:
-    """Runs torch on the device that 'auto' or 'cuda' stands for.
-
-    Raises:
-        ConfigError: torch cannot use it.
-    """
-    from spin.runtime.devices import resolve_device
-
-    resolve_device(name)
 
 
 def check_k2(name: str) -> None:

@@ -4,7 +4,9 @@ Updates at realistic lengths with peak memory, WavLM, accumulation, compilation 
 k2; benchmarks; a real training that is stopped and resumed, with PNMI before and after. Each step runs as its own process with
 the time that is left. A step that fails or runs out of time is reported and does not stop the others.
 
-On a machine without a network, carry the repository (10 MB), and with --corpus-dir a folder of LibriSpeech parts as it is.
+A machine without a network needs the repository (17 MB), the packages of requirements/main.txt that it lacks, and speech:
+  utils/gpu_check.sh --corpus-dir /data/LibriSpeech --pack pack      # where LibriSpeech is: 40 MiB, train-clean-5 as Opus
+  SPIN_PYTHON=python3 utils/gpu_check.sh --corpus-dir pack           # there; a pack needs neither pocketsphinx nor gruut_lang_en
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from spin.errors import ConfigError
 from spin.runtime.digest import commit
 from spin.runtime.files import read_json, read_jsonl, write_json
 from spin.runtime.logs import get_logger
+from spin.tools.gpu_pack import ALIGNMENTS, MEBIBYTE, PARTS, pack
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs" / "librispeech"
@@ -33,6 +37,7 @@ COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 TAIL = 2000  # characters of a failed step's output that are kept
 GRACE_IN_S = 60  # for a stopped training to save its checkpoint
 STOPPED = 128 + signal.SIGTERM
+PRETRAIN_STEPS = {"cuda": (1500, 3000), "cpu": (2, 2)}
 
 
 @dataclass
@@ -95,36 +100,43 @@ class Check:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0 when every step passed."""
-    parser = argparse.ArgumentParser(prog="utils/gpu_check.sh", description=__doc__.split(":")[0], allow_abbrev=False)
+    """Runs the check, or with --pack writes a pack; returns 0 when every step passed."""
+    raw, name = argparse.RawDescriptionHelpFormatter, "utils/gpu_check.sh"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__.split(": ", 1)[1], formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: a dry run with the smallest settings")
-    parser.add_argument(
-        "--corpus-dir", help="folder with LibriSpeech's train-clean-5, train-clean-100 and test-other; default: none"
-    )
+    parser.add_argument("--corpus-dir", help="folder with the parts of LibriSpeech, or a pack of them; default: generated speech")
+    parts = "parts to train, validate and test on"
+    parser.add_argument("--parts", nargs=3, default=PARTS, metavar=("TRAIN", "VALID", "TEST"), help=parts)
+    parser.add_argument("--pack", type=Path, metavar="DIR", help="only write --corpus-dir in few megabytes to a new folder")
     parser.add_argument("--folder", type=Path, default=RECIPE / "exp" / "gpu_check", help="folder for all files")
     parser.add_argument("--output", type=Path, help="the JSON file; default: gpu_check.json in --folder")
     parser.add_argument("--minutes", type=float, default=9.0, help="time for everything")
     arguments = parser.parse_args(argv)
-    result = check(arguments.device, arguments.corpus_dir, arguments.folder.resolve(), arguments.minutes)
-    output = arguments.output or arguments.folder / "gpu_check.json"
+    log = get_logger("gpu_check")
+    if arguments.pack:
+        size = pack(arguments.corpus_dir, arguments.pack, arguments.parts)
+        log.info("%s: %.1f MiB; carry it, and name it with --corpus-dir", arguments.pack, size / MEBIBYTE)
+        return 0
+    work = Check(arguments.folder.resolve(), time.monotonic() + 60 * arguments.minutes)
+    result = check(work, arguments.device, arguments.corpus_dir, arguments.parts)
+    output = arguments.output or work.folder / "gpu_check.json"
     write_json(output, result)
     print(json.dumps(result))
-    get_logger("gpu_check").info("written: %s", output)
+    log.info("written: %s", output)
     return 0 if result["ok"] else 1
 
 
-def check(device: str, corpus_dir: str | None, folder: Path, minutes: float) -> dict:
+def check(work: Check, device: str, corpus_dir: str | None, parts: Sequence[str]) -> dict:
     """The content of the JSON file; see main. What matters most runs first.
 
     Raises:
         ConfigError: device is cuda and there is none.
     """
     description = describe(device)
-    folder.mkdir(parents=True, exist_ok=True)
+    work.folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
-    work = Check(folder, begun + 60 * minutes)
     results = {"updates": run_updates(work, device), "k2": run_k2(work, device), "tests": run_tests(work, device)}
-    results["training"] = train(work, device, corpus_dir)
+    results["training"] = train_real(work, device, corpus_dir, parts) if corpus_dir else train(work, device)
     quick = ["--shape", "mini", "--batch-seconds", "20", "--updates", "1"] if device == "cpu" else []
     results["benchmark_spin"] = benchmark(work, "spin", device, quick)
     results["benchmark_units"] = benchmark(work, "units", device, ["--seconds", "600" if device == "cuda" else "20"])
@@ -203,18 +215,33 @@ def benchmark(work: Check, name: str, device: str, options: list[str]) -> dict |
     return None if output is None else json.loads(output.strip().splitlines()[-1])
 
 
-def train(work: Check, device: str, corpus_dir: str | None) -> dict | None:
-    """Stages 0 to 3, stage 2 stopped and resumed: generated speech, or pre-training and Spin on real speech with --corpus-dir."""
-    if not corpus_dir or device == "cpu":
-        return run_stages(work, "mini" if device == "cuda" else "tiny", device, [])
-    options = ["--corpus-dir", corpus_dir]
-    pretrain = [*options, "--set", "pretrain.steps=[1500, 3000]"]
+def train(work: Check, device: str) -> dict | None:
+    """Spin on generated speech."""
+    return run_stages(work, "mini" if device == "cuda" else "tiny", device, [])
+
+
+def train_real(work: Check, device: str, corpus_dir: str, parts: Sequence[str]) -> dict | None:
+    """Pre-training, and Spin from its encoder, on real speech; on a CPU a few steps of each."""
+    steps, source, speech = PRETRAIN_STEPS[device], Path(corpus_dir).resolve(), work.folder / "LibriSpeech"
+    if next(source.rglob("*.opus"), None) is None:
+        speech = source
+    elif work.run("unpack", ["-m", "spin.tools.gpu_pack", str(source), str(speech)]) is None:
+        return None
+    training, valid, test = (f"[{part}]" for part in parts)
+    options = ["--corpus-dir", str(speech), "--set", f"corpus.spin_train={training}"]
+    pretrain = [*options, "--set", f"pretrain.parts={training}", "--set", f"pretrain.steps={list(steps)}"]
     for name, script in (("stage 0 of pre-training", "0_prepare_data"), ("pre-training", "pretrain_encoder")):
         if work.run(name, [f"local/{script}.py", *common_options(work, "pretrain_librispeech", device), *pretrain]) is None:
             return None
-    encoder = work.folder / "pretrain_librispeech" / "pretrain" / "encoder.safetensors"
-    result = run_stages(work, "mini_librispeech", device, [*options, "--set", f"encoder.source={encoder}"])
-    return result and {**result, "pretrained": "train-clean-5, 1,500 and 3,000 steps"}
+    # Stages 0 to 3 train no recogniser, and so need no pronunciations.
+    options += [f"--set=corpus.valid={valid}", f"--set=corpus.test={test}", "--set=corpus.asr_train=[]"]
+    options.append(f"--set=encoder.source={work.folder / 'pretrain_librispeech' / 'pretrain' / 'encoder.safetensors'}")
+    if (speech / ALIGNMENTS).is_dir():
+        options += ["--set=corpus.alignment=tsv", f"--set=corpus.alignment_tsv={speech / ALIGNMENTS}"]
+    if device == "cpu":
+        options += ["--set=spin.max_steps=4", "--set=spin.batch_seconds=24"]
+    result = run_stages(work, "mini_librispeech", device, options)
+    return result and {**result, "pretrained": f"{parts[0]}, {' and '.join(map(str, steps))} steps"}
 
 
 def common_options(work: Check, name: str, device: str) -> list[str]:

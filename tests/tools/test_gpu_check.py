@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
+from spin.__main__ import main
+from spin.corpus.alignment import read_tsv
 from spin.errors import ConfigError
-from spin.tools import gpu_check, gpu_updates
-from spin.tools.gpu_check import FAILED, OUT_OF_TIME, PASSED, Check, counts
+from spin.tools import gpu_check, gpu_pack, gpu_updates
+from spin.tools.gpu_check import FAILED, OUT_OF_TIME, PARTS, PASSED, Check, counts
 
 STOPPABLE = """
 import signal, sys, time
@@ -54,7 +58,7 @@ def test_a_failed_step_is_not_ok_and_the_others_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Check, "run", run)
     monkeypatch.setattr(gpu_check, "run_stages", lambda work, name, device, options: {"conf": name})
-    result = gpu_check.check("cpu", None, tmp_path / "new", 1.0)
+    result = gpu_check.check(Check(tmp_path / "new", time.monotonic() + 60), "cpu", None, PARTS)
     assert result["ok"] is False and result["device"] == "cpu" and result["training"] == {"conf": "tiny"}
     assert [row["name"] for row in result["updates"]] == ["tiny", "other"]
     assert result["benchmark_spin"] == {"ratio": 2.0} and result["benchmark_units"] is None and result["tests"] == {"passed": 3}
@@ -71,6 +75,44 @@ def test_stage_2_is_stopped_and_resumed(tmp_path, monkeypatch):
     assert gpu_check.run_stages(Check(tmp_path, time.monotonic() + 60), "tiny", "cpu", []) is None
     assert [name for name, _, _ in steps] == ["stage 0", "stage 1", "stage 2 stopped", "stage 2", "stage 3"]
     assert steps[2][1:] == ("local/2_train_spin.py", True) and steps[3][1:] == ("local/2_train_spin.py", False)
+
+
+def test_a_pack_is_small_and_reads_back_as_librispeech(librispeech_dir, tmp_path, capsys):
+    """Training speech nearly as it was, below 30 kbit/s and spread over speakers; the rest to the bit; no lines without audio."""
+    parts, pack, unpacked = ["train-clean-5", "dev-clean", "test-clean"], tmp_path / "pack", tmp_path / "unpacked"
+    root, sizes = librispeech_dir, {}
+    limit = sum(file.stat().st_size for part in parts[1:] for file in (root / part).rglob("*.flac")) / 2**20 + 0.1
+    size = gpu_pack.pack(str(root), pack, parts, limit)
+    assert size < (limit + 0.5) * 2**20 and sum(file.stat().st_size for file in pack.rglob("*") if file.is_file()) == size
+    gpu_pack.unpack(pack, unpacked)
+    for file in unpacked.rglob("*.flac"):
+        before, now = (soundfile.read(path)[0] for path in (root / file.relative_to(unpacked), file))
+        if file.is_relative_to(unpacked / "train-clean-5"):
+            sizes[file.stem] = (pack / file.relative_to(unpacked)).with_suffix(".opus").stat().st_size * 8 / len(now) * 16_000
+            assert len(now) == len(before) and np.corrcoef(before, now)[0, 1] > 0.9
+        else:
+            np.testing.assert_array_equal(now, before)
+    assert 2 <= len(sizes) == len({name.split("-")[0] for name in sizes}) and max(sizes.values()) < 30_000
+    lines = [line.split()[0] for path in unpacked.rglob("*.trans.txt") for line in path.read_text().splitlines()]
+    assert sorted(lines) == sorted(file.stem for file in unpacked.rglob("*.flac"))
+    aligned = dict(read_tsv(unpacked / "alignments" / "dev-clean.tsv"))
+    assert aligned and set(aligned) <= {file.stem for file in (root / "dev-clean").rglob("*.flac")}
+    words = ["gpu-check", "--pack", str(pack), "--corpus-dir", str(root), "--parts", *parts]
+    assert main(words) == 1 and "a new or empty folder" in capsys.readouterr().err
+
+
+def test_real_speech_is_unpacked_and_needs_no_pronunciations(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(Check, "run", lambda self, name, words, *_, **__: steps.append((name, words)) or "")
+    monkeypatch.setattr(gpu_check, "run_stages", lambda work, name, device, options: {"conf": name, "options": options})
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "a.opus").touch()
+    (tmp_path / "LibriSpeech" / "alignments").mkdir(parents=True)
+    result = gpu_check.train_real(Check(tmp_path, 0.0), "cpu", str(tmp_path / "pack"), ["a", "b", "c"])
+    assert [name for name, _ in steps] == ["unpack", "stage 0 of pre-training", "pre-training"]
+    assert steps[0][1][1:] == ["spin.tools.gpu_pack", str(tmp_path / "pack"), str(tmp_path / "LibriSpeech")]
+    assert {"corpus.spin_train=[a]", "--set=corpus.test=[c]", "--set=corpus.asr_train=[]"} <= set(result["options"])
+    assert f"--set=corpus.alignment_tsv={tmp_path / 'LibriSpeech' / 'alignments'}" in result["options"]
 
 
 def test_rows_of_updates_name_their_error_and_the_prediction(monkeypatch):
@@ -94,4 +136,4 @@ def test_every_row_names_a_configuration_and_its_keys():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_is_an_error_with_a_remedy(tmp_path):
     with pytest.raises(ConfigError, match="--device cpu"):
-        gpu_check.check("cuda", None, tmp_path, 1.0)
+        gpu_check.check(Check(tmp_path, 0.0), "cuda", None, PARTS)
