@@ -16,7 +16,6 @@ from typing import NamedTuple
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
-from spin.corpus.text import shorten
 from spin.errors import DataError
 from spin.runtime.files import atomic_path
 
@@ -69,7 +68,7 @@ def write_items(path: str | Path, items: Iterable[Item]) -> int:
             words = [item.file, *times, *item[3:]]
             line = " ".join(words)
             if line.split() != words:
-                found = f"{shorten(line)!r}: an empty word, or a blank in one"
+                found = f"{line[:60]!r}: an empty word, or a blank in one"
                 raise DataError(where, found=found, expected="words without blanks")
             stream.write(line + "\n")
             count += 1
@@ -96,7 +95,7 @@ def _columns(path: str | Path, header: str) -> list[int]:
     names = [name.lstrip("#").lower().replace("file_id", "file") for name in header.split()]
     columns = HEADER.replace("#", "").split()
     if not header.startswith("#") or not set(columns) <= set(names):
-        found = repr(shorten(header.strip())) if header.strip() else "an empty line"
+        found = repr(header.strip()[:60]) if header.strip() else "an empty line"
         raise DataError(f"{path} line 1", found=found, expected=HEADER, cause="not an .item file, or one without its header")
     return [names.index(name) for name in columns]
 
@@ -104,7 +103,7 @@ def _columns(path: str | Path, header: str) -> list[int]:
 def _parse(where: str, line: str, places: list[int]) -> Item:
     words = line.split()
     if len(words) <= max(places):
-        raise DataError(where, found=repr(shorten(line.strip())), expected=f"{max(places) + 1} words: {HEADER}")
+        raise DataError(where, found=repr(line.strip()[:60]), expected=f"{max(places) + 1} words: {HEADER}")
     file, onset, offset, *names = (words[place] for place in places)
     try:
         item = Item(file, float(onset), float(offset), *names)

@@ -25,7 +25,7 @@ class TextError(DataError):
     def __init__(self, text: str, sign: str):
         self.reason = f"text: {sign!r} (U+{ord(sign):04X}) has no single reading"
         super().__init__(
-            f"text {shorten(text)!r}",
+            f"text {text[:60]!r}",
             found=f"{sign!r} (U+{ord(sign):04X}, {unicodedata.name(sign, 'no name')})",
             expected="letters that fold to A-Z, apostrophes, punctuation",
             remedy="write numbers and signs out as words",
@@ -53,11 +53,6 @@ def normalise(text: str) -> str:
 def is_normal(text: str) -> bool:
     """True for what normalise returns for a text with at least one word."""
     return _NORMAL.fullmatch(text) is not None and normalise(text) == text
-
-
-def shorten(text: str, size: int = 60) -> str:
-    """For messages: at most `size` characters."""
-    return text if len(text) <= size else text[: size - 3] + "..."
 
 
 def _fold(sign: str, text: str) -> str:

@@ -13,7 +13,7 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.config import CorpusConfig
-from spin.corpus.text import is_normal, shorten
+from spin.corpus.text import is_normal
 from spin.errors import ConfigError, DataError
 
 _TOLERANCE_IN_S = 0.025  # one analysis window past the end
@@ -84,7 +84,7 @@ def check_cut(cut: MonoCut) -> str | None:
     if supervision.id != cut.id or not supervision.speaker:
         return f"supervision {supervision.id!r} of speaker {supervision.speaker!r}"
     if supervision.text is None or (supervision.text and not is_normal(supervision.text)):
-        return f"text {shorten(str(supervision.text))!r} is not normalised"
+        return f"text {str(supervision.text)[:60]!r} is not normalised"
     if cut.sampling_rate != artifacts.SAMPLE_RATE:
         return f"{cut.sampling_rate} Hz"
     return _check_alignment((supervision.alignment or {}).get(artifacts.PHONE_TIER), cut.duration)

@@ -10,10 +10,9 @@ import soundfile
 
 from spin import artifacts
 from spin.corpus import align
+from spin.corpus.align import ForcedAligner, Unalignable
 from spin.corpus.alignment import PHONES
-from spin.corpus.forced_alignment import ForcedAligner, Unalignable
-from spin.corpus.g2p import default_model
-from spin.corpus.pronunciation import Dictionary
+from spin.corpus.pronunciation import Dictionary, default_model
 from spin.runtime.files import read_jsonl
 from spin.runtime.seeding import generator
 

@@ -16,7 +16,7 @@ from spin import artifacts
 from spin.config import Config, CorpusConfig, GeneratedPart
 from spin.corpus.generated import grammar
 from spin.corpus.generated.corpus import GeneratedCorpus, pool_of
-from spin.corpus.generated.phones import FOLD, PHONES_OF, fold, segments
+from spin.corpus.generated.engine import FOLD, PHONES_OF, fold, segments
 from spin.corpus.generated.render import POOLS, draw_sentence, transmit
 from spin.corpus.generated.voices import draw_voice
 from spin.errors import ConfigError, DataError

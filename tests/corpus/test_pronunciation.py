@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.corpus import g2p
+from spin.corpus import pronunciation
 from spin.corpus.alignment import PHONES
-from spin.corpus.g2p import default_model
-from spin.corpus.pronunciation import Dictionary, default_dictionary
+from spin.corpus.pronunciation import Dictionary, default_dictionary, default_model
 from spin.errors import DataError
 from spin.runtime.seeding import generator
 
@@ -125,7 +124,7 @@ def test_order_of_sources_in_an_own_dictionary(tmp_path: Path):
 
 
 def test_letters_without_the_model(monkeypatch):
-    monkeypatch.setattr(g2p, "PACKAGES", ("no_such_package_here",))
+    monkeypatch.setattr(pronunciation, "PACKAGES", ("no_such_package_here",))
     default_model.cache_clear()
     assert default_model() is None
     default_model.cache_clear()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.corpus.text import TextError, is_normal, normalise, shorten
+from spin.corpus.text import TextError, is_normal, normalise
 
 KNOWN = {
     "Hello, World!": "HELLO WORLD",
@@ -59,7 +59,3 @@ def test_letters_survive_in_order(text: str):
 @pytest.mark.parametrize("text", ["", "hello", "A  B", " A", "A ", "A\nB", "''", "A '", "A1"])
 def test_not_normal(text: str):
     assert not is_normal(text)
-
-
-def test_shorten():
-    assert (shorten("abc", 3), shorten("abcdefgh", 6)) == ("abc", "abc...")

@@ -13,8 +13,7 @@ import soundfile
 
 from spin import artifacts
 from spin.corpus.generated import grammar
-from spin.corpus.generated.engine import Engine, link_data
-from spin.corpus.generated.phones import segments
+from spin.corpus.generated.engine import Engine, link_data, segments
 from spin.corpus.generated.voices import CHANNEL_BANDS_IN_HZ, Voice, draw_voice
 from spin.runtime.files import atomic_path, read_json, write_json
 from spin.runtime.seeding import generator
