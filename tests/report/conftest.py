@@ -6,38 +6,34 @@ import dataclasses
 
 import pytest
 
-from spin.config import Config
-from spin.report.collect import Material
+from spin.config import Config, RuntimeConfig
 from spin.report.page import draw
-from spin.runtime.context import Context
 from tests.report.made_up_run import SYSTEMS, make_context, make_material
 
 
 @pytest.fixture(scope="session")
-def config() -> Config:
-    base = Config()
-    return dataclasses.replace(base, runtime=dataclasses.replace(base.runtime, device="cpu"))
+def config():
+    return Config(runtime=RuntimeConfig(device="cpu"))
 
 
 @pytest.fixture
-def context(tmp_path, config) -> Context:
+def context(tmp_path, config):
     return make_context(tmp_path / "exp", config)
 
 
 @pytest.fixture
-def material(tmp_path, config) -> Material:
+def material(tmp_path, config):
     return make_material(tmp_path / "exp", config)
 
 
 @pytest.fixture
-def report(material) -> dict:
+def report(material):
     return material.report
 
 
 @pytest.fixture(scope="session")
 def five(tmp_path_factory, config):
     """(material of five systems, its pictures), drawn once for the tests that only look at them."""
-    systems = [name if name in ("baseline", "spin", "fbank") else {"name": name, "source": name} for name in SYSTEMS]
-    config = dataclasses.replace(config, systems=tuple(systems))
-    made = make_material(tmp_path_factory.mktemp("five") / "exp", config, SYSTEMS)
+    systems = [{"name": name, "source": name} if "_" in name else name for name in SYSTEMS]
+    made = make_material(tmp_path_factory.mktemp("five"), dataclasses.replace(config, systems=tuple(systems)), SYSTEMS)
     return made, draw(made)

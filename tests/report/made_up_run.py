@@ -1,4 +1,4 @@
-"""A made-up experiment of five systems: small, the same every time, and shaped like the files of a real run."""
+"""A made-up experiment: small, the same every time, and shaped like the files of a real run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R"
 K = 24
 SYSTEMS = ("baseline", "spin", "fbank", "hubert_256", "r_spin")
 COMMAND = "./run.sh --conf conf/mini.yaml --stage 0 --stop-stage 5"
-SENTENCES = (
+SENTENCES = (  # id, speaker, reference, hypotheses of even and odd systems
     ("a1", "ann", "THE OLD MAN SAW A BOAT", ("THE OLD MEN SAW BOAT", "THE OLD MAN SAW A BOAT")),
     ("a2", "bob", "SHE SINGS", ("SHE SINGS", "SHE SINGS")),
     ("a3", "ann", "NO BIRD FLIES BY NIGHT", ("NO BIRD FLIES BY NIGHT", "NO BIRD FLY BY THE NIGHT")),
@@ -29,64 +29,53 @@ SENTENCES = (
 )
 
 
-def result(errors: int, words: int = 1000, cer: float = 30.0) -> dict:
-    """Error rates of one decoding."""
-    wer = 100 * errors / words
-    return {"wer": wer, "cer": cer, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": words, "errors": errors}
+def scores(errors: dict[str, dict[str, int]]) -> dict:
+    """scores.json from the errors of each system by each method in 1,000 words of one part; the first is the baseline."""
+    baseline, *others = errors
 
+    def result(count):
+        wer = count / 10
+        return {"wer": wer, "cer": 30.0, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": 1000, "errors": count}
 
-def scores(errors: dict[str, dict[str, int]], parts=("test",), p_value: float | None = 0.001) -> dict:
-    """scores.json from the errors of each system by each method; the first system is the baseline."""
-    baseline = next(iter(errors))
-    asr = {
-        system: {part: {method: result(count) for method, count in methods.items()} for part in parts}
-        for system, methods in errors.items()
+    def gain(before, after):
+        return {"relative_wer_reduction": 100 * (before - after) / before, "p_value": 0.001}
+
+    methods = errors[baseline]
+    return {
+        "asr": {name: {"test": {method: result(errors[name][method]) for method in methods}} for name in errors},
+        "gain": {name: {"test": {method: gain(methods[method], errors[name][method]) for method in methods}} for name in others},
     }
-    gain = {system: {part: {} for part in parts} for system in errors if system != baseline}
-    for system, of_parts in gain.items():
-        for entry in of_parts.values():
-            for method, count in errors[system].items():
-                before = errors[baseline][method]
-                entry[method] = {
-                    "relative_wer_reduction": 100 * (before - count) / before if before else 0.0,
-                    "p_value": p_value,
-                }
-    return {"asr": asr, "gain": gain}
 
 
-def metrics(index: int, parts=("test",)) -> dict:
+def metrics(index: int) -> dict:
     """metrics.json of the system at that place."""
     units = {
         "K": K, "pnmi": 0.409 + 0.017 * index, "phone_purity": 0.51 + 0.02 * index, "cluster_purity": 0.2 - 0.01 * index,
         "abx_within": 14.2 - index, "abx_across": 22.3 - 2 * index, "bitrate": 190.5, "perplexity": 22.5,
-        "boundary_r_value": -0.3,
-        "speaker_accuracy_of_features": 0.98 - 0.02 * index, "speaker_chance": 0.033,
+        "boundary_r_value": -0.3, "speaker_accuracy_of_features": 0.98 - 0.02 * index, "speaker_chance": 0.033,
     }  # fmt: skip
-    return {"units": units, "parts": {part: {"K": K, "pnmi": units["pnmi"], "unit_edit_distance": 12.5} for part in parts}}
+    return {"units": units, "parts": {"test": {"K": K, "pnmi": units["pnmi"], "unit_edit_distance": 12.5}}}
 
 
 def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
     """(phones, (P, K) frames of each phone and unit); the last unit is never used."""
-    generator = np.random.default_rng(index)
-    table = generator.gamma(0.4, 30.0, (len(PHONES), K))
-    for unit in range(K):
-        table[unit % len(PHONES), unit] += 200 + 300 * index
+    table = np.random.default_rng(index).gamma(0.4, 30.0, (len(PHONES), K))
+    table[np.arange(K) % len(PHONES), np.arange(K)] += 200 + 300 * index
     table[:, -1] = 0
     return PHONES, table.astype(np.int64)
 
 
-def write_decodings(exp: Path, systems, seeds, where: lookup.Decoding) -> None:
-    """hypotheses.txt and counts.jsonl of every decoding; even systems make the first kind of errors, odd ones the second."""
+def write_decodings(exp: Path, systems, where: lookup.Decoding) -> None:
+    """hypotheses.txt and counts.jsonl of every decoding."""
     for column, system in enumerate(systems):
-        for seed in seeds:
-            folder = artifacts.decoding_folder(exp, system, where.source, seed, where.part, where.method)
-            lines = ["\t".join((name, reference, texts[column % 2])) for name, _, reference, texts in SENTENCES]
-            write_text(artifacts.hypotheses(folder), "\n".join(lines) + "\n")
-            records = []
-            for name, speaker, reference, texts in SENTENCES:
-                wrong = {"insertions": 0, "deletions": 0, "substitutions": int(texts[column % 2] != reference)}
-                records.append({"id": name, "speaker": speaker, "words": {"reference": len(reference.split()), **wrong}})
-            write_jsonl(artifacts.utterance_counts(folder), records)
+        folder = artifacts.decoding_folder(exp, system, where.source, 0, where.part, where.method)
+        lines, records = [], []
+        for name, speaker, reference, texts in SENTENCES:
+            lines.append(f"{name}\t{reference}\t{texts[column % 2]}\n")
+            wrong = {"insertions": 0, "deletions": 0, "substitutions": int(texts[column % 2] != reference)}
+            records.append({"id": name, "speaker": speaker, "words": {"reference": len(reference.split()), **wrong}})
+        write_text(artifacts.hypotheses(folder), "".join(lines))
+        write_jsonl(artifacts.utterance_counts(folder), records)
 
 
 def make_context(exp: Path, config: Config) -> Context:
@@ -99,21 +88,21 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
     content = {name: metrics(index) for index, name in enumerate(systems)}
     report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
     where = lookup.primary(report)
-    write_decodings(exp, systems, report["seeds"], where)
+    write_decodings(exp, systems, where)
     texts = [read_hypotheses(exp, system, 0, where) for system in systems]
     columns = {name: (texts[0][name][0], [text[name][1] for text in texts]) for name in texts[0]}
-    audio = np.random.default_rng(0).normal(size=8000)
-    units = {name: [3, 3, 1, index] for index, name in enumerate(systems)}
-    histories = {
+    recognisers = {
         name: [[{"step": 100 * step, "loss": 3.0 / step - 0.1 * index, "valid_wer": 95.0 - 6 * step} for step in range(1, 8)]]
         for index, name in enumerate(systems)
     }
     spin = [{"step": 50 * step, "loss": 5 - 0.4 * step, "pnmi": 0.4, "perplexity": 23 - 0.1 * step} for step in range(6)]
+    units = {name: [3, 3, 1, index] for index, name in enumerate(systems)}
+    audio = np.random.default_rng(0).normal(size=8000)
     return Material(
         report=report,
-        histories={"training": {"spin": [spin]} if "spin" in systems else {}, "features": histories},
+        histories={"training": {"spin": [spin]}, "features": recognisers},
         counts={name: phone_counts(index) for index, name in enumerate(systems)},
-        examples=choose_examples(columns, tuple(measures.system_titles(report).values()), 1) if len(systems) > 1 else [],
+        examples=choose_examples(columns, tuple(measures.system_titles(report).values()), 1),
         utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
         details=detail_tables(exp, report),
     )
