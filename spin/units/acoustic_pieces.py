@@ -25,7 +25,8 @@ from spin import artifacts
 from spin.errors import ConfigError, DataError
 from spin.runtime.config_io import load_config
 from spin.runtime.files import atomic_path, write_json, write_jsonl
-from spin.units.units import check_units, find_runs, find_units, read_units
+from spin.units.counts import check_units
+from spin.units.units import find_runs, find_units, read_units
 
 FIRST_CHARACTER = 0xF0000  # of the supplementary private use area A
 MOST_UNITS = 65_533  # its characters, up to U+FFFFD

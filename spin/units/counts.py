@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spin import artifacts
-from spin.units.units import check_units
+from spin.errors import DataError
 
 if TYPE_CHECKING:
     from spin.units.measure import Sample, Utterance
+
+
+def check_units(units: np.ndarray, codebook_size: int) -> np.ndarray:
+    """(T,) integers as int64; raises DataError where one lies outside [0, codebook_size)."""
+    units = np.asarray(units, dtype=np.int64)
+    if units.size and not 0 <= int(units.min()) <= int(units.max()) < codebook_size:
+        found, expected = f"values from {units.min()} to {units.max()}", f"integers from 0 to {codebook_size - 1}"
+        raise DataError("units", found=found, expected=expected, cause="units of another codebook")
+    return units
 
 
 class LabelCounts:

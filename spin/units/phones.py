@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from lhotse.supervision import AlignmentItem
+
 from spin import artifacts
-from spin.corpus.alignment import labels_from_items
 
 LABELS_PER_UNIT = round(artifacts.FRAME_SHIFT_IN_S / artifacts.PHONE_SHIFT_IN_S)
 
@@ -32,9 +34,19 @@ def by_class(phones: Iterable[str]) -> list[str]:
     return sorted(phones, key=lambda phone: (_RANK.get(phone, len(_RANK)), phone))
 
 
-def frame_labels(items: Iterable, count: int) -> list[str]:
-    """The phone at the middle of each of `count` frames of 10 ms; silence outside all alignment items, given in any order."""
-    return labels_from_items(sorted(items, key=lambda item: item.start), count)
+def frame_labels(items: Iterable[AlignmentItem], frames: int, shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[str]:
+    """The phone at the centre of each of `frames` frames of `shift` seconds; SIL where no item is.
+
+    Args:
+        items: in any order, not overlapping; seconds from the start of the utterance.
+    """
+    labels = [artifacts.SILENCE] * frames
+    for item in sorted(items, key=lambda item: item.start):
+        # How many frame centres (i + 1/2) * shift lie before a time; rounded first, as times are sums of binary fractions.
+        centres = (math.ceil(round(time / shift, 6) - 0.5) for time in (item.start, item.end))
+        first, last = (max(0, min(frames, count)) for count in centres)
+        labels[first:last] = [item.symbol] * (last - first)
+    return labels
 
 
 def alignment_of(cut, tier: str = artifacts.PHONE_TIER) -> list | None:

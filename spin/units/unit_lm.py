@@ -21,8 +21,9 @@ from spin.errors import DataError
 from spin.runtime.config_io import load_config
 from spin.runtime.ngrams import write_arpa
 from spin.runtime.seeding import integer
+from spin.units.counts import check_units
 from spin.units.measure import Sample, Utterance
-from spin.units.units import check_units, find_runs, find_units, read_units
+from spin.units.units import find_runs, find_units, read_units
 
 ORDER = 3
 BEGIN, END = "<s>", "</s>"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -24,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from spin import artifacts
 from spin.config import Config
 from spin.runtime.config_io import load_config
+from spin.runtime.logs import get_logger
 from spin.units.measure import Sample, Utterance, measure, read_utterances
 from spin.units.metrics import find_metric
 from spin.units.units import find_units
@@ -125,6 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if any(width < 1 or width % 2 == 0 for width in arguments.smooth) or any(divisor < 1 for divisor in arguments.merge):
         parser.error("--smooth: odd numbers from 1 on; --merge: numbers from 1 on")
+    get_logger("units").setLevel(logging.WARNING)  # standard output is for the table
     parts = arguments.part or load_config(artifacts.config_file(arguments.exp)).corpus.test
     columns = [find_metric(name) for name in (BITS, *SHOWN)]
     print("| system | units | K | per second |", " | ".join(metric.title for metric in columns), "|")

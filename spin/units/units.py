@@ -28,15 +28,6 @@ def find_runs(units: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray
     return units[starts], np.diff(starts, append=len(units))
 
 
-def check_units(units: np.ndarray, codebook_size: int) -> np.ndarray:
-    """(T,) integers as int64; raises DataError where one lies outside [0, codebook_size)."""
-    units = np.asarray(units, dtype=np.int64)
-    if units.size and not 0 <= int(units.min()) <= int(units.max()) < codebook_size:
-        found, expected = f"values from {units.min()} to {units.max()}", f"integers from 0 to {codebook_size - 1}"
-        raise DataError("units", found=found, expected=expected, cause="units of another codebook")
-    return units
-
-
 def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance id, (T,) int32 units) of each line of a units.jsonl, in order.
 

@@ -7,8 +7,9 @@ import math
 import numpy as np
 from kaldialign import edit_distance
 
+from spin.units.counts import check_units
 from spin.units.measure import Sample, Utterance
-from spin.units.units import check_units, find_runs
+from spin.units.units import find_runs
 
 
 class UnitUse:

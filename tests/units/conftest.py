@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from spin.runtime.config_io import dump_config
 from spin.runtime.context import Context
 from spin.runtime.files import write_json, write_jsonl, write_text
 
+SCRIPT = Path(__file__).resolve().parents[2] / "local" / "3_extract_units.py"
+extract_units = runpy.run_path(str(SCRIPT))["extract_units"]
+PARTS = ("spin_train", "test")
 SHAPE = EncoderShape(conv_channels=(8,) * 7, dim=16, layers=3, heads=2, ffn_dim=32, pos_conv_taps=8, pos_conv_groups=2)
 SMALL_SPIN = SpinConfig(codebook_size=12, codebook_dim=8)
 PHONES = {"AA": 700, "IY": 300, "S": 3500, "M": 150}  # each a tone of its own, in Hz
@@ -96,25 +100,31 @@ def make_context(small_models):
     """
 
     def make(exp: Path, corpus: Path, /, systems=("baseline", "spin"), **changes: dict) -> Context:
-        parts = ("spin_train", "test")
-        given = {part: str(artifacts.cuts(corpus, part)) for part in parts}
-        roles = CorpusConfig(
-            name="small", kind="lhotse", manifests=given, asr_train=("spin_train",), valid=("test",), alignment="none"
-        )
+        given, data = {part: str(artifacts.cuts(corpus, part)) for part in PARTS}, exp.with_name(f"{exp.name}-data")
+        roles = {"asr_train": ("spin_train",), "valid": ("test",), "alignment": "none", "data_dir": str(data)}
         sections = {
             "encoder": EncoderConfig(source=str(small_models[0]), layer=3),
             "spin": SMALL_SPIN,
-            "corpus": roles,
+            "corpus": CorpusConfig(name="small", kind="lhotse", manifests=given, **roles),
             "units": UnitsConfig(kmeans_starts=2, pictures=1),
             "runtime": RuntimeConfig(nj=1, device="cpu"),
         }
         sections = {name: dataclasses.replace(section, **changes.get(name, {})) for name, section in sections.items()}
         config = Config(name="small", systems=systems, **sections)
-        context = Context(config, exp, exp.with_name(f"{exp.name}-data"), 3, logging.getLogger("spin.test"))
+        context = Context(config, exp, artifacts.corpus_folder(data, "small"), 3, logging.getLogger("spin.test"))
         finish_earlier_stages(context, small_models[1], given)
         return context
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, small_corpus, make_context) -> Context:
+    """A finished stage 3 of the baseline and Spin, for tests that change nothing in it."""
+    context = make_context(tmp_path_factory.mktemp("finished") / "exp", small_corpus)
+    extract_units(context)
+    write_text(artifacts.config_file(context.exp), dump_config(context.config))
+    return context
 
 
 def finish_earlier_stages(context: Context, model: Path, given: dict[str, str]) -> None:
@@ -123,21 +133,18 @@ def finish_earlier_stages(context: Context, model: Path, given: dict[str, str]) 
     for part in dict.fromkeys((*corpus.spin_train, *corpus.test)):
         with products.manifest(context, part).building() as path:
             write_cuts(path, read_cuts(given[part]))
-    for product in (
-        products.speaker_pitch(context),
-        *(products.pitch(context, part) for part in context.config.corpus.spin_train),
-    ):
+    for product in (products.speaker_pitch(context), *(products.pitch(context, part) for part in corpus.spin_train)):
         with product.building() as path:
             (path / "nothing.txt" if path.is_dir() else path).write_text("")
     with products.spin(context).building() as path:
         artifacts.model_in(path).write_bytes(model.read_bytes())
 
 
-@pytest.fixture
-def unit_experiment(tmp_path) -> Path:
+@pytest.fixture(scope="session")
+def unit_experiment(tmp_path_factory) -> Path:
     """An experiment with nothing but units of 6 codes: the baseline's are noise, Spin's are predictable."""
     corpus = CorpusConfig(name="small", spin_train=("train",), asr_train=("train",), valid=(), test=("test",))
-    exp = tmp_path / "exp"
+    exp = tmp_path_factory.mktemp("units") / "exp"
     write_text(artifacts.config_file(exp), dump_config(Config(name="x", corpus=corpus)))
     for number, part in enumerate(("train", "test")):
         random = np.random.default_rng(number)

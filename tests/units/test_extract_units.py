@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import runpy
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,10 +29,7 @@ from spin.units import extraction
 from spin.units.extractors import count_shared_layers
 from spin.units.kmeans import load_kmeans
 from spin.units.metrics import METRICS
-
-SCRIPT = Path(__file__).resolve().parents[2] / "local" / "3_extract_units.py"
-extract_units = runpy.run_path(str(SCRIPT))["extract_units"]
-PARTS = ("spin_train", "test")
+from tests.units.conftest import PARTS, extract_units
 
 
 def run(context: Context) -> Context:
@@ -61,9 +58,8 @@ def content(exp: Path) -> dict[str, bytes]:
     return files
 
 
-def test_contract(tmp_path, small_corpus, small_models, make_context):
-    context = run(make_context(tmp_path / "exp", small_corpus))
-    exp = context.exp
+def test_contract(finished, small_corpus, small_models):
+    exp = finished.exp
     encoder, model = load_encoder(small_models[0]), load_model(small_models[1])
     centres = load_kmeans(artifacts.kmeans(exp, "baseline"))
     for part in PARTS:
@@ -85,21 +81,20 @@ def test_contract(tmp_path, small_corpus, small_models, make_context):
                 assert np.array_equal(hidden, reference.layer_output(samples, length, 3)[0].numpy().astype(np.float16))
                 alone = model.units(samples, length)[0].numpy() if system == "spin" else centres.assign(hidden)
                 assert np.array_equal(own, alone)
-    assert list(context.tensorboard.glob("events*"))
+    assert list(finished.tensorboard.glob("events*"))
     assert not list(exp.rglob("*.partial")) and not list(exp.rglob(extraction.SHARDS))
 
 
-def test_arrays_through_lhotse_from_a_moved_experiment(tmp_path, small_corpus, make_context):
-    context = run(make_context(tmp_path / "exp", small_corpus))
-    moved = context.exp.rename(tmp_path / "moved")
+def test_arrays_through_lhotse_from_a_copied_experiment(tmp_path, finished):
+    moved = shutil.copytree(finished.exp, tmp_path / "moved")
     for cut in read_cuts(artifacts.cuts_in(artifacts.features_folder(moved, "spin", "test"))):
+        assert Path(cut.hidden.array.storage_path).is_relative_to(moved)  # not in the folder that it was copied from
         assert CutSet.from_cuts([cut])[0].load_hidden().shape[1] == 16
 
 
-def test_metrics(tmp_path, small_corpus, make_context):
-    context = run(make_context(tmp_path / "exp", small_corpus))
+def test_metrics(finished):
     for system in ("baseline", "spin"):
-        folder = artifacts.metrics_folder(context.exp, system)
+        folder = artifacts.metrics_folder(finished.exp, system)
         measured = read_json(artifacts.metrics_in(folder))
         figures = measured["units"]
         assert list(figures) == [metric.name for metric in METRICS] and measured["parts"] == {"test": figures}
@@ -111,7 +106,7 @@ def test_metrics(tmp_path, small_corpus, make_context):
         assert figures["unit_edit_distance"] is None  # no noisy part
         assert measured["speaker"] == {"accuracy": figures["speaker_accuracy_of_features"], "chance": figures["speaker_chance"]}
         with np.load(artifacts.phone_counts_in(folder), allow_pickle=False) as counts:
-            lines = read_jsonl(artifacts.units_lines(artifacts.units_folder(context.exp, system, "test")))
+            lines = read_jsonl(artifacts.units_lines(artifacts.units_folder(finished.exp, system, "test")))
             assert counts["phones"].tolist() == ["SIL", "IY", "AA", "M", "S"]
             assert counts["counts"].shape == (5, 12) and counts["counts"].sum() == 2 * sum(len(line["units"]) for line in lines)
 

@@ -6,12 +6,9 @@ import pytest
 
 from spin import artifacts
 from spin.__main__ import main
-from spin.data.cuts import read_cuts, write_cuts
-from spin.runtime.config_io import dump_config
-from spin.runtime.files import read_json, write_text
+from spin.runtime.files import read_json
 from spin.tools import layer_sweep
 from spin.tools.layer_sweep import spread, to_markdown
-from spin.units.extract_units import build_features, build_kmeans, build_metrics, build_units
 from spin.units.metrics import METRICS
 
 
@@ -29,29 +26,18 @@ def test_table_by_hand():
 
 
 @pytest.fixture
-def experiment(tmp_path, small_corpus, make_context):
-    """The context of a finished stage 3 without pictures, and the words of a sweep over it."""
-    context = make_context(tmp_path / "exp", small_corpus, corpus={"data_dir": str(tmp_path / "data")})
-    systems = layer_sweep.systems_of(context.config, context.exp)
-    build_features(context, systems)
-    build_kmeans(context, systems[0])
-    for system in systems:
-        build_units(context, system)
-        build_metrics(context, system)
-    for part in ("spin_train", "test"):
-        write_cuts(artifacts.cuts(tmp_path / "data" / "small", part), read_cuts(artifacts.cuts(context.corpus, part)))
-    write_text(artifacts.config_file(context.exp), dump_config(context.config))
-    return context, ["layer-sweep", "--exp", str(context.exp), "--output", str(tmp_path / "sweep"), "--seeds", "0"]
+def words(tmp_path, finished) -> list[str]:
+    """A sweep over a finished stage 3."""
+    return ["layer-sweep", "--exp", str(finished.exp), "--output", str(tmp_path / "sweep"), "--seeds", "0"]
 
 
-def test_the_same_figures_as_stage_3_and_finished_cells_are_kept(tmp_path, experiment, monkeypatch, capsys):
-    context, words = experiment
+def test_the_same_figures_as_stage_3_and_finished_cells_are_kept(tmp_path, finished, words, monkeypatch, capsys):
     assert main([*words, "--layers", "2", "3"]) == 0
     sweep = read_json(tmp_path / "sweep" / "sweep.json")
     rows = {(row["system"], row["layer"]): row for row in sweep["rows"]}
     assert len(rows) == 2 + 2 + 1  # both layers for both systems, and the codebook
     for system, layer in (("baseline", 3), ("spin", None)):
-        expected = read_json(artifacts.metrics_in(artifacts.metrics_folder(context.exp, system)))["units"]
+        expected = read_json(artifacts.metrics_in(artifacts.metrics_folder(finished.exp, system)))["units"]
         found = {name: figure["mean"] for name, figure in rows[system, layer]["figures"].items()}
         assert found == expected and list(found) == [metric.name for metric in METRICS]
     assert rows["spin", 2]["figures"] == rows["baseline", 2]["figures"]  # layers that Spin does not train
@@ -61,24 +47,22 @@ def test_the_same_figures_as_stage_3_and_finished_cells_are_kept(tmp_path, exper
     assert main([*words, "--layers", "2", "3"]) == 0 and capsys.readouterr().out == table
 
 
-def test_another_k_of_one_system(tmp_path, experiment):
-    _, words = experiment
+def test_another_k_of_one_system(tmp_path, words):
     assert main([*words, "--system", "baseline", "--k", "5"]) == 0
     (row,) = read_json(tmp_path / "sweep" / "sweep.json")["rows"]
     assert (row["K"], row["layer"]) == (5, 3)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "expected"),
     [(["--system", "other"], "baseline spin"), (["--layers", "9"], "1 to 3"), (["--set", "seed=1"], "other data")],
 )
-def test_errors(experiment, capsys, options, words):
-    _, command = experiment
+def test_errors(words, capsys, options, expected):
     if "--set" in options:
-        assert main([*command, "--system", "baseline"]) == 0
+        assert main([*words, "--system", "baseline"]) == 0
         options = [*options, "--system", "baseline"]
-    assert main([*command, *options]) == 1
-    assert words in capsys.readouterr().err
+    assert main([*words, *options]) == 1
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [["--k", "1"], ["--layers", "0", "2"], ["--nj", "0"]])

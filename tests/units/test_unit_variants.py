@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 
 from spin import artifacts
 from spin.__main__ import main
-from spin.runtime.config_io import dump_config
-from spin.runtime.files import read_json, write_text
-from spin.systems import systems_of
-from spin.units.extract_units import build_features, build_kmeans, build_metrics, build_units
+from spin.runtime.files import read_json
 from spin.units.measure import Utterance
 from spin.units.metrics import find_metric
 from spin.units.unit_variants import SHOWN, find_centroids, measure_variants, merge_codes, smooth
@@ -52,24 +49,10 @@ def test_merging_by_hand():
     assert merged[0] == merged[2] != merged[1] == merged[4] and set(merged) == {0, 1}
 
 
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory, small_corpus, make_context):
-    """A finished stage 3 without pictures."""
-    context = make_context(tmp_path_factory.mktemp("variants") / "exp", small_corpus)
-    systems = systems_of(context.config, context.exp)
-    build_features(context, systems)
-    build_kmeans(context, systems[0])
-    for system in systems:
-        build_units(context, system)
-        build_metrics(context, system)
-    write_text(artifacts.config_file(context.exp), dump_config(context.config))
-    return context.exp
-
-
 @pytest.mark.parametrize("system", ["baseline", "spin"])
-def test_variants_against_stage_3(experiment, system):
-    rows = {name: (size, figures) for name, size, figures in measure_variants(experiment, system, ["test"], [3, 7], [1, 2, 12])}
-    expected = read_json(artifacts.metrics_in(artifacts.metrics_folder(experiment, system)))["units"]
+def test_variants_against_stage_3(finished, system):
+    rows = {name: (size, figures) for name, size, figures in measure_variants(finished.exp, system, ["test"], [3, 7], [1, 2, 12])}
+    expected = read_json(artifacts.metrics_in(artifacts.metrics_folder(finished.exp, system)))["units"]
     (size, raw), (_, deduplicated) = rows["raw"], rows["deduplicated"]
     assert size == 12 and deduplicated == {name: expected[name] for name in deduplicated}
     frames_per_second = expected["segments_per_second"] / expected["deduplicated_share"]
@@ -86,8 +69,8 @@ def test_variants_against_stage_3(experiment, system):
     assert size == 1 and one["bitrate"] == 0 and one["boundary_r_value"] == pytest.approx(1 - 1 / math.sqrt(2))
 
 
-def test_the_command(experiment, capsys):
-    words = ["unit-variants", "--exp", str(experiment), "--system", "baseline", "spin", "--smooth", "3", "--merge", "4"]
+def test_the_command(finished, capsys):
+    words = ["unit-variants", "--exp", str(finished.exp), "--system", "baseline", "spin", "--smooth", "3", "--merge", "4"]
     assert main(words) == 0
     head, rule, *rows, _, note = capsys.readouterr().out.splitlines()
     titles = [find_metric(name).title for name in ("bitrate", *SHOWN)]
