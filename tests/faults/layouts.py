@@ -1,4 +1,4 @@
-"""Small corpora in LibriSpeech's layout for the tables of bad input: seconds of humming."""
+"""Small corpora in LibriSpeech's layout for the tests of faults and bad input: seconds of humming."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ import numpy as np
 import soundfile
 
 RATE = 16_000
-SECONDS = 1.2
 CONF = """name: t
-corpus:
-  name: c
-  kind: librispeech
-  alignment: none
-  spin_train: [train]
-  asr_train: [train]
-  valid: [dev]
-  test: [test]
+corpus: {name: c, kind: librispeech, alignment: none, spin_train: [train], asr_train: [train], valid: [dev], test: [test],
+         lm_text: lm.txt}
 spin: {codebook_size: 4, codebook_dim: 8, trainable_layers: 1, max_steps: 2, batch_seconds: 4, min_samples: 8000,
        max_samples: 16000, warmup_steps: 1, workers: 0, valid_every_steps: 2, checkpoint_every_steps: 1}
+units: {kmeans_starts: 1}
+asr: {tokens: characters, batch_seconds: 4, hidden: 16, max_steps: 4, valid_every_steps: 2, checkpoint_every_steps: 1}
+decoding: {lm_scales: [0.5, 1.0], bootstrap_samples: 100}
 runtime: {nj: 1, threads: 1}
 """
+OPTIONS = ("--conf", "conf.yaml", "--corpus-dir", "LibriSpeech")
+DATA, EXP = Path("data/c"), Path("exp/t")
 
 
-def humming(seconds: float = SECONDS, rate: int = RATE) -> np.ndarray:
+def humming(seconds: float = 1.2, rate: int = RATE) -> np.ndarray:
     """(samples,) float64: 120 Hz with harmonics, so that it has a pitch, and a little noise."""
     time = np.arange(round(seconds * rate)) / rate
     tones = sum(np.sin(2 * np.pi * 120 * number * time) / number for number in range(1, 12))
@@ -52,16 +50,25 @@ def write_chapter(part: Path, speaker: str, chapter: str, texts: list[str]) -> l
 
 
 def small_corpus(folder: Path) -> Path:
-    """<folder>/LibriSpeech with train, dev and test, 2, 1 and 1 speakers, and <folder>/conf.yaml for it; returns the root."""
+    """<folder>/LibriSpeech with train, dev and test, 2, 1 and 1 speakers, and what OPTIONS need; returns the root."""
     root = folder / "LibriSpeech"
     write_chapter(root / "train", "103", "1240", ["HELLO WORLD", "GOOD MORNING"])
     write_chapter(root / "train", "1034", "7", ["A SECOND SPEAKER", "HELLO AGAIN"])
     write_chapter(root / "dev", "5", "1", ["ONE LINE", "GOOD DAY"])
     write_chapter(root / "test", "6", "1", ["IT IS A TEST", "A SECOND TEST"])
     (folder / "conf.yaml").write_text(CONF)
+    (folder / "lm.txt").write_text("HELLO WORLD\nGOOD MORNING\nHELLO AGAIN\n")
     return root
 
 
 def remove(path: Path) -> None:
     """A file, a link or a folder."""
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def restore_modes(folder: Path) -> None:
+    """Restores the permissions that a test removed, so that the folder can be deleted."""
+    folder.chmod(0o755)
+    for path in sorted(folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755)

@@ -10,6 +10,7 @@ import ctypes
 import importlib
 import json
 import os
+import re
 import resource
 import runpy
 import signal
@@ -24,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_IN_S = 900.0  # a script that is still at work then hangs: alone on a machine it takes seconds
 HUNG = -1
+NEEDS_K2 = 4  # and later stages
 READ_ANYTHING = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH of <linux/capability.h>: root without them is refused like anyone
 PR_CAPBSET_DROP = 24  # <sys/prctl.h>
 PRELOADED = {
@@ -33,6 +35,17 @@ PRELOADED = {
 }
 
 
+def script_of(stage: int) -> Path:
+    return next((ROOT / "local").glob(f"{stage}_*.py"))
+
+
+def python_of(stage: int) -> str:
+    """SPIN_PYTHON or SPIN_K2_PYTHON, else the project's environment, else this interpreter."""
+    name, home = ("SPIN_K2_PYTHON", ".venv-k2") if stage >= NEEDS_K2 else ("SPIN_PYTHON", ".venv")
+    own = ROOT / home / "bin" / "python"
+    return os.environ.get(name) or (str(own) if own.exists() else sys.executable)
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a script ended: exit status (HUNG: it had to be killed), and standard output and error together."""
@@ -40,14 +53,15 @@ class Ended:
     status: int
     output: str
 
+    def check(self, expected: str = "") -> None:
+        """An error with status 1, the expected words (a regular expression), a remedy and no traceback; "": no error."""
+        assert self.status == (1 if expected else 0) and "Traceback" not in self.output, self.output[-3000:]
+        if expected:
+            assert re.search(expected, self.output) and re.search("remedy: |expected: ", self.output), self.output[-3000:]
+
 
 class StageServer:
-    """Runs stage scripts; use as a context.
-
-    Args:
-        preloaded: a key of PRELOADED.
-        python: the interpreter; this one where none is given.
-    """
+    """Runs stage scripts by `python`, with a key of PRELOADED imported; use as a context."""
 
     def __init__(self, preloaded: str = "preparing", python: str = sys.executable):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -73,10 +87,6 @@ class StageServer:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return Ended(**json.loads(self.process.stdout.readline()))
-
-
-def script_of(stage: int) -> Path:
-    return next((ROOT / "local").glob(f"{stage}_*.py"))
 
 
 def _give_up_privileges() -> None:
@@ -119,7 +129,9 @@ def _fork(wanted: dict) -> tuple[int, bytes]:
     heard, until, status = b"", time.monotonic() + PATIENCE_IN_S, None
     while status is None:
         found, ended = os.waitpid(child, os.WNOHANG)
-        heard += _heard(reading)
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(reading, 1 << 16):
+                heard += part
         if found:
             status = os.waitstatus_to_exitcode(ended)
         elif time.monotonic() > until:
@@ -128,17 +140,8 @@ def _fork(wanted: dict) -> tuple[int, bytes]:
             status = HUNG
         else:
             time.sleep(0.01)
-    heard += _heard(reading)
     os.close(reading)
     return status, heard
-
-
-def _heard(reading: int) -> bytes:
-    content = b""
-    with contextlib.suppress(BlockingIOError):
-        while part := os.read(reading, 1 << 16):
-            content += part
-    return content
 
 
 def _limit(file_bytes: int = 0, more_bytes: int = 0) -> None:

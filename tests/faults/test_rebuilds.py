@@ -3,76 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import pytest
 
 from spin import artifacts
 from spin.runtime.product import KEY
-from tests.faults.bad_products import DATA, SETTINGS
-from tests.faults.harness import NEEDS_K2, python_of
-from tests.faults.layouts import remove, small_corpus, write_chapter
-from tests.faults.run_case import options
-from tests.faults.stage_server import StageServer
+from tests.faults.layouts import DATA, EXP, remove
 
-BASE = {
-    "decoding.lm_scales": "[0.5,1.0]",
-    "decoding.bootstrap_samples": "100",
-    "corpus.lm_text": "lm.txt",
-} | dict(pair.split("=", 1) for pair in SETTINGS)
 BUILT = re.compile(r"INFO \[spin\.stage\d\] (.+); building it$", re.MULTILINE)
 REASON = re.compile(
     r": (?:not built yet|its input changed|--force|it has no readable key|[^:]+ changed from |[^:]+ is gone|[^:]+ was changed |"
     r"the content of )"
 )
 REPORT = ("scores", "report")
-
-
-class Run:
-    """Runs stages in one folder and lists the products that each run built."""
-
-    def __init__(self, folder: Path, first: StageServer, second: StageServer):
-        self.folder, self.first, self.second = folder, first, second
-
-    def __call__(self, *changes: str, stages=tuple(artifacts.STAGES), options_after=(), status: int = 0) -> list[str]:
-        values = BASE | dict(change.split("=", 1) for change in changes)
-        words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-        self.output = ""
-        for stage in stages:
-            server = self.second if stage >= NEEDS_K2 else self.first
-            ended = server.run(stage, self.folder, *options(), *words, *options_after)
-            self.output += ended.output
-            assert ended.status == status, ended.output
-        return [REASON.split(line)[0] for line in BUILT.findall(self.output)]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """All stages done in <folder>/work, then moved to <folder>/whole."""
-    work = tmp_path_factory.mktemp("rebuilds") / "work"
-    root = small_corpus(work)
-    write_chapter(root / "more", "9", "1", ["ONE MORE LINE", "AND ANOTHER"])
-    (work / "lm.txt").write_text("HELLO WORLD\nGOOD MORNING\nHELLO AGAIN\n")
-    (work / "other.txt").write_text("HELLO WORLD\nGOOD WORLD\nMORNING AGAIN\nHELLO MOON\n")
-    with StageServer("training") as first, StageServer("recognising", python_of(NEEDS_K2)) as second:
-        run = Run(work, first, second)
-        assert len(run()) > 20
-        assert run() == []
-        yield run, work.rename(work.with_name("whole"))
-
-
-@pytest.fixture
-def run(finished):
-    """The finished experiment at the place where it was made, for one change."""
-    run, whole = finished
-    shutil.copytree(whole, run.folder)
-    yield run
-    shutil.rmtree(run.folder)
-
-
+# name -> changes, and patterns of the products that they may build
 ROWS = {
     "another seed": (
         ["asr.seeds=[0,1]"],
@@ -108,6 +53,28 @@ ROWS = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def run(experiment):
+    """Runs stages with changed settings and lists the products that were built."""
+
+    def run(*changes: str, stages=tuple(artifacts.STAGES), more=(), status: int = 0) -> list[str]:
+        words = [word for change in changes for word in ("--set", change)]
+        run.output = ""
+        for stage in stages:
+            ended = experiment.run(stage, *words, *more)
+            run.output += ended.output
+            assert ended.status == status, ended.output
+        return [REASON.split(line)[0] for line in BUILT.findall(run.output)]
+
+    run.folder = experiment.folder
+    (run.folder / "other.txt").write_text("HELLO WORLD\nGOOD WORLD\nMORNING AGAIN\nHELLO MOON\n")
+    return run
+
+
+def test_nothing_is_built_twice(run):
+    assert run() == []
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_a_change_rebuilds_what_depends_on_it_and_nothing_else(run, name):
     changes, allowed = ROWS[name]
@@ -121,7 +88,7 @@ def test_a_change_rebuilds_what_depends_on_it_and_nothing_else(run, name):
 
 
 def test_fewer_scales_change_a_decoding_only_when_its_scale_changes(run):
-    summary = next((run.folder / "exp/t/decode").rglob("test/hlg/summary.json")).read_text()
+    summary = next((run.folder / EXP / "decode").rglob("test/hlg/summary.json")).read_text()
     kept = re.search(r'"lm_scale": ([0-9.]+)', summary)[1]
     built = run(f"decoding.lm_scales=[{kept}]")
     assert not [product for product in built if product.startswith("recogniser")]
@@ -139,8 +106,8 @@ def test_a_changed_recording_is_read_again(run):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda folder: (folder / "exp/t/units/baseline/kmeans.safetensors").write_bytes(b"edited"), ["k-means of baseline"]),
-        (lambda folder: (folder / "exp/t/units/baseline/test" / KEY).unlink(), ["units of baseline, test"]),
+        (lambda folder: (folder / EXP / "units/baseline/kmeans.safetensors").write_bytes(b"edited"), ["k-means of baseline"]),
+        (lambda folder: (folder / EXP / "units/baseline/test" / KEY).unlink(), ["units of baseline, test"]),
         (lambda folder: remove(folder / DATA / "pitch" / "train"), ["pitch of train"]),
     ],
     ids=["edited", "without its key", "deleted"],
@@ -151,16 +118,15 @@ def test_a_damaged_product_is_rebuilt_with_the_same_content(run, damage, expecte
 
 
 def test_a_typo_keeps_everything(run):
-    before = {path: path.stat().st_mtime_ns for path in (run.folder / "exp/t").rglob("*.safetensors")}
+    before = {path: path.stat().st_mtime_ns for path in (run.folder / EXP).rglob("*.safetensors")}
     run("spin.max_stepz=9", stages=(2,), status=1)
     run("corpus.test=[absent]", stages=(0,), status=1)
-    assert before == {path: path.stat().st_mtime_ns for path in (run.folder / "exp/t").rglob("*.safetensors")}
+    assert before == {path: path.stat().st_mtime_ns for path in (run.folder / EXP).rglob("*.safetensors")}
     assert run() == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stage server needs fork")
 def test_force_rebuilds_its_stage_and_equal_content_ends_there(run):
-    built = run(stages=(3,), options_after=("--force",))
+    built = run(stages=(3,), more=("--force",))
     assert "features of baseline, test" in built and "metrics of spin" in built
     assert [product for product in run() if product != "report"] == []
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,134 +18,96 @@ import pytest
 from spin import artifacts
 from spin.runtime.files import write_text
 from spin.runtime.locks import folder_lock
-from tests.faults.bad_corpora import restore_modes
-from tests.faults.layouts import small_corpus
-from tests.faults.run_case import options
-from tests.faults.stage_server import ROOT, Ended, StageServer, privileged, script_of
+from tests.faults.layouts import DATA, EXP, OPTIONS, restore_modes
+from tests.faults.stage_server import ROOT, Ended, privileged, script_of
 
-EXP = Path("exp/t")
 PATIENCE_S = 900.0
-
-
-@pytest.fixture(scope="module")
-def server():
-    with StageServer("training") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def whole(server, tmp_path_factory) -> Path:
-    """Stages 0 to 2 done, undisturbed."""
-    folder = tmp_path_factory.mktemp("system") / "work"
-    small_corpus(folder)
-    for stage in (0, 1, 2):
-        ended = server.run(stage, folder, *options())
-        assert ended.status == 0, ended.output
-    return folder.rename(folder.with_name("whole"))
+HELD = f"process {os.getpid()} on "
 
 
 @pytest.fixture
-def finished(whole) -> Iterator[Path]:
-    """A copy of `whole` at the place where it was made: manifests name recordings by their folder."""
-    yield shutil.copytree(whole, whole.with_name("work"))
-    shutil.rmtree(whole.with_name("work"))
-
-
-@pytest.fixture
-def copy(finished) -> Path:
+def untrained(experiment):
     """Stages 0 and 1 done."""
-    shutil.rmtree(finished / "exp")
-    return finished
+    shutil.rmtree(experiment.folder / "exp")
+    return experiment
 
 
-def refused(ended: Ended, *words: str) -> None:
-    assert ended.status == 1, ended.output
-    assert "Traceback" not in ended.output, ended.output
-    for word in ("remedy: ", *words):
-        assert word in ended.output, ended.output
-
-
-def model(folder: Path) -> bytes:
-    return artifacts.spin_model(folder / EXP).read_bytes()
+def resumes(experiment) -> None:
+    """Stage 2 ends in the model of an undisturbed run."""
+    experiment.run(2).check()
+    models = [artifacts.spin_model(folder / EXP).read_bytes() for folder in (experiment.folder, experiment.whole)]
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("size", [300_000, *(pytest.param(size, marks=pytest.mark.slow) for size in (2_000, 4_000_000))])
-def test_stage_2_on_a_full_disk(server, whole, copy, size):
-    refused(server.run(2, copy, *options(), file_bytes=size), "remedy")
-    assert server.run(2, copy, *options()).status == 0
-    assert model(copy) == model(whole)
+def test_stage_2_on_a_full_disk(untrained, size):
+    untrained.run(2, file_bytes=size).check("remedy")
+    resumes(untrained)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 1_200])
-def test_stages_0_and_1_on_a_full_disk(server, whole, tmp_path, size):
-    small_corpus(tmp_path)
+def test_stages_0_and_1_on_a_full_disk(untrained, size):
+    shutil.rmtree(untrained.folder / "data")
     for stage in (0, 1):
-        refused(server.run(stage, tmp_path, *options(), file_bytes=size), "remedy")
-        assert server.run(stage, tmp_path, *options()).status == 0
-    names = [
-        path.name for path in (whole / "data" / "c").glob("*.*") if path.is_file() and not path.name.startswith(("cuts", "."))
-    ]
-    assert {name: (tmp_path / "data" / "c" / name).read_bytes() for name in names} == {
-        name: (whole / "data" / "c" / name).read_bytes() for name in names
-    }
+        untrained.run(stage, file_bytes=size).check("remedy")
+        untrained.run(stage).check()
+    paths = [path for path in (untrained.whole / DATA).glob("[!.]*.*") if path.is_file() and not path.name.startswith("cuts")]
+    assert paths
+    for path in paths:
+        assert (untrained.folder / DATA / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.slow
-def test_a_small_file_system_of_its_own(server, whole, copy):
-    (copy / "exp").mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(copy / "exp")], capture_output=True, check=False
-    )
+def test_a_small_file_system_of_its_own(untrained):
+    exp = str(untrained.folder / "exp")
+    os.mkdir(exp)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", exp], capture_output=True, check=False)
     if mounted.returncode != 0:
         pytest.skip("no right to mount a file system; the limit on file sizes stands for it")
     try:
-        refused(server.run(2, copy, *options()), "remedy")
+        untrained.run(2).check("remedy")
     finally:
-        subprocess.run(["umount", str(copy / "exp")], check=True)
-    assert server.run(2, copy, *options()).status == 0
-    assert model(copy) == model(whole)
+        subprocess.run(["umount", exp], check=True)
+    resumes(untrained)
 
 
-def test_little_memory(server, whole, copy):
-    refused(server.run(2, copy, *options(), more_bytes=20_000_000), "memory")
-    assert server.run(2, copy, *options()).status == 0
-    assert model(copy) == model(whole)
+def test_little_memory(untrained):
+    untrained.run(2, more_bytes=20_000_000).check("memory")
+    resumes(untrained)
 
 
 @pytest.mark.skipif(privileged(), reason="this user writes everywhere, whatever the modes")
-def test_a_folder_that_cannot_be_written(server, copy):
-    (copy / "exp" / "t").mkdir(parents=True)
-    (copy / "exp" / "t").chmod(0o500)
+def test_a_folder_that_cannot_be_written(untrained):
+    (untrained.folder / EXP).mkdir(parents=True)
+    (untrained.folder / EXP).chmod(0o500)
     try:
-        refused(server.run(2, copy, *options()), "Permission denied", "exp/t")
+        untrained.run(2).check("exp/t[\\s\\S]*Permission denied")
     finally:
-        restore_modes(copy / "exp")
+        restore_modes(untrained.folder / "exp")
 
 
 @pytest.mark.parametrize("year", [1990, 2090])
-def test_a_clock_that_jumps(server, finished, year):
+def test_a_clock_that_jumps(experiment, year):
     moment = time.mktime((year, 1, 1, 0, 0, 0, 0, 0, 0))
-    for path in finished.rglob("*"):
+    for path in experiment.folder.rglob("*"):
         os.utime(path, (moment, moment))
-    assert server.run(0, finished, *options()).status == 0  # recordings of another time are read again
+    experiment.run(0).check()  # recordings of another time are read again
     for stage in (1, 2):
-        ended = server.run(stage, finished, *options())
+        ended = experiment.run(stage)
         assert "skipped" in ended.output and "building" not in ended.output, ended.output
 
 
 @pytest.mark.slow
-def test_a_loader_worker_is_killed(server, copy):
+def test_a_loader_worker_is_killed(untrained):
     more = ("--set", "spin.workers=2", "--set", "spin.max_steps=60", "--set", "spin.valid_every_steps=60")
-    command = [sys.executable, str(script_of(2)), *options(), *more]
+    command, folder = [sys.executable, str(script_of(2)), *OPTIONS, *more], untrained.folder
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:
         try:
             until = time.monotonic() + PATIENCE_S
-            checkpoints = copy / EXP / "spin.partial" / "checkpoints"
-            while not list(checkpoints.glob("step-*.safetensors")):
+            while not list((folder / EXP / "spin.partial" / "checkpoints").glob("step-*.safetensors")):
                 assert process.poll() is None and time.monotonic() < until
                 time.sleep(0.05)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -154,30 +115,25 @@ def test_a_loader_worker_is_killed(server, copy):
             output = process.communicate(timeout=PATIENCE_S)[0]
         finally:
             process.kill()
-    refused(Ended(process.returncode, output), "data loader")
+    Ended(process.returncode, output).check("data loader")
     models = []
-    for resumes in (True, False):
-        ended = server.run(2, copy, *options(), *more)
-        assert ended.status == 0 and ("resuming" in ended.output) == resumes, ended.output
-        models.append(model(copy))
-        shutil.rmtree(copy / "exp")
+    for expected in (True, False):
+        ended = untrained.run(2, *more)
+        assert ended.status == 0 and ("resuming" in ended.output) == expected, ended.output
+        models.append(artifacts.spin_model(folder / EXP).read_bytes())
+        shutil.rmtree(folder / "exp")
     assert models[0] == models[1]
 
 
-def test_a_second_run_in_the_same_folders_is_refused_by_name(server, copy):
-    with folder_lock(copy / "exp" / "t"):
-        refused(server.run(2, copy, *options()), f"process {os.getpid()} on ")
-    with folder_lock(copy / "data" / "c"):
-        refused(server.run(0, copy, *options(), "--force"), f"process {os.getpid()} on ")
-    write_text(copy / "exp" / "t" / ".lock", '{"host": "gone", "pid": 1, "since": "2020-01-01"}')  # left by the dead
-    assert server.run(2, copy, *options()).status == 0
-
-
-def test_data_are_not_read_while_another_run_changes_them_nor_changed_while_read(server, copy):
-    corpus = copy / "data" / "c"
-    with folder_lock(corpus):
-        refused(server.run(2, copy, *options()), f"process {os.getpid()} on ")
-    with folder_lock(corpus, shared=True), folder_lock(corpus, shared=True):
-        refused(server.run(1, copy, *options(), "--force"), "another run works in it")
-        assert server.run(2, copy, *options()).status == 0  # many may read
-    assert server.run(1, copy, *options(), "--force").status == 0
+def test_a_second_run_in_the_same_folders_is_refused_by_name(untrained):
+    with folder_lock(untrained.folder / EXP):
+        untrained.run(2).check(HELD)
+    corpus = untrained.folder / DATA
+    with folder_lock(corpus):  # data are not read while another run changes them
+        untrained.run(0, "--force").check(HELD)
+        untrained.run(2).check(HELD)
+    with folder_lock(corpus, shared=True), folder_lock(corpus, shared=True):  # nor changed while read
+        untrained.run(1, "--force").check("another run works in it")
+        write_text(untrained.folder / EXP / ".lock", "process 1 on gone\n")  # left by the dead
+        untrained.run(2).check()  # many may read
+    untrained.run(1, "--force").check()

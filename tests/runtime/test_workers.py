@@ -16,10 +16,11 @@ from spin.errors import DataError, ResourceError
 from spin.runtime.workers import QUEUED, map_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
+FRESH = "spin.runtime.workers"
 
 
-def double(item: int) -> int:
-    return 2 * item
+def own_pid(item: int) -> tuple[int, int]:
+    return item, os.getpid()
 
 
 def fail_on_three(item: int) -> int:
@@ -34,55 +35,43 @@ def die(item: int) -> int:
     return item
 
 
+def variable(item: int) -> str:
+    time.sleep(0.1)
+    return os.environ["TURN"]
+
+
 @pytest.mark.parametrize("nj", [1, 2, 5])
-@pytest.mark.parametrize("items", [[], [7], list(range(20))])
-def test_results_come_in_the_order_of_the_items(items, nj):
-    assert list(map_jobs(double, items, nj, "fork")) == [2 * item for item in items]
+@pytest.mark.parametrize("fresh", [None, FRESH])
+def test_results_come_in_the_order_of_the_items(nj, fresh):
+    for count in (0, 1, 7):
+        results = list(map_jobs(own_pid, range(count), nj, "fork", fresh=fresh))
+        assert [item for item, _ in results] == list(range(count))
+        processes = {pid for _, pid in results} - {os.getpid()}
+        assert len(processes) == count if fresh else len(processes) <= nj
+
+
+def test_environments_are_dealt_out_in_turn():
+    found = list(map_jobs(variable, range(6), 2, "fork", environments=[{"TURN": "a"}, {"TURN": "b"}]))
+    assert set(found) == {"a", "b"}
 
 
 def test_items_are_taken_as_they_are_needed():
     taken = []
-
-    def items():
-        for item in range(1000):
-            taken.append(item)
-            yield item
-
-    results = map_jobs(double, items(), 2, "fork")
-    assert next(results) == 0
+    results = map_jobs(fail_on_three, (taken.append(item) or item + 4 for item in range(1000)), 2, "fork")
+    assert next(results) == 4
     assert len(taken) <= QUEUED * 2 + 2
     results.close()
     assert multiprocessing.active_children() == []
 
 
-def test_an_error_of_a_worker_arrives_whole():
-    results = map_jobs(fail_on_three, range(10), 2, "fork")
+@pytest.mark.parametrize("fresh", [None, FRESH])
+def test_errors_and_deaths_of_workers(fresh):
+    results = map_jobs(fail_on_three, range(10), 2, "fork", fresh=fresh)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(DataError, match="item 3"):
         next(results)
-
-
-def test_a_dead_worker_is_an_error_with_a_remedy():
     with pytest.raises(ResourceError, match="memory"):
-        list(map_jobs(die, range(10), 2, "fork"))
-
-
-def own_pid(item: int) -> tuple[int, int]:
-    return item, os.getpid()
-
-
-@pytest.mark.parametrize("nj", [1, 3])
-def test_fresh_processes_each_do_one_item(nj):
-    results = list(map_jobs(own_pid, list(range(7)), nj, fresh="spin.runtime.workers"))
-    assert [item for item, _ in results] == list(range(7))
-    assert len({pid for _, pid in results} | {os.getpid()}) == 8
-
-
-def test_errors_and_deaths_of_fresh_processes():
-    with pytest.raises(DataError, match="item 3"):
-        list(map_jobs(fail_on_three, list(range(10)), 2, fresh="spin.runtime.workers"))
-    with pytest.raises(ResourceError, match="memory"):
-        list(map_jobs(die, list(range(10)), 2, fresh="spin.runtime.workers"))
+        list(map_jobs(die, range(10), 2, "fork", fresh=fresh))
     assert multiprocessing.active_children() == []
 
 
@@ -112,21 +101,18 @@ if __name__ == "__mp_main__":
     open(sys.argv[1] + "/imported", "w").close()
 if __name__ == "__main__":
     exit_on_signals()
-    if sys.argv[2] == "fresh":
-        list(map_jobs(stubborn, [sys.argv[1]] * 2, 2, fresh="spin.runtime.workers"))
-    else:
-        function, method = {"save": (work, "fork"), "sleep": (stubborn, "fork"), "spawn": (stubborn, "spawn")}[sys.argv[2]]
-        list(map_jobs(function, [sys.argv[1]] * 2, 2, method))
+    kinds = {"save": (work, "fork"), "sleep": (stubborn, "fork"), "spawn": (stubborn, "spawn")}
+    function, *more = kinds.get(sys.argv[2], (stubborn, "", (), "time"))
+    list(map_jobs(function, [sys.argv[1]] * 2, 2, *more))
 """
 
 
 def started(tmp_path, kind):
     """(process, pids of its two workers), once both are at work."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "work_of_test.py").write_text(WORK)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path), kind], env=environment)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path), kind], env=environment)
     until = time.monotonic() + 60
     while len(found := list(tmp_path.glob("pid*"))) < 2:
         assert process.poll() is None and time.monotonic() < until
@@ -134,35 +120,26 @@ def started(tmp_path, kind):
     return process, [int(path.name[3:]) for path in found]
 
 
-def gone(pid: int) -> bool:
-    try:
-        return "Z" in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):  # it may end while it is looked at
-        return True
+def wait_gone(pids):
+    def gone(pid: int) -> bool:
+        try:
+            return "Z" in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):  # it may end while it is looked at
+            return True
 
-
-def wait_gone(pids, seconds=20.0):
-    until = time.monotonic() + seconds
+    until = time.monotonic() + 20
     while not all(gone(pid) for pid in pids):
         assert time.monotonic() < until, f"still alive: {pids}"
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_lets_workers_save_and_ends_them(tmp_path, number, status):
-    process, pids = started(tmp_path, "save")
-    process.send_signal(number)
-    assert process.wait(20) == status
-    wait_gone(pids)
-    assert len(list(tmp_path.glob("saved*"))) == 2
-
-
-@pytest.mark.parametrize("kind", ["sleep", "spawn", "fresh"])
-def test_a_stop_ends_workers_that_do_not_listen(tmp_path, kind):
+@pytest.mark.parametrize(("kind", "number"), [("save", 15), ("save", 2), ("sleep", 15), ("spawn", 15), ("fresh", 15)])
+def test_a_stop_lets_workers_save_and_ends_those_that_do_not_listen(tmp_path, kind, number):
     process, pids = started(tmp_path, kind)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143
+    process.send_signal(number)
+    assert process.wait(20) == 128 + number
     wait_gone(pids)
+    assert len(list(tmp_path.glob("saved*"))) == (2 if kind == "save" else 0)
     assert not (tmp_path / "imported").exists()  # the script that starts workers may import much; they need not
 
 

@@ -1,0 +1,172 @@
+"""Bad utterances: stage 0 lists each with its reason and uses all others.
+
+Every kind spoils the second utterance of a chapter of its own; the first must always stay.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spin import artifacts
+from spin.runtime.files import read_jsonl
+from tests.faults.layouts import DATA, OPTIONS, humming, remove, small_corpus, write_audio, write_chapter
+from tests.faults.stage_server import StageServer, privileged
+
+ACCEPTED = ""
+TEXTS = ["HELLO WORLD", "GOOD MORNING"]
+Spoil = Callable[[Path, str], object]  # changes <chapter>/<id>.flac or the transcripts, given chapter folder and id
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    spoil: Spoil
+    expected: str  # the beginning of the reason of the rejection, or ACCEPTED
+    renamed: str = "{}"  # what the rejected thing is called, where that is not the utterance's id; {} stands for the id
+
+
+def audio(**keywords) -> Spoil:
+    return lambda chapter, identity: write_audio(chapter / f"{identity}.flac", **keywords)
+
+
+def content(change: Callable[[bytes], bytes]) -> Spoil:
+    def spoil(chapter: Path, identity: str) -> None:
+        path = chapter / f"{identity}.flac"
+        path.write_bytes(change(path.read_bytes()))
+
+    return spoil
+
+
+def instead(make: Callable[[Path], object]) -> Spoil:
+    """Something else in the place of the audio file."""
+
+    def spoil(chapter: Path, identity: str) -> None:
+        remove(chapter / f"{identity}.flac")
+        make(chapter / f"{identity}.flac")
+
+    return spoil
+
+
+def line(text: bytes) -> Spoil:
+    """Another line in the place of the transcript; {id} stands for the id."""
+
+    def spoil(chapter: Path, identity: str) -> None:
+        path = next(chapter.glob("*.trans.txt"))
+        first = path.read_bytes().splitlines(keepends=True)[0]
+        path.write_bytes(first + text.replace(b"{id}", identity.encode()))
+
+    return spoil
+
+
+def more(text: str) -> Spoil:
+    """A further line after the transcripts."""
+
+    def spoil(chapter: Path, identity: str) -> None:
+        with open(next(chapter.glob("*.trans.txt")), "a", encoding="utf-8") as stream:
+            stream.write(text.replace("{id}", identity) + "\n")
+
+    return spoil
+
+
+def further(pattern: str) -> Spoil:
+    """A further file next to the good ones."""
+    return lambda chapter, identity: write_audio(chapter / pattern.replace("{}", identity))
+
+
+def holes(whole: bytes) -> bytes:
+    middle = len(whole) // 2
+    return whole[:middle] + bytes(200) + whole[middle + 200 :]
+
+
+def truncated_wav(chapter: Path, identity: str) -> None:
+    audio(kind="WAV")(chapter, identity)
+    content(lambda whole: whole[:900])(chapter, identity)
+
+
+NOT_A_NUMBER = np.where(np.arange(19_200) % 100 == 7, np.nan, 0.1)
+KINDS = (
+    Kind("zero-byte FLAC", content(lambda _: b""), "unreadable audio"),
+    Kind("truncated FLAC", content(lambda whole: whole[: len(whole) // 2]), "unreadable audio"),
+    Kind("FLAC with its header alone", content(lambda whole: whole[:60]), "unreadable audio"),
+    Kind("damaged in the middle", content(holes), "unreadable audio"),
+    Kind("text file named .flac", content(lambda _: b"this is no audio\n" * 100), "unreadable audio"),
+    Kind("MP3 header named .flac", content(lambda _: b"ID3\x03" + bytes(4000)), "unreadable audio"),
+    Kind("WAV named .flac", audio(kind="WAV"), "not FLAC: WAV"),
+    Kind("truncated WAV named .flac", truncated_wav, "not FLAC"),
+    Kind("float WAV with NaN named .flac", audio(samples=NOT_A_NUMBER, kind="WAV", subtype="FLOAT"), "not FLAC: WAV"),
+    Kind("8 kHz", audio(samples=humming(rate=8000), rate=8000), "wrong rate: 8000 Hz"),
+    Kind("stereo", audio(samples=np.stack([humming()] * 2, axis=1)), "wrong channels: 2"),
+    Kind("24-bit", audio(subtype="PCM_24"), ACCEPTED),
+    Kind("every sample the same", audio(samples=np.zeros(19_200)), "empty audio"),
+    Kind("no sample", audio(samples=np.zeros(0)), "empty audio|unreadable audio"),
+    Kind("10 ms", audio(samples=humming(0.01)), "too short: 0.010 s"),
+    Kind("40 minutes", audio(samples=np.zeros(16_000 * 2400)), "too long: 2400.0 s"),
+    Kind("folder named .flac", instead(Path.mkdir), "unreadable audio"),
+    Kind("link to itself", instead(lambda path: path.symlink_to(path.name)), "unreadable audio"),
+    Kind("link to nothing", instead(lambda path: path.symlink_to("absent")), "unreadable audio"),
+    Kind("pipe named .flac", instead(os.mkfifo), "unreadable audio: not a file"),
+    Kind("audio missing", instead(lambda _: None), "no audio file"),
+    Kind("unreadable file", lambda chapter, identity: (chapter / f"{identity}.flac").chmod(0), "unreadable audio"),
+    Kind("transcript missing", line(b""), "no transcript"),
+    Kind("transcript of the id alone", line(b"{id}\n"), "no transcript"),
+    Kind("transcript doubled", line(b"{id} ONE\n{id} TWO\n"), "transcript: occurs twice"),
+    Kind("tabs", line(b"{id}\tGOOD\tMORNING\t\n"), ACCEPTED),
+    Kind("CRLF", line(b"{id} GOOD MORNING\r\n\r\n"), ACCEPTED),
+    Kind("lower case and punctuation", line(b"{id}  good, morning.\n"), ACCEPTED),
+    Kind("no line feed at the end", line(b"{id} GOOD MORNING"), ACCEPTED),
+    Kind("digits", line(b"{id} GOOD MORNING 12\n"), "text: '1'"),
+    Kind("no valid character", line(b"{id} ... !!\n"), "no transcript"),
+    Kind("another alphabet", line("{id} \u0434\u043e\u0431\u0440\u043e\u0435\n".encode()), "text: "),
+    Kind("control characters", line(b"{id} GOOD\x00MORNING\x07\n"), ACCEPTED),
+    Kind("bytes that are not UTF-8", line(b"{id} GOOD \xff\xfe\n"), "transcript: not UTF-8"),
+    Kind("UTF-16", line("{id} GOOD MORNING\n".encode("utf-16")), "no transcript"),
+    Kind("a word of a million letters", line(b"{id} " + b"A" * 1_000_000 + b"\n"), "text: a word of"),
+    Kind("id of another folder", more("104-1-0001 WORDS"), "transcript: the id", "*"),
+    Kind("id that climbs out", more("../../../../etc/passwd WORDS"), "transcript: the id", "*"),
+    Kind("id with a slash", more("{id}/x WORDS"), "transcript: the id", "*"),
+    Kind("file name with a space", further("{} copy.flac"), "no transcript", "{} copy"),
+    Kind("file name with a line feed", further("{}\nx.flac"), "no transcript", "{}\nx"),
+    Kind("file name that is not UTF-8", further("{}\udcff.flac"), "no transcript", "*"),
+    Kind("file of another folder", further("9-9-0001.flac"), "no transcript", "9-9-0001"),
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> tuple[dict[str, str], dict[str, str]]:
+    """(reason by rejected id, text by used id) of one corpus with all kinds."""
+    if privileged():
+        pytest.skip("this user reads every file, whatever its mode")
+    folder = tmp_path_factory.mktemp("utterances")
+    root = small_corpus(folder)
+    for number, kind in enumerate(KINDS):
+        ids = write_chapter(root / "train", "200", str(number), TEXTS)
+        kind.spoil(root / "train" / "200" / str(number), ids[1])
+    with StageServer() as server:
+        server.run(0, folder, *OPTIONS, "--set", "corpus.max_bad_share=0.9").check()
+    corpus = folder / DATA
+    rejected = {record["id"]: record["reason"] for record in read_jsonl(artifacts.rejects(corpus, artifacts.STAGES[0]))}
+    return rejected, {cut["id"]: cut["supervisions"][0]["text"] for cut in read_jsonl(artifacts.cuts(corpus, "train"))}
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)), ids=lambda number: KINDS[number].name)
+def test_a_bad_utterance_is_listed_and_nothing_else_is_lost(prepared, number):
+    (rejected, texts), kind = prepared, KINDS[number]
+    good, bad = f"200-{number}-0000", f"200-{number}-0001"
+    wanted = kind.renamed.replace("{}", bad)
+    own = {name: reason for name, reason in rejected.items() if name.startswith((bad[:-4], f"{number}/")) or name == wanted}
+    assert texts.get(good) == TEXTS[0], own
+    if kind.expected == ACCEPTED:
+        assert texts.get(bad) == TEXTS[1] and not own
+        return
+    reasons = [reason for name, reason in own.items() if fnmatch.fnmatchcase(name, wanted)]
+    assert any(re.match(kind.expected, reason) for reason in reasons), own
+    if kind.renamed not in ("{}", "*"):  # something next to the good ones
+        assert texts.get(bad) == TEXTS[1]
