@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from spin.data.store import load_array
 from spin.runtime.context import Context
 from spin.runtime.files import atomic_path, read_json, write_json
 from spin.systems import System
-from spin.units.metrics import METRICS, Metric, find_metric, load_family
+from spin.units.metrics import METRICS, Metric, find_metric
 from spin.units.phones import alignment_of
 from spin.units.units import pair_cuts, read_units
 
@@ -82,7 +83,7 @@ def measure(sample: Sample, metrics: Iterable[Metric] = METRICS) -> tuple[dict[s
         DataError: a unit outside the codebook.
     """
     metrics = tuple(metrics)
-    families = {path: load_family(path)(sample) for path in dict.fromkeys(metric.family for metric in metrics)}
+    families = {path: pkgutil.resolve_name(path)(sample) for path in dict.fromkeys(metric.family for metric in metrics)}
     for utterance in sample.read():
         for family in families.values():
             family.add(utterance)

@@ -6,7 +6,6 @@ This module imports nothing heavy, so that the report can read it where k2 runs.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 
 LOWER, HIGHER, NEITHER = "lower", "higher", ""
@@ -82,9 +81,3 @@ METRICS: tuple[Metric, ...] = (
 def find_metric(name: str) -> Metric:
     """The metric of that name; KeyError when there is none."""
     return {metric.name: metric for metric in METRICS}[name]
-
-
-def load_family(path: str) -> type:
-    """The class behind "module:Class"."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)

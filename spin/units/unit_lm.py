@@ -13,7 +13,6 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from spin import artifacts
@@ -27,33 +26,6 @@ from spin.units.units import find_runs, find_units, read_units
 
 ORDER = 3
 BEGIN, END = "<s>", "</s>"
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Scores of utterances that the model was not trained on.
-
-    Attributes:
-        utterances, units: their numbers.
-        bits: -log2 of the probability of all units and of the end of each utterance.
-    """
-
-    utterances: int = 0
-    units: int = 0
-    bits: float = 0.0
-
-    @property
-    def perplexity(self) -> float:
-        """2 to the bits per unit; the end of an utterance counts as one more (SRILM's ppl). NaN without utterances."""
-        events = self.units + self.utterances
-        return 2.0 ** (self.bits / events) if events else math.nan
-
-    def bitrate(self, seconds: float) -> float:
-        """Bits per second of audio; NaN without audio."""
-        return self.bits / seconds if seconds else math.nan
-
-    def __add__(self, other: HeldOut) -> HeldOut:
-        return HeldOut(self.utterances + other.utterances, self.units + other.units, self.bits + other.bits)
 
 
 class Predictability:
@@ -74,13 +46,14 @@ class Predictability:
         halves = [[self._sequences[name] for name in names[start::2]] for start in (0, 1)]
         if not all(halves):
             return {"ngram_perplexity": math.nan, "ngram_bitrate": math.nan}
-        result = HeldOut()
+        bits, events = 0.0, 0
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "units.arpa"
             for train, test in (halves, halves[::-1]):
                 train_unit_lm(train, self.codebook_size, ORDER, path)
-                result += UnitLm(path).score(test)
-        return {"ngram_perplexity": result.perplexity, "ngram_bitrate": result.bitrate(self.seconds)}
+                own_bits, own_events = score(load_unit_lm(path), test)
+                bits, events = bits + own_bits, events + own_events
+        return {"ngram_perplexity": 2.0 ** (bits / events), "ngram_bitrate": bits / self.seconds if self.seconds else math.nan}
 
 
 def train_unit_lm(sequences: Iterable[list[int]], codebook_size: int, order: int, path: str | Path) -> None:
@@ -96,34 +69,27 @@ def train_unit_lm(sequences: Iterable[list[int]], codebook_size: int, order: int
         raise DataError("units to train on", found="none", expected="utterances with units", remedy="name another part")
 
 
-class UnitLm:
-    """A back-off model read by kaldingram from an ARPA file whose words are unit numbers; DataError for any other file."""
+def load_unit_lm(path: str | Path):
+    """The back-off model of an ARPA file, as kaldingram reads it."""
+    from kaldingram.prune import ArpaParser
 
-    def __init__(self, path: str | Path):
-        from kaldingram.prune import ArpaParser
+    with contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars
+        (model,) = ArpaParser().loadf(str(path))
+    return model
 
-        try:
-            with contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars
-                (self.model,) = ArpaParser().loadf(str(path))
-            self.order = self.model.order()
-            if not self.order:
-                raise ValueError("no n-grams")
-        except Exception as error:  # noqa: BLE001 - kaldingram raises it bare
-            raise DataError(str(path), found=str(error)[:200], expected="an ARPA file", remedy="train it again") from error
 
-    def utterance_bits(self, units: Iterable[int]) -> float:
-        """-log2 P(units, end); raises DataError for a unit that the model does not have."""
+def score(model, sequences: Iterable[Iterable[int]]) -> tuple[float, int]:
+    """-log2 of the probability of all units and utterance ends, and their number.
+
+    2 to the quotient is the perplexity; the end of an utterance counts as one more unit (SRILM's ppl).
+    """
+    bits, events = 0.0, 0
+    for units in sequences:
         words = (BEGIN, *map(str, units), END)
-        unknown = next((word for word in words[1:-1] if not self.model.contains_word(word)), None)
-        if unknown is not None:
-            raise DataError("units", found=f"unit {unknown}", expected="units of the model", cause="units of another codebook")
         # kaldingram's own log_s passes the whole history, whose recursion fails on utterances of a thousand units.
-        total = sum(self.model.log_p_raw(words[max(0, end - self.order) : end]) for end in range(2, len(words) + 1))
-        return -total * math.log2(10)
-
-    def score(self, sequences: Iterable[list[int]]) -> HeldOut:
-        """Figures of the units of each utterance."""
-        return sum((HeldOut(1, len(units), self.utterance_bits(units)) for units in sequences), HeldOut())
+        total = sum(model.log_p_raw(words[max(0, end - model.order()) : end]) for end in range(2, len(words) + 1))
+        bits, events = bits - total * math.log2(10), events + len(words) - 1
+    return bits, events
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -142,6 +108,6 @@ def main(argv: list[str] | None = None) -> None:
     runs = (find_runs(units)[0] for path, _ in train for _, units in read_units(path))
     train_unit_lm(runs, train[0][1], arguments.order, arguments.output)
     frames = [units for path, _ in test for _, units in read_units(path)]
-    result = UnitLm(arguments.output).score(find_runs(units)[0] for units in frames)
-    bits = result.bitrate(sum(map(len, frames)) * artifacts.FRAME_SHIFT_IN_S)
-    print(f"{arguments.output}: perplexity {result.perplexity:.2f}, {bits:.1f} bits per second on {' '.join(test_parts)}")
+    bits, events = score(load_unit_lm(arguments.output), (find_runs(units)[0] for units in frames))
+    perplexity, rate = 2.0 ** (bits / events), bits / (sum(map(len, frames)) * artifacts.FRAME_SHIFT_IN_S)
+    print(f"{arguments.output}: perplexity {perplexity:.2f}, {rate:.1f} bits per second on {' '.join(test_parts)}")

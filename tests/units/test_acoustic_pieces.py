@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -35,19 +37,12 @@ def naive_merges(sequences: list[list[int]], count: int) -> list[tuple[int, ...]
     """Byte-pair encoding as its definition says: merge the most frequent neighbours, again and again."""
     words, merged = [[(unit,) for unit in units] for units in sequences], []
     for _ in range(count):
-        pairs: dict[tuple, int] = {}
-        for word in words:
-            for pair in zip(word, word[1:], strict=False):
-                pairs[pair] = pairs.get(pair, 0) + 1
-        best = max(pairs, key=lambda pair: pairs[pair])
+        ((best, _),) = Counter(pair for word in words for pair in itertools.pairwise(word)).most_common(1)
         merged.append(best[0] + best[1])
-        for number, word in enumerate(words):
-            joined, at = [], 0
-            while at < len(word):
-                both = tuple(word[at : at + 2]) == best
-                joined.append(best[0] + best[1] if both else word[at])
-                at += 2 if both else 1
-            words[number] = joined
+        for word in words:
+            for at in range(len(word)):
+                if tuple(word[at : at + 2]) == best:
+                    word[at : at + 2] = [best[0] + best[1]]
     return merged
 
 
@@ -112,8 +107,7 @@ def test_units_that_training_never_saw_and_long_utterances():
 
 def test_the_same_text_gives_the_same_model_and_its_bytes_give_it_back():
     assert train_pieces(SEQUENCES, 16, 60).content == PIECES.content
-    loaded = Pieces(PIECES.content)
-    assert loaded.units == PIECES.units and loaded.codebook_size == 16
+    assert Pieces(PIECES.content).units == PIECES.units and PIECES.codebook_size == 16
 
 
 def test_a_large_codebook_and_a_vocabulary_that_the_text_cannot_fill():

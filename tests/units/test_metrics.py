@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 import subprocess
 import sys
 
 import numpy as np
 
 from spin.units.measure import Sample, Utterance, measure
-from spin.units.metrics import HIGHER, LOWER, METRICS, NEITHER, Metric, find_metric, load_family
+from spin.units.metrics import HIGHER, LOWER, METRICS, NEITHER, Metric, find_metric
 
 
 class ToyFamily:
@@ -37,7 +38,7 @@ def test_every_line_is_complete_and_computed_by_its_family():
         assert metric.title and metric.meaning.endswith(".") and metric.digits >= 0
         assert metric.direction in (LOWER, HIGHER, NEITHER) and find_metric(metric.name) is metric
     for path in dict.fromkeys(metric.family for metric in METRICS):
-        family = load_family(path)(make_sample())
+        family = pkgutil.resolve_name(path)(make_sample())
         for utterance in make_sample().read():
             family.add(utterance)
         names = {metric.name for metric in METRICS if metric.family == path}
