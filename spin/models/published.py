@@ -7,8 +7,6 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from spin.runtime.download import cache_folder, fetch
-
 SPIN_URL = "https://huggingface.co/datasets/vectominist/spin_ckpt/resolve/main/"
 RSPIN_URL = "https://data.csail.mit.edu/public-release-sls/rspin/"
 
@@ -49,6 +47,8 @@ def download_published(name: str) -> Path:
     Raises:
         DataError: no network, or an interrupted download; the next call resumes it.
     """
+    from spin.runtime.download import cache_folder, fetch
+
     url = PUBLISHED[name]
     return fetch(url, cache_folder() / "models" / url.rpartition("/")[2])
 

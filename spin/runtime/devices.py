@@ -65,6 +65,15 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """bfloat16 for "bf16" and "bf16_frozen", and for "auto" where the device has instructions for it; None: float32."""
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:  # without AVX512-BF16 or AMX, products are emulated
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if precision.startswith("bf16") or (precision == "auto" and native) else None
+
+
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A small CPU tensor on `device`; a GPU is not waited for, as a plain copy would do."""
     pinned = tensor.pin_memory() if device.type == "cuda" and not tensor.is_cuda else tensor

@@ -22,10 +22,11 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.corpus.abx_item import KINDS, items_of, write_items
-from spin.corpus.alignment import items_from_labels, labels_from_items, plain_phone, read_tsv, write_tsv
+from spin.corpus.alignment import items_from_labels, plain_phone, read_tsv, write_tsv
 from spin.data.cuts import read_records
 from spin.errors import DataError
 from spin.runtime.files import atomic_path
+from spin.units.phones import frame_labels
 
 PHONES, WORDS = "phones", "words"  # names of tiers in a TextGrid
 _OVERLAP_IN_S = 1e-4  # rounding of other programs
@@ -170,7 +171,7 @@ def _read_cuts(path: Path) -> Iterator[Aligned]:
 
 def _write_tsv(path: Path, utterances: Iterable[Aligned], _: str) -> None:
     shift = artifacts.PHONE_SHIFT_IN_S
-    write_tsv(path, ((one.id, labels_from_items(one.phones, round(one.end / shift))) for one in utterances))
+    write_tsv(path, ((one.id, frame_labels(one.phones, round(one.end / shift))) for one in utterances))
 
 
 def _write_textgrids(path: Path, utterances: Iterable[Aligned], _: str) -> None:

@@ -35,13 +35,12 @@ from spin.objectives.spin import Spin
 from spin.perturbation.analyse_part import analyse_part
 from spin.perturbation.perturb import compile_kernels
 from spin.perturbation.speakers import estimate_ranges
-from spin.runtime.devices import device_name, prepare_cpu, resolve_device
+from spin.runtime.devices import autocast_dtype, device_name, prepare_cpu, resolve_device
 from spin.runtime.logs import get_logger
 from spin.runtime.seeding import generator, seed_torch
 from spin.runtime.workers import map_jobs
 from spin.tools.benchmark import SHAPES, Update, make_model, show, synchronize
 from spin.tools.benchmark_perturb import vowels
-from spin.training.precision import autocast_dtype
 
 SOURCES = {"hubert_base": "HUBERT_BASE", "mini": "mini"}
 REFERENCE = (

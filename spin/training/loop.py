@@ -17,15 +17,16 @@ from spin.config import Config, SpinConfig
 from spin.data.crops import TrainingCuts
 from spin.data.loader import BatchLoader
 from spin.errors import CheckpointError
+from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
 from spin.runtime import distributed, process
 from spin.runtime.checkpoints import CheckpointStore
+from spin.runtime.devices import autocast_dtype
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.progress import progress
 from spin.training import grad_cache
 from spin.training.monitor import LOG_EVERY_STEPS, Monitor
-from spin.training.precision import autocast_dtype, compile_encoder
 from spin.training.validation import Validation, check_collapse
 
 
@@ -181,6 +182,15 @@ class Training:
             self._validate()
         else:
             check_collapse(history, self.model.codebook_size)
+
+
+def compile_encoder(encoder: Encoder) -> None:
+    """Compiles the convolutions and each layer in place, for batches of any size.
+
+    The encoder as a whole reads the lengths to see whether a batch has padding, which would break the graph.
+    """
+    for module in (encoder.feature_extractor, *encoder.layers):
+        module.compile(dynamic=True)
 
 
 def learning_rate(step: int, settings: SpinConfig) -> float:

@@ -17,8 +17,8 @@ from spin.models.encoder import Encoder
 from spin.objectives import NO_LABEL, rspin
 from spin.objectives.model import SpinModel, load_model
 from spin.runtime import distributed
-from spin.training import precision
 from spin.training.grad_cache import backward
+from spin.training.loop import compile_encoder
 from tests.training.tiny_training import SHAPE, make_config, make_model, noise_batch
 
 OFFICIAL_NAMES = {
@@ -196,7 +196,7 @@ def test_compiled_modules_are_traced_whole_and_equal_plain_ones(monkeypatch):
     for compiles in (False, True):
         model = make()
         if compiles:
-            precision.compile_encoder(model.encoder)
+            compile_encoder(model.encoder)
         loss = backward(model, [noise_batch(LENGTHS[1])])
         outcomes.append([loss.value.detach(), *(p.grad for p in model.trainable_parameters().values())])
         with torch.compiler.set_stance("force_eager"):

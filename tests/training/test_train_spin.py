@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,14 @@ from spin.models.safetensors_io import save_encoder
 from spin.objectives.model import load_model
 from spin.runtime import seeding
 from spin.runtime.checkpoints import read_checkpoint
+from spin.runtime.config_io import dump_config
 from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
 from spin.runtime.logs import get_logger
 from tests.data.synthetic import write_corpus
 from tests.training.tiny_training import SHAPE, make_config
 
+MOST_FILES, MOST_LINES = 59, 6500  # that stage 2 loads of this package; lower them when it needs less
 LOCAL = Path(__file__).resolve().parents[2] / "local"
 
 
@@ -85,6 +89,27 @@ def test_the_model_does_not_depend_on_loader_workers_and_loads(folder):
     before = first.stat().st_mtime_ns
     train_spin(contexts[0])
     assert first.stat().st_mtime_ns == before  # finished work is skipped
+
+
+def test_the_command_trains_the_same_model_and_loads_what_it_needs(folder):
+    """The modules of spin that stage 2 loads, without those of perturbation; `pytest -s` prints them."""
+    config = make_context(folder, "command", workers=0).config
+    corpus = dataclasses.replace(config.corpus, data_dir=str(folder), name="corpus")
+    (folder / "conf.yaml").write_text(dump_config(dataclasses.replace(config, corpus=corpus)))
+    code = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__'); print('loaded:', *sys.modules)"
+    words = [LOCAL / "2_train_spin.py", "--conf", folder / "conf.yaml", "--exp-dir", folder / "command"]
+    result = subprocess.run([sys.executable, "-c", code, *words], cwd=LOCAL.parent, capture_output=True, text=True, check=True)
+    train_spin(alone := make_context(folder, "alone", workers=0))
+    assert equal(artifacts.spin_model(folder / "command"), artifacts.spin_model(alone.exp))
+    lines = {}
+    for name in result.stdout.split("loaded:")[1].split():
+        if name.split(".")[0] == "spin" and not name.startswith("spin.perturbation"):
+            path = LOCAL.parent.joinpath(*name.split("."))
+            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            lines[name] = len(path.read_text(encoding="utf-8").splitlines())
+    listing = "\n".join(f"{count:5} {name}" for name, count in sorted(lines.items(), key=lambda item: item[::-1]))
+    print(listing)
+    assert len(lines) <= MOST_FILES and sum(lines.values()) <= MOST_LINES, listing
 
 
 def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, monkeypatch):
