@@ -11,6 +11,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.dataset import DynamicBucketingSampler
+from torch.nn.utils.rnn import pad_sequence
 
 from spin import artifacts
 from spin.data.cuts import read_cuts
@@ -20,7 +21,6 @@ from spin.runtime import seeding
 BUCKETS = 10
 SMALL_SET = 200  # cuts; below this, one bucket per 20
 NO_BOUNDARY = 1e9  # seconds: all cuts fall into the bucket below
-MAX_SHUFFLE_SEED = 2**31
 FRAMES_PER_TIME_MASK = 100  # one mask per two seconds
 MAX_TIME_MASK = 20  # frames, 0.4 s
 DIMENSION_MASKS = 2
@@ -35,15 +35,19 @@ class Batch:
     Attributes:
         inputs: (B, T, D) float32, (B, T, L + 1, D) with every layer, or (B, T) int64 symbols of units; zero after each length.
         lengths: (B,) int64, frames (or symbols, where units are joined).
-        texts: normalized transcripts.
-        seconds: audio without padding.
     """
 
-    ids: list[str]
+    cuts: list[Cut]
     inputs: torch.Tensor
     lengths: torch.Tensor
-    texts: list[str]
-    seconds: float
+
+    @property
+    def ids(self) -> list[str]:
+        return [cut.id for cut in self.cuts]
+
+    @property
+    def texts(self) -> list[str]:
+        return [text_of(cut) for cut in self.cuts]
 
 
 class _Manifests:
@@ -90,67 +94,77 @@ class _NoDataSource(torch.utils.data.Sampler):
         pass
 
 
-class BatchSampler(DynamicBucketingSampler, _NoDataSource):
-    """lhotse's DynamicBucketingSampler, for torch 1.13 too."""
+class _Buckets(DynamicBucketingSampler, _NoDataSource):
+    pass
 
 
-def sample_batches(cuts: CutSet, count: int, batch_seconds: float, seed: int | None) -> BatchSampler:
-    """lhotse's sampler of batches of similar length; call set_epoch before each pass.
+class BatchSampler:
+    """Batches of utterances of similar length, by lhotse; with its padding none exceeds `batch_seconds`.
 
     Args:
-        cuts: utterances; may be lazy.
+        cuts: utterances; may be lazy. One longer than `batch_seconds` is a batch by itself.
         count: number of cuts.
-        batch_seconds: largest amount of audio in a batch.
         seed: random seed of the order; None keeps one fixed order.
     """
-    buckets = BUCKETS if count >= SMALL_SET else count // 20
-    return BatchSampler(
-        cuts,
-        max_duration=batch_seconds,
-        num_buckets=buckets if buckets > 1 else None,
-        duration_bins=None if buckets > 1 else [NO_BOUNDARY],
-        shuffle=seed is not None,
-        seed=0 if seed is None else seeding.integer("asr batches", seed) % MAX_SHUFFLE_SEED,
-        world_size=1,
-        rank=0,
-    )
+
+    def __init__(self, cuts: CutSet, count: int, batch_seconds: float, seed: int | None = None):
+        self.batch_seconds = batch_seconds
+        buckets = BUCKETS if count >= SMALL_SET else count // 20
+        self.buckets = _Buckets(
+            cuts,
+            max_duration=batch_seconds,
+            num_buckets=buckets if buckets > 1 else None,
+            duration_bins=None if buckets > 1 else [NO_BOUNDARY],
+            shuffle=seed is not None,
+            seed=0 if seed is None else seeding.integer("asr batches", seed) % 2**31,
+            world_size=1,
+            rank=0,
+        )
+
+    def batches(self, epoch: int = 0) -> Iterator[list[Cut]]:
+        """The batches of an epoch."""
+        self.buckets.set_epoch(epoch)
+        for batch in self.buckets:
+            yield from split_to_fit(list(batch), self.batch_seconds)
+
+    def repeat(self, epoch: int, number: int) -> Iterator[tuple[int, int, list[Cut]]]:
+        """(epoch, number in the epoch, batch) without end, from one place on; DataError where there is no utterance."""
+        first = epoch, number
+        while True:
+            count = 0
+            for count, cuts in enumerate(self.batches(epoch), start=1):
+                if (epoch, count - 1) >= first:
+                    yield epoch, count - 1, cuts
+            if not count:
+                raise DataError("training parts", found="no batch", expected="at least one utterance")
+            epoch += 1
 
 
-def repeat_epochs(sampler: BatchSampler, skip_epochs: int, skip_batches: int) -> Iterator[tuple[int, int, CutSet]]:
-    """(epoch, number in the epoch, cuts) without end, after `skip_epochs` epochs and `skip_batches` batches.
+def split_to_fit(cuts: list[Cut], batch_seconds: float) -> list[list[Cut]]:
+    """The cuts as one batch, or where that is too long after padding in halves by length, until each fits or is a single cut.
 
-    Raises:
-        DataError: an epoch has no batch.
+    lhotse ends a batch when one more cut as long as its longest would exceed the limit. The last one can be longer than that.
     """
-    epoch = skip_epochs
-    while True:
-        sampler.set_epoch(epoch)
-        number = -1
-        for number, cuts in enumerate(sampler):
-            if epoch > skip_epochs or number >= skip_batches:
-                yield epoch, number, cuts
-        if number < 0:
-            raise DataError("training parts", found="no batch", expected="utterances shorter than asr.batch_seconds")
-        epoch += 1
+    if len(cuts) * max(cut.duration for cut in cuts) <= batch_seconds or len(cuts) == 1:
+        return [cuts]
+    ordered = sorted(cuts, key=lambda cut: (cut.duration, cut.id))
+    middle = len(cuts) // 2
+    return [*split_to_fit(ordered[:middle], batch_seconds), *split_to_fit(ordered[middle:], batch_seconds)]
 
 
-def collate(cuts: CutSet, read: Callable[[Cut], np.ndarray], transform: Transform | None = None) -> Batch:
+def collate(cuts: Iterable[Cut], read: Callable[[Cut], np.ndarray], transform: Transform | None = None) -> Batch:
     """Reads and pads the inputs of a batch.
 
     Args:
         read: input of a cut, float16 features or int64 symbols.
         transform: augmentation, given the id and a float32 or int64 copy of the input.
     """
-    read_all = sorted(((cut, read(cut)) for cut in cuts), key=lambda pair: (-len(pair[1]), pair[0].id))
-    ordered, arrays = [cut for cut, _ in read_all], [array for _, array in read_all]
-    dtype = np.float32 if arrays[0].dtype.kind == "f" else np.int64
-    inputs = np.zeros((len(arrays), *arrays[0].shape), dtype)
-    for row, (cut, stored) in enumerate(read_all):
-        array = stored.astype(dtype)
-        inputs[row, : len(array)] = array if transform is None else transform(cut.id, array)
-    lengths = torch.tensor([len(array) for array in arrays])
-    seconds = sum(cut.duration for cut in ordered)
-    return Batch([cut.id for cut in ordered], torch.from_numpy(inputs), lengths, [text_of(cut) for cut in ordered], seconds)
+    rows = sorted(((cut, read(cut)) for cut in cuts), key=lambda row: (-len(row[1]), row[0].id))
+    dtype = np.float32 if rows[0][1].dtype.kind == "f" else np.int64
+    copies = [(cut.id, stored.astype(dtype)) for cut, stored in rows]
+    inputs = [torch.from_numpy(array if transform is None else transform(name, array)) for name, array in copies]
+    lengths = torch.tensor([len(array) for array in inputs])
+    return Batch([cut for cut, _ in rows], pad_sequence(inputs, batch_first=True), lengths)
 
 
 def spec_augment(inputs: np.ndarray, fill: np.ndarray | int, seed: int, epoch: int, utterance_id: str) -> np.ndarray:
@@ -165,19 +179,17 @@ def spec_augment(inputs: np.ndarray, fill: np.ndarray | int, seed: int, epoch: i
     random = seeding.generator("spec augment", seed, epoch, utterance_id)
     frames = len(inputs)
     for _ in range(-(-frames // FRAMES_PER_TIME_MASK)):
-        start, stop = _draw_span(random, frames, min(MAX_TIME_MASK, frames // 4))
-        inputs[start:stop] = fill
-    if inputs.ndim == 1:
-        return inputs
-    dimensions = inputs.shape[-1]
-    for _ in range(DIMENSION_MASKS):
-        start, stop = _draw_span(random, dimensions, int(dimensions * MAX_DIMENSION_MASK))
-        inputs[..., start:stop] = fill[..., start:stop]
+        inputs[_draw_span(random, frames, min(MAX_TIME_MASK, frames // 4))] = fill
+    if inputs.ndim > 1:
+        dimensions = inputs.shape[-1]
+        for _ in range(DIMENSION_MASKS):
+            span = _draw_span(random, dimensions, int(dimensions * MAX_DIMENSION_MASK))
+            inputs[..., span] = fill[..., span]
     return inputs
 
 
-def _draw_span(random: np.random.Generator, size: int, longest: int) -> tuple[int, int]:
-    """[start, stop) inside [0, size), of a length drawn evenly from 0 to `longest`."""
+def _draw_span(random: np.random.Generator, size: int, longest: int) -> slice:
+    """A span inside [0, size), of a length drawn evenly from 0 to `longest`."""
     length = int(random.integers(longest + 1))
     start = int(random.integers(size - length + 1))
-    return start, start + length
+    return slice(start, start + length)

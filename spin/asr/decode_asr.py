@@ -11,9 +11,8 @@ from spin.asr.decoders import DECODERS
 from spin.asr.graphs import HLG, G, prepare_graph
 from spin.asr.jobs import Recogniser, run_jobs
 from spin.asr.scores import compute_scores
-from spin.asr.scoring import read_summary
 from spin.runtime.context import Context
-from spin.runtime.files import write_json
+from spin.runtime.files import read_json, write_json
 from spin.runtime.logs import summary_writer
 from spin.runtime.product import Product
 from spin.systems import System
@@ -69,7 +68,7 @@ def show_decodings(context: Context, system: str) -> None:
     every = itertools.product(asr.inputs, asr.seeds, products.test_parts(context.config), decoding.methods)
     for source, seed, part, method in every:
         folder = artifacts.decoding_folder(context.exp, system, source, seed, part, method)
-        summary, name = read_summary(folder), f"{source}/{part}/{method}"
+        summary, name = read_json(artifacts.decode_summary(folder)), f"{source}/{part}/{method}"
         for rate in ("wer", "cer"):
             writer.add_scalar(f"{rate}/{name}", summary[rate], seed)
         lines = artifacts.word_alignments(folder).read_text(encoding="utf-8").split("\n")

@@ -11,7 +11,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
-from spin.asr.batches import frames_of, sample_batches, text_of
+from spin.asr.batches import BatchSampler, frames_of, text_of
 from spin.errors import ResourceError
 from spin.runtime.logs import get_logger
 
@@ -20,74 +20,53 @@ Result = TypeVar("Result")
 
 @dataclass
 class Survey:
-    """The utterances of a part by the way they are decoded.
+    """The utterances of some parts by the way they are decoded.
 
     Attributes:
-        fitting: number of utterances that go into batches.
-        long: number of utterances longer than a batch may be; each is decoded alone.
-        without_text: number of utterances without a transcript; they are left out.
-        without_frames: (id, speaker, text) of those with a transcript but nothing to recognise: all their words are deleted.
+        decodable: number of those with a transcript and frames.
+        without_text: number of those without a transcript; they are left out.
+        without_frames: those with a transcript but nothing to recognise: all their words are deleted.
     """
 
-    fitting: int = 0
-    long: int = 0
+    decodable: int = 0
     without_text: int = 0
-    without_frames: list[tuple[str, str, str]] = field(default_factory=list)
+    without_frames: list[Cut] = field(default_factory=list)
 
     @property
     def facts(self) -> dict[str, int]:
-        """Counts of what was not decoded, for a summary; without those that are 0."""
+        """Counts of what is not decoded, for a summary; without those that are 0."""
         counts = {"without_text": self.without_text, "without_frames": len(self.without_frames)}
         return {name: count for name, count in counts.items() if count}
 
-    def log(self, what: str, batch_seconds: float) -> None:
-        """Logs what is left out or decoded alone."""
-        log = get_logger("asr.decoding")
-        if self.facts:
-            message = "%s: %d utterance(s) without a transcript are left out, %d without a frame count as deletions"
-            log.warning(message, what, self.without_text, len(self.without_frames))
-        if self.long:
-            message = "%s: %d utterance(s) longer than decoding.batch_seconds (%g s), each alone"
-            log.info(message, what, self.long, batch_seconds)
 
+def survey(cuts: CutSet, stored: str, what: str) -> Survey:
+    """Counts the utterances, and logs what is left out; reads the manifest once, and no array.
 
-def survey(cuts: CutSet, field: str, batch_seconds: float) -> Survey:
-    """Counts the utterances; reads the manifest once, and no array. `field` is what the recogniser reads."""
+    Args:
+        stored: the field that the recogniser reads.
+        what: the cuts, for the log.
+    """
     counted = Survey()
     for cut in cuts:
         if not text_of(cut):
             counted.without_text += 1
-        elif frames_of(cut, field) == 0:
-            counted.without_frames.append((cut.id, speaker_of(cut), text_of(cut)))
-        elif not _fits(batch_seconds, cut):
-            counted.long += 1
+        elif frames_of(cut, stored) == 0:
+            counted.without_frames.append(cut)
         else:
-            counted.fitting += 1
+            counted.decodable += 1
+    if counted.facts:
+        message = "%s: %d utterance(s) without a transcript are left out, %d without a frame count as deletions"
+        get_logger("asr.decoding").warning(message, what, counted.without_text, len(counted.without_frames))
     return counted
 
 
-def decoding_batches(cuts: CutSet, field: str, surveyed: Survey, batch_seconds: float) -> Iterator[CutSet]:
-    """Batches of all that can be decoded, in a fixed order; the long ones come last, each alone."""
-    usable = cuts.filter(partial(_is_decodable, field))
-    if surveyed.fitting:
-        yield from sample_batches(usable.filter(partial(_fits, batch_seconds)), surveyed.fitting, batch_seconds, None)
-    if surveyed.long:
-        for cut in usable:
-            if not _fits(batch_seconds, cut):
-                yield CutSet.from_cuts([cut])
+def decoding_batches(cuts: CutSet, stored: str, count: int, batch_seconds: float) -> Iterator[list[Cut]]:
+    """Batches of the `count` cuts that can be decoded, in a fixed order."""
+    return BatchSampler(cuts.filter(partial(_is_decodable, stored)), count, batch_seconds).batches()
 
 
-def _fits(batch_seconds: float, cut: Cut) -> bool:
-    return cut.duration <= batch_seconds
-
-
-def _is_decodable(field: str, cut: Cut) -> bool:
-    return bool(text_of(cut)) and frames_of(cut, field) > 0
-
-
-def speaker_of(cut: Cut) -> str:
-    """The speaker of a cut with a transcript; empty when none is named."""
-    return cut.supervisions[0].speaker or ""
+def _is_decodable(stored: str, cut: Cut) -> bool:
+    return bool(text_of(cut)) and frames_of(cut, stored) > 0
 
 
 def decode_in_pieces(
@@ -100,9 +79,8 @@ def decode_in_pieces(
     leave the device unusable. Then the halves fail too, and the message says what to set.)
 
     Args:
-        work: function of log-probabilities (B, T, V) and lengths (B,).
+        work: function of log-probabilities (B, T, V) and lengths (B,), which do not increase.
         names: ids of the B utterances.
-        log_probs, lengths: the batch; lengths do not increase.
 
     Returns:
         Results of `work` for each piece, in the order of the utterances.

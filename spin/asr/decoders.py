@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spin.asr.lang import Lang
-from spin.asr.tokens import BLANK_ID
 from spin.config import DecodingConfig
 
 if TYPE_CHECKING:  # neither torch nor k2 is imported to check a name
@@ -17,6 +15,7 @@ if TYPE_CHECKING:  # neither torch nor k2 is imported to check a name
     import torch
 
     from spin.asr.graph_search import GraphSearch
+    from spin.asr.lang import Lang
 
 
 @dataclass
@@ -30,6 +29,10 @@ class Recognised:
 
     texts: list[str | None]
     not_rescored: int = 0
+
+    def __add__(self, other: Recognised) -> Recognised:
+        """Of two batches."""
+        return Recognised(self.texts + other.texts, self.not_rescored + other.not_rescored)
 
 
 class Tools:
@@ -64,6 +67,8 @@ class Tools:
 
 def best_path(log_probs: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
     """CTC 1-best of (B, T, V) and (B,) frames: the likeliest token of each frame, repeats joined, blanks dropped."""
+    from spin.asr.tokens import BLANK_ID
+
     best = log_probs.argmax(dim=-1).cpu()
     joined = (row[: int(length)].unique_consecutive() for row, length in zip(best, lengths))
     return [[token for token in row.tolist() if token != BLANK_ID] for row in joined]

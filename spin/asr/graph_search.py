@@ -13,7 +13,7 @@ import k2
 import torch
 
 from spin.asr.lang import Lang
-from spin.asr.loss import dense_segments
+from spin.asr.model import dense_segments
 from spin.config import DecodingConfig
 
 MIN_ACTIVE_STATES = 30

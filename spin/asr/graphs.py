@@ -1,28 +1,132 @@
-"""From lexicon and LM to the decoding graph: L, L o G, H o L o G, by the conventions of k2 and icefall.
+"""From lexicon and LM to the decoding graph: G, L, L o G, H o L o G, by the conventions of k2 and icefall.
 
-Graphs are stored as plain tensors: reading them runs no code.
+The LM is an ARPA file: trained by kaldingram (Kneser-Ney), or given, such as LibriSpeech's 3-gram.pruned.1e-7.arpa.gz. Graphs are
+stored as plain tensors: reading them runs no code.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import k2
+import kaldilm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from spin import artifacts, products
-from spin.asr.lang import WORDS_FILE, Lang, extend_lang, load_lang, save_lang
-from spin.asr.lm import arpa_words, make_grammar, read_sentences, train_arpa
+from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
 from spin.errors import DataError
 from spin.runtime.context import Context
 from spin.runtime.files import atomic_path
-from spin.runtime.logs import get_logger
+from spin.runtime.ngrams import write_arpa
 from spin.runtime.product import Product
 
 LEXICON_FST, DISAMBIG_FST, GRAPH, ARPA = "L.safetensors", "L_disambig.safetensors", "graph.safetensors", "lm.arpa"
 HLG, G = "HLG", "G"
+NOT_WORDS = ("<s>", "</s>", "<unk>", "<UNK>")
+
+
+def read_sentences(path: Path) -> list[str]:
+    """The lines of a text file that hold a word."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(str(path), found=str(error), expected="one sentence per line", remedy="run stage 0") from error
+    return [" ".join(line.split()) for line in lines if line.split()]
+
+
+def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path: Path) -> int:
+    """Trains a Kneser-Ney model, writes it as an ARPA file, and returns the number of sentences.
+
+    Args:
+        sentences: words separated by spaces; empty ones are skipped.
+        order: highest n of the n-grams, 1 to 6.
+        known: words of the lexicon; any other counts as <UNK>, which no path of the decoding graph contains.
+
+    Raises:
+        DataError: no sentence.
+    """
+    known = set(known)
+    words = (" ".join(word if word in known else UNKNOWN_WORD for word in sentence.split()) for sentence in sentences)
+    number = write_arpa(words, order, path)
+    if number == 0:
+        remedy = "run stage 0, or --set corpus.lm_text=FILE"
+        raise DataError("LM text", found="no sentence", expected="one sentence per line", remedy=remedy)
+    return number
+
+
+def make_grammar(arpa: Path, words: Path) -> k2.Fsa:
+    """G, an acceptor-like transducer over word ids whose back-off arcs carry #0 on the input side, by kaldilm.
+
+    Args:
+        arpa: ARPA file, plain or .gz.
+        words: words.txt of the lang folder.
+
+    Raises:
+        DataError: not an ARPA file.
+    """
+    with _plain(arpa) as plain:
+        try:
+            text = kaldilm.arpa2fst(
+                input_arpa=str(plain), disambig_symbol=BACK_OFF, read_symbol_table=str(words), max_arpa_warnings=0
+            )
+        except RuntimeError as error:
+            raise _not_arpa(arpa, " ".join(str(error).split())) from error
+    return k2.Fsa.from_openfst(text, acceptor=False)
+
+
+def arpa_words(path: Path) -> Iterator[str]:
+    """The words of the unigrams in the order of the file, without <s>, </s> and the unknown word.
+
+    Raises:
+        DataError: there is no count of n-grams or no section of unigrams; kaldilm would end the process.
+    """
+    counted = inside = False
+    with _open(path) as stream:
+        for line in stream:
+            fields = line.decode("utf-8").split() or [""]
+            counted = counted or fields[0] == "ngram"
+            if fields[0].startswith("\\"):
+                if inside:
+                    return
+                inside = counted and fields[0] == "\\1-grams:"
+            elif inside and len(fields) >= 2 and fields[1] not in NOT_WORDS:
+                yield fields[1]
+    if not inside:
+        raise _not_arpa(path, "no section \\1-grams:" if counted else "no line 'ngram n=count'")
+
+
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The file itself, or a temporary copy that is not compressed."""
+    if path.suffix != ".gz":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="spin-arpa-") as temporary:
+        plain = Path(temporary) / "lm.arpa"
+        with _open(path) as stream, open(plain, "wb") as output:
+            shutil.copyfileobj(stream, output, 1 << 20)
+        yield plain
+
+
+@contextlib.contextmanager
+def _open(path: Path):
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
+            yield stream
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise _not_arpa(path, str(error)) from error
+
+
+def _not_arpa(path: Path, found: str) -> DataError:
+    remedy = "correct decoding.arpa or decoding.rescore_arpa"
+    return DataError(str(path), found=found, expected="an ARPA file, plain or .gz", remedy=remedy)
 
 
 def lexicon_fst(lang: Lang, disambiguated: bool) -> k2.Fsa:
@@ -146,22 +250,23 @@ def _make_hlg(context: Context, folder: Path) -> k2.Fsa:
     if config.arpa:
         lang = extend_lang(lang, arpa_words(Path(config.arpa)))
     save_lang(lang, folder)
-    arpa = Path(config.arpa) if config.arpa else _train_arpa(context, lang, config.lm_order, folder)
+    arpa = Path(config.arpa) if config.arpa else _train_lm(context, lang, config.lm_order, folder)
     return compose_graph(lang, make_grammar(arpa, folder / WORDS_FILE))
 
 
 def _make_g(context: Context, folder: Path) -> k2.Fsa:
     config, search = context.config.decoding, graph_product(context, HLG).path
     lang = load_lang(search)
-    if config.rescore_arpa:
-        arpa = Path(config.rescore_arpa)
-        _warn_of_lost_words(lang, arpa)
-    else:
-        arpa = _train_arpa(context, lang, config.rescore_order, folder)
+    arpa = Path(config.rescore_arpa) if config.rescore_arpa else _train_lm(context, lang, config.rescore_order, folder)
+    known = set(arpa_words(arpa)) if config.rescore_arpa else set(lang.words)
+    lost = [word for word in lang.words if word not in known]
+    if lost:
+        message = "%d of the %d words of the graph are not in %s, so rescoring loses them: %s"
+        context.log.warning(message, len(lost), len(lang.words), arpa, ", ".join(lost[:5]))
     return make_grammar(arpa, search / WORDS_FILE)
 
 
-def _train_arpa(context: Context, lang: Lang, order: int, folder: Path) -> Path:
+def _train_lm(context: Context, lang: Lang, order: int, folder: Path) -> Path:
     """Trains an LM on the LM text, and keeps it in the folder."""
     sentences = read_sentences(artifacts.lm_text(context.corpus))
     number = train_arpa(sentences, order, lang.words, folder / ARPA)
@@ -169,12 +274,3 @@ def _train_arpa(context: Context, lang: Lang, order: int, folder: Path) -> Path:
     message = "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them"
     context.log.info(message, order, number, absent)
     return folder / ARPA
-
-
-def _warn_of_lost_words(lang: Lang, larger: Path) -> None:
-    """Warns of words of the graph that a given LM for rescoring lacks: no path with such a word survives rescoring."""
-    known = set(arpa_words(larger))
-    lost = [word for word in lang.words if word not in known]
-    if lost:
-        message = "%d of the %d words of the graph are not in %s, so rescoring loses them: %s"
-        get_logger("asr.graphs").warning(message, len(lost), len(lang.words), larger, ", ".join(lost[:5]))

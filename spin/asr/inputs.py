@@ -25,6 +25,7 @@ from spin.runtime import seeding
 from spin.runtime.devices import one_thread, resolve_device
 from spin.runtime.files import read_json, write_json
 from spin.systems import System
+from spin.units.units import find_runs
 
 FEATURES, UNITS = "features", "units"
 CACHE_BYTES = 1 << 30  # of each training: inputs kept in memory
@@ -32,115 +33,7 @@ STATISTICS_UTTERANCES = 2000
 MASK = 0  # the symbol of masked units, and of units that training never saw; unit u is symbol u + 1
 REPEATS = {"raw": 1, "deduplicated": 2, "pieces": 4}  # frames per symbol: CTC needs a frame for each token
 INVENTORY_FILE = "inventory.json"
-
-
-class InputReader:
-    """Reads stored features, and keeps up to `max_bytes` in memory, so that small corpora are read from the disk once."""
-
-    field = artifacts.HIDDEN_FIELD
-
-    def __init__(self, max_bytes: int = 0):
-        self._left = max_bytes
-        self._kept: dict[str, np.ndarray] = {}
-
-    def read(self, cut: Cut) -> np.ndarray:
-        """(T, D) or (T, L + 1, D) float16, or (T,) int64 symbols.
-
-        Raises:
-            DataError: the array is missing, damaged or has another shape than the manifest says.
-        """
-        array = self._kept.get(cut.id)
-        if array is None:
-            array = self.load(cut)
-            if array.nbytes <= self._left:
-                self._left -= array.nbytes
-                self._kept[cut.id] = array
-        return array
-
-    def load(self, cut: Cut) -> np.ndarray:
-        array = load_array(cut, self.field)
-        expected = tuple(getattr(cut, self.field).shape)
-        if array.shape != expected:
-            raise _wrong_array(cut, f"shape {array.shape}", f"shape {expected}")
-        return array
-
-    def length(self, cut: Cut) -> int:
-        """Number of frames or symbols that `read` gives."""
-        return frames_of(cut, self.field)
-
-
-class EncoderReader(InputReader):
-    """Features straight from the encoder, as stage 3 stores them: rounded to float16, each utterance by itself.
-
-    On a GPU stage 3 runs batches, which round differently in the last bits. Here no batch matters, so a resumed training reads
-    the same features.
-    """
-
-    def __init__(self, system: System, config: Config, max_bytes: int):
-        from spin.units.extractors import EncoderExtractor
-
-        super().__init__(max_bytes)
-        self._device = resolve_device(config.runtime.device)
-        self._extractor = EncoderExtractor(system, config.encoder.official_padding, self._device)
-        depth = self._extractor.encoder.shape.layers
-        self._layers = range(depth + 1) if config.asr.weighted_sum else (None,)
-
-    def load(self, cut: Cut) -> np.ndarray:
-        """(T, D) float16 of one utterance; with asr.weighted_sum (T, L + 1, D), the input of the first layer in front.
-
-        Raises:
-            DataError: audio that stage 3 could read is missing or has changed, or float16 cannot hold the features.
-        """
-        try:
-            waveform = torch.from_numpy(read_audio(cut))[None].to(self._device)
-        except UnreadableAudio as error:
-            subject, remedy = f"audio of {cut.id}", "restore the audio, or rerun stage 0 with --force"
-            raise DataError(subject, found=error.reason, expected="audio that stage 3 could read", remedy=remedy) from error
-        with one_thread():  # as in stage 3: sums over several threads round differently
-            (extracted,), _ = self._extractor.run(waveform, torch.tensor([waveform.shape[1]]), self._layers, None)
-        layers = [extracted.features[layer] for layer in self._layers]
-        with np.errstate(over="ignore"):
-            features = (np.stack(layers, axis=1) if len(layers) > 1 else layers[0]).astype(np.float16)
-        if len(features) != self.length(cut):
-            raise _wrong_array(cut, f"{len(features)} frames", f"{self.length(cut)}, as in stage 3")
-        if not np.isfinite(features).all():
-            raise _wrong_array(cut, "a value beyond 65,504", "finite float16 numbers")
-        return features
-
-
-class UnitReader(InputReader):
-    """Symbols of units: as they are, without repeats, or joined into pieces."""
-
-    field = artifacts.UNITS_FIELD
-
-    def __init__(self, inventory: UnitInventory, max_bytes: int = 0):
-        super().__init__(max_bytes)
-        self._inventory, self._pieces = inventory, inventory.load_pieces()
-
-    def load(self, cut: Cut) -> np.ndarray:
-        """(T,) int64 symbols, each REPEATS times."""
-        units = super().load(cut).astype(np.int64)
-        if self._inventory.unit_input != "raw":
-            units = remove_repeats(units)
-        known = units < self._inventory.codebook_size
-        if self._pieces is None:
-            symbols = np.where(known, units + 1, MASK)
-        else:
-            symbols = np.asarray(self._pieces.encode(units[known].tolist()), dtype=np.int64)  # <unk>, piece 0, never occurs
-        return symbols.repeat(REPEATS[self._inventory.unit_input])
-
-    def length(self, cut: Cut) -> int:
-        """Number of symbols; repeats and pieces are known only once the units are read."""
-        return super().length(cut) if self._inventory.unit_input == "raw" else len(self.read(cut))
-
-
-def remove_repeats(units: np.ndarray) -> np.ndarray:
-    """The units without those equal to their predecessor.
-
-    >>> remove_repeats(np.array([3, 3, 0, 0, 3])).tolist()
-    [3, 0, 3]
-    """
-    return units[np.concatenate([[True], units[1:] != units[:-1]])] if len(units) else units
+RERUN_STAGE_3 = "./run.sh --stage 3 --stop-stage 3 --force with the same --conf, --set and --exp-dir"
 
 
 @dataclass(frozen=True)
@@ -175,13 +68,11 @@ class UnitInventory:
     @property
     def symbols(self) -> int:
         """Number of symbols, MASK included."""
-        pieces = self.load_pieces()
-        return self.codebook_size + 1 if pieces is None else pieces.size
+        return self.codebook_size + 1 if self.pieces is None else self.load_pieces().size
 
     def save(self, folder: Path) -> None:
         pieces = None if self.pieces is None else base64.b64encode(self.pieces).decode("ascii")
-        content = {"unit_input": self.unit_input, "codebook_size": self.codebook_size, "pieces": pieces}
-        write_json(folder / INVENTORY_FILE, content)
+        write_json(folder / INVENTORY_FILE, {**vars(self), "pieces": pieces})
 
     @classmethod
     def load(cls, folder: Path) -> UnitInventory:
@@ -189,6 +80,95 @@ class UnitInventory:
         content = read_json(folder / INVENTORY_FILE)
         pieces = None if content["pieces"] is None else base64.b64decode(content["pieces"])
         return cls(content["unit_input"], content["codebook_size"], pieces)
+
+
+class InputReader:
+    """Reads stored features or units, and keeps up to `max_bytes` in memory: small corpora are read from the disk once."""
+
+    def __init__(self, max_bytes: int = 0, field: str = artifacts.HIDDEN_FIELD):
+        self.field, self._left = field, max_bytes
+        self._kept: dict[str, np.ndarray] = {}
+
+    def read(self, cut: Cut) -> np.ndarray:
+        """(T, D) or (T, L + 1, D) float16, or (T,) int64 symbols.
+
+        Raises:
+            DataError: the array is missing, damaged or has another shape than the manifest says.
+        """
+        array = self._kept.get(cut.id)
+        if array is None:
+            array = self.load(cut)
+            if array.nbytes <= self._left:
+                self._left -= array.nbytes
+                self._kept[cut.id] = array
+        return array
+
+    def load(self, cut: Cut) -> np.ndarray:
+        array, expected = load_array(cut, self.field), tuple(getattr(cut, self.field).shape)
+        if array.shape != expected:
+            raise _wrong_array(cut, f"shape {array.shape}", f"shape {expected}")
+        return array
+
+    def length(self, cut: Cut) -> int:
+        """Number of frames or symbols that `read` gives."""
+        return frames_of(cut, self.field)
+
+
+class EncoderReader(InputReader):
+    """Features straight from the encoder, as stage 3 stores them: rounded to float16, each utterance by itself.
+
+    On a GPU stage 3 runs batches, which round differently in the last bits. Here no batch matters, so a resumed training reads
+    the same features. With asr.weighted_sum: (T, L + 1, D), the input of the first layer in front.
+    """
+
+    def __init__(self, system: System, config: Config, max_bytes: int):
+        from spin.units.extractors import EncoderExtractor
+
+        super().__init__(max_bytes)
+        self._device = resolve_device(config.runtime.device)
+        self._extractor = EncoderExtractor(system, config.encoder.official_padding, self._device)
+        depth = self._extractor.encoder.shape.layers
+        self._layers = range(depth + 1) if config.asr.weighted_sum else (None,)
+
+    def load(self, cut: Cut) -> np.ndarray:
+        try:
+            waveform = torch.from_numpy(read_audio(cut))[None].to(self._device)
+        except UnreadableAudio as error:
+            subject, remedy = f"audio of {cut.id}", "restore the audio, or rerun stage 0 with --force"
+            raise DataError(subject, found=error.reason, expected="audio that stage 3 could read", remedy=remedy) from error
+        with one_thread():  # as in stage 3: sums over several threads round differently
+            (extracted,), _ = self._extractor.run(waveform, torch.tensor([waveform.shape[1]]), self._layers, None)
+        layers = [extracted.features[layer] for layer in self._layers]
+        with np.errstate(over="ignore"):
+            features = (np.stack(layers, axis=1) if len(layers) > 1 else layers[0]).astype(np.float16)
+        if len(features) != self.length(cut):
+            raise _wrong_array(cut, f"{len(features)} frames", f"{self.length(cut)}, as in stage 3")
+        if not np.isfinite(features).all():
+            raise _wrong_array(cut, "a value beyond 65,504", "finite float16 numbers")
+        return features
+
+
+class UnitReader(InputReader):
+    """Symbols of units: as they are, without repeats, or joined into pieces; each REPEATS times."""
+
+    def __init__(self, inventory: UnitInventory, max_bytes: int = 0):
+        super().__init__(max_bytes, artifacts.UNITS_FIELD)
+        self._inventory, self._pieces = inventory, inventory.load_pieces()
+
+    def load(self, cut: Cut) -> np.ndarray:
+        units = super().load(cut).astype(np.int64)
+        if self._inventory.unit_input != "raw":
+            units, _ = find_runs(units)
+        known = units < self._inventory.codebook_size
+        if self._pieces is None:
+            symbols = np.where(known, units + 1, MASK)
+        else:
+            symbols = np.asarray(self._pieces.encode(units[known].tolist()), dtype=np.int64)  # <unk>, piece 0, never occurs
+        return symbols.repeat(REPEATS[self._inventory.unit_input])
+
+    def length(self, cut: Cut) -> int:
+        """Repeats and pieces are known only once the units are read."""
+        return super().length(cut) if self._inventory.unit_input == "raw" else len(self.read(cut))
 
 
 def open_reader(
@@ -229,15 +209,13 @@ def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> Fe
     mean = sums / frames
     deviation = np.sqrt(np.maximum(squares / frames - np.square(mean), 1e-10))
     if not np.isfinite(deviation).all():
-        remedy = "./run.sh --stage 3 --stop-stage 3 --force with the same --conf, --set and --exp-dir"
-        raise DataError("features of the training parts", found="NaN or infinite values", remedy=remedy)
+        raise DataError("features of the training parts", found="NaN or infinite values", remedy=RERUN_STAGE_3)
     return FeatureStatistics(mean.astype(np.float32), deviation.astype(np.float32))
 
 
 def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
     """The inventory of the units of some cuts, with pieces where asr.unit_input asks for them; DataError without any unit."""
-    reader = InputReader()
-    reader.field = artifacts.UNITS_FIELD
+    reader = InputReader(field=artifacts.UNITS_FIELD)
     sequences = [reader.load(cut).astype(np.int32) for cut in cuts]
     codebook_size = 1 + max((int(units.max()) for units in sequences if len(units)), default=-1)
     if codebook_size == 0:
@@ -246,16 +224,11 @@ def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
         return UnitInventory(config.unit_input, codebook_size)
     from spin.units.acoustic_pieces import train_pieces
 
-    joined = (remove_repeats(units).tolist() for units in sequences)
+    joined = (find_runs(units)[0].tolist() for units in sequences)
     pieces = train_pieces(joined, codebook_size, max(config.unit_pieces, codebook_size + 1))
     return UnitInventory(config.unit_input, codebook_size, pieces.content)
 
 
 def _wrong_array(cut: Cut, found: str, expected: str) -> DataError:
-    return DataError(
-        f"features of {cut.id}",
-        found=found,
-        expected=expected,
-        cause="the audio, the encoder or the stored array has changed since stage 3",
-        remedy="./run.sh --stage 3 --stop-stage 3 --force with the same --conf, --set and --exp-dir",
-    )
+    cause = "the audio, the encoder or the stored array has changed since stage 3"
+    return DataError(f"features of {cut.id}", found=found, expected=expected, cause=cause, remedy=RERUN_STAGE_3)

@@ -12,6 +12,7 @@ from lhotse import CutSet
 
 from spin import products
 from spin.asr.batches import open_cuts
+from spin.asr.inputs import FeatureStatistics, UnitInventory
 from spin.config import Config
 from spin.runtime.context import Context
 from spin.runtime.devices import prepare_cpu, resolve_device
@@ -25,7 +26,7 @@ THREADS = 1  # of torch in each training and decoding, so that the bits do not d
 
 @dataclass(frozen=True)
 class Recogniser:
-    """One recogniser, for a process of its own; `source` is features or units."""
+    """One recogniser; `source` is features or units."""
 
     context: Context
     system: System
@@ -38,13 +39,41 @@ class Recogniser:
         return f"{self.system.name}, {self.source}, seed {self.seed}"
 
     @property
+    def identity(self) -> tuple[Context, System, str, int]:
+        """The arguments that name it in spin/products.py."""
+        return self.context, self.system, self.source, self.seed
+
+    @property
     def product(self) -> Product:
         """The product of stage 4."""
-        return products.recogniser(self.context, self.system, self.source, self.seed)
+        return products.recogniser(*self.identity)
 
     def cuts(self, parts: Iterable[str]) -> CutSet:
         """The cuts of some parts, with what the recogniser reads."""
         return open_cuts(self.context.exp, self.system.name, self.source, parts)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training data of one system and source.
+
+    Attributes:
+        inputs: statistics of the training features, or inventory of the training units.
+        left_out: ids of utterances that no training uses.
+        train_count, valid_count: number of utterances that remain.
+    """
+
+    inputs: FeatureStatistics | UnitInventory
+    left_out: frozenset[str]
+    train_count: int
+    valid_count: int
+
+
+@dataclass(frozen=True)
+class TrainJob(Recogniser):
+    """A recogniser with its training data."""
+
+    data: TrainingData
 
 
 def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int) -> Iterator:

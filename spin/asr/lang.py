@@ -9,12 +9,12 @@ test.
 from __future__ import annotations
 
 import collections
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
-from spin.asr.tokens import BLANK, BOUNDARY, SPECIAL, UNKNOWN_ID, BpeTokens, CharacterTokens, PhoneTokens, pieces_to_text
+from spin.asr.tokens import BOUNDARY, SPECIAL, UNKNOWN_ID, BpeTokens, CharacterTokens, Lexicon, PhoneTokens, Tokens
 from spin.config import AsrConfig
 from spin.errors import DataError
 from spin.runtime.files import atomic_path, write_text
@@ -24,22 +24,19 @@ EPSILON, UNKNOWN_WORD, BACK_OFF, SENTENCE_START, SENTENCE_END = "<eps>", "<UNK>"
 FEW_WORDS = 2000  # asr.tokens=auto: characters below this many distinct training words
 TOKENS_FILE, WORDS_FILE, LEXICON_FILE = "tokens.txt", "words.txt", "lexicon.txt"
 DISAMBIG_FILE, BPE_FILE, PRONUNCIATIONS_FILE = "lexicon_disambig.txt", "bpe.model", "pronunciations.txt"
-Lexicon = tuple[tuple[str, tuple[int, ...]], ...]
-Tokeniser: TypeAlias = "CharacterTokens | BpeTokens | PhoneTokens"
 
 
 @dataclass(frozen=True)
 class Lang:
-    """Tokens, words and lexicon of a recogniser.
+    """Tokens, words and lexicon of a recogniser; `lexicon` is in the order of word ids, and may hold a word several times."""
 
-    Attributes:
-        lexicon: (word, token ids) in the order of word ids; a word may occur several times.
-        words: the word table without epsilon, unknown and the symbols of the grammar.
-    """
-
-    tokeniser: Tokeniser
+    tokeniser: Tokens
     lexicon: Lexicon
-    words: tuple[str, ...]
+
+    @functools.cached_property
+    def words(self) -> tuple[str, ...]:
+        """The word table without epsilon, unknown and the symbols of the grammar."""
+        return unique_words(self.lexicon)
 
     @property
     def kind(self) -> str:
@@ -66,7 +63,7 @@ class Lang:
         """Tokens in the order of their ids, disambiguation symbols last."""
         return (*self.tokeniser.pieces, *(f"#{number}" for number in range(self.disambiguated[1] + 1)))
 
-    @property
+    @functools.cached_property
     def disambiguated(self) -> tuple[Lexicon, int]:
         """Pronunciations with the ids of disambiguation symbols, and the highest of their numbers."""
         return disambiguate(self.lexicon, self.vocabulary_size)
@@ -77,8 +74,7 @@ class Lang:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids: words, or phones of a phone model, separated by single spaces."""
-        pieces = (self.tokeniser.pieces[number] for number in ids)
-        return " ".join(piece for piece in pieces if piece != BLANK) if self.kind == "phone" else pieces_to_text(pieces)
+        return self.tokeniser.decode(ids)
 
     def reference(self, text: str) -> str:
         """The text that a perfect best path decodes to: the text itself, or its phones without those of unknown words."""
@@ -115,10 +111,9 @@ def make_lang(
     if reserved:
         expected = "words without <, # and the boundary symbol"
         raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected)
-    kind = config.tokens if config.tokens != "auto" else ("characters" if len(spoken) < FEW_WORDS else "bpe")
-    if kind == "phone":
-        tokeniser = PhoneTokens.train(pronunciations, spoken)
-    elif kind == "characters":
+    if config.tokens == "phone":
+        tokeniser: Tokens = PhoneTokens.train(pronunciations, spoken)
+    elif config.tokens == "characters" or (config.tokens == "auto" and len(spoken) < FEW_WORDS):
         tokeniser = CharacterTokens.train(transcripts)
     else:
         tokeniser = BpeTokens.train(transcripts, config.vocabulary_size)
@@ -126,10 +121,10 @@ def make_lang(
     if not lexicon:
         remedy = "--set asr.lexicon=FILE, a lexicon with these words"
         raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy=remedy)
-    return Lang(tokeniser, lexicon, unique_words(lexicon))
+    return Lang(tokeniser, lexicon)
 
 
-def spell(tokeniser: Tokeniser, words: list[str]) -> Lexicon:
+def spell(tokeniser: Tokens, words: list[str]) -> Lexicon:
     """The spellings of the words, in their order; words that the tokens cannot spell are left out with a warning."""
     spelled = [(word, ids) for word in words for ids in tokeniser.spellings(word)]
     lexicon = tuple((word, ids) for word, ids in spelled if UNKNOWN_ID not in ids)
@@ -152,7 +147,7 @@ def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
         return lang
     # The sort is stable: a word's pronunciations keep their order, whatever the hash seed of this process.
     lexicon = tuple(sorted((*lang.lexicon, *spell(lang.tokeniser, more)), key=lambda entry: entry[0]))
-    return Lang(lang.tokeniser, lexicon, unique_words(lexicon))
+    return Lang(lang.tokeniser, lexicon)
 
 
 def _is_reserved(word: str) -> bool:
@@ -162,12 +157,7 @@ def _is_reserved(word: str) -> bool:
 def disambiguate(lexicon: Lexicon, vocabulary_size: int) -> tuple[Lexicon, int]:
     """Adds #1, #2, ... after pronunciations that another word shares or begins with, so that L o G can be determinized.
 
-    Args:
-        lexicon: (word, token ids).
-        vocabulary_size: the id of #0; that of #n is vocabulary_size + n.
-
-    Returns:
-        The new lexicon in the same order, and the highest n used (0 when none was).
+    The id of #n is vocabulary_size + n. Also returns the highest n used, 0 when none was.
     """
     count = collections.Counter(ids for _, ids in lexicon)
     beginnings = {ids[:size] for _, ids in lexicon for size in range(1, len(ids))}
@@ -202,16 +192,16 @@ def load_lang(folder: Path) -> Lang:
         DataError: a file is missing or damaged.
     """
     try:
-        tokens, words = ([line.split()[0] for line in _lines(folder / name)] for name in (TOKENS_FILE, WORDS_FILE))
+        tokens = (line.split()[0] for line in _lines(folder / TOKENS_FILE))
         pieces = tuple(token for token in tokens if not token.startswith("#"))
         ids = {piece: number for number, piece in enumerate(pieces)}
-        return Lang(_load_tokeniser(folder, pieces, ids), _read_lexicon(folder / LEXICON_FILE, ids), tuple(words[2:-3]))
+        return Lang(_load_tokeniser(folder, pieces, ids), _read_lexicon(folder / LEXICON_FILE, ids))
     except (OSError, ValueError, LookupError) as error:
         found, remedy = f"{type(error).__name__}: {error}", "./run.sh --stage 4 --stop-stage 4 --force"
         raise DataError(str(folder), found=found, expected="tokens, words and lexicon of stage 4", remedy=remedy) from error
 
 
-def _load_tokeniser(folder: Path, pieces: tuple[str, ...], ids: dict[str, int]) -> Tokeniser:
+def _load_tokeniser(folder: Path, pieces: tuple[str, ...], ids: dict[str, int]) -> Tokens:
     if (folder / BPE_FILE).exists():
         return BpeTokens((folder / BPE_FILE).read_bytes())
     if BOUNDARY in pieces:
@@ -229,10 +219,8 @@ def _read_lexicon(path: Path, ids: dict[str, int]) -> Lexicon:
 
 
 def _format_table(symbols: Iterable[str]) -> str:
-    """One line per symbol: symbol and number, from 0."""
     return "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
 
 
 def _format_lexicon(lexicon: Iterable[tuple[str, tuple[int, ...]]], tokens: tuple[str, ...]) -> str:
-    """One line per pronunciation: word and tokens."""
     return "".join(f"{word} {' '.join(tokens[number] for number in ids)}\n" for word, ids in lexicon)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from spin import artifacts, products
 from spin.asr.batches import text_of
-from spin.asr.graphs import DISAMBIG_FST, LEXICON_FST, lexicon_fst, save_graph
+from spin.asr.graphs import DISAMBIG_FST, LEXICON_FST, lexicon_fst, read_sentences, save_graph
 from spin.asr.lang import Lang, load_lang, make_lang, save_lang
-from spin.asr.lm import read_sentences
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.errors import DataError

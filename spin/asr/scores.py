@@ -8,11 +8,12 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.asr.inputs import FEATURES
-from spin.asr.scoring import Counts, ErrorCounts, read_counts, read_summary, total
+from spin.asr.scoring import Counts, ErrorCounts, read_counts, total
 from spin.asr.significance import bootstrap_interval, paired_p_value, speaker_interval, speaker_p_value
 from spin.config import Config
 from spin.errors import DataError
 from spin.products import test_parts
+from spin.runtime.files import read_json
 
 
 def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
@@ -30,72 +31,68 @@ def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
     """
     scores: dict = {"asr": {}, "gain": {}}
     for source in config.asr.inputs:
-        suffix = "" if source == FEATURES else f"_from_{source}"
-        rates: dict = {system: {} for system in systems}
-        gains: dict = {system: {} for system in systems[1:]}
+        rates: dict = {system: {part: {} for part in test_parts(config)} for system in systems}
+        gains: dict = {system: {part: {} for part in test_parts(config)} for system in systems[1:]}
         for part in test_parts(config):
             for method in config.decoding.methods:
-                pooled = {system: _read_pooled(exp, config, system, source, part, method) for system in systems}
-                for system in systems:
-                    rates[system].setdefault(part, {})[method] = pooled[system].score
-                for system in systems[1:]:
-                    gains[system].setdefault(part, {})[method] = compute_gain(pooled[systems[0]], pooled[system], config)
+                baseline, *others = (_read_pooled(exp, config, system, source, part, method) for system in systems)
+                for pooled in (baseline, *others):
+                    rates[pooled.system][part][method] = pooled.score
+                for pooled in others:
+                    gains[pooled.system][part][method] = compute_gain(baseline, pooled, config)
+        suffix = "" if source == FEATURES else f"_from_{source}"
         scores |= {f"asr{suffix}": rates, f"gain{suffix}": gains}
     return scores
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """The decodings of one system over all seeds: counts by utterance for each seed, and its entry in scores.json."""
+    """The decodings of one system over all seeds.
 
+    Attributes:
+        name: for messages.
+        utterances: ids in their order.
+        errors: (seeds, utterances) word errors.
+        speakers: word counts summed over seeds and the utterances of each speaker, in the order of the speakers' names.
+        score: entry in scores.json.
+    """
+
+    system: str
     name: str
-    seeds: list[dict[str, Counts]]
+    utterances: list[str]
+    errors: list[list[int]]
+    speakers: list[ErrorCounts]
     score: dict
-
-    @property
-    def utterances(self) -> list[str]:
-        """Ids in their order."""
-        return sorted(self.seeds[0])
-
-    @property
-    def errors(self) -> list[list[int]]:
-        """(seeds, utterances) word errors."""
-        return [[counts[name].words.errors for name in self.utterances] for counts in self.seeds]
-
-    @property
-    def speakers(self) -> list[ErrorCounts]:
-        """Word counts summed over seeds and the utterances of each speaker, in the order of the speakers' names."""
-        sums: dict[str, ErrorCounts] = {}
-        for counts in self.seeds:
-            for item in counts.values():
-                sums[item.speaker] = sums.get(item.speaker, ErrorCounts()) + item.words
-        return [sums[speaker] for speaker in sorted(sums)]
 
 
 def _read_pooled(exp: Path, config: Config, system: str, source: str, part: str, method: str) -> Pooled:
     """Sums over seeds, and error rates with intervals."""
+    name = f"decodings of {part} by {method}, {system}, {source}"
     folders = [artifacts.decoding_folder(exp, system, source, seed, part, method) for seed in config.asr.seeds]
     seeds = [read_counts(folder) for folder in folders]
-    pooled = Pooled(f"decodings of {part} by {method}, {system}, {source}", seeds, {})
+    utterances = sorted(seeds[0])
+    by_speaker: dict[str, ErrorCounts] = {}
     for counts in seeds:
-        _require_same(pooled.name, sorted(counts), pooled.utterances, "seed")
-    all_words = total(pooled.speakers)
-    references = [seeds[0][name].words.reference for name in pooled.utterances]
-    samples, seed = config.decoding.bootstrap_samples, config.seed
-    pooled.score.update(
+        _require_same(name, sorted(counts), utterances, "seed")
+        for item in counts.values():
+            by_speaker[item.speaker] = by_speaker.get(item.speaker, ErrorCounts()) + item.words
+    errors = [[counts[utterance].words.errors for utterance in utterances] for counts in seeds]
+    references = [seeds[0][utterance].words.reference for utterance in utterances]
+    speakers = [by_speaker[speaker] for speaker in sorted(by_speaker)]
+    samples = config.decoding.bootstrap_samples, config.seed
+    score = {
         **_rates(item for counts in seeds for item in counts.values()),
-        ci95=list(bootstrap_interval(pooled.errors, references, samples, seed)),
-        words=all_words.reference,
-        errors=all_words.errors,
-        per_seed=[{"seed": number, **_rates(counts.values())} for number, counts in zip(config.asr.seeds, seeds)],
-    )
-    voices = pooled.speakers
-    if len(voices) > 1:
-        sums = [item.errors for item in voices], [item.reference for item in voices]
-        pooled.score["ci95_speakers"] = list(speaker_interval(*sums, samples, seed))
-    if "per" in read_summary(folders[0]):
-        pooled.score["per"] = pooled.score["cer"] = pooled.score["wer"]
-    return pooled
+        "ci95": list(bootstrap_interval(errors, references, *samples)),
+        "words": total(speakers).reference,
+        "errors": total(speakers).errors,
+        "per_seed": [{"seed": number, **_rates(counts.values())} for number, counts in zip(config.asr.seeds, seeds)],
+    }
+    if len(speakers) > 1:
+        sums = [item.errors for item in speakers], [item.reference for item in speakers]
+        score["ci95_speakers"] = list(speaker_interval(*sums, *samples))
+    if "per" in read_json(artifacts.decode_summary(folders[0])):
+        score["per"] = score["cer"] = score["wer"]
+    return Pooled(system, name, utterances, errors, speakers, score)
 
 
 def _rates(counts: Iterable[Counts]) -> dict[str, float]:
@@ -110,16 +107,14 @@ def compute_gain(before: Pooled, after: Pooled, config: Config) -> dict:
         DataError: the systems have different utterances.
     """
     _require_same(after.name, after.utterances, before.utterances, "system")
-    samples, seed = config.decoding.bootstrap_samples, config.seed
+    samples = config.decoding.bootstrap_samples, config.seed
     differences = [old.errors - new.errors for old, new in zip(before.speakers, after.speakers)]
-    per_seed = [
-        {"seed": old["seed"], **_reductions(old, new)} for old, new in zip(before.score["per_seed"], after.score["per_seed"])
-    ]
+    seeds = zip(before.score["per_seed"], after.score["per_seed"])
     return {
         **_reductions(before.score, after.score),
-        "p_value": paired_p_value(before.errors, after.errors, samples, seed),
-        **({"p_value_speakers": speaker_p_value(differences, samples, seed)} if len(differences) > 1 else {}),
-        "per_seed": per_seed,
+        "p_value": paired_p_value(before.errors, after.errors, *samples),
+        **({"p_value_speakers": speaker_p_value(differences, *samples)} if len(differences) > 1 else {}),
+        "per_seed": [{"seed": old["seed"], **_reductions(old, new)} for old, new in seeds],
     }
 
 

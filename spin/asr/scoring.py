@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import kaldialign
 
 from spin import artifacts
-from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from spin.runtime.files import read_jsonl, write_json, write_jsonl, write_text
 
 NOTHING = "***"  # where the other text has a word and this one has none
+SECTIONS = {
+    "S": ("SUBSTITUTIONS: count reference -> hypothesis", "{0} -> {1}"),
+    "D": ("DELETIONS: count reference", "{0}"),
+    "I": ("INSERTIONS: count hypothesis", "{1}"),
+}  # of the list of word errors: operation -> title and form of a line
 
 
 @dataclass(frozen=True)
@@ -40,24 +45,23 @@ class ErrorCounts:
         return ErrorCounts(*(first + second for first, second in zip(vars(self).values(), vars(other).values())))
 
 
-def count_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
-    """Edits of the best alignment of two sequences, each edit costing 1."""
-    counts = kaldialign.edit_distance(reference, hypothesis)
-    return ErrorCounts(len(reference), counts["ins"], counts["del"], counts["sub"])
-
-
 def count_words(reference: str, hypothesis: str) -> ErrorCounts:
     """Word edits of two texts.
 
     >>> count_words("THE CAT SAT", "THE BAT SAT DOWN")
     ErrorCounts(reference=3, insertions=1, deletions=0, substitutions=1)
     """
-    return count_edits(reference.split(), hypothesis.split())
+    return _count_edits(reference.split(), hypothesis.split())
 
 
 def count_characters(reference: str, hypothesis: str) -> ErrorCounts:
     """Character edits of two texts; the single spaces between words count as characters."""
-    return count_edits(list(" ".join(reference.split())), list(" ".join(hypothesis.split())))
+    return _count_edits(list(" ".join(reference.split())), list(" ".join(hypothesis.split())))
+
+
+def _count_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
+    counts = kaldialign.edit_distance(reference, hypothesis)
+    return ErrorCounts(len(reference), counts["ins"], counts["del"], counts["sub"])
 
 
 def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
@@ -74,6 +78,18 @@ class Hypothesis:
     reference: str
     text: str
 
+    @property
+    def alignment(self) -> list[tuple[str, str, str]]:
+        """(reference word, recognised word, operation C, S, I or D) of the best alignment; NOTHING for a missing word."""
+        pairs = kaldialign.align(self.reference.split(), self.text.split(), NOTHING)
+        return [(first, second, _operation(first, second)) for first, second in pairs]
+
+
+def _operation(first: str, second: str) -> str:
+    if first == second:
+        return "C"
+    return "I" if first == NOTHING else "D" if second == NOTHING else "S"
+
 
 def write_decoding(folder: Path, hypotheses: list[Hypothesis], facts: dict, symbols: str = "words") -> dict:
     """Writes all files of a decoding, and returns its summary.
@@ -87,8 +103,8 @@ def write_decoding(folder: Path, hypotheses: list[Hypothesis], facts: dict, symb
     characters = [count_characters(item.reference, item.text) for item in hypotheses] if symbols == "words" else words
     lines = (f"{item.utterance_id}\t{item.reference}\t{item.text}\n" for item in hypotheses)
     write_text(artifacts.hypotheses(folder), "".join(lines))
-    write_text(artifacts.word_alignments(folder), "".join(_format_alignment(item) for item in hypotheses))
-    write_text(artifacts.word_errors(folder), "\n".join(_error_lines(hypotheses, total(words))) + "\n")
+    write_text(artifacts.word_alignments(folder), "".join(map(_format_alignment, hypotheses)))
+    write_text(artifacts.word_errors(folder), _format_errors(hypotheses, total(words)))
     records = (
         {"id": item.utterance_id, "speaker": item.speaker, "words": asdict(word), "characters": asdict(character)}
         for item, word, character in zip(hypotheses, words, characters)
@@ -107,9 +123,23 @@ def write_decoding(folder: Path, hypotheses: list[Hypothesis], facts: dict, symb
     return summary
 
 
-def read_summary(folder: Path) -> dict:
-    """The summary of a decoding; DataError when it is missing."""
-    return read_json(artifacts.decode_summary(folder))
+def _format_alignment(item: Hypothesis) -> str:
+    references, texts, operations = zip(*item.alignment) if item.alignment else ((), (), ())
+    widths = [max(map(len, pair)) for pair in zip(references, texts)]
+    lines = [f"{name} " + " ".join(map(str.ljust, words, widths))
+             for name, words in (("ref", references), ("hyp", texts), ("op ", operations))]  # fmt: skip
+    lines.append("#csid " + " ".join(str(operations.count(operation)) for operation in "CSID"))
+    return "".join(f"{item.utterance_id} {line}".rstrip() + "\n" for line in lines)
+
+
+def _format_errors(hypotheses: Iterable[Hypothesis], counts: ErrorCounts) -> str:
+    pairs = collections.Counter(pair for item in hypotheses for pair in item.alignment)
+    most_first = sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0]))
+    edits = f"{counts.insertions} ins, {counts.deletions} del, {counts.substitutions} sub"
+    lines = [f"%WER {counts.rate:.2f} [{counts.errors} / {counts.reference}, {edits}]"]
+    for operation, (title, form) in SECTIONS.items():
+        lines += ["", title, *(f"{number} {form.format(*pair)}" for pair, number in most_first if pair[2] == operation)]
+    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
@@ -127,45 +157,3 @@ def read_counts(folder: Path) -> dict[str, Counts]:
         record["id"]: Counts(record["speaker"], ErrorCounts(**record["words"]), ErrorCounts(**record["characters"]))
         for record in read_jsonl(artifacts.utterance_counts(folder))
     }
-
-
-def _align(item: Hypothesis) -> list[tuple[str, str]]:
-    """Pairs of words of the best alignment, with NOTHING in place of a missing one."""
-    return kaldialign.align(item.reference.split(), item.text.split(), NOTHING)
-
-
-def _operation(pair: tuple[str, str]) -> str:
-    first, second = pair
-    if first == second:
-        return "C"
-    return "I" if first == NOTHING else "D" if second == NOTHING else "S"
-
-
-def _format_alignment(item: Hypothesis) -> str:
-    pairs = _align(item)
-    operations = [_operation(pair) for pair in pairs]
-    widths = [max(len(first), len(second)) for first, second in pairs]
-    rows = (("ref", [first for first, _ in pairs]), ("hyp", [second for _, second in pairs]), ("op ", operations))
-    lines = [
-        f"{item.utterance_id} {name} " + " ".join(word.ljust(width) for word, width in zip(words, widths)) for name, words in rows
-    ]
-    counted = collections.Counter(operations)
-    lines.append(f"{item.utterance_id} #csid " + " ".join(str(counted[operation]) for operation in "CSID"))
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _error_lines(hypotheses: Iterable[Hypothesis], counts: ErrorCounts) -> Iterator[str]:
-    pairs = collections.Counter(pair for item in hypotheses for pair in _align(item))
-    kinds: dict[str, list] = {kind: [] for kind in "CSID"}
-    for pair, number in sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0])):
-        kinds[_operation(pair)].append((pair, number))
-    yield (
-        f"%WER {counts.rate:.2f} [{counts.errors} / {counts.reference}, {counts.insertions} ins,"
-        f" {counts.deletions} del, {counts.substitutions} sub]"
-    )
-    yield from ("", "SUBSTITUTIONS: count reference -> hypothesis")
-    yield from (f"{number} {first} -> {second}" for (first, second), number in kinds["S"])
-    yield from ("", "DELETIONS: count reference")
-    yield from (f"{number} {first}" for (first, _), number in kinds["D"])
-    yield from ("", "INSERTIONS: count hypothesis")
-    yield from (f"{number} {second}" for (_, second), number in kinds["I"])

@@ -14,18 +14,30 @@ from spin.errors import DataError
 BLANK, UNKNOWN, BOUNDARY = "<blk>", "<unk>", "\u2581"
 BLANK_ID, UNKNOWN_ID = 0, 1
 SPECIAL = (BLANK, UNKNOWN)
+Lexicon = tuple[tuple[str, tuple[int, ...]], ...]  # word and token ids
 
 
-def pieces_to_text(pieces: Iterable[str]) -> str:
-    """Words separated by single spaces; blanks are skipped.
+class Tokens:
+    """One way to write a text as tokens; `pieces` are in the order of their ids."""
 
-    >>> pieces_to_text(["\u2581", "T", "H", "E", "<blk>", "\u2581CA", "T"])
-    'THE CAT'
-    """
-    return " ".join("".join(piece for piece in pieces if piece != BLANK).replace(BOUNDARY, " ").split())
+    kind: str
+    pieces: tuple[str, ...]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; what training never saw becomes the unknown token."""
+        raise NotImplementedError
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Words separated by single spaces; blanks are skipped."""
+        joined = "".join(self.pieces[number] for number in ids if number != BLANK_ID)
+        return " ".join(joined.replace(BOUNDARY, " ").split())
+
+    def spellings(self, word: str) -> list[tuple[int, ...]]:
+        """The spellings of a word; they hold the unknown token when the word cannot be spelled."""
+        return [tuple(self.encode(word))]
 
 
-class CharacterTokens:
+class CharacterTokens(Tokens):
     """Characters; each word is the boundary symbol and then its letters. Ids of letters follow blank, unknown and boundary."""
 
     kind = "characters"
@@ -40,15 +52,10 @@ class CharacterTokens:
         return cls(sorted({character for sentence in sentences for word in sentence.split() for character in word}))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text; a character that training never saw becomes the unknown token."""
         return [self._ids.get(piece, UNKNOWN_ID) for word in text.split() for piece in (BOUNDARY, *word)]
 
-    def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """The one spelling of a word; it holds the unknown token when the word cannot be spelled."""
-        return [tuple(self.encode(word))]
 
-
-class BpeTokens:
+class BpeTokens(Tokens):
     """A sentencepiece model, given as its serialized bytes."""
 
     kind = "bpe"
@@ -100,32 +107,22 @@ class BpeTokens:
         return cls(stream.getvalue())
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text."""
         return self._processor.encode(" ".join(text.split()), out_type=int)
 
-    def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """The one spelling of a word; it holds the unknown token when the word cannot be spelled."""
-        return [tuple(self.encode(word))]
 
-
-class PhoneTokens:
-    """Phones, by way of a lexicon of (word, token ids); they have no word boundary. Ids of phones follow blank and unknown.
+class PhoneTokens(Tokens):
+    """Phones, by way of a lexicon; they have no word boundary. Ids of phones follow blank and unknown.
 
     Texts are encoded with the first of several pronunciations.
     """
 
     kind = "phone"
 
-    def __init__(self, phones: Iterable[str], lexicon: Iterable[tuple[str, tuple[int, ...]]]):
-        self.pieces = (*SPECIAL, *phones)
+    def __init__(self, phones: Iterable[str], pronunciations: Lexicon):
+        self.pieces, self.pronunciations = (*SPECIAL, *phones), pronunciations
         self._spellings: dict[str, list[tuple[int, ...]]] = {}
-        for word, ids in lexicon:
-            self._spellings.setdefault(word, []).append(tuple(ids))
-
-    @property
-    def pronunciations(self) -> list[tuple[str, tuple[int, ...]]]:
-        """(word, token ids) of the whole lexicon, pronunciations of a word in their order."""
-        return [(word, ids) for word, variants in self._spellings.items() for ids in variants]
+        for word, ids in pronunciations:
+            self._spellings.setdefault(word, []).append(ids)
 
     @classmethod
     def train(cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Iterable[str]) -> PhoneTokens:
@@ -139,17 +136,20 @@ class PhoneTokens:
             remedy = "--set asr.lexicon=FILE, a lexicon with these words"
             raise DataError("lexicon", found="no pronunciation of any training word", expected="a line per word", remedy=remedy)
         ids = {phone: number for number, phone in enumerate(phones, start=len(SPECIAL))}
-        lexicon = [
+        lexicon = (
             (word, tuple(ids[phone] for phone in variant))
             for word, variants in pronunciations.items()
             for variant in dict.fromkeys(map(tuple, variants))
             if variant and all(phone in ids for phone in variant)
-        ]
-        return cls(phones, lexicon)
+        )
+        return cls(phones, tuple(lexicon))
 
     def encode(self, text: str) -> list[int]:
-        """The phones of a text, each word by its first pronunciation; a word without one becomes the unknown token."""
         return [token for word in text.split() for token in self._spellings.get(word, [(UNKNOWN_ID,)])[0]]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Phones separated by single spaces."""
+        return " ".join(self.pieces[number] for number in ids if number != BLANK_ID)
 
     def spellings(self, word: str) -> list[tuple[int, ...]]:
         """The pronunciations of a word; empty when the lexicon lacks it."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from spin import artifacts, products
 from spin.asr.batches import open_cuts, text_of
 from spin.asr.inputs import UNITS, InputReader, count_units, measure_features, open_reader
-from spin.asr.jobs import run_jobs
+from spin.asr.jobs import TrainingData, TrainJob, run_jobs
 from spin.asr.lang import Lang
-from spin.asr.loss import count_needed_frames
+from spin.asr.model import count_needed_frames
 from spin.asr.tokens import UNKNOWN_ID
-from spin.asr.training import TrainingData, TrainJob, train_recogniser
+from spin.asr.training import train_recogniser
 from spin.errors import DataError
 from spin.runtime.context import Context
 from spin.runtime.rejects import Rejects

@@ -1,4 +1,4 @@
-"""Training of one CTC model: steps, validation, the best checkpoint, and resuming after any interruption.
+"""Training of one CTC model: steps, validation, the best checkpoint or mean of several, resuming after any interruption.
 
 On a CPU a resumed training gives the same bits. On a GPU it agrees up to rounding: k2 adds the gradients of arcs in any order.
 """
@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from spin import artifacts
-from spin.asr.batches import Batch, collate, repeat_epochs, sample_batches, spec_augment, text_of
-from spin.asr.inputs import CACHE_BYTES, MASK, FeatureStatistics, UnitInventory, open_reader
-from spin.asr.jobs import Recogniser, fixed_threads
-from spin.asr.lang import load_lang
-from spin.asr.loss import ctc_loss
-from spin.asr.model import CtcModel, build_model, load_weights
-from spin.asr.validation import WeightStore, evaluate, format_rates
+from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
+from spin.asr.decoders import best_path
+from spin.asr.inputs import CACHE_BYTES, MASK, UnitInventory, open_reader
+from spin.asr.jobs import TrainJob, fixed_threads
+from spin.asr.lang import Lang, load_lang
+from spin.asr.model import CtcModel, build_model, count_needed_frames, ctc_loss, load_weights
+from spin.asr.scoring import ErrorCounts, count_characters, count_words
+from spin.asr.tokens import UNKNOWN_ID
 from spin.config import AsrConfig
 from spin.errors import TrainingError
 from spin.runtime import seeding
-from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
+from spin.runtime.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
 from spin.runtime.devices import resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
@@ -32,38 +32,12 @@ from spin.runtime.prefetch import prefetch
 from spin.runtime.process import StopRequest
 
 LOG_EVERY_STEPS = 10
+TEXTS_SHOWN = 3  # in TensorBoard, of each validation
 FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """Training data of one system and source.
-
-    Attributes:
-        inputs: statistics of the training features, or inventory of the training units.
-        left_out: ids of utterances that no training uses.
-        train_count, valid_count: number of utterances that remain.
-    """
-
-    inputs: FeatureStatistics | UnitInventory
-    left_out: frozenset[str]
-    train_count: int
-    valid_count: int
-
-
-@dataclass(frozen=True)
-class TrainJob(Recogniser):
-    """A recogniser with its training data."""
-
-    data: TrainingData
-
-
 def train_recogniser(job: TrainJob) -> str:
-    """Builds the product of one recogniser, or resumes an interrupted training; returns a line for the log.
-
-    Raises:
-        TrainingError: loss or gradient is not finite.
-    """
+    """Builds the product of one recogniser, or resumes an interrupted training; returns a line for the log."""
     with fixed_threads(), job.product.building() as folder:
         return Training(job, folder).run()
 
@@ -81,8 +55,7 @@ class Training:
 
     def __init__(self, job: TrainJob, folder: Path):
         self.job, self.folder, self.context = job, folder, job.context
-        self.config = self.context.config.asr
-        self.log = get_logger("asr.training")
+        self.config, self.log = self.context.config.asr, get_logger("asr.training")
         self.device = resolve_device(self.context.config.runtime.device)
         self.lang = load_lang(artifacts.lang_folder(self.context.exp))
         inventory = job.data.inputs if isinstance(job.data.inputs, UnitInventory) else None
@@ -96,7 +69,6 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
-        self.averages = WeightStore(folder, self.config.average)
         self.step, self.epoch, self.batch = 0, 0, 0  # finished steps, and the position of the next batch
         self.losses: list[float] = []  # since the last validation
         self.history_path = artifacts.history_in(folder)
@@ -119,11 +91,16 @@ class Training:
         begun, seconds = time.monotonic(), 0.0
         with StopRequest() as stop:
             for epoch, number, batch in self.batches():
-                self.losses.append(self.update(batch))
-                seconds += batch.seconds
+                figures = self.update(batch)
+                self.losses.append(figures["loss"])
+                seconds += sum(cut.duration for cut in batch.cuts)
                 self.epoch, self.batch = epoch, number + 1
                 if self.step % LOG_EVERY_STEPS == 0 or self.step == self.config.max_steps:
-                    self.log_progress(epoch, seconds / max(1e-9, time.monotonic() - begun))
+                    recent = self.losses[-LOG_EVERY_STEPS:]
+                    speed = seconds / max(1e-9, time.monotonic() - begun)
+                    figures |= {"loss": sum(recent) / len(recent), "epoch": epoch, "seconds_of_audio_per_second": speed}
+                    for name, value in figures.items():
+                        self.writer.add_scalar(f"train/{name}", value, self.step)
                 saved = self.validate_and_save()
                 if self.step >= self.config.max_steps:
                     return
@@ -133,10 +110,10 @@ class Training:
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
         cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
-        sampler = sample_batches(cuts, self.job.data.train_count, self.config.batch_seconds, self.job.seed)
-        places = repeat_epochs(sampler, self.epoch, self.batch)
+        sampler = BatchSampler(cuts, self.job.data.train_count, self.config.batch_seconds, self.job.seed)
+        places = ([place] for place in sampler.repeat(self.epoch, self.batch))
         threads = 0 if self.device.type == "cpu" else 1
-        for (place,), (batch,) in prefetch(([place] for place in places), lambda place: self.read(place[2], place[0]), threads):
+        for (place,), (batch,) in prefetch(places, lambda place: self.read(place[2], place[0]), threads):
             yield place[0], place[1], batch
 
     def is_usable(self, cut) -> bool:
@@ -144,13 +121,18 @@ class Training:
 
     def read(self, cuts, epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
-        if not self.config.spec_augment:
-            return collate(cuts, self.reader.read)
-        seed = self.job.seed
-        return collate(cuts, self.reader.read, lambda name, inputs: spec_augment(inputs, self.fill, seed, epoch, name))
 
-    def update(self, batch: Batch) -> float:
-        """One optimizer step; returns the loss in nats per token."""
+        def augment(name, inputs):
+            return spec_augment(inputs, self.fill, self.job.seed, epoch, name)
+
+        return collate(cuts, self.reader.read, augment if self.config.spec_augment else None)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One optimizer step; returns the loss in nats per token, the norm of the gradient, and the learning rate.
+
+        Raises:
+            TrainingError: loss or gradient is not finite.
+        """
         step = self.step + 1
         seeding.seed_torch("asr dropout", self.job.seed, step)
         self.model.train()
@@ -160,35 +142,21 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        self.check_finite(step, batch, loss=float(loss), gradient=float(norm))
-        rate = learning_rate(step, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.step = step
-        if step % LOG_EVERY_STEPS == 0:
-            self.writer.add_scalar("train/gradient_norm", float(norm), step)
-            self.writer.add_scalar("train/learning_rate", rate, step)
-        return float(loss)
-
-    def check_finite(self, step: int, batch: Batch, **values: float) -> None:
-        """Raises TrainingError when one of the values is NaN or infinite."""
-        bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+        figures = {"loss": float(loss), "gradient_norm": float(norm), "learning_rate": learning_rate(step, self.config)}
+        bad = next((name for name, value in figures.items() if not math.isfinite(value)), None)
         if bad is not None:
             raise TrainingError(
                 f"{self.job.name}, step {step}",
-                found=f"{bad} {values[bad]}, utterances {', '.join(batch.ids[:3])} ...",
+                found=f"{bad} {figures[bad]}, utterances {', '.join(batch.ids[:3])} ...",
                 expected="finite numbers",
                 cause="a learning rate that is too high, or features that are not finite",
                 remedy=f"--set asr.learning_rate={self.config.learning_rate / 3:g}",
             )
-
-    def log_progress(self, epoch: int, speed: float) -> None:
-        """Adds the points of TensorBoard that do not belong to one step."""
-        recent = self.losses[-LOG_EVERY_STEPS:]
-        self.writer.add_scalar("train/loss", sum(recent) / len(recent), self.step)
-        self.writer.add_scalar("train/epoch", epoch, self.step)
-        self.writer.add_scalar("train/seconds_of_audio_per_second", speed, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = figures["learning_rate"]
+        self.optimizer.step()
+        self.step = step
+        return figures
 
     def validate_and_save(self) -> bool:
         """Validates and saves when it is time to; returns whether a checkpoint was saved."""
@@ -200,7 +168,7 @@ class Training:
             return False
         self.writer.flush()  # a resumed training draws no curve before its checkpoint again
         if valid is not None and self.config.average > 1:
-            self.averages.keep(self.step, self.model)
+            self.keep_weights()
         # CER chooses the best: with few valid utterances WER is too coarse to rank neighbouring checkpoints.
         self.store.save(self.step, self.state(valid), None if valid is None else -valid["cer"])
         return True
@@ -225,14 +193,30 @@ class Training:
     def measure(self, model: CtcModel) -> tuple[dict, list[tuple[str, str]]]:
         """evaluate() on the valid parts."""
         cuts = self.job.cuts(self.context.config.corpus.valid).filter(text_of)
-        sampler = sample_batches(cuts, self.job.data.valid_count, self.config.batch_seconds, None)
-        return evaluate(model, self.lang, (collate(batch, self.reader.read) for batch in sampler), self.device)
+        sampler = BatchSampler(cuts, self.job.data.valid_count, self.config.batch_seconds)
+        return evaluate(model, self.lang, (collate(batch, self.reader.read) for batch in sampler.batches()), self.device)
+
+    def keep_weights(self) -> None:
+        """Keeps the weights of the last asr.average validations.
+
+        They are separate from the checkpoints because a signal adds a checkpoint at any step, and their mean must not depend on
+        where a training was interrupted.
+        """
+        write_checkpoint(self.folder / f"weights-{self.step:09d}.safetensors", self.step, self.model.state_dict())
+        for old in self.kept_weights()[: -self.config.average]:
+            old.unlink(missing_ok=True)
+
+    def kept_weights(self) -> list[Path]:
+        """Files of weights up to this step, oldest first; later ones belong to an interrupted run."""
+        paths = sorted(self.folder.glob(f"weights-{'[0-9]' * 9}.safetensors"))
+        return [path for path in paths if path.stem <= f"weights-{self.step:09d}"]
 
     def average(self) -> None:
         """Replaces the best checkpoint by the mean of the last validated weights where the mean is better on valid."""
-        weights = self.averages.mean(self.step)
-        if weights is None:
+        paths = self.kept_weights()[-self.config.average :]
+        if len(paths) < 2:
             return
+        weights = mean_of([read_checkpoint(path)[1] for path in paths])
         model = build_model(self.config, self.job.data.inputs, self.lang.vocabulary_size).to(self.device)
         valid, _ = self.measure(load_weights(model, weights, str(self.folder)))
         score, best = -valid["cer"], self.store.best_score()
@@ -275,3 +259,46 @@ class Training:
         self.writer.close()
         self.log.warning("%s: stopped by a signal at step %d; checkpoint saved", self.job.name, self.step)
         raise SystemExit(stop.status())
+
+
+def mean_of(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of each weight, summed in double precision."""
+    return {
+        name: (sum(state[name].double() for state in states) / len(states)).to(first.dtype) for name, first in states[0].items()
+    }
+
+
+@torch.no_grad()
+def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torch.device) -> tuple[dict, list[tuple[str, str]]]:
+    """Evaluates the model on batches of the valid parts, and leaves it in evaluation mode.
+
+    Returns:
+        {"loss": nats per token, "wer": percent, "cer": percent} and some pairs (reference, text). Utterances that are too short
+        for their text, or have a word or character outside the tokens, have no loss, but count as errors. With phones both rates
+        are the phone error rate.
+    """
+    model.eval()
+    words, characters, loss, tokens, texts = ErrorCounts(), ErrorCounts(), 0.0, 0, []
+    for batch in batches:
+        log_probs = model(batch.inputs.to(device), batch.lengths)
+        encoded = [lang.encode(text) for text in batch.texts]
+        rows = [row for row, ids in enumerate(encoded) if _has_loss(ids, int(batch.lengths[row]))]
+        if rows:
+            loss += float(ctc_loss(log_probs[rows], batch.lengths[rows], [encoded[row] for row in rows]).double().sum())
+            tokens += sum(len(encoded[row]) for row in rows)
+        for reference, ids in zip(map(lang.reference, batch.texts), best_path(log_probs, batch.lengths)):
+            text = lang.decode(ids)
+            counted = count_words(reference, text)
+            words += counted
+            characters += counted if lang.kind == "phone" else count_characters(reference, text)
+            texts.append((reference, text))
+    return {"loss": loss / max(1, tokens), "wer": words.rate, "cer": characters.rate}, texts[:TEXTS_SHOWN]
+
+
+def _has_loss(tokens: list[int], frames: int) -> bool:
+    return UNKNOWN_ID not in tokens and count_needed_frames(tokens) <= frames
+
+
+def format_rates(lang: Lang, valid: dict) -> str:
+    """The error rates of `evaluate` for the log."""
+    return f"PER {valid['wer']:.2f} %" if lang.kind == "phone" else f"CER {valid['cer']:.2f} %, WER {valid['wer']:.2f} %"

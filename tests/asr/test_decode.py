@@ -1,4 +1,4 @@
-"""Decoding with given LMs by all methods: scales from valid alone, speakers, what cannot be decoded, failures of k2."""
+"""Decoding with given LMs by all methods: scales from valid alone, what cannot be decoded, failures of k2."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from spin import artifacts
-from spin.asr.decode import Decoding
-from spin.asr.decode_batches import decoding_batches, survey
+from spin.asr import jobs
+from spin.asr.decode import Decoding, Scales, best_scale, read_scales
 from spin.asr.decoders import DECODERS
 from spin.asr.graph_search import GraphSearch
-from spin.asr.jobs import Recogniser, visible_gpus
-from spin.asr.lm import train_arpa
-from spin.asr.tuning import Scales, best_scale, read_scales
+from spin.asr.graphs import train_arpa
+from spin.asr.jobs import Recogniser, run_jobs
 from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError, ResourceError
 from spin.runtime.files import read_json
@@ -53,39 +52,24 @@ def staged(tmp_path_factory):
     config = make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
     write_corpus(folder, config, parts)
     run_stage_4(make_context(folder, config))
-    tuning, testing, depth = [], [], []
-    outputs, tune = Decoding.outputs, Decoding.tune
-
-    def spied_tune(self, method):
-        depth.append(1)
-        try:
-            return tune(self, method)
-        finally:
-            depth.pop()
+    read, outputs = [], Decoding.outputs
 
     def spied_outputs(self, parts):
-        (tuning if depth else testing).append(tuple(parts))
+        read.append(tuple(parts))
         return outputs(self, parts)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Decoding, "outputs", spied_outputs)
-        patch.setattr(Decoding, "tune", spied_tune)
         context = decode_all(folder, config)
-    return folder, context, tuning, testing
-
-
-def folder_of(context, method: str, system: str = "fbank"):
-    return artifacts.decoding_folder(context.exp, system, "features", 0, "eval", method)
+    return folder, context, read
 
 
 def recogniser_of(context, system: str = "fbank") -> Recogniser:
     return Recogniser(context, system_of(context, system), "features", 0)
 
 
-def read_texts(context, method: str) -> dict[str, tuple[str, str]]:
-    """Utterance -> (reference, text)."""
-    rows = [line.split("\t") for line in artifacts.hypotheses(folder_of(context, method)).read_text().splitlines()]
-    return {name: (reference, text) for name, reference, text in rows}
+def folder_of(context, method: str, system: str = "fbank"):
+    return artifacts.decoding_folder(context.exp, system, "features", 0, "eval", method)
 
 
 def summary_of(context, method: str, system: str = "fbank") -> dict:
@@ -93,46 +77,38 @@ def summary_of(context, method: str, system: str = "fbank") -> dict:
 
 
 def test_scales_come_from_the_valid_parts_alone(staged):
-    _, context, tuning, testing = staged
-    assert set(tuning) == {("dev",)} and set(testing) == {("eval",)}
+    _, context, read = staged
+    assert read == [("eval",), *[("dev",), ("eval",)] * len(GRAPH_METHODS)] * len(SYSTEMS)
     for system in SYSTEMS:
-        recogniser = recogniser_of(context, system)
-        rates = {
-            method: read_json(artifacts.tuning(context.exp, system, "features", 0, method))["wer"] for method in GRAPH_METHODS
-        }
-        search, second = (best_scale(rates[method]) for method in GRAPH_METHODS)
-        assert read_scales(recogniser, "ctc_1best") == Scales(0.0, 0.0)
-        assert read_scales(recogniser, "hlg") == Scales(search, search)
-        assert read_scales(recogniser, "hlg_lattice") == Scales(search, second)
-        assert summary_of(context, "hlg", system)["lm_scale"] == search
-        rescored = summary_of(context, "hlg_lattice", system)
-        assert (rescored["search_lm_scale"], rescored["lm_scale"]) == (search, second)
-        assert "lm_scale" not in summary_of(context, "ctc_1best", system)
+        tunings = [artifacts.tuning(context.exp, system, "features", 0, method) for method in GRAPH_METHODS]
+        search, second = (best_scale(read_json(path)["wer"]) for path in tunings)
+        scales = [read_scales(recogniser_of(context, system), method) for method in METHODS]
+        assert scales == [Scales(0.0, 0.0), Scales(search, search), Scales(search, second)]
+        summaries = [summary_of(context, method, system) for method in METHODS]
+        assert [one.get("search_lm_scale") for one in summaries] == [None, None, search]
+        assert [one.get("lm_scale") for one in summaries] == [None, search, second]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_cannot_be_decoded_is_counted(staged, method):
-    texts, summary = read_texts(staged[1], method), summary_of(staged[1], method)
+    rows = [line.split("\t") for line in artifacts.hypotheses(folder_of(staged[1], method)).read_text().splitlines()]
+    texts, summary = {name: (reference, text) for name, reference, text in rows}, summary_of(staged[1], method)
     assert NO_TEXT not in texts and texts[NO_FRAMES][1] == "" and texts[LONG][1]
     assert (summary["without_text"], summary["without_frames"], summary["utterances"]) == (1, 1, 13)
     assert summary["words"]["reference"] == sum(len(reference.split()) for reference, _ in texts.values())
     assert summary["words"]["deletions"] >= len(texts[NO_FRAMES][0].split()) > 0
 
 
-@pytest.mark.parametrize("limit", [LIMIT_IN_S, 0.5, 1000.0])
-def test_long_utterances_are_decoded_alone(staged, limit):
-    cuts, field = recogniser_of(staged[1]).cuts(["eval"]), artifacts.HIDDEN_FIELD
-    counted = survey(cuts, field, limit)
-    batches = [[cut.id for cut in batch] for batch in decoding_batches(cuts, field, counted, limit)]
-    assert sorted(name for batch in batches for name in batch) == sorted({cut.id for cut in cuts} - {NO_TEXT, NO_FRAMES})
-    assert counted.fitting + counted.long == 12
-    assert counted.long == {LIMIT_IN_S: 1, 0.5: 12, 1000.0: 0}[limit]
-    assert limit == 1000.0 or [LONG] in batches
+def test_long_utterances_are_decoded_alone(staged):
+    batches = [batch.ids for batch, _ in Decoding(recogniser_of(staged[1])).outputs(["eval"])]
+    names = {cut.id for cut in recogniser_of(staged[1]).cuts(["eval"])}
+    assert sorted(name for batch in batches for name in batch) == sorted(names - {NO_TEXT, NO_FRAMES})
+    assert [LONG] in batches and len(batches) < 10
 
 
 def test_batches_that_k2_cannot_hold_are_halved(staged, monkeypatch, tmp_path, caplog):
     """Texts and tuned scales equal those of whole batches."""
-    folder, context, *_ = staged
+    folder, context, _ = staged
     shutil.copytree(folder, tmp_path / "work")
     lattices, sizes = GraphSearch.lattices, []
 
@@ -176,12 +152,33 @@ def test_a_part_that_changed_after_stage_3_is_an_error(staged, tmp_path):
         decode_all(tmp_path / "work", staged[1].config)
 
 
-def test_visible_gpus(monkeypatch):
-    config = make_config()
+@pytest.mark.parametrize(
+    ("visible", "gpus", "memory", "per_gpu", "count", "processes", "devices"),
+    [
+        (None, 1, 80e9, 2, 9, 2, ["0"]),  # a large GPU runs several jobs at a time
+        (None, 2, 8e9, 2, 9, 2, ["0", "1"]),  # a small one only one
+        (None, 8, 80e9, 1, 9, 3, ["0", "1", "2"]),  # no more GPUs than there are
+        (None, 8, 80e9, 2, 4, 4, ["0", "1", "2"]),  # no more processes than jobs
+        (None, 2, 80e9, 1, 1, 1, None),  # one job: in this process
+        (None, 0, 80e9, 1, 9, 1, None),
+        ("5, 7,GPU-a", 2, 80e9, 1, 9, 2, ["5", "7"]),  # as the scheduler names them
+    ],
+)
+def test_jobs_share_the_gpus(monkeypatch, visible, gpus, memory, per_gpu, count, processes, devices):
+    """With stand-ins for three GPUs and for the processes: how many, and which GPU each gets."""
+    config, seen = make_config(), []
+    object.__setattr__(config.runtime, "gpus", gpus)
+    monkeypatch.setattr(jobs, "resolve_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("", (), {"total_memory": memory}))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for asked, names in ((1, ["0"]), (2, ["0", "1"]), (8, ["0", "1", "2"]), (0, ["0"])):
-        object.__setattr__(config.runtime, "gpus", asked)
-        assert visible_gpus(config) == names
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7,GPU-a")
-    assert visible_gpus(config) == ["5"]
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    def map_jobs(function, items, nj, environments):
+        seen.append((nj, [one["CUDA_VISIBLE_DEVICES"] for one in environments] or None))
+        return map(function, items)
+
+    monkeypatch.setattr(jobs, "map_jobs", map_jobs)
+    assert list(run_jobs(config, str, range(count), per_gpu)) == list(map(str, range(count)))
+    assert seen == [(processes, devices)]

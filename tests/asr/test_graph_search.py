@@ -20,9 +20,8 @@ from spin.asr.graph_search import (
     remove_search_lm,
     rescore_lattices,
 )
-from spin.asr.graphs import compose_graph, load_graph, save_graph
+from spin.asr.graphs import compose_graph, load_graph, make_grammar, save_graph, train_arpa
 from spin.asr.lang import WORDS_FILE, make_lang, save_lang
-from spin.asr.lm import make_grammar, train_arpa
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
 from tests.asr.tiny_asr import ONE_SENTENCE, TEXTS, make_posteriors

@@ -1,6 +1,9 @@
-"""The CTC models: shapes, independence of padding and batch."""
+"""The CTC models: independence of padding and batch, sums of layers. The CTC loss against torch's and enumeration by hand."""
 
 from __future__ import annotations
+
+import itertools
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin.asr.inputs import FeatureStatistics
-from spin.asr.model import BlstmBody, CtcModel, FeatureFront, load_weights, restore_model
+from spin.asr.model import (
+    BlstmBody,
+    CtcModel,
+    FeatureFront,
+    count_needed_frames,
+    ctc_loss,
+    dense_segments,
+    load_weights,
+    restore_model,
+)
 from spin.config import AsrConfig
 from spin.errors import CheckpointError
 
@@ -22,21 +34,22 @@ def make(kind: str, inputs=STATISTICS) -> CtcModel:
     return CtcModel(AsrConfig(model=kind, hidden=8, layers=2, dropout=0.1), inputs, 5).eval()
 
 
-def make_inputs(symbols: bool) -> torch.Tensor:
-    return torch.randint(9, (3, 20)) if symbols else torch.randn(3, 20, 6)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("symbols", [False, True])
-def test_padding_and_batch_change_nothing(kind, symbols):
+def test_padding_and_batch_change_nothing_and_a_checkpoint_says_what_its_model_reads(kind, symbols):
     model = make(kind, 9 if symbols else STATISTICS)
-    inputs, lengths = make_inputs(symbols), torch.tensor([20, 11, 1])
+    inputs, lengths = torch.randint(9, (3, 20)) if symbols else torch.randn(3, 20, 6), torch.tensor([20, 11, 1])
     log_probs = model(inputs, lengths)
     assert log_probs.shape == (3, 20, 5)
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(log_probs.shape[:2]))
     for row, length in enumerate(lengths.tolist()):
         alone = model(inputs[row : row + 1, :length], lengths[row : row + 1])
         torch.testing.assert_close(log_probs[row, :length], alone[0], rtol=1e-5, atol=1e-6)
+    config = AsrConfig(model=kind, hidden=8, layers=2)
+    assert torch.equal(restore_model(config, model.state_dict(), 5, "somewhere")(inputs, lengths), log_probs)
+    for weights in ({}, make("conv" if kind == "blstm" else "blstm").state_dict()):
+        with pytest.raises(CheckpointError, match="somewhere"):
+            restore_model(config, weights, 5, "somewhere")
 
 
 def test_blstm_layers_are_one_lstm_with_dropout_after_each():
@@ -65,46 +78,30 @@ def test_features_are_normalized(kind):
     model = make(kind)
     features = torch.randn(1, 7, 6)
     other = CtcModel(AsrConfig(model=kind, hidden=8, layers=2), FeatureStatistics(np.zeros(6), np.ones(6)), 5).eval()
-    weights = {**model.state_dict(), "front.mean": other.front.mean, "front.scale": other.front.scale}
-    load_weights(other, weights, "other")
+    load_weights(other, {**model.state_dict(), "front.mean": other.front.mean, "front.scale": other.front.scale}, "other")
     normalised = (features - torch.from_numpy(STATISTICS.mean)) / torch.from_numpy(STATISTICS.deviation)
-    lengths = torch.tensor([7])
-    torch.testing.assert_close(model(features, lengths), other(normalised, lengths))
+    torch.testing.assert_close(model(features, torch.tensor([7])), other(normalised, torch.tensor([7])))
 
 
-@pytest.mark.parametrize("symbols", [False, True])
-def test_a_checkpoint_says_what_its_model_reads(symbols):
-    model = make("conv", 9 if symbols else STATISTICS)
-    config, inputs = AsrConfig(model="conv", hidden=8, layers=2), make_inputs(symbols)
-    again = restore_model(config, model.state_dict(), 5, "somewhere")
-    lengths = torch.tensor([20, 20, 20])
-    assert torch.equal(again(inputs, lengths), model(inputs, lengths))
-    for weights in ({}, make("blstm").state_dict()):
-        with pytest.raises(CheckpointError, match="somewhere"):
-            restore_model(config, weights, 5, "somewhere")
-
-
-def make_front(layers: int, weights: torch.Tensor | None = None) -> FeatureFront:
+def make_front(weights: torch.Tensor) -> FeatureFront:
     """A front of several layers that are normalized already."""
-    front = FeatureFront(FeatureStatistics(np.zeros((layers, 3), np.float32), np.ones((layers, 3), np.float32)))
-    if weights is not None:
-        front.layer_weights.data.copy_(weights)
+    count = len(weights)
+    front = FeatureFront(FeatureStatistics(np.zeros((count, 3), np.float32), np.ones((count, 3), np.float32)))
+    assert front.shares().tolist() == pytest.approx([1 / count] * count)
+    front.layer_weights.data.copy_(weights)
     return front
 
 
 def test_sum_of_layers_by_hand():
     features = torch.tensor([[[[1.0, 10.0, 0.0], [2.0, 20.0, 0.0], [6.0, 60.0, 0.0]]]])
-    assert make_front(3).shares().tolist() == pytest.approx([1 / 3] * 3)
-    torch.testing.assert_close(make_front(3)(features), torch.tensor([[[3.0, 30.0, 0.0]]]))
-    front = make_front(3, torch.log(torch.tensor([0.5, 0.25, 0.25])))
-    torch.testing.assert_close(front(features), torch.tensor([[[2.5, 25.0, 0.0]]]))
-    torch.testing.assert_close(make_front(1)(features[:, :, :1]), features[:, :, 0])
+    for shares, expected in (([1 / 3] * 3, [3.0, 30.0, 0.0]), ([0.5, 0.25, 0.25], [2.5, 25.0, 0.0])):
+        torch.testing.assert_close(make_front(torch.tensor(shares).log())(features), torch.tensor([[expected]]))
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**16))
 def test_sum_of_layers_against_a_loop_and_between_the_layers(count, frames, seed):
     torch.manual_seed(seed)
-    features, front = torch.randn(2, frames, count, 3), make_front(count, torch.randn(count))
+    features, front = torch.randn(2, frames, count, 3), make_front(torch.randn(count))
     summed, shares = front(features), front.shares()
     looped = torch.stack([sum(shares[n] * features[row, :, n] for n in range(count)) for row in range(2)])
     torch.testing.assert_close(summed, looped)
@@ -116,12 +113,56 @@ def test_a_model_of_several_layers_normalizes_each_and_learns_the_shares(kind):
     torch.manual_seed(0)
     mean, deviation = np.zeros((2, 6), np.float32), np.ones((2, 6), np.float32)
     mean[1], deviation[1] = 5.0, 2.0
-    model = CtcModel(AsrConfig(model=kind, hidden=8, layers=1), FeatureStatistics(mean, deviation), 5).eval()
-    one, lengths = torch.randn(2, 9, 6), torch.tensor([9, 4])
+    model, one, lengths = make(kind, FeatureStatistics(mean, deviation)), torch.randn(2, 9, 6), torch.tensor([9, 4])
     both = torch.stack([one, 5.0 + 2.0 * one], dim=2)  # the same numbers once normalized: any shares give the same sum
     before = model(both, lengths)
-    with torch.no_grad():
-        model.front.layer_weights.copy_(torch.tensor([3.0, -1.0]))
+    model.front.layer_weights.data.copy_(torch.tensor([3.0, -1.0]))
     torch.testing.assert_close(model(both, lengths), before, rtol=1e-4, atol=1e-5)
     model(torch.randn(2, 9, 2, 6), lengths).square().sum().backward()
     assert model.front.layer_weights.grad.abs().sum() > 0
+
+
+# The loss
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0])
+def test_loss_and_gradients_equal_those_of_torch_and_of_each_utterance_alone(sharpness):
+    generator = torch.Generator().manual_seed(3)
+    logits = (sharpness * torch.randn(5, 60, 20, generator=generator)).requires_grad_()
+    lengths, sizes = torch.tensor([60, 60, 41, 17, 9]), (30, 12, 15, 5, 1)
+    tokens = [torch.randint(1, 20, (size,), generator=generator).tolist() for size in sizes]
+    log_probs, targets = logits.log_softmax(-1), torch.tensor([token for ids in tokens for token in ids])
+    ours = ctc_loss(log_probs, lengths, tokens)
+    theirs = torch.nn.functional.ctc_loss(
+        log_probs.double().transpose(0, 1), targets, lengths, torch.tensor(sizes), reduction="none"
+    )
+    gradients = [torch.autograd.grad(loss.sum(), logits, retain_graph=True)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+    alone = ctc_loss(log_probs[3:4, :17], lengths[3:4], tokens[3:4])
+    assert ours[3].item() == pytest.approx(alone[0].item(), rel=1e-5)
+
+
+def test_loss_of_two_frames_by_hand():
+    # Tokens [1] in two frames: 11, 01 and 10.
+    probabilities = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]])
+    expected = -math.log(0.3 * 0.6 + 0.5 * 0.6 + 0.3 * 0.1)
+    assert ctc_loss(probabilities.log(), torch.tensor([2]), [[1]]).item() == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.lists(st.integers(1, 2), max_size=3), st.integers(1, 4))
+def test_loss_equals_enumeration_and_is_infinite_with_fewer_than_the_needed_frames(tokens, frames):
+    generator = torch.Generator().manual_seed(len(tokens) + 10 * frames)
+    log_probs = torch.randn(1, frames, 3, generator=generator).log_softmax(-1)
+    total = 0.0
+    for path in itertools.product(range(3), repeat=frames):
+        joined = [token for token, _ in itertools.groupby(path)]
+        if [token for token in joined if token] == tokens:
+            total += math.exp(sum(log_probs[0, frame, token].item() for frame, token in enumerate(path)))
+    possible = count_needed_frames(tokens) <= frames
+    assert (total > 0) == possible
+    loss = ctc_loss(log_probs, torch.tensor([frames]), [tokens]).item()
+    assert loss == (pytest.approx(-math.log(total), abs=1e-4) if possible else math.inf)
+
+
+def test_lengths_must_not_increase():
+    with pytest.raises(ValueError, match="increase"):
+        dense_segments(torch.tensor([3, 4]))

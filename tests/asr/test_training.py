@@ -1,21 +1,124 @@
-"""Effects of a training's settings: masks, clipped gradients, and the mean of weights where it is better."""
+"""Trainings: resuming to the bit after any end, effects of settings, what is left out, failures with reasons."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import os
+import shutil
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from spin import artifacts
 from spin.asr.batches import collate
-from spin.asr.inputs import MASK
-from spin.asr.training import Training
-from spin.asr.validation import WeightStore
-from spin.runtime.checkpoints import read_checkpoint
-from tests.asr.tiny_asr import SYSTEMS, make_config, make_context, run_stage_4
+from spin.asr.inputs import MASK, FeatureStatistics
+from spin.asr.training import Training, learning_rate
+from spin.errors import CheckpointError, DataError, TrainingError
+from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
+from spin.runtime.files import read_json, read_jsonl
+from tests.asr.tiny_asr import (
+    SYSTEMS,
+    Killed,
+    folder_of,
+    make_config,
+    make_context,
+    make_sentences,
+    run_stage_4,
+    train_until_killed,
+    write_part,
+    write_texts,
+)
+
+
+def partial(context):
+    return folder_of(context).with_name("seed0.partial")
+
+
+def same(first, second, *place) -> bool:
+    """Whether two contexts have the same recogniser, to the bit."""
+    return len({artifacts.asr_model_in(folder_of(context, *place)).read_bytes() for context in (first, second)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("asr", "kill_at"),
+    [
+        ({}, 7),
+        ({}, 20),
+        ({}, 33),
+        ({"model": "blstm"}, 33),
+        *[({"average": 3, "valid_every_steps": 10}, step) for step in (17, 33)],
+    ],
+)
+def test_resume_to_the_bit(work_folder, trained, tmp_path, asr, kill_at):
+    context, whole = make_context(work_folder, make_config(asr)), trained[0]
+    if asr:
+        shutil.copytree(work_folder, tmp_path / "whole")
+        whole = make_context(tmp_path / "whole", make_config(asr))
+        run_stage_4(whole)
+    train_until_killed(context, "fbank", kill_at)
+    assert not folder_of(context).exists()
+    run_stage_4(context)
+    assert same(context, whole)
+    assert (folder_of(context) / "history.jsonl").read_bytes() == (folder_of(whole) / "history.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_leaves_a_checkpoint_of_the_very_step(work_folder, trained, monkeypatch, number, status):
+    context, original = make_context(work_folder, make_config()), Training.update
+
+    def stopped(self, batch):
+        if self.step == 12 and self.job.system.name == "fbank":  # between two checkpoints
+            os.kill(os.getpid(), number)
+        return original(self, batch)
+
+    monkeypatch.setattr(Training, "update", stopped)
+    with pytest.raises(SystemExit) as ending:
+        run_stage_4(context)
+    assert ending.value.code == status
+    assert (partial(context) / "step-000000013.safetensors").exists()
+    monkeypatch.setattr(Training, "update", original)
+    run_stage_4(context)
+    assert same(context, trained[0])
+
+
+def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monkeypatch):
+    context, original = make_context(work_folder, make_config()), CheckpointStore.save
+
+    def torn(self, step, state, score=None):
+        original(self, step, state)
+        if score is not None:
+            raise Killed
+
+    monkeypatch.setattr(CheckpointStore, "save", torn)
+    with pytest.raises(Killed):
+        run_stage_4(context)
+    monkeypatch.setattr(CheckpointStore, "save", original)
+    run_stage_4(context)
+    assert all(same(context, trained[0], system) for system in SYSTEMS)
+
+
+def test_a_damaged_newest_checkpoint_that_is_also_the_best(work_folder, trained):
+    """Both are names of the same bytes, so damage hits both: the step is repeated, and is the best again."""
+    context = make_context(work_folder, make_config())
+    train_until_killed(context, "fbank", 25)
+    newest = CheckpointStore(partial(context)).paths()[-1]
+    assert newest.name == "step-000000020.safetensors" and read_json(partial(context) / "best.json")["step"] == 20
+    with open(newest, "r+b") as stream:
+        stream.write(bytes(3000))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(artifacts.asr_model_in(partial(context)))
+    run_stage_4(context)
+    assert same(context, trained[0])
+
+
+def test_jobs_in_processes_give_the_same_bits(work_folder, trained):
+    config = make_config({"inputs": ("features", "units")})
+    context = make_context(work_folder, dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, nj=2)))
+    run_stage_4(context)
+    assert all(same(context, trained[0], "fbank", 0, source) for source in config.asr.inputs)
 
 
 def spied(monkeypatch, name: str, look) -> None:
@@ -56,8 +159,8 @@ def test_gradients_are_clipped(work_folder, monkeypatch):
     norms: dict[float, list[float]] = {}
 
     def look(training, _, __):
-        squares = sum(float(one.grad.square().sum()) for one in training.model.parameters() if one.grad is not None)
-        norms.setdefault(training.config.gradient_clip, []).append(math.sqrt(squares))
+        gradients = [one.grad.flatten() for one in training.model.parameters() if one.grad is not None]
+        norms.setdefault(training.config.gradient_clip, []).append(float(torch.cat(gradients).norm()))
 
     spied(monkeypatch, "update", look)
     for limit in (1e6, 0.05):
@@ -66,29 +169,15 @@ def test_gradients_are_clipped(work_folder, monkeypatch):
     assert norms[0.05] == pytest.approx([0.05] * 10, rel=1e-3)
 
 
-def layer(value: float) -> nn.Module:
-    linear = nn.Linear(1, 1)
-    nn.init.constant_(linear.weight, value)
-    nn.init.constant_(linear.bias, 0.0)
-    return linear
-
-
-def test_mean_of_weights_by_hand(tmp_path):
-    store = WeightStore(tmp_path, 2)
-    assert store.mean(99) is None
-    store.keep(10, layer(8.0))
-    assert store.mean(10) is None
-    for step, value in ((20, 1.0), (30, 2.0)):
-        store.keep(step, layer(value))
-    assert [path.name for path in store.paths(99)] == ["weights-000000020.safetensors", "weights-000000030.safetensors"]
-    assert float(store.mean(30)["weight"]) == 1.5
-    assert store.mean(20) is None  # later weights belong to an interrupted run
+def test_learning_rate():
+    config = make_config({"max_steps": 100, "warmup_steps": 10, "learning_rate": 1.0}).asr
+    assert [learning_rate(step, config) for step in (5, 10, 55, 100)] == pytest.approx([0.5, 1.0, 0.51, 0.02])
+    assert learning_rate(1, make_config({"warmup_steps": 0, "learning_rate": 1.0}).asr) <= 1.0
 
 
 @pytest.mark.parametrize("better", [True, False])
 def test_the_mean_of_weights_replaces_the_best_where_it_is_better(work_folder, monkeypatch, better):
-    original = Training.measure
-    asked = []
+    original, asked = Training.measure, []
 
     def measure(self, model):
         valid, texts = original(self, model)
@@ -101,17 +190,42 @@ def test_the_mean_of_weights_replaces_the_best_where_it_is_better(work_folder, m
     run_stage_4(context)
     assert asked == [False, False, False, True] * 2
     for system in SYSTEMS:
-        folder = artifacts.recogniser_folder(context.exp, system, "features", 0)
-        paths = WeightStore(folder, 2).paths(30)
+        paths = sorted(folder_of(context, system).glob("weights-*"))
         assert [path.name for path in paths] == ["weights-000000020.safetensors", "weights-000000030.safetensors"]
         states = [read_checkpoint(path)[1] for path in paths]
-        _, best = read_checkpoint(artifacts.asr_model_in(folder))
+        _, best = read_checkpoint(artifacts.asr_model_in(folder_of(context, system)))
         assert float(best["valid"]["cer"]) == (10.0 if better else 50.0)
-        moved = 0.0
-        for name, value in best["model"].items():
-            if value.is_floating_point():
-                mean = np.mean([state[name].double().numpy() for state in states], axis=0)
-                difference = float(np.abs(value.double().numpy() - mean).max())
-                assert not better or difference < 1e-6
-                moved = max(moved, difference)
-        assert better or moved > 1e-4
+        means = {name: np.mean([state[name].double().numpy() for state in states], axis=0) for name in best["model"]}
+        differences = [float(np.abs(weight.numpy() - means[name]).max()) for name, weight in best["model"].items()]
+        assert max(differences) < 1e-6 if better else max(differences) > 1e-4
+
+
+def test_weights_of_an_interrupted_run_do_not_count(tmp_path):
+    for step in (20, 30, 40):
+        (tmp_path / f"weights-{step:09d}.safetensors").touch()
+    paths = Training.kept_weights(SimpleNamespace(folder=tmp_path, step=30))
+    assert [path.name for path in paths] == ["weights-000000020.safetensors", "weights-000000030.safetensors"]
+
+
+def test_empty_and_too_short_utterances_are_named_and_left_out(work_folder):
+    config = make_config({"max_steps": 2, "valid_every_steps": 2}, corpus={"max_bad_share": 0.5})
+    texts = ["AB CAB", "", "DACE HAD", "FACE FACE"] * 6
+    write_part(make_context(work_folder, config, stage=3), "train", texts, ("one",), {0: 6})
+    write_texts(make_context(work_folder, config, stage=3), make_sentences(20, 4))
+    context = make_context(work_folder, config)
+    run_stage_4(context)
+    for system in SYSTEMS:
+        records = list(read_jsonl(artifacts.rejects(context.exp, f"asr_{system}_features")))
+        assert len(records) == 7
+        assert records[0]["id"] == "train-000" and records[0]["reason"] == "too short for its text: 6 frames, 7 needed"
+        assert {record["reason"] for record in records[1:]} == {"no transcript"}
+    shutil.rmtree(folder_of(context, "baseline"))
+    with pytest.raises(DataError, match="7 of 24"):
+        run_stage_4(make_context(work_folder, make_config()))
+
+
+def test_features_that_are_not_finite_stop_the_training(work_folder, monkeypatch):
+    broken = FeatureStatistics(np.zeros(12, np.float32), np.full(12, np.nan, np.float32))
+    monkeypatch.setattr("spin.asr.train_asr.measure_features", lambda *_: broken)
+    with pytest.raises(TrainingError, match="baseline, features, seed 0"):
+        run_stage_4(make_context(work_folder, make_config()))

@@ -29,6 +29,14 @@ SYSTEMS = ("baseline", "fbank")  # the two that need no stage 2
 NOISE = {"baseline": 0.5, "fbank": 0.1}
 ROLES = {"train": "asr_train", "dev": "valid", "eval": "test"}
 TEXTS = ["A CAB", "ABBA BE A", "CC EEL", "EEL EEL", "A A BAB", "BE CC"]
+PRONUNCIATIONS = {
+    "A": [("AH",)],
+    "DREAD": [("D", "R", "EH", "D")],
+    "READ": [("R", "IY", "D"), ("R", "EH", "D")],
+    "RED": [("R", "EH", "D")],
+    "ZOO": [("Z", "UW")],
+}
+PHONE_TEXTS = ["A RED", "READ A"]  # DREAD is in no training transcript; ZEBRA has no pronunciation
 # A back-off weight of 10^-99 leaves nothing but the bigrams.
 ONE_SENTENCE = """\\data\\
 ngram 1=4
@@ -164,6 +172,11 @@ def write_texts(context: Context, sentences: list[str], lexicon: dict[str, str] 
     publish(products.lm_text(context), lambda path: write_text(path, "".join(f"{text}\n" for text in sentences)))
     lines = "".join(f"{word}\t{phones}\n" for word, phones in lexicon.items())
     publish(products.lexicon(context), lambda path: write_text(path, lines))
+
+
+def folder_of(context: Context, system: str = "fbank", seed: int = 0, source: str = "features") -> Path:
+    """The folder of a recogniser."""
+    return artifacts.recogniser_folder(context.exp, system, source, seed)
 
 
 def system_of(context: Context, name: str) -> System:
