@@ -138,7 +138,8 @@ class SpinConfig:
     valid_every_steps: Steps = 500
     valid_utterances: Annotated[Integer, Field(ge=1, le=10_000_000)] = 200
     checkpoint_every_steps: Steps = 500
-    precision: Literal["auto", "float32", "bf16"] = "auto"  # auto: bf16 where the device multiplies it natively, else float32
+    # auto: bf16 where the device multiplies it natively, else float32; bf16_frozen: bf16, and in what is frozen nothing but bf16
+    precision: Literal["auto", "float32", "bf16", "bf16_frozen"] = "auto"
     workers: Workers = 2  # data loader workers
     compile: Flag = False  # torch.compile the encoder
 

@@ -6,6 +6,7 @@ Legend: B utterances, S samples at 16 kHz, T frames at 50 Hz, D features, L laye
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Iterator
 
@@ -35,31 +36,25 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 class FeatureProjection(nn.Module):
-    """LayerNorm over channels, then a linear map to the Transformer's width."""
+    """LayerNorm over channels, then a linear map to the Transformer's width: (B, T, C) -> (B, T, D)."""
 
-    def __init__(self, channels: int, dim: int, eps: float, dropout: float = 0.0):
+    def __init__(self, channels: int, dim: int, eps: float, dropout: float):
         super().__init__()
         self.norm = nn.LayerNorm(channels, eps=eps)
         self.linear = nn.Linear(channels, dim)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, D)."""
-        x = self.linear(self.norm(x))
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        """See the class."""
+        return F.dropout(self.linear(self.norm(x)), self.dropout, self.training)
 
 
 class Encoder(nn.Module):
     """Waveforms -> hidden states of every layer.
 
-    Args:
-        shape: architecture to build.
-        dropout: probability after the projection, on attention weights and in the feed-forward layers; training mode only.
-        layerdrop: probability that a layer is skipped for a batch; training mode only.
-
-    Attributes:
-        official_padding: False, or True to pad as the original implementations do: padding enters the first GroupNorm, and
-            units depend on the batch. Only for comparison with published figures.
+    In training mode, `dropout` acts after the projection, on attention weights and in the feed-forward layers, and `layerdrop` is
+    the probability that a layer is skipped for a batch. With `official_padding`, only for comparison with published figures, a
+    batch is padded as by the original code: padding enters the first GroupNorm, and units depend on the batch.
     """
 
     def __init__(self, shape: EncoderShape, dropout: float = 0.0, layerdrop: float = 0.0):
@@ -102,6 +97,7 @@ class Encoder(nn.Module):
         padded = bool((lengths < samples).any())
         if self.shape.waveform_norm_eps is not None:
             waveforms = normalise_waveforms(waveforms, sent(lengths, waveforms.device), self.shape.waveform_norm_eps)
+        waveforms = waveforms.to(self.layer_norm.weight.dtype)
         masked = padded and not self.official_padding
         features = self.feature_extractor(waveforms, lengths if masked else None).transpose(1, 2)
         features = self.feature_projection(features)
@@ -114,16 +110,7 @@ class Encoder(nn.Module):
         return features, frame_lengths.to(home)
 
     def contextualise(self, features: Tensor, frame_lengths: Tensor, last_layer: int | None = None) -> list[Tensor]:
-        """Positional convolution and Transformer.
-
-        Args:
-            features: (B, T, D) of local_features, possibly with masked frames replaced.
-            frame_lengths: (B,) numbers of valid frames.
-            last_layer: as in forward.
-
-        Returns:
-            last_layer + 1 tensors (B, T, D).
-        """
+        """Positional convolution and Transformer: local_features, possibly with masked frames replaced -> hidden; see forward."""
         key_mask = self._key_mask(features, frame_lengths)
         features = _zero_padding(features, key_mask)  # masked frames may have been written into padding
         x = features + self.pos_conv(features)
@@ -134,6 +121,19 @@ class Encoder(nn.Module):
         """The output of `last_layer` from that of layer `done` (0: the input of the first): (B, T, D) -> (B, T, D)."""
         outputs = self._run(hidden, self._key_mask(hidden, frame_lengths), done, self._last(last_layer))
         return outputs[-1] if outputs else hidden
+
+    def frozen_copy(self, layers: int, dtype: torch.dtype) -> Encoder:
+        """A copy of the convolutions and the first `layers` layers that computes in `dtype` alone, and never trains.
+
+        Under autocast, norms and residuals stay float32, and frozen weights are cast in every step. The copy saves that traffic.
+        It rounds the residuals. Run it with autocast disabled.
+        """
+        part = copy.deepcopy(self).eval()
+        del part.layers[layers:]
+        for module in part.modules():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(parameter.detach().to(dtype), requires_grad=False))
+        return part
 
     def _run(self, x: Tensor, key_mask: Tensor | None, done: int, last: int) -> list[Tensor]:
         if x.is_cuda:
@@ -153,11 +153,7 @@ class Encoder(nn.Module):
 
         On the CPU every utterance runs by itself: no work is spent on padding, and the result is the same to the last bit in any
         batch (matrix products of other shapes round differently). On other devices, and with official_padding, the batch runs
-        as one.
-
-        Args:
-            waveforms, lengths: see forward.
-            layer: 0 to L; None: L.
+        as one. `layer`: 0 to L; None: L.
 
         Returns:
             B tensors (T_i, D).
@@ -190,16 +186,13 @@ class Encoder(nn.Module):
             found = f"{waveforms.dtype} of shape {tuple(waveforms.shape)}"
             raise DataError("waveforms", found=found, expected="float32 of shape (batch, samples) at 16 kHz")
         lengths = torch.as_tensor(lengths, dtype=torch.int64).cpu()
-        if lengths.shape != (waveforms.shape[0],):
-            raise DataError(
-                "lengths", found=f"shape {tuple(lengths.shape)}", expected=f"({waveforms.shape[0]},) numbers of samples"
-            )
+        if lengths.shape != waveforms.shape[:1]:
+            expected = f"({waveforms.shape[0]},) numbers of samples"
+            raise DataError("lengths", found=f"shape {tuple(lengths.shape)}", expected=expected)
         low, high = self.shape.receptive_field, waveforms.shape[1]
         if waveforms.shape[0] == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
-            found = f"{lengths.tolist()[:8]} samples in a batch of {high}"
-            raise DataError(
-                "lengths", found=found, expected=f"{low} (one frame) to {high} samples", cause="an empty or truncated file"
-            )
+            found, expected = f"{lengths.tolist()[:8]} samples in a batch of {high}", f"{low} (one frame) to {high} samples"
+            raise DataError("lengths", found=found, expected=expected, cause="an empty or truncated file")
         return lengths
 
 

@@ -17,15 +17,10 @@ def conv_length(length, kernel: int, stride: int):
 
 
 def masked_group_norm(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """GroupNorm with one group per channel, whose mean and variance are taken over the valid frames only.
+    """GroupNorm of (B, C, T) with one group per channel, whose mean and variance are taken over the valid frames only.
 
-    Args:
-        features: (B, C, T); frames from valid[b] on are padding.
-        valid: (B,) int64 number of valid frames, at least 1; on the CPU, a GPU need not be waited for.
-        norm: gives weight, bias (C,) and eps.
-
-    Returns:
-        (B, C, T) in the dtype of `features`; padded frames are finite but mean nothing.
+    `valid` (B,) int64 are the numbers of valid frames, at least 1; on the CPU, a GPU need not be waited for. The result has the
+    dtype of `features`; padded frames are finite but mean nothing.
     """
     learning = torch.is_grad_enabled() and (features.requires_grad or norm.weight.requires_grad)
     if learning or (hasattr(torch, "compiler") and torch.compiler.is_compiling()):

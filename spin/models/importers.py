@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,8 @@ BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_
 PACKAGED = ("mini", "real")  # trained on generated speech; also on LibriSpeech train-clean-5
 ASSETS = Path(__file__).parent / "assets"
 MINI = ASSETS / "mini.safetensors"
+# What torch and safetensors raise for a damaged file.
+DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
 
 
 class EncoderSource(NamedTuple):
@@ -57,6 +60,18 @@ ENCODER_SOURCES = [
 def known_formats() -> str:
     """The sources for messages."""
     return "; ".join(source.meaning for source in ENCODER_SOURCES)
+
+
+def damaged(path: Path, error: object) -> CheckpointError:
+    """The error for a truncated file, or one without weights."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return CheckpointError(
+        str(path),
+        found=f"{path.stat().st_size if path.exists() else 0} bytes that cannot be read as weights ({first_line})",
+        expected=f"a complete file; known formats: {known_formats()}",
+        cause="the download or copy was truncated, or this is another kind of file",
+        remedy="download the file again and compare its size or checksum",
+    )
 
 
 def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> Encoder:

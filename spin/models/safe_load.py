@@ -9,27 +9,15 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
 from pathlib import Path
 
 import torch
 
 from spin.errors import CheckpointError
-from spin.models.importers import known_formats
+from spin.models.importers import DAMAGED, damaged, known_formats
 
 # Bookkeeping in files of the known formats; nothing of these packages is imported.
-BOOKKEEPING = (
-    "fairseq.",
-    "omegaconf.",
-    "argparse.Namespace",
-    "pytorch_lightning.",
-    "lightning.",
-    "lightning_fabric.",
-    "s3prl.",
-    "typing.",
-    "numpy.",
-)
-DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
+BOOKKEEPING = ("fairseq.", "omegaconf.", "argparse.Namespace", "pytorch_lightning.", "lightning", "s3prl.", "typing.", "numpy.")
 
 
 class Record:
@@ -70,15 +58,19 @@ def read_pickle(path: Path) -> dict:
             expected="a safetensors file or folder, or torch 2.5 and later",
             remedy=f".venv/bin/python -m spin export --encoder {path} --output FOLDER, then use that folder",
         )
-    objects = _objects_in(path)
-    foreign = [name for name in objects if not name.startswith(BOOKKEEPING)]
-    if foreign:
-        raise _needs_code(path, foreign[0])
     try:
+        objects = _objects_in(path)
+        foreign = [name for name in objects if not name.startswith(BOOKKEEPING)]
+        if foreign:
+            raise _needs_code(path, foreign[0])
         with torch.serialization.safe_globals([(_inert(name), name) for name in objects]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _explain(path, str(error)) from None  # its text advises reading the file unsafely
+        # Of torch's message only the reason is told: the rest advises reading the file unsafely.
+        refused = re.search(r"(?:GLOBAL |unrecognized function |but got <class ')([\w.]+)", str(error))
+        reason = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+        reason = reason[1] if reason else "not a pickle of tensors"
+        raise (_needs_code(path, refused[1]) if refused else damaged(path, reason)) from None
     except DAMAGED as error:
         raise damaged(path, error) from error
     if not isinstance(content, dict):
@@ -99,8 +91,6 @@ def _objects_in(path: Path) -> list[str]:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
     except ValueError:
         return []  # a file of torch before 1.6, or of another program: torch.load decides
-    except (pickle.UnpicklingError, *DAMAGED) as error:
-        raise damaged(path, error) from error
 
 
 def _needs_code(path: Path, name: str) -> CheckpointError:
@@ -110,25 +100,4 @@ def _needs_code(path: Path, name: str) -> CheckpointError:
         expected="tensors and plain containers",
         cause="the whole model or trainer was pickled: reading it would run code from the file, which Spin never does",
         remedy="if you trust the file, save its state dict alone with the program that made it",
-    )
-
-
-def _explain(path: Path, message: str) -> CheckpointError:
-    """Sorts torch's refusals; keeps only the reason, because the rest of its message advises reading the file unsafely."""
-    refused = re.search(r"(?:GLOBAL |unrecognized function |but got <class ')([\w.]+)", message)
-    if refused:
-        return _needs_code(path, refused[1])
-    reasons = [line.split("WeightsUnpickler error:", 1)[1] for line in message.splitlines() if "WeightsUnpickler error:" in line]
-    return damaged(path, reasons[0].strip() if reasons else "not a pickle of tensors")
-
-
-def damaged(path: Path, error: object) -> CheckpointError:
-    """The error for a truncated file, or one without weights."""
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return CheckpointError(
-        str(path),
-        found=f"{path.stat().st_size if path.exists() else 0} bytes that cannot be read as weights ({first_line})",
-        expected=f"a complete file; known formats: {known_formats()}",
-        cause="the download or copy was truncated, or this is another kind of file",
-        remedy="download the file again and compare its size or checksum",
     )

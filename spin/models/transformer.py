@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from spin.models.architecture import EncoderShape
 
-FUSED = hasattr(F, "scaled_dot_product_attention")  # since torch 2.0
-
 
 class PositionalConv(nn.Module):
     """Grouped convolution over time with weight normalisation over (out, in) for each tap; GELU.
@@ -78,17 +76,15 @@ def disable_cudnn_attention() -> None:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v.
+    """softmax(q k^T / sqrt(d)) v of (B, H, T, d), with dropout of attention weights.
 
-    Args:
-        q, k, v: (B, H, T, d).
-        mask: broadcast to (B, H, T, T): bool, True may be attended to, or numbers to be added; None: no mask.
-        dropout: of attention weights.
+    `mask`, broadcast to (B, H, T, T): bool, True may be attended to, or numbers to be added; None: no mask.
     """
-    if FUSED and not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     # torch 1.13, which k2 may need, has no fused kernel. For bf16 with gradients the CPU's takes three times as long as plain
     # products, forward and backward.
+    plain = q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad
+    if hasattr(F, "scaled_dot_product_attention") and not plain:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     with torch.autocast("cpu", enabled=False):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:
@@ -99,7 +95,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float)
 class SelfAttention(nn.Module):
     """Multi-head self-attention; WavLM adds a relative position bias, gated by the query's own input."""
 
-    def __init__(self, dim: int, heads: int, gated: bool, dropout: float = 0.0):
+    def __init__(self, dim: int, heads: int, gated: bool, dropout: float):
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
@@ -145,7 +141,7 @@ class TransformerLayer(nn.Module):
         self.final_norm = nn.LayerNorm(shape.dim, eps=shape.norm_eps)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return F.dropout(x, self.dropout, self.training)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self._drop(self.ffn_out(self._drop(F.gelu(self.ffn_in(x)))))

@@ -36,6 +36,7 @@ class SpinModel(nn.Module):
         self.encoder, self.objective, self.layer = encoder, objective, layer
         self.trainable_from = layer + 1  # the lowest layer that trains; 0: also everything below layer 1
         self._frozen: list[nn.Module] = []
+        self._frozen_copy: list[Encoder] = []  # at most one; in a list it is no submodule, and no file or validation sees it
 
     @classmethod
     def create(cls, config: Config) -> SpinModel:
@@ -100,8 +101,17 @@ class SpinModel(nn.Module):
         """The output of the highest frozen layer for (B, S) waveforms of (B,) samples; the input itself if all layers train."""
         if self.trainable_from == 0:
             return waveforms, lengths
-        hidden, frame_lengths = self.encoder(waveforms, lengths, self.trainable_from - 1)
-        return hidden[-1], frame_lengths
+        if not self._frozen_copy:
+            hidden, frame_lengths = self.encoder(waveforms, lengths, self.trainable_from - 1)
+            return hidden[-1], frame_lengths
+        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+            hidden, frame_lengths = self._frozen_copy[0](waveforms, lengths, self.trainable_from - 1)
+        return hidden[-1].float(), frame_lengths
+
+    def run_frozen_in(self, dtype: torch.dtype) -> None:
+        """From now on `run_frozen`, which only updates call, computes in `dtype` alone: see Encoder.frozen_copy."""
+        if self.trainable_from > 0:
+            self._frozen_copy = [self.encoder.frozen_copy(self.trainable_from - 1, dtype)]
 
     def run_trainable(self, frozen: Frames) -> tuple[Tensor, ...]:
         """The layers that train, and the objective's part for single frames.

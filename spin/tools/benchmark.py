@@ -70,6 +70,8 @@ class Update:
 
     def __init__(self, model: SpinModel, config: Config, dtype: torch.dtype | None):
         self.model, self.clip, self.dtype = model, config.spin.gradient_clip, dtype
+        if config.spin.precision == "bf16_frozen":
+            model.run_frozen_in(dtype)
         self.parameters = list(model.trainable_parameters().values())
         rates = {"lr": config.spin.learning_rate, "weight_decay": config.spin.weight_decay}
         self.optimizer = torch.optim.Adam(self.parameters, **rates, fused=model.codebook.weight.device.type == "cuda")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from spin.errors import CheckpointError, DataError
 from spin.models.encoder import TINY_SHAPE, Encoder, EncoderShape
 from spin.models.transformer import PositionalConv, RelativePositionBias, TransformerLayer, disable_cudnn_attention
-from tests.models.conftest import SHAPES, SMALL, make_encoder
+from tests.models.conftest import SHAPES, SMALL, make_encoder, make_model
 
 BASE_FRAMES = {400: 1, 719: 1, 720: 2, 16_000: 49, 32_000: 99}
 
@@ -135,6 +136,21 @@ def test_bfloat16_autocast_trains(name):
     hidden[-1].float().square().mean().backward()
     used = [p for key, p in encoder.named_parameters() if not (SHAPES[name].norm_first and key.startswith("layer_norm"))]
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in used)
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_a_frozen_part_in_bf16_is_near_float32_and_changes_nothing_else(name):
+    model = make_model(name).set_trainable(1).train()
+    batch, state = (torch.randn(4, 4000), torch.tensor([4000, 3000, 4000, 3000])), copy.deepcopy(model.state_dict())
+    (expected, frames), units = model.run_frozen(*batch), model.units(*batch)
+    model.run_frozen_in(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = model.run_frozen(*batch)
+    assert found.dtype == torch.float32 and not found.requires_grad
+    for row, other, n in zip(found, expected, frames, strict=True):
+        assert 0 < float((row[:n] - other[:n]).norm() / other[:n].norm()) < 0.03
+    assert state.keys() == model.state_dict().keys() and all(torch.equal(model.state_dict()[key], state[key]) for key in state)
+    assert all(torch.equal(*pair) for pair in zip(model.units(*batch), units, strict=True))
 
 
 def test_fresh_weights_keep_the_scale_and_come_from_the_seed():
