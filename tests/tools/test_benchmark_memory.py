@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def tiny():
 def test_operations_of_an_update_are_those_that_torch_counts(tiny, accumulation):
     spin = replace(tiny.spin, batch_seconds=60.0, accumulation=accumulation)
     config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini"))
-    counted = benchmark_memory.measure(config)
+    counted = benchmark_memory.predict(config)
     kernel = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with FlopCounterMode(display=False) as counter, kernel:
         grad_cache.backward(benchmark.make_model(config), benchmark.make_micro_batches(config, False))
@@ -92,7 +93,7 @@ def test_accumulation_bounds_the_memory(tiny):
     spin = replace(tiny.spin, batch_seconds=120.0, trainable_layers=4)
     config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini", layer=4))
     one, four = (
-        benchmark_memory.measure(replace(config, spin=replace(spin, accumulation=count)))["peak_gigabytes"] for count in (1, 4)
+        benchmark_memory.predict(replace(config, spin=replace(spin, accumulation=count)))["peak_gigabytes"] for count in (1, 4)
     )
     assert four < 0.7 * one  # the convolutions of one micro-batch and the weights stay
 
@@ -100,7 +101,7 @@ def test_accumulation_bounds_the_memory(tiny):
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_published_setting_needs_a_fifth_of_a_24_gb_card(padded):
     """Before GroupNorm kept the dtype of its input an update took 8.8 GB, and 15.4 GB with padding."""
-    row = benchmark_memory.measure(load_config(CONF / "hubert_base.yaml", []), padded)
+    row = benchmark_memory.predict(load_config(CONF / "hubert_base.yaml", []), padded)
     assert row["peak_gigabytes"] < 4.8 and row["teraflops"] == pytest.approx(9.48, abs=0.1)
     assert row["product_ms"]["H100"] < row["roofline_ms"]["H100"] < 36
 
@@ -112,6 +113,19 @@ def test_the_command_prints_a_table_or_json(capsys):
     assert [row["padded"] for row in rows] == [False, True] and set(rows[0]["roofline_ms"]) == set(benchmark_memory.GPUS)
     table = benchmark_memory.table(rows).splitlines()
     assert len(table) == 4 and all(line.count("|") == table[0].count("|") for line in table)
+
+
+def test_rows_on_a_device_name_their_error_and_the_prediction(monkeypatch, capsys):
+    row = benchmark_memory.run_row(benchmark_memory.CPU_ROWS[0], torch.device("cpu"))
+    assert row["ms_per_update"] > 0 and row["predicted_gigabytes"] > 0 and row["last_loss"] < row["first_loss"]
+    monkeypatch.setattr(benchmark_memory, "run_updates", mock.Mock(side_effect=RuntimeError("CUDA out of\n memory")))
+    assert benchmark_memory.main(["--device", "cpu", "--row", "1"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"] == "CUDA out of memory"
+
+
+def test_every_row_names_a_configuration_and_its_keys():
+    for name, overrides, _ in (*benchmark_memory.GPU_ROWS, *benchmark_memory.CPU_ROWS):
+        assert load_config(CONF / f"{name}.yaml", list(overrides)).name == name
 
 
 def test_shapes_are_those_of_the_bundles():

@@ -12,8 +12,8 @@ import torch
 from spin.__main__ import main
 from spin.corpus.alignment import read_tsv
 from spin.errors import ConfigError
-from spin.tools import gpu_check, gpu_pack, gpu_updates
-from spin.tools.gpu_check import FAILED, OUT_OF_TIME, PARTS, PASSED, Check, counts
+from spin.tools import gpu_check, gpu_pack
+from spin.tools.gpu_check import FAILED, OUT_OF_TIME, PARTS, PASSED, Check
 
 STOPPABLE = """
 import signal, sys, time
@@ -25,7 +25,7 @@ time.sleep(60)
 
 def test_outcomes_of_steps(tmp_path):
     work = Check(tmp_path, time.monotonic() + 60)
-    assert work.run("good", ["-c", "import os; print(os.environ['WORD'])"], WORD="hello").strip() == "hello"
+    assert work.run("good", ["-c", "print('hello')"]).strip() == "hello"
     assert work.run("bad", ["-c", "import sys; print('half'); sys.exit('why not')"]) is None
     assert work.run("stopped", ["-c", STOPPABLE], stop_after=2.0).strip() == "on"
     assert work.run("killed", ["-c", "import time; time.sleep(60)"], stop_after=0.5) is None
@@ -39,15 +39,10 @@ def test_outcomes_of_steps(tmp_path):
     assert "output" not in work.steps["good"]
 
 
-def test_counts_of_the_last_line():
-    assert counts("...\n1 failed, 6 passed, 5 skipped, 2 warnings in 30.74s\n") == {"failed": 1, "passed": 6, "skipped": 5}
-    assert counts("") == {}
-
-
 def test_a_failed_step_is_not_ok_and_the_others_run(tmp_path, monkeypatch):
     answers = {
         "updates": '{"name": "tiny"}\n{"name": "other"}\n',
-        "tests": "3 passed in 1s",
+        "tests": "...\n3 passed in 1s\n",
         "benchmark spin": '{"ratio": 2.0}',
         "benchmark units": None,
     }
@@ -61,7 +56,9 @@ def test_a_failed_step_is_not_ok_and_the_others_run(tmp_path, monkeypatch):
     result = gpu_check.check(Check(tmp_path / "new", time.monotonic() + 60), "cpu", None, PARTS)
     assert result["ok"] is False and result["device"] == "cpu" and result["training"] == {"conf": "tiny"}
     assert [row["name"] for row in result["updates"]] == ["tiny", "other"]
-    assert result["benchmark_spin"] == {"ratio": 2.0} and result["benchmark_units"] is None and result["tests"] == {"passed": 3}
+    assert (
+        result["benchmark_spin"] == {"ratio": 2.0} and result["benchmark_units"] is None and result["tests"] == "3 passed in 1s"
+    )
 
 
 def test_stage_2_is_stopped_and_resumed(tmp_path, monkeypatch):
@@ -113,24 +110,6 @@ def test_real_speech_is_unpacked_and_needs_no_pronunciations(tmp_path, monkeypat
     assert steps[0][1][1:] == ["spin.tools.gpu_pack", str(tmp_path / "pack"), str(tmp_path / "LibriSpeech")]
     assert {"corpus.spin_train=[a]", "--set=corpus.test=[c]", "--set=corpus.asr_train=[]"} <= set(result["options"])
     assert f"--set=corpus.alignment_tsv={tmp_path / 'LibriSpeech' / 'alignments'}" in result["options"]
-
-
-def test_rows_of_updates_name_their_error_and_the_prediction(monkeypatch):
-    row = gpu_updates.describe_row(("tiny", ("encoder.source=mini", "spin.batch_seconds=15"), False), torch.device("cpu"))
-    assert row["ms_per_update"] > 0 and row["predicted_gigabytes"] > 0 and row["last_loss"] < row["first_loss"]
-
-    def fail(*_):
-        raise RuntimeError("CUDA out of\n memory")
-
-    monkeypatch.setattr(gpu_updates, "measure", fail)
-    assert gpu_updates.describe_row(("tiny", (), True), torch.device("cpu"))["error"] == "CUDA out of memory"
-    monkeypatch.setattr(gpu_updates, "measure_together", lambda device: [1.0, None])
-    assert gpu_updates.main(["cpu"]) == 1
-
-
-def test_every_row_names_a_configuration_and_its_keys():
-    for row in (*gpu_updates.GPU_ROWS, *gpu_updates.CPU_ROWS):
-        assert gpu_updates.load_row(row).name == row[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
