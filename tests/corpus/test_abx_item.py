@@ -47,44 +47,40 @@ def test_columns_are_found_by_their_names(tmp_path: Path):
     assert list(read_items(path)) == [Item("u", 0.1, 0.2, "B", "a", "c", "s")]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "an empty line"),
-        ("u 0.1 0.2 B a c s\n", "line 1"),  # no header
-        ("#file onset offset #phone context talker\n", "context talker"),
-        (HEADER + "\nu 0.1 0.2 B a c\n", "line 2"),
-        (HEADER + "\nu 0.1 later B a c s\n", "0.1 later"),
-        (HEADER + "\nu 0.2 0.1 B a c s\n", "onset 0.2"),
-        (HEADER + "\nu 0.2 0.2 B a c s\n", "onset 0.2"),
-        (HEADER + "\nu -0.2 0.1 B a c s\n", "onset -0.2"),
-        (HEADER + "\nu nan 0.1 B a c s\n", "onset nan"),
-        (HEADER + "\nu 0.1 inf B a c s\n", "offset inf"),
-    ],
-)
-def test_bad_files_are_named(tmp_path: Path, text: str, message: str):
+BAD_FILES = {
+    b"": "an empty line",
+    b"u 0.1 0.2 B a c s\n": "line 1",  # no header
+    b"#file onset offset #phone context talker\n": "context talker",
+    b"\xff\xfe\x00": "UTF-8",
+}
+BAD_LINES = {
+    "u 0.1 0.2 B a c": "line 2",
+    "u 0.1 later B a c s": "0.1 later",
+    "u 0.2 0.1 B a c s": "onset 0.2",
+    "u 0.2 0.2 B a c s": "onset 0.2",
+    "u -0.2 0.1 B a c s": "onset -0.2",
+    "u nan 0.1 B a c s": "onset nan",
+    "u 0.1 inf B a c s": "offset inf",
+}
+BAD_FILES |= {f"{HEADER}\n{line}\n".encode(): message for line, message in BAD_LINES.items()}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_FILES.items())
+def test_bad_files_are_named(tmp_path: Path, content: bytes, message: str):
     path = tmp_path / "bad.item"
-    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="No such file"):
+        list(read_items(path))
+    path.write_bytes(content)
     with pytest.raises(DataError, match=message) as error:
         list(read_items(path))
     assert "bad.item" in error.value.subject
 
 
-def test_no_file_and_no_text(tmp_path: Path):
-    with pytest.raises(DataError, match="No such file"):
-        list(read_items(tmp_path / "absent.item"))
-    (tmp_path / "binary.item").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"binary\.item"):
-        list(read_items(tmp_path / "binary.item"))
-
-
-@pytest.mark.parametrize(
-    "item",
-    [Item("a b", 0, 1, "B", "a", "c", "s"), Item("u", 0, 1, "", "a", "c", "s"), Item("u", 1, 1.0000001, "B", "a", "c", "s")],
-)
-def test_what_cannot_be_written_leaves_no_file(tmp_path: Path, item: Item):
+@pytest.mark.parametrize(("file", "offset", "phone"), [("a b", 1, "B"), ("u", 1, ""), ("u", 1e-7, "B")])
+def test_what_cannot_be_written_leaves_no_file(tmp_path: Path, file: str, offset: float, phone: str):
+    items = [Item("u", 0, 1, "B", "a", "c", "s"), Item(file, 0, offset, phone, "a", "c", "s")]
     with pytest.raises(DataError, match="item of"):
-        write_items(tmp_path / "x.item", [Item("u", 0, 1, "B", "a", "c", "s"), item])
+        write_items(tmp_path / "x.item", items)
     assert list(tmp_path.iterdir()) == []
 
 

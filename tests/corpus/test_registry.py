@@ -6,11 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from spin.corpus import librispeech
-from spin.corpus.librispeech import digest_files
 from spin.corpus.registry import CORPORA, Corpus, fingerprint_part, forget_fingerprints, needs_alignment, open_corpus
 from spin.errors import DataError
 from tests.corpus.layout import write_chapter, write_flac
@@ -68,16 +65,6 @@ def test_odd_files_are_counted_and_do_not_block(small_corpus: Path, make_context
     assert fingerprint(context)["files of train"].startswith("12 files:")
     with pytest.raises(DataError, match="absent"):
         fingerprint(context, "absent")
-
-
-@given(texts=st.lists(st.text("ABC \n-", max_size=6), min_size=2, max_size=2, unique=True))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_other_content_is_another_digest(tmp_path: Path, texts: list[str]):
-    path, digests = tmp_path / "1-2.trans.txt", set()
-    for text in texts:
-        path.write_text(text, encoding="utf-8", newline="")
-        digests.add(digest_files([path]))
-    assert len(digests) == 2
 
 
 def test_every_kind_of_corpus_opens_and_a_new_one_takes_one_line(make_context, monkeypatch):

@@ -15,12 +15,9 @@ import numpy as np
 from spin import artifacts
 from spin.errors import DataError
 
-RETRIEVAL, SYNCHRONOUS = 1, 2
-PHONEME_EVENTS, DONT_EXIT = 1, 0x8000
-CHARS_UTF8 = 1
-RATE_PARAMETER = 1
-NOISE_SEED = 1
+SYNCHRONOUS, PHONEME_EVENTS, DONT_EXIT, CHARS_UTF8, RATE_PARAMETER = 2, 1, 0x8000, 1, 1  # of espeak-ng/speak_lib.h
 EVENT_END, EVENT_PHONEME = 0, 7
+NOISE_SEED = 1
 LONGEST_DATA_PATH = 140  # the engine's buffer holds 160 characters and appends names of its own
 # Phones of ARPAbet (as in the CMU dictionary, without stress): the mnemonics of the engine's English voices.
 _TABLE = """SIL: _ _: _| _! _|| _^_
@@ -34,20 +31,11 @@ FOLD = {mnemonic: phone for phone, mnemonics in PHONES_OF.items() for mnemonic i
 MARKS = (";", "")  # palatalisation and the like: no segment of their own, their time belongs to the phone before
 
 
-class _EventName(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
-
-
 class _Event(ctypes.Structure):
     _fields_ = [
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
+        *((name, ctypes.c_int) for name in ("type", "identifier", "text_position", "length", "audio_position", "sample")),
         ("user_data", ctypes.c_void_p),
-        ("id", _EventName),
+        ("mnemonic", ctypes.c_char * 8),  # of a union with numbers and names
     ]
 
 
@@ -103,7 +91,7 @@ class Engine:
         index = 0
         while (event := events[index]).type != EVENT_END:
             if event.type == EVENT_PHONEME:
-                self._phonemes.append((event.id.string.decode("utf-8"), event.sample))
+                self._phonemes.append((event.mnemonic.decode("utf-8"), event.sample))
             index += 1
         return 0
 
