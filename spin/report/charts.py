@@ -42,23 +42,18 @@ def error_bars(report: dict, source: str = "features") -> Picture | None:
         method = lookup.primary(report).method
         decodings = [item for item in decodings if item.method == method][:MOST_GROUPS]
     groups = [_error_group(report, item) for item in decodings]
-    kinds = {group.measure.title for group in groups}
-    title = kinds.pop() if len(kinds) == 1 else "error rate"
-    if title == "error rate":  # phones next to words
-        groups = [group._replace(title=f"{measures.initials(group.measure)}, {group.title}") for group in groups]
-    title += "" if source == "features" else " from units"
+    title = "Error rates" if source == "features" else "Error rates from units"
     caption = (
         "Compare each bar with the first system's. Thin lines are 95\u00a0% intervals of each system by itself. The paired test "
         "in the table compares systems on the same sentences and is the sharper judge."
     )
-    heading = title.replace("rate", "rates").capitalize()
-    return _bar_chart(report, groups, f"wer{lookup.SUFFIXES[source]}", heading, f"{title}, %", caption)
+    return _bar_chart(report, groups, f"wer{lookup.SUFFIXES[source]}", title, "error rate, %", caption)
 
 
 def _error_group(report: dict, decoding: lookup.Decoding) -> Group:
     results = [lookup.result(report, decoding, system) for system in report["systems"]]
-    title = f"{decoding.part}, {measures.method_title(decoding.method)}"
     measure = measures.error_measures(results[0])[0]
+    title = f"{measures.initials(measure)}, {decoding.part}, {measures.method_title(decoding.method)}"
     return Group(title, measure, [result["wer"] for result in results], [result["ci95"] for result in results])
 
 

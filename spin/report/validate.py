@@ -22,7 +22,6 @@ from spin.setting_types import AT_LEAST_ONE, EACH_ONCE
 TOLERANCE = 0.05  # percent points between a rate and the counts behind it: rates may be rounded
 SHOWN = 60  # characters of a value in a message
 NOT_COMPARED = ("seconds",)  # all else must agree between two runs of the same command
-ABSENT = "nothing"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Commit = Annotated[str, StringConstraints(pattern=r"^(unknown|[0-9a-f]{7,40}(-dirty)?)$")]
@@ -139,10 +138,8 @@ def check_report(report: dict, decoded: bool) -> None:
         )
 
 
-def shorten(value) -> str:
-    """A value in a message, cut to a readable length."""
-    words = repr(value)
-    return words if len(words) <= SHOWN else words[: SHOWN - 3] + "..."
+def shorten(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def _line(item: dict) -> str:
@@ -154,7 +151,7 @@ def _line(item: dict) -> str:
     message = message.replace("String should", "expected to")
     if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a whole record; the message begins with its key
         return f"{key}.{message}"
-    return f"{key}: found {shorten(item['input'])}, {message}"
+    return f"{key}: found {shorten(repr(item['input']))}, {message}"
 
 
 def _contradictions(report: Report, decoded: bool) -> Iterator[str]:
@@ -198,22 +195,23 @@ def _check_gain(gain: Gain | None, before: float, after: float, name: str) -> It
         yield f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"
 
 
-def differences(first, second, key: str = "") -> Iterator[str]:
-    """'key: first / second' for every difference of two JSON values, in the order of the first; 1 and 1.0 differ."""
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        first, second = dict(enumerate(first)), dict(enumerate(second))
-    if isinstance(first, dict) and isinstance(second, dict):
-        for name in {**first, **second}:
-            path = f"{key}.{name}" if key else str(name)
-            if path in NOT_COMPARED:
-                continue
-            if name in first and name in second:
-                yield from differences(first[name], second[name], path)
-            else:
-                left, right = (shorten(side[name]) if name in side else ABSENT for side in (first, second))
-                yield f"{path}: {left} / {right}"
-    elif type(first) is not type(second) or first != second:
-        yield f"{key or 'report'}: {shorten(first)} / {shorten(second)}"
+def differences(first, second) -> Iterator[str]:
+    """'key: first / second' for every value in which two reports differ; 1 and 1.0 do."""
+    left, right = ({key: repr(value) for key, value in _leaves(report)} for report in (first, second))
+    for key in {**left, **right}:
+        one, other = left.get(key, "nothing"), right.get(key, "nothing")
+        if one != other and key.split(".")[0] not in NOT_COMPARED:
+            yield f"{key}: {shorten(one)} / {shorten(other)}"
+
+
+def _leaves(value, key: str = "") -> Iterator[tuple[str, object]]:
+    """(path of keys, value) of all that is in a JSON value, down to numbers, texts and empty objects."""
+    items = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(items, dict) or not items:
+        yield key or "report", value
+        return
+    for name, item in items.items():
+        yield from _leaves(item, f"{key}.{name}" if key else str(name))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,32 +1,39 @@
-"""Report half of stage 5: report.json, report.html, report.md, and the error rates on TensorBoard."""
+"""Report half of stage 5: report.json, report.html and report.md, and the answer on TensorBoard."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import jinja2
+import yaml
+from jinja2.utils import markupsafe
+
 from spin import artifacts, products
-from spin.report import lookup
+from spin.report import charts, lookup, measures, tables, unit_pictures
 from spin.report.collect import Material, collect
 from spin.report.headline import headline
 from spin.report.markdown import escape, render_markdown
-from spin.report.page import draw, render_page
+from spin.report.svg import Picture, inline_svg
+from spin.report.tables import Cell
 from spin.runtime.context import Context
 from spin.runtime.files import write_json, write_text
 from spin.runtime.logs import summary_writer
 from spin.runtime.product import Product
 from spin.systems import systems_of
+from spin.units.metrics import Metric, find_metric
+
+TEMPLATES = Path(__file__).parent / "templates"
+CARD_METRICS = (find_metric("abx_across"), find_metric("pnmi"))
 
 
 def write_report(context: Context, scores: Product | None) -> None:
-    """Writes the report of an experiment unless it is up to date.
-
-    Args:
-        context: context of stage 5.
-        scores: the error rates of all decodings; None for a run without recognisers, which gets pages but no report.json.
+    """Writes the report of an experiment unless it is up to date; without scores, pages of unit metrics but no report.json.
 
     Raises:
         DataError: a product of an earlier stage is missing or damaged, or the figures do not fit the report's schema.
     """
     metrics = [products.metrics(context, system) for system in systems_of(context.config, context.exp)]
-    product = products.report(context, metrics if scores is None else [scores, *metrics], "html" if scores is None else "json")
+    product = products.report(context, [*filter(None, [scores]), *metrics], "json" if scores else "html")
     page, text = (artifacts.report(context.exp, kind) for kind in ("html", "md"))
     if product.is_stale() or not page.exists() or not text.exists():
         with product.building() as partial:
@@ -35,19 +42,66 @@ def write_report(context: Context, scores: Product | None) -> None:
             write_text(page if scores else partial, render_page(material, draw(material)))
             if scores:
                 write_json(partial, material.report)
-        write_scalars(context, material)
         answer = headline(material.report)
         context.log.info("%s. %s", answer.title, answer.detail)
+        with summary_writer(context.tensorboard) as writer:
+            writer.add_text("report", f"**{escape(answer.title)}**\n\n{escape(answer.detail)}")
     context.log.info("report: %s", page)
 
 
-def write_scalars(context: Context, material: Material) -> None:
-    """The answer and the error rates for TensorBoard."""
-    report, answer = material.report, headline(material.report)
-    with summary_writer(context.tensorboard) as writer:
-        writer.add_text("report", f"**{escape(answer.title)}**\n\n{escape(answer.detail)}")
-        for decoding in lookup.decodings(report):
-            for system in report["systems"]:
-                name = "wer" if decoding.source == "features" else "wer_from_units"
-                rate = lookup.result(report, decoding, system)["wer"]
-                writer.add_scalar(f"{name}/{decoding.part}/{decoding.method}/{system}", rate, 0)
+def draw(material: Material) -> dict[str, list[Picture]]:
+    """All pictures of a page by section; what was not measured has none."""
+    report = material.report
+    return {
+        "recognition": [chart for source in lookup.SUFFIXES if (chart := charts.error_bars(report, source)) is not None],
+        "units": charts.unit_bars(report),
+        "maps": unit_pictures.unit_map_pictures(report, material.counts),
+        "utterances": [unit_pictures.utterance_picture(report, item) for item in material.utterances],
+        "training": charts.training_curves(report, material.histories),
+    }
+
+
+def render_page(material: Material, pictures: dict[str, list[Picture]]) -> str:
+    """The whole page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["svg"] = lambda picture: markupsafe.Markup(inline_svg(picture))  # noqa: S704 - matplotlib escapes
+    report = material.report
+    text = environment.get_template("report.html.j2").render(
+        material=material,
+        report=report,
+        answer=headline(report),
+        cards=cards(report),
+        pictures=pictures,
+        recognition=[tables.recognition(report, source) for source in lookup.SUFFIXES],
+        tables=tables,
+        subject=measures.system_titles(report).get(lookup.subject(report), ""),
+        config=yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True),
+    )
+    return text.lstrip() + "\n"
+
+
+def cards(report: dict) -> list[tuple[str, str, Cell]]:
+    """Name, the baseline's figure and the subject's cell: error rates of the headline's decoding, then ABX and PNMI."""
+    where, systems = lookup.primary(report), [report["systems"][0], *filter(None, [lookup.subject(report)])]
+    found = []
+    if where is not None:
+        results = [lookup.result(report, where, name) for name in systems]
+        p = lookup.gain(report, where, systems[-1]).get("p_value")
+        for measure in measures.error_measures(results[0]):
+            found.append(_card(measure, f"{measure.title}, {where.part}", [result[measure.name] for result in results], p))
+            p = None  # the test is of the first rate
+    figures = [report["units"][name] for name in systems]
+    return found + [_card(metric, metric.title, [units.get(metric.name) for units in figures]) for metric in CARD_METRICS]
+
+
+def _card(measure: Metric, name: str, values: list[float | None], p: float | None = None) -> tuple[str, str, Cell]:
+    name, text = name[:1].upper() + name[1:], measures.show(measure, values[-1])
+    if len(values) < 2 or values == [None, None]:
+        return name, "", Cell(text)
+    return name, measures.number(values[0], measure.digits), tables.change_cell(measure, text, *values, p)

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from spin.config import Config, RuntimeConfig
-from spin.report.page import draw
+from spin.report.write_report import draw
 from tests.report.made_up_run import SYSTEMS, make_context, make_material
 
 

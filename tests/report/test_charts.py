@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from spin.report import charts, unit_pictures
-from spin.report.page import draw
 from spin.report.svg import VARIABLES, inline_svg, on_white
+from spin.report.write_report import draw
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def pictures(five):
 def test_all_pictures_of_a_whole_run(pictures):
     maps = [f"map_{index}" for index in range(5)]
     training = ["training_loss", "training_pnmi", "training_perplexity", "asr_loss", "asr_wer"]
-    assert [picture.name for picture in pictures] == ["wer", "units", "abx", *maps, "utterance_1", *training]
+    assert [picture.name for picture in pictures] == ["wer", "units", "abx", *maps, "utterance_utt", *training]
     for picture in pictures:
         ElementTree.fromstring(picture.document)
         assert picture.alt and picture.caption and picture.title
@@ -53,7 +53,7 @@ def test_alone_on_white(pictures):
 
 def test_error_bars_name_every_figure(report):
     alt = charts.error_bars(report).alt.replace("\u00a0", " ")
-    assert "test, HLG with n-gram LM: baseline 41.2 %, Spin 36.1 %" in alt
+    assert "WER, test, HLG with n-gram LM: baseline 41.2 %, Spin 36.1 %" in alt
     report["asr"]["spin"]["test"]["hlg"]["ci95"] = [36.5, 37.0]  # an interval that leaves out its rate
     assert "36.1" in charts.error_bars(report).document
     assert charts.error_bars({**report, "asr": {"baseline": {}, "spin": {}}}) is None
@@ -101,7 +101,7 @@ def test_curves_need_a_history(report):
 
 
 def test_an_utterance_says_what_it_shows(material):
-    picture = unit_pictures.utterance_picture(material.report, 1, material.utterances[0])
+    picture = unit_pictures.utterance_picture(material.report, material.utterances[0])
     assert "2 phones" in picture.alt and "3 runs of units baseline, 2 runs of units Spin" in picture.alt
     assert ">AA<" in inline_svg(picture) and "var(--system1)" in inline_svg(picture)
 

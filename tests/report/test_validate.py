@@ -136,5 +136,5 @@ def test_differences():
     first = {"a": 1, "b": [1, {"c": 2}], "seconds": 5, "gone": 0}
     second = {"a": 1.0, "b": [1, {"c": 3}], "seconds": 6, "new": 0}
     assert list(differences(first, second)) == ["a: 1 / 1.0", "b.1.c: 2 / 3", "gone: 0 / nothing", "new: nothing / 0"]
-    assert list(differences([1], [1, 2])) == ["report: [1] / [1, 2]"]
+    assert list(differences([1], [1, 2])) == ["1: nothing / 2"]
     assert list(differences(first, copy.deepcopy(first))) == []
