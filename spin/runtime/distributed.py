@@ -1,14 +1,9 @@
 """Several processes that train one model: each has a share of every batch, and sums are reduced over all.
 
-With one process every function here does nothing, and costs nothing. Gradients are reduced by one flat all-reduce instead of
-torch's DistributedDataParallel. A test compares the two. The reasons:
-
-- It is exact. A plain sum of the ranks' shares is the gradient of the whole batch, whatever number of frames each rank has, none
-  included. The wrapper takes the mean over ranks, and waits forever for a rank whose share is empty.
-- It fits GradCache, where the loss reaches the parameters in several backward passes from given gradients.
-- It is deterministic: one buffer, one order. The wrapper lays out its buckets again after the first step.
-- Little could overlap: with two trainable layers and the head, 57 MB of HuBERT Base's 380 MB have gradients.
-- Names in checkpoints stay those of the model.
+With one process every function here does nothing. Gradients are reduced by one flat all-reduce instead of torch's
+DistributedDataParallel. A test compares the two. The sum of the ranks' shares is exact, also where one has no frames (the wrapper
+takes the mean, and waits forever for that rank). It fits GradCache, where the loss reaches the parameters in several backward
+passes. It is deterministic: one buffer, one order. Little could overlap: 57 MB of HuBERT Base's 380 MB have gradients.
 
 A rank that dies ends the training of all. The others see the connection close, or wait for at most PATIENCE_IN_S, and raise a
 TrainingError. torchrun then ends what is left and names the first rank that failed.

@@ -14,29 +14,19 @@ BRIGHT = "#2f7de1"  # reads on white and on black; its opacity carries a number
 STYLE = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10.0,
     "svg.fonttype": "none",  # text stays text: small, readable aloud, and in the page's own face
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": COLOURS["muted"],
-    "axes.labelcolor": COLOURS["muted"],
-    "axes.labelsize": 10.0,
-    "axes.linewidth": 0.8,
     "axes.axisbelow": True,
     "grid.color": COLOURS["grid"],
-    "grid.linewidth": 0.8,
     "text.color": COLOURS["ink"],
-    "xtick.color": COLOURS["muted"],
-    "ytick.color": COLOURS["muted"],
-    "xtick.labelsize": 9.0,
-    "ytick.labelsize": 9.0,
-    "legend.frameon": False,
-    "legend.fontsize": 9.0,
     "savefig.pad_inches": 0.06,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), COLOURS["muted"]),
+    **dict.fromkeys(("axes.linewidth", "grid.linewidth"), 0.8),
+    **dict.fromkeys(("font.size", "axes.labelsize"), 10.0),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9.0),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
 }
-BANDS, RANGE_IN_DB = 64, 60.0
+BANDS, RANGE_IN_DB, SHADES = 64, 60.0, 24  # shades: levels of opacity, few of which make a small file
 WINDOW, SHIFT, POINTS = 400, 160, 512  # samples
 
 
@@ -51,10 +41,7 @@ def system_colour(index: int) -> str:
 
 
 def spectrogram(audio: np.ndarray) -> np.ndarray:
-    """Power in dB, scaled so that 1 is the loudest and 0 lies RANGE_IN_DB below it.
-
-    Args:
-        audio: (S,) at 16 kHz.
+    """Power in dB of `audio` (S,) at 16 kHz, scaled so that 1 is the loudest and 0 lies RANGE_IN_DB below it.
 
     Returns:
         (BANDS, frames of 10 ms), lowest band first, up to 8 kHz.
@@ -66,18 +53,14 @@ def spectrogram(audio: np.ndarray) -> np.ndarray:
     return np.clip((level - level.max()) / RANGE_IN_DB + 1, 0, 1)
 
 
-def draw_spectrogram(axes, audio: np.ndarray, shades: int = 24) -> None:
-    """The spectrogram of `audio` (S,) on matplotlib axes, in kHz over seconds.
-
-    Args:
-        shades: levels of opacity; few shades make a small file.
-    """
+def draw_spectrogram(axes, audio: np.ndarray) -> None:
+    """The spectrogram of `audio` (S,) on matplotlib axes, in kHz over seconds."""
     from matplotlib.colors import to_rgb
 
     levels = spectrogram(audio)
     image = np.zeros((*levels.shape, 4))
     image[..., :3] = to_rgb(BRIGHT)
-    image[..., 3] = np.round(levels * shades) / shades
+    image[..., 3] = np.round(levels * SHADES) / SHADES
     extent = (0, levels.shape[1] * SHIFT / artifacts.SAMPLE_RATE, 0, artifacts.SAMPLE_RATE / 2000)
     axes.imshow(image, origin="lower", aspect="auto", interpolation="none", extent=extent)
     axes.set(ylabel="kHz", xlim=(0, len(audio) / artifacts.SAMPLE_RATE))

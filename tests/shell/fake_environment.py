@@ -98,19 +98,12 @@ class Sandbox:
         fakes = {"PATH": f"{self.bin}:/usr/bin:/bin", "FAKE_LOG": str(self.log), "FAKE_UV": str(self.bin / "fake_uv")}
         return {**keep, **fakes, **extra}
 
-    def bash(
-        self, command: str, cwd: Path | None = None, before: tuple[str, ...] = (), **extra: str
-    ) -> subprocess.CompletedProcess:
+    def bash(self, command: str, cwd: Path | None = None, before: tuple = (), **extra: str) -> subprocess.CompletedProcess:
         """Runs a command line; keywords are variables of its environment, `before` are words in front of bash."""
         return subprocess.run(
-            [*before, "bash", "-c", command],
-            cwd=cwd or self.root,
-            env=self.environment(**extra),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+            [*before, "bash", "-c", command], cwd=cwd or self.root, env=self.environment(**extra),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
 
     def setup(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess:
         return self.bash(" ".join(["utils/setup_env.sh", *arguments]), **extra)
