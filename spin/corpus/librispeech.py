@@ -165,12 +165,8 @@ def names_in(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
-        raise DataError(
-            f"folder {folder}",
-            found=error.strerror or str(error),
-            expected="a folder that can be read",
-            remedy="fix its permissions, or move it out of the corpus",
-        ) from error
+        found, remedy = error.strerror or str(error), "fix its permissions, or move it out of the corpus"
+        raise DataError(f"folder {folder}", found=found, expected="a folder that can be read", remedy=remedy) from error
 
 
 def _read_job(job: tuple[str, CorpusConfig]) -> list[dict]:
@@ -232,16 +228,13 @@ def _parse_line(chapter: Path, raw: bytes, place: str) -> tuple[str, str | None,
 
 def _read_utterance(chapter: Path, identity: str, text: str, corpus: CorpusConfig) -> MonoCut | str:
     normal, reason = check_text(text)
-    reason = reason or check_audio(chapter / f"{identity}{AUDIO_SUFFIX}", corpus)
-    if reason is not None:
-        return reason
     try:
-        pair = parse_utterance(chapter.parent.parent, f"{identity} {normal}", {})
-    except (AudioLoadingError, OSError, RuntimeError, ValueError, AssertionError) as error:
-        return f"unreadable audio: {' '.join(str(error).split())[:120]}"
-    if pair is None:
-        return "no audio file"
-    recording, supervision = pair
+        reason = reason or check_audio(chapter / f"{identity}{AUDIO_SUFFIX}", corpus)
+        if reason is not None:
+            return reason
+        recording, supervision = parse_utterance(chapter.parent.parent, f"{identity} {normal}", {})
+    except (soundfile.SoundFileError, AudioLoadingError, OSError, RuntimeError, ValueError, AssertionError) as error:
+        return f"unreadable audio: {' '.join(str(error).split())[-120:]}"
     return MonoCut(identity, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
 
 
@@ -258,33 +251,26 @@ def check_text(text: str) -> tuple[str, str | None]:
 
 
 def check_audio(path: Path, corpus: CorpusConfig) -> str | None:
-    """The reason why a file cannot be used, or None; all of it is decoded, because damage is seldom in the header.
+    """The reason why a file cannot be used, or None; raises where it cannot be decoded.
 
-    Other formats, rates and channels are rejected, not converted: LibriSpeech has none, so such a file is not what it says.
+    All of it is decoded, because damage is seldom in the header. Other formats, rates and channels are rejected, not converted:
+    LibriSpeech has none, so such a file is not what it says.
     """
     if not path.is_file():  # a folder, a link to nothing, or a pipe, which would block for ever
         return "unreadable audio: not a file"
-    try:
-        header = soundfile.info(str(path))
-        reason = _check_header(header, corpus)
-        if reason is not None:
-            return reason
-        samples = soundfile.read(str(path), dtype="int16")[0]
-    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError) as error:
-        return f"unreadable audio: {' '.join(str(error).split())[-120:]}"
-    if len(samples) != header.frames:
-        return f"unreadable audio: {len(samples)} of {header.frames} samples, truncated"
-    return "empty audio: every sample is the same" if np.ptp(samples) == 0 else None
-
-
-def _check_header(header, corpus: CorpusConfig) -> str | None:
+    header = soundfile.info(str(path))
     if header.format != "FLAC":
         return f"not FLAC: {header.format}, {header.subtype}"
     if header.samplerate != artifacts.SAMPLE_RATE:
         return f"wrong rate: {header.samplerate} Hz instead of {artifacts.SAMPLE_RATE} Hz"
     if header.channels != 1:
         return f"wrong channels: {header.channels} instead of 1"
-    return check_duration(header.frames / header.samplerate, corpus)
+    if (reason := check_duration(header.frames / header.samplerate, corpus)) is not None:
+        return reason
+    samples = soundfile.read(str(path), dtype="int16")[0]
+    if len(samples) != header.frames:
+        return f"unreadable audio: {len(samples)} of {header.frames} samples, truncated"
+    return "empty audio: every sample is the same" if np.ptp(samples) == 0 else None
 
 
 def check_duration(seconds: float, corpus: CorpusConfig) -> str | None:

@@ -48,13 +48,8 @@ def link_data(folder: Path, name: str, variant: str) -> Path:
 
     source, data = Path(espeakng_loader.get_data_path()), folder / "espeak-ng-data"
     if len(str(data)) > LONGEST_DATA_PATH:
-        raise DataError(
-            f"temporary folder {folder}",
-            found=f"a path of {len(str(data))} characters",
-            expected=f"at most {LONGEST_DATA_PATH}",
-            cause="eSpeak NG keeps its data path in a short buffer",
-            remedy="set TMPDIR to a shorter path",
-        )
+        found, expected = f"a path of {len(str(data))} characters", f"at most {LONGEST_DATA_PATH}, as eSpeak NG's buffer is short"
+        raise DataError(f"temporary folder {folder}", found=found, expected=expected, remedy="set TMPDIR to a shorter path")
     (data / "voices" / "!v").mkdir(parents=True)
     for entry in source.iterdir():
         if entry.name != "voices":
