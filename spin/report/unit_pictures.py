@@ -80,9 +80,8 @@ def utterance_picture(report: dict, number: int, item: Utterance) -> Picture:
         f"\u201c{item.text}\u201d. Each box is a run of equal units, with its number where it is longer than a frame. Look for "
         "units that begin and end with the phones, and for the same unit where the same phone comes again."
     )
-    return Picture(
-        f"utterance_{item.name}", f"Utterance {item.name}", alt, caption, draw_utterance(item.audio, item.phones, units)
-    )
+    figure = draw_utterance(item.audio, item.phones, units)
+    return Picture(f"utterance_{number}", f"Utterance {item.name}", alt, caption, figure)
 
 
 def unit_map_pictures(report: dict, counts: dict[str, tuple[list[str], np.ndarray]]) -> list[Picture]:

@@ -56,7 +56,7 @@ def draw(material: Material) -> dict[str, list[Picture]]:
         "recognition": [chart for source in lookup.SUFFIXES if (chart := charts.error_bars(report, source)) is not None],
         "units": charts.unit_bars(report),
         "maps": unit_pictures.unit_map_pictures(report, material.counts),
-        "utterances": [unit_pictures.utterance_picture(report, item) for item in material.utterances],
+        "utterances": [unit_pictures.utterance_picture(report, *item) for item in enumerate(material.utterances)],
         "training": charts.training_curves(report, material.histories),
     }
 

@@ -21,7 +21,7 @@ def pictures(five):
 def test_all_pictures_of_a_whole_run(pictures):
     maps = [f"map_{index}" for index in range(5)]
     training = ["training_loss", "training_pnmi", "training_perplexity", "asr_loss", "asr_wer"]
-    assert [picture.name for picture in pictures] == ["wer", "units", "abx", *maps, "utterance_utt", *training]
+    assert [picture.name for picture in pictures] == ["wer", "units", "abx", *maps, "utterance_0", *training]
     for picture in pictures:
         ElementTree.fromstring(picture.document)
         assert picture.alt and picture.caption and picture.title
@@ -101,7 +101,7 @@ def test_curves_need_a_history(report):
 
 
 def test_an_utterance_says_what_it_shows(material):
-    picture = unit_pictures.utterance_picture(material.report, material.utterances[0])
+    picture = unit_pictures.utterance_picture(material.report, 0, material.utterances[0])
     assert "2 phones" in picture.alt and "3 runs of units baseline, 2 runs of units Spin" in picture.alt
     assert ">AA<" in inline_svg(picture) and "var(--system1)" in inline_svg(picture)
 
