@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import spin
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # From the ground floor up; rooms of one line may not import each other.
 ORDER = (
@@ -35,9 +37,9 @@ ORDER = (
 EXCEPTIONS = {("products", "spin.corpus.registry"), ("systems", "spin.models.published")}
 # These also run with torch 1.13.1, without torchaudio.
 K2_ROOMS = ("runtime", "systems", "product_keys", "products", "asr", "report", "models")
-NOT_WITH_K2 = ("torchaudio", "numba", "sklearn", "spin.training", "spin.perturbation")
+NOT_WITH_K2 = ("numba", "sklearn", "spin.training", "spin.perturbation")
 WITH_TORCHAUDIO = "torchaudio_bundles.py"  # says so where it is missing
-SOURCES = sorted((REPOSITORY / "spin").rglob("*.py"))
+SOURCES = sorted({*(REPOSITORY / "spin").rglob("*.py")} - {REPOSITORY / "spin" / "__init__.py"})
 
 
 def room(module: str) -> str:
@@ -53,10 +55,6 @@ def floor(name: str) -> int:
     return found[0]
 
 
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
-
-
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, anywhere in it; `from spin import errors` counts as spin.errors."""
     found = set()
@@ -69,33 +67,22 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def is_or_is_below(module: str, parent: str) -> bool:
-    return module == parent or module.startswith(parent + ".")
+def imports_any(path: Path, *parents: str) -> bool:
+    return any(module == parent or module.startswith(parent + ".") for module in imports(path) for parent in parents)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_imports_go_down(path):
-    if path == REPOSITORY / "spin" / "__init__.py":
-        return
-    here = room(module_of(path))
+    here = room(".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"))
     for module in imports(path):
-        if not module.startswith("spin.") or (here, module) in EXCEPTIONS:
-            continue
-        there = room(module)
-        if there in ("__version__", here):
-            continue
-        assert floor(there) < floor(here) or floor(there) == floor(here) == 0, f"{path} imports {module}, which is not below it"
-
-
-@pytest.mark.parametrize("path", [path for path in SOURCES if room(module_of(path)) in K2_ROOMS], ids=lambda path: path.name)
-def test_rooms_that_run_with_k2_import_nothing_missing_there(path):
-    for module in imports(path) - ({"torchaudio"} if path.name == WITH_TORCHAUDIO else set()):
-        assert not any(is_or_is_below(module, other) for other in NOT_WITH_K2), f"{path} imports {module}"
-
-
-def test_only_the_package_itself_uses_its_stage_scripts_and_tests():
-    for path in SOURCES:
-        assert not any(is_or_is_below(module, other) for module in imports(path) for other in ("local", "tests")), path
+        there = room(module) if module.startswith("spin.") else here
+        if there not in ("__version__", here) and (here, module) not in EXCEPTIONS:
+            low, high = floor(there), floor(here)
+            assert low < high or low == high == 0, f"{path} imports {module}, which is not below it"
+    # Praat is GPL: an oracle of the tests, and the reference that the benchmark measures against where it is installed.
+    assert not imports_any(path, "local", "tests", *(() if here == "tools" else ("parselmouth",)))
+    if here in K2_ROOMS:
+        assert not imports_any(path, *NOT_WITH_K2, *(() if path.name == WITH_TORCHAUDIO else ("torchaudio",)))
 
 
 def modules_after(statement: str) -> set[str]:
@@ -104,27 +91,12 @@ def modules_after(statement: str) -> set[str]:
     return set(result.stdout.split())
 
 
-HEAVY = {"torch", "torchaudio", "lhotse", "numba", "k2", "scipy", "sklearn", "matplotlib"}
-
-
-def test_importing_the_package_is_light():
-    loaded = modules_after("import spin; assert spin.__version__; assert 'load_model' in dir(spin)")
-    assert not loaded & (HEAVY | {"numpy"})
-
-
-def test_a_stage_that_only_skips_loads_no_torch():
-    assert not modules_after("import spin.runtime.stage, spin.products") & HEAVY
+def test_the_package_and_a_stage_that_only_skips_are_light():
+    heavy = {"torch", "torchaudio", "lhotse", "numba", "k2", "scipy", "sklearn", "matplotlib"}
+    assert not modules_after("import spin; assert spin.__version__; assert 'load_model' in dir(spin)") & (heavy | {"numpy"})
+    assert not modules_after("import spin.runtime.stage, spin.products") & heavy
 
 
 def test_an_unknown_attribute_is_an_attribute_error():
-    import spin
-
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = spin.no_such_thing
-
-
-def test_no_parselmouth_at_run_time():
-    # Praat is GPL: an oracle of the tests, and the reference that the benchmark measures against where it is installed.
-    for path in [*SOURCES, *(REPOSITORY / "local").glob("*.py")]:
-        if "tools" not in path.parts:
-            assert not any(is_or_is_below(module, "parselmouth") for module in imports(path)), path
