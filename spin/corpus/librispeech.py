@@ -243,7 +243,7 @@ def check_text(text: str) -> tuple[str, str | None]:
     try:
         normal = normalise(text)
     except TextError as error:
-        return "", error.reason
+        return "", str(error)
     if not normal:
         return "", "no transcript"
     longest = max(map(len, normal.split()))

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from spin.errors import DataError
-
 # Letters that Unicode does not decompose into A-Z and a mark.
 _LETTERS = {"Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "TH", "ẞ": "SS", "Ħ": "H", "Ŀ": "L", "Ŋ": "NG"}
 _APOSTROPHES = "\u2019\u02bc\u2032\u02b9"  # right quote, modifier apostrophe, prime: what stands for ' in print
@@ -19,21 +17,8 @@ _ACCENTS = set("`\u00b4^~|\u00a8\u00af")  # symbols by Unicode, but never read a
 _NORMAL = re.compile(r"(?=.*[A-Z])[A-Z']+(?: [A-Z']+)*")
 
 
-class TextError(DataError):
-    """A text with a sign that has no single reading; `reason` is short enough for the rejects file."""
-
-    def __init__(self, text: str, sign: str):
-        self.reason = f"text: {sign!r} (U+{ord(sign):04X}) has no single reading"
-        super().__init__(
-            f"text {text[:60]!r}",
-            found=f"{sign!r} (U+{ord(sign):04X}, {unicodedata.name(sign, 'no name')})",
-            expected="letters that fold to A-Z, apostrophes, punctuation",
-            remedy="write numbers and signs out as words",
-        )
-        self._arguments = text, sign
-
-    def __reduce__(self):
-        return type(self), self._arguments
+class TextError(ValueError):
+    """A text with a sign that has no single reading; its message is the reason in the rejects file."""
 
 
 def normalise(text: str) -> str:
@@ -46,7 +31,7 @@ def normalise(text: str) -> str:
         TextError: a digit, a symbol that is read aloud, or a letter of another alphabet; names the first one.
     """
     letters = unicodedata.normalize("NFKD", text.upper()).upper()  # again: NFKD makes small letters of some signs
-    folded = "".join(_fold(sign, text) for sign in letters)
+    folded = "".join(map(_fold, letters))
     return " ".join(word for word in folded.split() if word.strip("'"))
 
 
@@ -55,7 +40,7 @@ def is_normal(text: str) -> bool:
     return _NORMAL.fullmatch(text) is not None and normalise(text) == text
 
 
-def _fold(sign: str, text: str) -> str:
+def _fold(sign: str) -> str:
     if "A" <= sign <= "Z" or sign == "'":
         return sign
     if sign in _APOSTROPHES:
@@ -67,4 +52,4 @@ def _fold(sign: str, text: str) -> str:
         return ""
     if sign in _ACCENTS or kind[0] == "Z" or kind == "Cc" or (kind[0] == "P" and sign not in _SPOKEN):
         return " "
-    raise TextError(text, sign)
+    raise TextError(f"text: {sign!r} (U+{ord(sign):04X}) has no single reading")

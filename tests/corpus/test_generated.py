@@ -17,8 +17,7 @@ from spin.config import Config, CorpusConfig, GeneratedPart
 from spin.corpus.generated import grammar
 from spin.corpus.generated.corpus import GeneratedCorpus, pool_of
 from spin.corpus.generated.engine import FOLD, PHONES_OF, fold, segments
-from spin.corpus.generated.render import POOLS, draw_sentence, transmit
-from spin.corpus.generated.voices import draw_voice
+from spin.corpus.generated.render import POOLS, draw_sentence, draw_voice, transmit
 from spin.errors import ConfigError, DataError
 
 PARTS = {"asr_train": GeneratedPart(500, 2, 3), "test": GeneratedPart(700, 2, 2)}  # the voice of 701 breathes: noise

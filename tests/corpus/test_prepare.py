@@ -315,6 +315,20 @@ def test_a_moved_corpus_is_neither_read_nor_aligned_again(
     assert "part dev: reading every utterance" in caplog.text and "part test: reading" not in caplog.text
 
 
+def test_behind_a_link_a_corpus_moves_unnoticed(small_corpus: Path, make_context, prepare_data, tmp_path: Path, rebuilt):
+    link = tmp_path / "corpus"
+    link.symlink_to(small_corpus)
+    prepare_data(make_context(link))
+    rebuilt()
+    moved = small_corpus.rename(tmp_path / "moved")
+    link.unlink()
+    link.symlink_to(moved)
+    context = make_context(link)
+    prepare_data(context)
+    assert rebuilt() == set()
+    assert next(iter(CutSet.from_file(artifacts.cuts(context.corpus, "dev")))).load_audio().shape == (1, 16_000)
+
+
 def test_new_roles_and_shares_rebuild_only_what_they_must(small_corpus: Path, make_context, prepare_data, rebuilt):
     write_chapter(small_corpus / "test2", "8", "1", ["ANOTHER TEST"])
     prepare_data(make_context(small_corpus))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,11 +30,8 @@ def test_known_texts(written: str, normal: str):
 
 @pytest.mark.parametrize("text", ["chapter 4", "\u00bd", "R&D", "50 %", "a = b", "\u20ac", CYRILLIC, CHINESE, "<unk>", "x@y"])
 def test_what_has_no_single_reading_is_refused(text: str):
-    with pytest.raises(TextError, match="expected: letters that fold to A-Z") as caught:
+    with pytest.raises(TextError, match=r"^text: '.' \(U\+[0-9A-F]{4}\) has no single reading$"):
         normalise(text)
-    assert caught.value.reason.startswith("text: ")
-    again = pickle.loads(pickle.dumps(caught.value))  # it crosses process boundaries
-    assert again.reason == caught.value.reason and str(again) == str(caught.value)
 
 
 @given(st.text())

@@ -59,7 +59,7 @@ def link_data(folder: Path, name: str, variant: str) -> Path:
 
 
 class Engine:
-    """One voice in this process: data and variant as for link_data, an accent of voices.ACCENTS, words per minute."""
+    """One voice in this process: data and variant as for link_data, an accent of render.ACCENTS, words per minute."""
 
     def __init__(self, data: Path, accent: str, variant: str, rate: int):
         import espeakng_loader
