@@ -26,9 +26,7 @@ for option in "$@"; do
 done
 
 clean_python() { # PYTHON ARGUMENT...: without the user's site-packages, PYTHON* variables and current folder
-  local python=$1
-  shift
-  PIP_USER=0 "$python" -I "$@"
+  PIP_USER=0 "$1" -I "${@:2}"
 }
 
 python_version() { # PYTHON: prints 3.11; fails where it does not run
@@ -49,14 +47,12 @@ choose_cuda() { # prints the CUDA version of the builds for this machine; withou
   # CUDA 13 needs driver 580, CUDA 12 driver 525 (12.8 for Blackwell 570). GPUs before Turing (7.5) have kernels in the 12.6 build only.
   if ((major < 525)); then
     fail "NVIDIA driver" "version $version" "525 or newer" "update the driver; to compute on the CPU: SPIN_CUDA=13.0 $0, and run with --device cpu"
-  elif ((oldest < 75)); then
+  elif ((oldest < 75 || major < 570)); then
     echo 12.6
-  elif ((major >= 580)); then
-    echo 13.0
-  elif ((major >= 570)); then
+  elif ((major < 580)); then
     echo 12.8
   else
-    echo 12.6
+    echo 13.0
   fi
 }
 
@@ -66,15 +62,11 @@ identity() { # ENVIRONMENT: what cannot change without making it again
 
 stamp() { # ENVIRONMENT FILE...: its identity, and a digest of the requirement files it was made from
   identity "$1"
-  shift
-  (cd "$root/requirements" && cat "$@" | sha256sum | cut -d' ' -f1)
+  (cd "$root/requirements" && cat "${@:2}" | sha256sum | cut -d' ' -f1)
 }
 
 is_current() { # ENVIRONMENT STAMP FILE...: whether the stamp fits and the interpreter runs
-  local environment=$1 name=$2
-  shift 2
-  [[ $(cat "$root/$environment/.spin/$name" 2>/dev/null) == "$(stamp "$environment" "$@")" ]] \
-    && [[ $(python_version "$root/$environment/bin/python") == "$python" ]]
+  [[ $(cat "$root/$1/.spin/$2" 2>/dev/null) == "$(stamp "$1" "${@:3}")" && $(python_version "$root/$1/bin/python") == "$python" ]]
 }
 
 k2_is_current() { # sets k2, the environment that has it
