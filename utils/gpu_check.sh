@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: utils/gpu_check.sh [--corpus-dir DIR] [--device cuda|cpu] [--minutes 9] [--output FILE] [--help]
+# usage: utils/gpu_check.sh [--corpus-dir DIR] [--pack DIR] [--device cuda|cpu] [--minutes 9] [--output FILE] [--help]
 # Checks the project on a machine with a CUDA GPU: tests marked gpu, benchmarks, short real trainings, as one JSON file.
 # SPIN_PYTHON (and SPIN_K2_PYTHON), set beforehand, replace the environments of path.sh.
 set -euo pipefail

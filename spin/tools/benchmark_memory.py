@@ -34,6 +34,7 @@ GPU_ROWS = (
     ("hubert_base", ("spin.accumulation=2",), False),
     ("hubert_base", ("spin.trainable_layers=6", "spin.accumulation=4"), False),
     ("hubert_base", ("spin.codebook_size=2048",), False),
+    ("hubert_base", ("spin.precision=bf16_frozen",), False),
     ("wavlm_base", (), False),
     ("wavlm_base", (), True),
     ("hubert_large", (), False),

@@ -65,12 +65,7 @@ class Cell:
         return self.output / "cells" / f"{self.name}.json"
 
     def features(self, part: str) -> Path:
-        return features_folder(self.output, self.system, self.layer, part)
-
-
-def features_folder(output: Path, system: str, layer: int | None, part: str) -> Path:
-    """Features of one layer (None: the system's own) of one part."""
-    return output / "features" / system / f"layer{layer or 'own'}" / part
+        return self.output / "features" / self.system / f"layer{self.layer or 'own'}" / part
 
 
 def measure_cell(cell: Cell) -> None:
@@ -111,15 +106,16 @@ def plan_cells(arguments: argparse.Namespace, config: Config, systems: Iterable[
     return cells
 
 
-def extract_missing(config: Config, corpus: Path, output: Path, systems: Iterable[System], cells: Iterable[Cell]) -> None:
+def extract_missing(config: Config, corpus: Path, systems: Iterable[System], cells: Iterable[Cell]) -> None:
     """Features of all layers that cells read, of the training and test parts; all systems together."""
     by_name = {system.name: system for system in systems}
     parts: dict[str, tuple[Path, list[Output]]] = {}
     for part in dict.fromkeys((*config.corpus.spin_train, *config.corpus.test)):
-        for name, layer in dict.fromkeys((cell.system, cell.layer) for cell in cells):
-            folder = features_folder(output, name, layer, part)
+        for cell in {(cell.system, cell.layer): cell for cell in cells}.values():
+            folder = cell.features(part)
             if not artifacts.cuts_in(folder).exists() or (folder / SHARDS).exists():
-                parts.setdefault(part, (artifacts.cuts(corpus, part), []))[1].append(Output(by_name[name], folder, layer))
+                output = Output(by_name[cell.system], folder, cell.layer)
+                parts.setdefault(part, (artifacts.cuts(corpus, part), []))[1].append(output)
     if parts:
         extract_features(config, parts, get_logger("layer-sweep"))
 
@@ -230,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
     check_protocol(config, corpus, arguments.output, systems)
     cells = plan_cells(arguments, config, systems)
-    extract_missing(config, corpus, arguments.output, systems, cells)
+    extract_missing(config, corpus, systems, cells)
     missing = [cell for cell in cells if not cell.path.exists()]
     for _ in progress(map_jobs(measure_cell, missing, arguments.nj), "cells", len(missing)):
         pass
