@@ -32,7 +32,6 @@ FIRST_CHARACTER = 0xF0000  # of the supplementary private use area A
 MOST_UNITS = 65_533  # its characters, up to U+FFFFD
 LONGEST_SENTENCE = 10_000  # characters; sentencepiece counts positions in 16 bits, so longer utterances are split
 UNKNOWN = 1  # <unk>, which sentencepiece always has and no unit ever gives
-MODEL_FILE, LABELS_FILE = "pieces.model", "labels.json"
 
 
 class Pieces:
@@ -138,28 +137,21 @@ def _sentences(sequences: Iterable[Sequence[int]], codebook_size: int) -> Iterat
 
 
 def write_labels(output: Path, parts: dict[str, Path], codebook_size: int, vocabulary: int) -> int:
-    """Trains pieces on the units of some parts and writes their frame labels; returns the number of classes.
+    """Trains pieces on some parts (name -> units.jsonl) and writes their frame labels; returns the number of classes.
 
-    Args:
-        output: folder of labels.json, pieces.model and <part>.jsonl.
-        parts: name -> units.jsonl.
-        codebook_size: K.
-        vocabulary: number of pieces.
-
-    Raises:
-        ConfigError, DataError: as train_pieces.
+    The folder `output` gets labels.json, pieces.model and <part>.jsonl. Arguments and errors are those of train_pieces.
     """
     runs = (find_runs(units)[0] for path in parts.values() for _, units in read_units(path))
     pieces = train_pieces(runs, codebook_size, vocabulary)
     used = {piece for path in parts.values() for _, units in read_units(path) for piece in pieces.encode(find_runs(units)[0])}
     classes = np.array(sorted(used))
-    with atomic_path(output / MODEL_FILE) as temporary:
+    with atomic_path(output / "pieces.model") as temporary:
         temporary.write_bytes(pieces.content)
     for part, path in parts.items():
         labels = ((name, np.searchsorted(classes, pieces.spread(units)).tolist()) for name, units in read_units(path))
         write_jsonl(output / f"{part}.jsonl", ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: own} for name, own in labels))
     note = {"classes": len(used), "vocabulary": pieces.size - UNKNOWN, "parts": list(parts), "pieces": sorted(used)}
-    write_json(output / LABELS_FILE, note)
+    write_json(output / "labels.json", note)
     return len(used)
 
 

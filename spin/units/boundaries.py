@@ -87,8 +87,7 @@ def phone_boundaries(alignment: Iterable, end: float) -> np.ndarray:
 def count_hits(phones: np.ndarray, units: np.ndarray, tolerance: float = TOLERANCE_IN_S) -> int:
     """The largest number of pairs of a phone and a unit boundary, each used once, at most `tolerance` seconds apart.
 
-    Args:
-        phones, units: boundaries in seconds, ascending.
+    Boundaries are in seconds, ascending.
     """
     return int(_count_hits(np.asarray(phones, np.float64), np.asarray(units, np.float64), tolerance + _ROUNDING_IN_S))
 

@@ -110,18 +110,15 @@ def _blocks(frames, is_units, starts, lengths, bounds, pairs, offsets, first, la
 def group_distances(
     frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, bounds: np.ndarray, pairs: np.ndarray, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All distances between the items of pairs of groups.
+    """All distances between the items of (P, 2) pairs of groups (g, h); they do not depend on the number of threads.
 
     Args:
         frames: (N, D) float32 of unit length (angular distance), or (N, 1) integers (units); items are runs of rows.
         starts, lengths: (I,) first row and number of rows (at least 1) of each item.
         bounds: (G, 2) first and one past the last item of each group.
-        pairs: (P, 2) pairs of groups (g, h).
-        threads: the result does not depend on it.
 
     Returns:
-        there, back: flat float32, block after block; there holds (|g|, |h|) values d(x in g, y in h), back (|h|, |g|) values
-            d(x in h, y in g).
+        there, back: flat float32, block after block: (|g|, |h|) values d(x in g, y in h); (|h|, |g|) values d(x in h, y in g).
         offsets: (P + 1,) where each block begins.
     """
     sizes = (bounds[:, 1] - bounds[:, 0])[pairs].prod(1)

@@ -28,17 +28,11 @@ Span = tuple[float, float, str]  # start and end in seconds, label
 
 @dataclass(frozen=True)
 class UnitMap:
-    """P(phone | unit), sorted for reading.
+    """P(phone | unit), sorted for reading."""
 
-    Attributes:
-        phones: (P,) names, by class.
-        shares: (P, U) float64; each column sums to 1; columns by main phone, then by its share.
-        unused: number of units without a frame.
-    """
-
-    phones: tuple[str, ...]
-    shares: np.ndarray
-    unused: int
+    phones: tuple[str, ...]  # (P,) names, by class
+    shares: np.ndarray  # (P, U) float64; each column sums to 1; columns by main phone, then by its share
+    unused: int  # units without a frame
 
     @property
     def clear_share(self) -> float:

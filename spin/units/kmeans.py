@@ -69,12 +69,9 @@ class KMeans:
 
 
 def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
-    """At most `hours` of the features of some cuts, drawn at random; memory is that of the drawn utterances.
+    """At most `hours` of the features of some cuts with HIDDEN_FIELD, drawn at random; memory is that of the drawn utterances.
 
-    Args:
-        cuts: cuts with HIDDEN_FIELD; of equal ids the first counts.
-        hours: bound of the audio; the last utterance may cross it.
-        seed: random seed of the draw, which does not depend on the order of the cuts.
+    The last utterance may cross the bound. The draw does not depend on the order of the cuts; of equal ids the first counts.
     """
     budget = hours * 3600 / artifacts.FRAME_SHIFT_IN_S
     heap: list[tuple[int, str]] = []  # the largest hash on top

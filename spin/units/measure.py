@@ -24,48 +24,28 @@ from spin.units.units import pair_cuts, read_units
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance of one system.
-
-    Attributes:
-        id: utterance id.
-        speaker: None where unknown.
-        units: (T,) integers, 50 per second; only the first seconds where these are asked for.
-        seconds: duration of the audio behind `units`.
-        alignment: phone items in seconds; empty without an alignment.
-        words: word items in seconds; empty without a word alignment.
-        all_units: (T',) units of the whole utterance.
-        load_features: reads (T', D) features of the whole utterance; None where there are none.
-    """
+    """One utterance of one system."""
 
     id: str
-    speaker: str | None
-    units: np.ndarray
-    seconds: float
-    alignment: Iterable = ()
-    words: Iterable = ()
-    all_units: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    load_features: Callable[[], np.ndarray] | None = None
+    speaker: str | None  # None where unknown
+    units: np.ndarray  # (T,) integers, 50 per second; only the first seconds where these are asked for
+    seconds: float  # duration of the audio behind `units`
+    alignment: Iterable = ()  # phone items in seconds; empty without an alignment
+    words: Iterable = ()  # word items in seconds; empty without a word alignment
+    all_units: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # (T',) of the whole utterance
+    load_features: Callable[[], np.ndarray] | None = None  # reads (T', D) features of the whole utterance
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Utterances of one system, and the settings of all metrics.
-
-    Attributes:
-        codebook_size: K.
-        seed: random seed of samples and splits.
-        threads: for ABX; no result depends on it.
-        abx_max_utterances: bound of the utterances that ABX compares.
-        read: starts a pass over the utterances.
-        clean_units: utterance id -> (T,) units of the same utterance without noise; None for clean parts.
-    """
+    """Utterances of one system, and the settings of all metrics."""
 
     codebook_size: int
-    seed: int = 0
-    threads: int = 1
+    seed: int = 0  # of samples and splits
+    threads: int = 1  # for ABX; no result depends on it
     abx_max_utterances: int = 1000
-    read: Callable[[], Iterator[Utterance]] = lambda: iter(())
-    clean_units: Callable[[], dict[str, np.ndarray]] | None = None
+    read: Callable[[], Iterator[Utterance]] = lambda: iter(())  # starts a pass over the utterances
+    clean_units: Callable[[], dict[str, np.ndarray]] | None = None  # id -> (T,) units without noise; None for clean parts
 
 
 class Family(Protocol):
@@ -96,8 +76,7 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
 
     Args:
         folders: (features, units) products of each part: a manifest with HIDDEN_FIELD, and units.jsonl of the same utterances.
-        first_seconds: only the first seconds count, except for the probe of features and ABX (10: the official validation); 0:
-            all.
+        first_seconds: what counts, except for the probe of features and ABX (10: the official validation); 0: all.
 
     Raises:
         DataError: the two do not name the same utterances.

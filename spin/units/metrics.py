@@ -13,25 +13,15 @@ LOWER, HIGHER, NEITHER = "lower", "higher", ""
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a system's units.
+    """One figure of a system's units."""
 
-    Attributes:
-        name: key in metrics.json and report.json.
-        title: what people call it.
-        digits: digits after the decimal point.
-        unit: written behind the number; "" for ratios and counts.
-        direction: "lower" or "higher" where that is better, else "".
-        meaning: one sentence for a reader who has not met it.
-        family: "module:Class" that computes it, called with a Sample (spin/units/measure.py); its figures share a pass.
-    """
-
-    name: str
-    title: str
-    digits: int
-    unit: str
-    direction: str
-    meaning: str
-    family: str
+    name: str  # key in metrics.json and report.json
+    title: str  # what people call it
+    digits: int  # after the decimal point
+    unit: str  # written behind the number; "" for ratios and counts
+    direction: str  # LOWER or HIGHER where that is better
+    meaning: str  # one sentence for a reader who has not met it
+    family: str  # "module:Class" that computes it, called with a Sample (spin/units/measure.py); its figures share a pass
 
 
 _USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.purity:Purity", "spin.units.boundaries:Boundaries"

@@ -40,9 +40,7 @@ With every phone boundary found, the R-value is 1 - 0.854 x over-segmentation: b
 def smooth(units: np.ndarray, width: int) -> np.ndarray:
     """Majority filter: each frame gets the commonest unit of the `width` frames around it; of ties its own, else the lowest.
 
-    Args:
-        units: (T,) integers from 0 on.
-        width: odd number of frames; windows are cut at the ends.
+    Windows of an odd number of frames are cut at the ends of the (T,) units.
     """
     units, half = np.asarray(units), width // 2
     result = units.copy()

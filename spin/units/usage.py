@@ -64,11 +64,7 @@ def bitrate(symbol_counts: np.ndarray, seconds: float) -> float:
     """N / D * H(s): symbols per second times the entropy of one symbol, in bits per second; NaN without audio.
 
     The definition of the ZeroSpeech challenge 2019 (arXiv 1904.11469, section 3.2), where a symbol is what the encoder sends.
-    Here a run of equal units is one symbol, and its length is not coded.
-
-    Args:
-        symbol_counts: (K,) occurrences of each symbol, N in all.
-        seconds: D, the duration of the audio.
+    Here a run of equal units is one symbol, of which (K,) symbol_counts occur, and its length is not coded.
     """
     return float(np.sum(symbol_counts)) / seconds * entropy(symbol_counts) if seconds > 0 else math.nan
 
