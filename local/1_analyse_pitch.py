@@ -26,7 +26,7 @@ def analyse_pitch(context: Context) -> None:
         from spin.perturbation.tensorboard import show_perturbation
 
         manifests = {part: artifacts.cuts_in(products.pitch(context, part).require()) for part in parts}
-        show_perturbation(context.tensorboard, manifests, context.config, read_ranges(context))
+        show_perturbation(context.tensorboard, manifests, context.config)
 
 
 def estimate_speakers(context: Context, parts: list[str]) -> None:

@@ -10,7 +10,6 @@ import collections
 import dataclasses
 import itertools
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -66,7 +65,12 @@ def analyse_part(
     """
     count = count_cuts(manifest)
     chunks = [_records_path(folder, f"{number:05d}") for number in range(-(-count // CHUNK))]
-    _run(manifest, ranges, folder, chunks, nj, log)
+    todo = {number for number, path in enumerate(chunks) if not path.exists()}
+    if len(todo) < len(chunks):
+        log.info("%d of %d chunks are finished already", len(chunks) - len(todo), len(chunks))
+    jobs = _jobs(manifest, ranges, folder, todo)
+    for _ in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", len(todo)):
+        pass
     rejects = Rejects(artifacts.rejects(folder, part), STAGE)
     _report(part, _read_chunks(chunks), rejects, folder, log)
     rejects.check_share(count, max_bad_share)
@@ -84,19 +88,6 @@ def _read_chunks(chunks: list[Path]) -> Iterator[dict]:
     return itertools.chain.from_iterable(map(read_jsonl, chunks))
 
 
-def _run(manifest: Path, ranges: dict[str, PitchRange], folder: Path, chunks: list[Path], nj: int, log: logging.Logger) -> None:
-    begun, analysed, spent = time.monotonic(), 0.0, 0.0
-    todo = {number for number, path in enumerate(chunks) if not path.exists()}
-    if len(todo) < len(chunks):
-        log.info("%d of %d chunks are finished already", len(chunks) - len(todo), len(chunks))
-    jobs = _jobs(manifest, ranges, folder, todo)
-    for seconds, cpu in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", len(todo)):
-        analysed, spent = analysed + seconds, spent + cpu
-    if analysed > 0:
-        message = "%.2f h of speech in %.0f s, %.2f ms of CPU per second of speech with reading"
-        log.info(message, analysed / 3600, time.monotonic() - begun, 1000 * spent / analysed)
-
-
 def _jobs(manifest: Path, ranges: dict[str, PitchRange], folder: Path, todo: set[int]) -> Iterator[_Chunk]:
     records = read_records(manifest)
     for number in itertools.count():
@@ -107,14 +98,12 @@ def _jobs(manifest: Path, ranges: dict[str, PitchRange], folder: Path, todo: set
             yield _Chunk(folder, f"{number:05d}", chunk, [ranges[speaker_of(record)] for record in chunk])
 
 
-def _analyse_chunk(chunk: _Chunk) -> tuple[float, float]:
-    """Writes the arrays, then the records; returns the seconds of speech and of CPU time."""
-    begun = time.process_time()
+def _analyse_chunk(chunk: _Chunk) -> None:
+    """Writes the arrays, then the records."""
     cuts = [deserialize_item({**record, "supervisions": []}) for record in chunk.records]
     with ArrayWriter(chunk.folder, f"pitch-{chunk.name}", compress=True) as writer:
         records = [_analyse_cut(cut, pitch_range, writer) for cut, pitch_range in zip(cuts, chunk.ranges, strict=True)]
     write_jsonl(_records_path(chunk.folder, chunk.name), records)
-    return sum(cut.duration for cut in cuts), time.process_time() - begun
 
 
 def _analyse_cut(cut: MonoCut, pitch_range: PitchRange, writer: ArrayWriter) -> dict:

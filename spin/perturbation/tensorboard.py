@@ -1,4 +1,4 @@
-"""Stage 1 in TensorBoard: pitch ranges, histograms, perturbed pairs as audio, spectrograms with pitch."""
+"""Stage 1 in TensorBoard: histograms, perturbed pairs as audio, spectrograms with pitch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from spin.data.cuts import read_cuts
 from spin.perturbation.analysis import analyse
 from spin.perturbation.analysis_io import load_analysis
 from spin.perturbation.perturb import PerturbationParameters, draw_parameters, synthesise
-from spin.perturbation.pitch_range import PitchRange
 from spin.runtime.figures import draw_spectrogram
 from spin.runtime.logs import summary_writer
 
@@ -26,27 +25,13 @@ PAIRS = 4  # utterances of a part that are played and drawn
 RATIOS = ("formant_ratio", "pitch_median_ratio", "pitch_range_ratio")
 
 
-def show_perturbation(folder: Path, manifests: dict[str, Path], config: Config, ranges: dict[str, PitchRange]) -> None:
-    """Replaces the event file of stage 1 in `folder`.
-
-    Args:
-        manifests: part -> manifest of stage 1.
-        config: seed and perturbation.
-        ranges: pitch range by speaker.
-    """
+def show_perturbation(folder: Path, manifests: dict[str, Path], config: Config) -> None:
+    """Replaces the event file of stage 1 in `folder`; `manifests`: part -> manifest of stage 1."""
     with contextlib.closing(summary_writer(folder)) as writer:
-        writer.add_text("speaker pitch ranges", ranges_table(ranges), 0)
         for part, manifest in manifests.items():
             _show_histograms(writer, part, manifest, config)
             for cut in read_cuts(manifest, last=PAIRS):
                 _show_pair(writer, part, cut, config)
-
-
-def ranges_table(ranges: dict[str, PitchRange]) -> str:
-    """A Markdown table, one line per speaker."""
-    lines = ["| speaker | floor Hz | ceiling Hz | median Hz |", "|---|---|---|---|"]
-    lines += [f"| {name} | {found.floor:.0f} | {found.ceiling:.0f} | {found.median:.0f} |" for name, found in ranges.items()]
-    return "\n".join(lines)
 
 
 def _show_histograms(writer, part: str, manifest: Path, config: Config) -> None:

@@ -7,12 +7,11 @@ import json
 import os
 import pickle
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -25,6 +24,9 @@ from spin.objectives.model import load_model, save_model
 from tests.models.conftest import SMALL, make_encoder, make_model
 from tests.models.writers import error_of, fairseq_content, hidden, transformers_folder
 
+FC1 = "encoder.layers.1.fc1.weight"
+both_loaders = pytest.mark.parametrize("load", [load_encoder, load_model])
+
 
 class Malicious:
     """Runs a command when unpickled the ordinary way."""
@@ -36,32 +38,40 @@ class Malicious:
         return os.system, (f"touch '{self.canary}'",)
 
 
-@pytest.mark.parametrize("load", [load_encoder, load_model])
+@pytest.fixture
+def message(tmp_path, small_encoder):
+    """The error of a fairseq file after a change of its content."""
+
+    def message(change) -> str:
+        content = fairseq_content(small_encoder)
+        change(content)
+        torch.save(content, tmp_path / "e.pt")
+        return error_of(tmp_path / "e.pt")
+
+    return message
+
+
+@both_loaders
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_file_is_not_run(tmp_path, small_encoder, load, zipped):
-    canary = tmp_path / "canary"
-    path = tmp_path / "evil.pt"
+    canary, path = tmp_path / "canary", tmp_path / "evil.pt"
     torch.save(fairseq_content(small_encoder) | {"extra": Malicious(canary)}, path, _use_new_zipfile_serialization=zipped)
     message = error_of(path, load)
     assert not canary.exists()
     assert "system" in message and "run code" in message
 
 
-@pytest.mark.parametrize("load", [load_encoder, load_model])
+@both_loaders
 def test_code_in_a_plain_pickle_or_a_folder_is_not_run(tmp_path, small_encoder, load):
-    canary = tmp_path / "canary"
-    path = tmp_path / "evil.ckpt"
+    canary, path = tmp_path / "canary", tmp_path / "evil.ckpt"
     path.write_bytes(pickle.dumps(Malicious(canary)))
     error_of(path, load)
     folder = transformers_folder(tmp_path / "folder", small_encoder, "pytorch_model.bin")
     torch.save({"x": Malicious(canary)}, folder / "pytorch_model.bin")
     assert "run code" in error_of(folder / "pytorch_model.bin", lambda path: load_encoder(path.parent))
+    torch.save(torch.nn.Linear(2, 2), path)
+    assert "run code" in error_of(path)
     assert not canary.exists()
-
-
-def test_a_pickled_model_is_refused_with_the_reason(tmp_path):
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole_model.pt")
-    assert "run code" in error_of(tmp_path / "whole_model.pt")
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.3, 0.9, 0.999])
@@ -80,12 +90,12 @@ def test_truncated_files(tmp_path, small_encoder, kind, keep):
     assert "known formats" in message and "bytes" in message
 
 
-@pytest.mark.parametrize("content", ["hello, this is not a checkpoint\n" * 50, "{}", "", "\x80\x02.", "PK\x03\x04 broken"])
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors", ".txt"])
-def test_files_without_weights(tmp_path, content, suffix):
+@both_loaders
+def test_files_without_weights(tmp_path, load, suffix):
     path = tmp_path / f"file{suffix}"
-    path.write_bytes(content.encode("latin-1"))
-    for load in (load_encoder, load_model):
+    for content in ("hello, this is not a checkpoint\n" * 50, "{}", "", "\x80\x02.", "PK\x03\x04 broken"):
+        path.write_bytes(content.encode("latin-1"))
         assert "known formats" in error_of(path, load)
 
 
@@ -100,49 +110,35 @@ def test_missing_names_and_paths(tmp_path, monkeypatch):
     assert load_encoder("mini").shape == SMALL
 
 
-def test_missing_unexpected_and_misshapen_parameters(tmp_path, small_encoder):
-    path = tmp_path / "e.pt"
-    content = fairseq_content(small_encoder)
-    weight = content["model"].pop("encoder.layers.1.fc1.weight")
-    torch.save(content, path)
-    assert "missing parameter 'encoder.layers.1.fc1.weight'" in error_of(path)
-    content["model"] |= {"encoder.layers.1.fc1.weight": weight, "encoder.layers.7.fc1.weight": weight}
-    torch.save(content, path)
-    assert "unexpected parameter 'encoder.layers.7.fc1.weight'" in error_of(path)
-    del content["model"]["encoder.layers.7.fc1.weight"]
-    content["model"]["encoder.layers.1.fc1.weight"] = weight[:, :-1]
-    torch.save(content, path)
-    message = error_of(path)
-    assert "encoder.layers.1.fc1.weight" in message and "(40, 23)" in message and "(40, 24)" in message
-    content["model"]["encoder.layers.1.fc1.weight"] = weight.long()
-    torch.save(content, path)
-    assert "encoder.layers.1.fc1.weight" in error_of(path)
+def test_missing_unexpected_and_misshapen_parameters(message):
+    assert f"missing parameter {FC1!r}" in message(lambda content: content["model"].pop(FC1))
+    extra = FC1.replace("1", "7", 1)
+    assert f"unexpected parameter {extra!r}" in message(lambda content: content["model"].update({extra: content["model"][FC1]}))
+    cut = message(lambda content: content["model"].update({FC1: content["model"][FC1][:, :-1]}))
+    assert FC1 in cut and "(40, 23)" in cut and "(40, 24)" in cut
+    assert FC1 in message(lambda content: content["model"].update({FC1: content["model"][FC1].long()}))
+    for key in ("encoder.layer_norm.weight", "encoder.pos_conv.0.weight_v", "feature_extractor.conv_layers.6.0.weight"):
+        for value in (None, torch.zeros(())):
+            assert key in message(lambda content, key=key, value=value: content["model"].update({key: value}))
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [("activation_fn", "relu"), ("layer_type", "conformer"), ("extractor_mode", "mel"), ("conv_feature_layers", "[(1,2)]"),
-     ("encoder_attention_heads", 5), ("conv_feature_layers", "__import__('os')")],
+     ("conv_feature_layers", None), ("conv_feature_layers", "__import__('os')"), ("encoder_attention_heads", 5)],
 )  # fmt: skip
-def test_architectures_that_are_not_implemented(tmp_path, small_encoder, key, value):
-    content = fairseq_content(small_encoder)
-    content["cfg"]["model"][key] = value
-    torch.save(content, tmp_path / "e.pt")
-    assert key.removeprefix("encoder_attention_") in error_of(tmp_path / "e.pt")
+def test_architectures_that_are_not_implemented(message, key, value):
+    assert key.removeprefix("encoder_attention_") in message(lambda content: content["cfg"]["model"].update({key: value}))
 
 
 def test_other_dictionaries(tmp_path, small_encoder):
-    path = tmp_path / "e.pt"
-    content = fairseq_content(small_encoder)
+    content, path = fairseq_content(small_encoder), tmp_path / "e.pt"
     without = ({"model": content["model"]}, {"cfg": content["cfg"]}, {"state_dict": {}}, {"state_dict": None})
     for other in (content["model"], {}, *without):
         torch.save(other, path)
         assert "known formats" in error_of(path)
     torch.save([1, 2], path)
     assert "a list" in error_of(path)
-    del content["cfg"]["model"]["conv_feature_layers"]
-    torch.save(content, path)
-    assert "conv_feature_layers" in error_of(path)
 
 
 def test_bad_folders(tmp_path, small_encoder):
@@ -150,11 +146,14 @@ def test_bad_folders(tmp_path, small_encoder):
     assert "config.json" in error_of(tmp_path / "empty" / "config.json", lambda path: load_encoder(path.parent))
     folder = transformers_folder(tmp_path / "folder", small_encoder)
     config = json.loads((folder / "config.json").read_text())
-    for key, value in {"model_type": "wav2vec2", "hidden_act": "relu", "feat_proj_layer_norm": False}.items():
-        (folder / "config.json").write_text(json.dumps(config | {key: value}))
-        assert key in error_of(folder)
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "wavlm"}))
-    assert "missing parameter" in error_of(folder)
+    for change, word in (
+        ({"model_type": "wav2vec2"}, "model_type"),
+        ({"hidden_act": "relu"}, "hidden_act"),
+        ({"feat_proj_layer_norm": False}, "feat_proj_layer_norm"),
+        ({"model_type": "wavlm"}, "missing parameter"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | change))
+        assert word in error_of(folder)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").unlink()
     assert "pytorch_model.bin" in error_of(folder)
@@ -162,43 +161,32 @@ def test_bad_folders(tmp_path, small_encoder):
     assert "list" in error_of(folder)
 
 
-def test_our_own_files_of_another_version(tmp_path, small_encoder):
+def test_our_own_files_of_another_version(tmp_path):
     path = tmp_path / "e.safetensors"
-    save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps({"format": "spin encoder 9"})})
-    assert "spin encoder 9" in error_of(path)
-    save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps({"format": "spin encoder 1", "shape": "{"})})
-    assert "'shape'" in error_of(path)
-    save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps({"format": "spin model 1", "config": "{}"})})
-    assert "'encoder'" in error_of(path, load_model)
+    for note, words, load in (
+        ({"format": "spin encoder 9"}, "spin encoder 9", load_encoder),
+        ({"format": "spin encoder 1", "shape": "{"}, "'shape'", load_encoder),
+        ({"format": "spin model 1", "config": "{}"}, "'encoder'", load_model),
+    ):
+        save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps(note)})
+        assert words in error_of(path, load)
 
 
-@pytest.fixture
-def official(golden_dir, tmp_path):
-    """A copy of the official checkpoint, its content and its path."""
-    path = tmp_path / "spin.ckpt"
-    shutil.copy(golden_dir / "spin_official.ckpt", path)
-    return torch.load(path, weights_only=True), path
-
-
-def test_official_checkpoint_away_from_its_base(golden_dir, official):
-    _, path = official
+def test_official_checkpoint_away_from_its_base(golden_dir, tmp_path):
+    path = shutil.copy(golden_dir / "spin_official.ckpt", tmp_path / "spin.ckpt")
     assert "base=" in error_of(path, load_model)
     assert load_model(path, base=golden_dir / "hubert_fairseq.pt").encoder.shape.heads == 4
     assert "load_model" in error_of(path)
 
 
-def test_official_checkpoints_that_differ(golden_dir, official):
-    content, path = official
-    base = golden_dir / "hubert_fairseq.pt"
-
+def test_official_checkpoints_that_differ(golden_dir, tmp_path):
     def message(change) -> str:
         changed = torch.load(golden_dir / "spin_official.ckpt", weights_only=True)
         change(changed)
-        torch.save(changed, path)
-        return error_of(path, lambda path: load_model(path, base=base))
+        torch.save(changed, tmp_path / "spin.ckpt")
+        return error_of(tmp_path / "spin.ckpt", lambda path: load_model(path, base=golden_dir / "hubert_fairseq.pt"))
 
-    settings = {"normalize": True, "feat_select": "ffn", "pre_normalize": True}
-    for key, value in settings.items():
+    for key, value in {"normalize": True, "feat_select": "ffn", "pre_normalize": True}.items():
         assert key in message(lambda c, k=key, v=value: c["hyper_parameters"]["model"]["encoder"].update({k: v}))
     assert "head.bias" in message(lambda c: c["state_dict"].pop("pred_head.layers.0.bias"))
     assert "pred_head.layers.1.bias" in message(lambda c: c["state_dict"].update({"pred_head.layers.1.bias": torch.zeros(1)}))
@@ -211,20 +199,18 @@ def test_official_checkpoints_that_differ(golden_dir, official):
 SHAPE_VALUES = st.sampled_from([None, "x", -1, 0, 2.5, [], [1], [None], {}, float("nan"), float("inf"), True, 10**30])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([field.name for field in dataclasses.fields(EncoderShape)]), SHAPE_VALUES)
-def test_any_wrong_shape_is_an_error_of_the_file(key, value):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "m.safetensors"
-        save_model(path, make_model(codebook_size=4, codebook_dim=4))
-        state = load_file(path)
-        shape = SMALL.as_dict() | {key: value}
-        config = {"encoder": shape, "layer": 3, "codebook_size": 4, "codebook_dim": 4}
-        save_file(state, path, metadata={"spin": json.dumps({"format": "spin model 1", "config": json.dumps(config)})})
-        try:
-            load_model(path)
-        except CheckpointError as error:
-            assert str(path) == error.subject
+def test_any_wrong_shape_is_an_error_of_the_file(tmp_path, key, value):
+    path = tmp_path / "m.safetensors"
+    save_model(path, make_model(codebook_size=4, codebook_dim=4))
+    config = {"encoder": SMALL.as_dict() | {key: value}, "layer": 3, "codebook_size": 4, "codebook_dim": 4}
+    note = json.dumps({"format": "spin model 1", "config": json.dumps(config)})
+    save_file(load_file(path), path, metadata={"spin": note})
+    try:
+        load_model(path)
+    except CheckpointError as error:
+        assert str(path) == error.subject
 
 
 def test_encoder_in_half_precision(tmp_path, small_encoder, assert_close):
@@ -240,10 +226,9 @@ def test_encoder_in_half_precision(tmp_path, small_encoder, assert_close):
 def test_weights_that_cannot_be_stored(tmp_path, small_encoder):
     with torch.no_grad():
         small_encoder.layer_norm.weight[0] = 1e6
-    with pytest.raises(CheckpointError, match=r"layer_norm\.weight"):
-        save_encoder(tmp_path / "e.safetensors", small_encoder, dtype="float16")
-    with pytest.raises(CheckpointError, match="bfloat8"):
-        save_encoder(tmp_path / "e.safetensors", small_encoder, dtype="bfloat8")
+    for dtype, words in (("float16", r"layer_norm\.weight"), ("bfloat8", "bfloat8")):
+        with pytest.raises(CheckpointError, match=words):
+            save_encoder(tmp_path / "e.safetensors", small_encoder, dtype=dtype)
     assert not list(tmp_path.iterdir())
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from spin.errors import CheckpointError
 from spin.models.importers import load_encoder
 from spin.models.model_files import RSPIN_NAMES, SPIN_NAMES
+from spin.models.transformers_folder import TRANSFORMERS_KEYS
 from spin.models.weights import FAIRSEQ, TRANSFORMERS, names_in_file
 
 
@@ -27,13 +28,7 @@ def fairseq_content(encoder) -> dict:
     model = {
         "extractor_mode": "layer_norm" if layer_norm else "default",
         "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
-        "conv_bias": shape.conv_bias,
-        "encoder_embed_dim": shape.dim,
-        "encoder_layers": shape.layers,
         "encoder_attention_heads": shape.heads,
-        "encoder_ffn_embed_dim": shape.ffn_dim,
-        "conv_pos": shape.pos_conv_taps,
-        "conv_pos_groups": shape.pos_conv_groups,
         "layer_norm_first": shape.norm_first,
     }
     state = {names[name][index[name]]: tensor for name, tensor in encoder.state_dict().items()}
@@ -43,31 +38,15 @@ def fairseq_content(encoder) -> dict:
 def transformers_folder(folder: Path, encoder, weights: str = "model.safetensors") -> Path:
     """The encoder as transformers would save it."""
     shape = encoder.shape
-    config = {
-        "model_type": shape.arch,
-        "conv_dim": shape.conv_channels,
-        "conv_kernel": shape.conv_kernels,
-        "conv_stride": shape.conv_strides,
-        "conv_bias": shape.conv_bias,
-        "feat_extract_norm": shape.extractor_norm,
-        "hidden_size": shape.dim,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.ffn_dim,
-        "num_conv_pos_embeddings": shape.pos_conv_taps,
-        "num_conv_pos_embedding_groups": shape.pos_conv_groups,
-        "do_stable_layer_norm": shape.norm_first,
-    }
+    config = {theirs: getattr(shape, ours) for ours, theirs in TRANSFORMERS_KEYS.items()}
     state = {f"{shape.arch}.{names_in_file(name, TRANSFORMERS)[-1]}": value for name, value in encoder.state_dict().items()}
     state["lm_head.weight"] = torch.zeros(5, 24)
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     if shape.waveform_norm_eps:
         (folder / "preprocessor_config.json").write_text('{"do_normalize": true}')
-    if weights.endswith("bin"):
-        torch.save(state, folder / weights)
-    else:
-        save_file({key: value.contiguous() for key, value in state.items()}, folder / weights)
+    save = torch.save if weights.endswith("bin") else save_file
+    save({key: value.contiguous() for key, value in state.items()}, folder / weights)
     return folder
 
 
