@@ -60,25 +60,18 @@ def spans(utterance: Aligned) -> list[tuple]:
     return [(one.symbol, round(one.start, 4), round(one.duration, 4)) for one in utterance.phones]
 
 
-@pytest.mark.parametrize("name", ["a.tsv", "grids"])
-def test_there_and_back(tmp_path: Path, name: str):
-    assert write_aligned(tmp_path / name, UTTERANCES) == 2
-    again = list(read_aligned(tmp_path / name))
-    assert [one.id for one in again] == ["7-1-0000", "8-1-0000"]
-    assert [spans(one) for one in again] == [spans(one) for one in UTTERANCES]
-
-
 @given(st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["AH", "K", "SIL"])), min_size=1, max_size=12))
 def test_phones_without_gaps_survive_every_format(tmp_path_factory, phones):
     ends = (np.cumsum([length for length, _ in phones]) / 100).tolist()
-    starts = [0.0, *ends[:-1]]
-    one = Aligned("u", [item(symbol, start, end) for start, end, (_, symbol) in zip(starts, ends, phones)])
+    one = Aligned("u", [item(symbol, start, end) for start, end, (_, symbol) in zip([0.0, *ends], ends, phones)])
     expected = [symbol for length, symbol in phones for _ in range(length)]
     for name in ("a.tsv", "grids"):
         path = tmp_path_factory.getbasetemp() / name
-        write_aligned(path, [one])
-        (again,) = read_aligned(path)
-        write_aligned(path.with_name("labels.tsv"), [again])
+        assert write_aligned(path, [*UTTERANCES, one]) == 3
+        again = list(read_aligned(path))
+        assert [utterance.id for utterance in again] == ["7-1-0000", "8-1-0000", "u"]
+        assert [spans(utterance) for utterance in again[:2]] == [spans(utterance) for utterance in UTTERANCES]
+        write_aligned(path.with_name("labels.tsv"), again[2:])
         assert list(read_tsv(path.with_name("labels.tsv"))) == [("u", expected)]
 
 
