@@ -48,7 +48,7 @@ def collect(context: Context, scores: Product | None) -> Material:
     """Reads the products of stages 2 to 5; without scores, of stages 2 and 3.
 
     Raises:
-        DataError: a product is missing or stale, which names the stage to run, or its figures do not fit the report's schema.
+        DataError: a product is missing or stale, or its figures do not fit the report's schema; names the stage to run.
     """
     metrics = {system.name: products.metrics(context, system) for system in systems_of(context.config, context.exp)}
     figures = {name: read_json(artifacts.metrics_in(product.require())) for name, product in metrics.items()}
@@ -119,9 +119,8 @@ def build_seconds(roots: Iterable[Product]) -> dict[str, float]:
 def report_config(config: Config) -> dict:
     """The configuration without what changes no result: folders, processes, devices."""
     tree = config_dict(config)
-    tree.pop("runtime")
-    for key in NOT_IN_REPORT:
-        tree["corpus"].pop(key)
+    del tree["runtime"]
+    tree["corpus"] = {key: value for key, value in tree["corpus"].items() if key not in NOT_IN_REPORT}
     return tree
 
 

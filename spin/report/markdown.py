@@ -36,20 +36,16 @@ def render_markdown(material: Material) -> str:
 
 def table(content: tables.Table) -> str:
     """A table in GitHub's Markdown, its note below."""
-    lines = [_row(map(escape, content.header))]
-    lines.append(_row("---" if column < content.texts else "---:" for column in range(len(content.header))))
-    lines += [_row(escape(f"{cell.text} ({cell.below})" if cell.below else cell.text) for cell in row) for row in content.rows]
-    return "\n".join(lines) + (f"\n\n{escape(content.note)}" if content.note else "")
+    rows = [map(escape, content.header), ("---" if column < content.texts else "---:" for column in range(len(content.header)))]
+    rows += [[escape(f"{cell.text} ({cell.below})" if cell.below else cell.text) for cell in row] for row in content.rows]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return lines + (f"\n\n{escape(content.note)}" if content.note else "")
 
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is: nothing in it starts a tag, a link, emphasis or another cell."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split("\n")))
-
-
-def _row(cells) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _indented(rows: list[list[str]]) -> str:

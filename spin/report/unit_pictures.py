@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from lhotse.cut import Cut
@@ -15,58 +15,49 @@ from spin.data.cuts import read_cuts
 from spin.report import measures
 from spin.report.svg import Picture
 from spin.runtime.context import Context
-from spin.runtime.files import read_jsonl
 from spin.systems import systems_of
 from spin.units.figures import Span, draw_unit_map, draw_utterance, unit_map
 from spin.units.phones import alignment_of
+from spin.units.units import read_units
 
 UTTERANCES_SHOWN = 2
 LONGEST_IN_S = 2.5  # longer utterances are cut: the labels of units must stay readable
 
 
-@dataclass(frozen=True)
-class Utterance:
+class Utterance(NamedTuple):
     """One test utterance."""
 
     name: str
     text: str
     audio: np.ndarray  # (S,) at 16 kHz, at most LONGEST_IN_S
     phones: list[Span]  # may be empty
-    units: dict[str, list[int]]  # system -> (T,) units of 20 ms
+    units: dict[str, Sequence[int]]  # system -> (T,) units of 20 ms
 
 
 def read_utterances(context: Context) -> list[Utterance]:
-    """The first utterances of the first test part that every system has units of; without those whose audio is gone.
-
-    Raises:
-        DataError: the units of a system are missing or stale.
-    """
+    """The first utterances of the first test part that every system has units of; without those whose audio is gone."""
     part, systems = context.config.corpus.test[0], systems_of(context.config, context.exp)
-    folders = {system.name: products.units(context, system, part).require() for system in systems}
-    cuts = list(read_cuts(artifacts.cuts_in(folders[systems[0].name]), 0, UTTERANCES_SHOWN))
-    units = {name: _read_units(artifacts.units_lines(folder), {cut.id for cut in cuts}) for name, folder in folders.items()}
+    folders = [products.units(context, system, part).require() for system in systems]
+    streams = [read_units(artifacts.units_lines(folder)) for folder in folders]
     utterances = []
-    for cut in cuts:
+    for cut, *lines in itertools.islice(zip(read_cuts(artifacts.cuts_in(folders[0])), *streams), UTTERANCES_SHOWN):
+        if {name for name, _ in lines} != {cut.id}:
+            break  # a system that rejected an utterance; the rest do not match either
         try:
-            if all(cut.id in lines for lines in units.values()):
-                utterances.append(_cut_short(cut, read_audio(cut), units))
+            units = {system.name: own for system, (_, own) in zip(systems, lines)}
+            utterances.append(_cut_short(cut, read_audio(cut), units))
         except UnreadableAudio as error:
             context.log.warning("no picture of %s: %s", cut.id, error.reason)
     return utterances
 
 
-def _read_units(path: Path, wanted: set[str]) -> dict[str, list[int]]:
-    lines = (line for line in read_jsonl(path) if line[artifacts.UNITS_ID] in wanted)
-    return {line[artifacts.UNITS_ID]: line[artifacts.UNITS_SEQUENCE] for line in itertools.islice(lines, len(wanted))}
-
-
-def _cut_short(cut: Cut, audio: np.ndarray, units: dict[str, dict[str, list[int]]]) -> Utterance:
+def _cut_short(cut: Cut, audio: np.ndarray, units: dict[str, Sequence[int]]) -> Utterance:
     samples = int(min(LONGEST_IN_S, cut.duration) * artifacts.SAMPLE_RATE)
     seconds, frames = samples / artifacts.SAMPLE_RATE, samples // artifacts.HOP_IN_SAMPLES
     items = [item for item in alignment_of(cut) or () if item.start < seconds]
     phones = [(item.start, min(item.start + item.duration, seconds), item.symbol) for item in items]
     text = next((supervision.text for supervision in cut.supervisions if supervision.text), "")
-    return Utterance(cut.id, text, audio[:samples], phones, {name: lines[cut.id][:frames] for name, lines in units.items()})
+    return Utterance(cut.id, text, audio[:samples], phones, {name: own[:frames] for name, own in units.items()})
 
 
 def utterance_picture(report: dict, number: int, item: Utterance) -> Picture:

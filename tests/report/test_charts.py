@@ -10,7 +10,6 @@ import pytest
 
 from spin.report import charts, unit_pictures
 from spin.report.svg import VARIABLES, inline_svg, on_white
-from spin.report.write_report import draw
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +27,6 @@ def test_all_pictures_of_a_whole_run(pictures):
         assert not re.search(r"20\d\d-\d\d-\d\d|Matplotlib v", picture.document)
 
 
-def test_the_same_bytes_again(five):
-    for section, again in draw(five[0]).items():
-        assert [picture.document for picture in again] == [picture.document for picture in five[1][section]]
-
-
 def test_inline_pictures_share_no_identifier_and_no_fixed_colour(pictures):
     texts = [inline_svg(picture) for picture in pictures]
     identifiers = [name for text in texts for name in re.findall(r' id="([^"]+)"', text)]
@@ -45,9 +39,6 @@ def test_inline_pictures_share_no_identifier_and_no_fixed_colour(pictures):
         assert "var(--ink)" in text or "var(--muted)" in text
         assert 'role="img"' in text and not re.search(r'<svg[^>]* (width|height)="', text)
     assert all(f"var(--system{index})" in texts[0] for index in range(5))
-
-
-def test_alone_on_white(pictures):
     assert on_white(pictures[0]).count('style="background: white"') == 1
 
 
