@@ -5,6 +5,7 @@ data/<corpus>/ belongs to stages 0 and 1 and may serve several experiments; exp/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 STAGES = {
@@ -45,6 +46,11 @@ UNITS_ID, UNITS_SEQUENCE = "id", "units"  # keys of a line of units.jsonl
 REJECT_ID, REJECT_PART, REJECT_STAGE, REJECT_REASON = "id", "part", "stage", "reason"
 
 
+def _named(name: str) -> Callable[[Path], Path]:
+    """A function from a folder to what has that name in it."""
+    return lambda folder: folder / name
+
+
 # data/<corpus>/
 def corpus_folder(data_dir: str | Path, corpus_name: str) -> Path:
     return Path(data_dir) / corpus_name
@@ -65,28 +71,16 @@ def rejects(folder: Path, name: str) -> Path:
     return folder / f"rejects_{name}.jsonl"
 
 
-def generated_audio(corpus: Path) -> Path:
-    return corpus / "audio"
-
-
-def alignment_folder(corpus: Path) -> Path:
-    """Stage 0's finished alignments, from which an interrupted run resumes."""
-    return corpus / "alignment"
-
-
 def lexicon(corpus: Path, variants: bool = False) -> Path:
     """Stage 0: word, tab, phones separated by spaces. `variants`: all pronunciations but the first."""
     return corpus / ("lexicon_variants.txt" if variants else "lexicon.txt")
 
 
-def lm_text(corpus: Path) -> Path:
-    """Stage 0: normalised sentences for the n-gram LM, one per line."""
-    return corpus / "lm_text.txt"
-
-
-def speaker_pitch(corpus: Path) -> Path:
-    """Stage 1: JSON, speaker -> {floor, ceiling, median} in Hz."""
-    return corpus / "speaker_pitch.json"
+lm_text = _named("lm_text.txt")  # stage 0: normalised sentences for the n-gram LM, one per line
+generated_audio = _named("audio")
+alignment_folder = _named("alignment")  # stage 0's finished alignments, from which an interrupted run resumes
+speaker_pitch = _named("speaker_pitch.json")  # stage 1: speaker -> {floor, ceiling, median} in Hz
+cuts_in = _named("cuts.jsonl.gz")  # the manifest of a folder product
 
 
 def pitch_folder(corpus: Path, part: str) -> Path:
@@ -98,42 +92,21 @@ def pitch_cuts(corpus: Path, part: str) -> Path:
     return cuts_in(pitch_folder(corpus, part))
 
 
-def cuts_in(folder: Path) -> Path:
-    """The manifest of a folder product."""
-    return folder / "cuts.jsonl.gz"
-
-
 # exp/<name>/
-def config_file(exp: Path) -> Path:
-    return exp / "config.yaml"
+config_file = _named("config.yaml")
+log_folder = _named("log")  # text logs of every run of every stage
+spin_folder = _named("spin")  # stage 2: model, history, checkpoints
+lang_folder = _named("lang")  # stage 4: tokens, words, lexicon (*.txt), L and L_disambig as safetensors, bpe.model if any
+scores = _named("scores.json")  # stage 5: {"asr": ..., "gain": ...} as in report.json
 
 
 def tensorboard(exp: Path, stage: int) -> Path:
     return exp / "tensorboard" / f"{stage}_{STAGES[stage]}"
 
 
-def log_folder(folder: Path) -> Path:
-    """Text logs of every run of every stage."""
-    return folder / "log"
-
-
-def spin_folder(exp: Path) -> Path:
-    """Stage 2: model, history, checkpoints."""
-    return exp / "spin"
-
-
 def spin_model(exp: Path) -> Path:
     """Stage 2: encoder, head and codebook in one safetensors file."""
     return model_in(spin_folder(exp))
-
-
-def model_in(folder: Path) -> Path:
-    return folder / "model.safetensors"
-
-
-def history_in(folder: Path) -> Path:
-    """One line of JSON per validation of a training."""
-    return folder / "history.jsonl"
 
 
 def features_folder(exp: Path, system: str, part: str) -> Path:
@@ -151,48 +124,14 @@ def units_folder(exp: Path, system: str, part: str) -> Path:
     return exp / "units" / system / part
 
 
-def units_lines(folder: Path) -> Path:
-    """One line of JSON per utterance: UNITS_ID, UNITS_SEQUENCE."""
-    return folder / "units.jsonl"
-
-
-def codebook_in(folder: Path) -> Path:
-    """Stage 3: JSON {"codebook_size": K} next to units.jsonl."""
-    return folder / "codebook.json"
-
-
 def metrics_folder(exp: Path, system: str) -> Path:
     """Stage 3: metrics.json and phone_counts.npz of one system on the test parts."""
     return exp / "metrics" / system
 
 
-def metrics_in(folder: Path) -> Path:
-    return folder / "metrics.json"
-
-
-def phone_counts_in(folder: Path) -> Path:
-    """npz: `phones` (P,) str, `counts` (P, K) int64 frames of 10 ms."""
-    return folder / "phone_counts.npz"
-
-
-def lang_folder(exp: Path) -> Path:
-    """Stage 4: tokens.txt, words.txt, lexicon.txt, L and L_disambig as safetensors, bpe.model if any."""
-    return exp / "lang"
-
-
-def training_tokens_in(folder: Path) -> Path:
-    """Stage 4: what recognisers read of the lang folder."""
-    return folder / "training_tokens.txt"
-
-
 def recogniser_folder(exp: Path, system: str, source: str, seed: int) -> Path:
     """Stage 4: best.safetensors, history.jsonl. `source` is what the recogniser reads: features or units."""
     return exp / "asr" / system / source / f"seed{seed}"
-
-
-def asr_model_in(folder: Path) -> Path:
-    """The checkpoint that was best on the valid parts."""
-    return folder / "best.safetensors"
 
 
 def graph_folder(exp: Path, order: int, kind: str = "HLG") -> Path:
@@ -210,36 +149,22 @@ def decoding_folder(exp: Path, system: str, source: str, seed: int, part: str, m
     return exp / "decode" / system / source / f"seed{seed}" / part / method
 
 
-def hypotheses(decoding: Path) -> Path:
-    """One line per utterance, sorted: id, tab, reference, tab, hypothesis (normalised text, either may be empty)."""
-    return decoding / "hypotheses.txt"
-
-
-def word_alignments(decoding: Path) -> Path:
-    """Reference, hypothesis and operations of each utterance, word under word."""
-    return decoding / "alignments.txt"
-
-
-def word_errors(decoding: Path) -> Path:
-    """Totals; substitutions, deletions and insertions by frequency; the errors of each word."""
-    return decoding / "errors.txt"
-
-
-def utterance_counts(decoding: Path) -> Path:
-    """One line of JSON per utterance: id, speaker, and counts of edits in words and characters."""
-    return decoding / "counts.jsonl"
-
-
-def decode_summary(decoding: Path) -> Path:
-    """Totals of one decoding, with the LM scale that was used."""
-    return decoding / "summary.json"
-
-
-def scores(exp: Path) -> Path:
-    """Stage 5: JSON {"asr": ..., "gain": ...} as in report.json."""
-    return exp / "scores.json"
-
-
 def report(exp: Path, kind: str) -> Path:
     """kind: json, md or html."""
     return exp / f"report.{kind}"
+
+
+# Files of folder products
+model_in = _named("model.safetensors")
+history_in = _named("history.jsonl")  # one line of JSON per validation of a training
+units_lines = _named("units.jsonl")  # one line of JSON per utterance: UNITS_ID, UNITS_SEQUENCE
+codebook_in = _named("codebook.json")  # {"codebook_size": K} next to units.jsonl
+metrics_in = _named("metrics.json")
+phone_counts_in = _named("phone_counts.npz")  # `phones` (P,) str, `counts` (P, K) int64 frames of 10 ms
+training_tokens_in = _named("training_tokens.txt")  # what recognisers read of the lang folder
+asr_model_in = _named("best.safetensors")  # the checkpoint that was best on the valid parts
+hypotheses = _named("hypotheses.txt")  # per utterance: id, tab, reference, tab, hypothesis (normalised, either may be empty)
+word_alignments = _named("alignments.txt")  # reference, hypothesis and operations of each utterance, word under word
+word_errors = _named("errors.txt")  # totals; edits by frequency; the errors of each word
+utterance_counts = _named("counts.jsonl")  # per utterance: id, speaker, and counts of edits in words and characters
+decode_summary = _named("summary.json")  # totals of one decoding, with the LM scale that was used
