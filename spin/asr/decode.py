@@ -12,8 +12,8 @@ import torch
 from lhotse.cut import Cut
 
 from spin import artifacts, products
-from spin.asr.batches import Batch, collate, text_of
-from spin.asr.decode_batches import Survey, decode_in_pieces, decoding_batches, survey
+from spin.asr.batches import Batch, BatchSampler, collate, text_of
+from spin.asr.decode_batches import Survey, decode_in_pieces, is_decodable, survey
 from spin.asr.decoders import DECODERS, SETTINGS, Recognised, Tools
 from spin.asr.graphs import GRAPH, HLG, graph_product
 from spin.asr.inputs import UNITS, UnitInventory, open_reader
@@ -224,15 +224,19 @@ class Decoding:
     @torch.no_grad()
     def outputs(self, parts: Iterable[str]) -> Iterator[tuple[Batch, torch.Tensor]]:
         """Batches of the parts with log-probabilities (B, T, V), in a fixed order."""
-        count, seconds = self.surveyed(tuple(parts)).decodable, self.config.batch_seconds
-        for cuts in decoding_batches(self.recogniser.cuts(parts), self.reader.field, count, seconds):
+        usable = self.recogniser.cuts(parts).filter(functools.partial(is_decodable, self.reader.field))
+        for cuts in BatchSampler(usable, self.surveyed(tuple(parts)).decodable, self.config.batch_seconds).batches():
             batch = collate(cuts, self.reader.read)
             yield batch, self.model(batch.inputs.to(self.device), batch.lengths)
 
     @functools.cache  # noqa: B019 - a Decoding lives as long as its process works on it
     def surveyed(self, parts: tuple[str, ...]) -> Survey:
-        """The utterances of some parts by the way they are decoded."""
-        return survey(self.recogniser.cuts(parts), self.reader.field, f"{self.recogniser.name}, {', '.join(parts)}")
+        """The utterances of some parts by the way they are decoded; what is left out is logged once."""
+        found = survey(self.recogniser.cuts(parts), self.reader.field)
+        if found.facts:
+            message = "%s, %s: %d utterance(s) without a transcript are left out, %d without a frame count as deletions"
+            self.log.warning(message, self.recogniser.name, ", ".join(parts), found.without_text, len(found.without_frames))
+        return found
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,17 +1,15 @@
-"""The batches of a decoding. Left out: utterances without text or frames. Halved: batches whose lattices are too large."""
+"""What a decoding leaves out: utterances without text or frames. What it halves: batches whose lattices are too large."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 import torch
-from lhotse import CutSet
 from lhotse.cut import Cut
 
-from spin.asr.batches import BatchSampler, frames_of, text_of
+from spin.asr.batches import frames_of, text_of
 from spin.errors import ResourceError
 from spin.runtime.logs import get_logger
 
@@ -39,33 +37,21 @@ class Survey:
         return {name: count for name, count in counts.items() if count}
 
 
-def survey(cuts: CutSet, stored: str, what: str) -> Survey:
-    """Counts the utterances, and logs what is left out; reads the manifest once, and no array.
-
-    Args:
-        stored: the field that the recogniser reads.
-        what: the cuts, for the log.
-    """
+def survey(cuts: Iterable[Cut], stored: str) -> Survey:
+    """Counts the utterances; reads the manifest, and no array. `stored` is the field that the recogniser reads."""
     counted = Survey()
     for cut in cuts:
-        if not text_of(cut):
-            counted.without_text += 1
-        elif frames_of(cut, stored) == 0:
+        if is_decodable(stored, cut):
+            counted.decodable += 1
+        elif text_of(cut):
             counted.without_frames.append(cut)
         else:
-            counted.decodable += 1
-    if counted.facts:
-        message = "%s: %d utterance(s) without a transcript are left out, %d without a frame count as deletions"
-        get_logger("asr.decoding").warning(message, what, counted.without_text, len(counted.without_frames))
+            counted.without_text += 1
     return counted
 
 
-def decoding_batches(cuts: CutSet, stored: str, count: int, batch_seconds: float) -> Iterator[list[Cut]]:
-    """Batches of the `count` cuts that can be decoded, in a fixed order."""
-    return BatchSampler(cuts.filter(partial(_is_decodable, stored)), count, batch_seconds).batches()
-
-
-def _is_decodable(stored: str, cut: Cut) -> bool:
+def is_decodable(stored: str, cut: Cut) -> bool:
+    """Whether a cut has a transcript and frames."""
     return bool(text_of(cut)) and frames_of(cut, stored) > 0
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from spin.config import DecodingConfig
 
-if TYPE_CHECKING:  # neither torch nor k2 is imported to check a name
+if TYPE_CHECKING:  # every stage imports this module to check a name: no torch, no k2, nothing else of this room
     import k2
     import torch
+    from torch import Tensor
 
     from spin.asr.graph_search import GraphSearch
     from spin.asr.lang import Lang
@@ -35,18 +36,21 @@ class Recognised:
         return Recognised(self.texts + other.texts, self.not_rescored + other.not_rescored)
 
 
+@dataclass
 class Tools:
     """What the methods search, loaded when first needed: a large LM takes minutes and much memory to read.
 
-    Args:
+    Attributes:
         lang: tokens and words of the search.
         graphs: kind of graph -> its file.
         config: beams and bounds.
         device: where to search.
     """
 
-    def __init__(self, lang: Lang, graphs: dict[str, Path], config: DecodingConfig, device: torch.device):
-        self.lang, self.graphs, self.config, self.device = lang, graphs, config, device
+    lang: Lang
+    graphs: dict[str, Path]
+    config: DecodingConfig
+    device: torch.device
 
     @functools.cached_property
     def search(self) -> GraphSearch:
@@ -65,7 +69,10 @@ class Tools:
         return prepare_grammar(load_graph(self.graphs["G"]), self.device)
 
 
-def best_path(log_probs: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+Results = dict[float, Recognised]  # LM scale -> result
+
+
+def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     """CTC 1-best of (B, T, V) and (B,) frames: the likeliest token of each frame, repeats joined, blanks dropped."""
     from spin.asr.tokens import BLANK_ID
 
@@ -74,9 +81,7 @@ def best_path(log_probs: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]
     return [[token for token in row.tolist() if token != BLANK_ID] for row in joined]
 
 
-def ctc_1best(
-    tools: Tools, log_probs: torch.Tensor, lengths: torch.Tensor, search_scale: float, scales: Sequence[float]
-) -> dict[float, Recognised]:
+def ctc_1best(tools: Tools, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
     """The best path of the CTC outputs, without lexicon and LM.
 
     Args (of every method):
@@ -85,40 +90,33 @@ def ctc_1best(
         lengths: (B,) frames, not increasing.
         search_scale: LM scale by which the search prunes.
         scales: LM scales of the results.
-
-    Returns:
-        LM scale -> result.
     """
-    recognised = Recognised([tools.lang.decode(ids) for ids in best_path(log_probs, lengths)])
-    return dict.fromkeys(scales, recognised)
+    return dict.fromkeys(scales, Recognised([tools.lang.decode(ids) for ids in best_path(log_probs, lengths)]))
 
 
-def hlg(
-    tools: Tools, log_probs: torch.Tensor, lengths: torch.Tensor, search_scale: float, scales: Sequence[float]
-) -> dict[float, Recognised]:
+def hlg(tools: Tools, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
     """The best path through the graph of CTC topology, lexicon and n-gram LM; arguments as of ctc_1best."""
     lattices = tools.search.lattices(log_probs, lengths, search_scale)
     return {scale: Recognised(tools.search.best_texts(lattices, search_scale, scale)) for scale in scales}
 
 
-def hlg_lattice(
-    tools: Tools, log_probs: torch.Tensor, lengths: torch.Tensor, search_scale: float, scales: Sequence[float]
-) -> dict[float, Recognised]:
-    """The lattices of hlg with the scores of a larger LM; arguments as of ctc_1best, `search_scale` being that of hlg."""
+def hlg_lattice(tools: Tools, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
+    """The lattices of hlg with the scores of a larger LM; where that leaves no path, the text of hlg.
+
+    Arguments as of ctc_1best, `search_scale` being that of hlg.
+    """
     from spin.asr.graph_search import best_rescored_texts, rescore_lattices
 
     lattices = tools.search.lattices(log_probs, lengths, search_scale)
     first = tools.search.best_texts(lattices, search_scale, search_scale)
     if lattices.num_arcs == 0:  # some operations of k2 reject vectors of empty FSAs only
         return dict.fromkeys(scales, Recognised(first))
-    rescored = rescore_lattices(lattices, lengths, search_scale, tools.grammar, tools.lang)
-    return {scale: _keep_first(first, best_rescored_texts(rescored, tools.lang, scale)) for scale in scales}
-
-
-def _keep_first(first: list[str | None], second: list[str | None]) -> Recognised:
-    """Texts of the second pass; where the larger LM leaves no path, that of the first."""
-    texts = [old if new is None else new for old, new in zip(first, second)]
-    return Recognised(texts, sum(new is None and old is not None for old, new in zip(first, second)))
+    rescored, results = rescore_lattices(lattices, lengths, search_scale, tools.grammar, tools.lang), {}
+    for scale in scales:
+        pairs = list(zip(first, best_rescored_texts(rescored, tools.lang, scale)))
+        lost = sum(new is None and old is not None for old, new in pairs)
+        results[scale] = Recognised([old if new is None else new for old, new in pairs], lost)
+    return results
 
 
 @dataclass(frozen=True)
@@ -126,13 +124,13 @@ class Decoder:
     """A decoding method.
 
     Attributes:
-        function: (tools, log_probs, lengths, search_scale, scales) -> {scale: Recognised}.
+        function: with the arguments of ctc_1best.
         title: its name in reports.
         graphs: kinds of graph that it searches, HLG first; none: the method has no LM scale, and gives phones with tokens=phone.
         first_pass: the method whose tuned LM scale prunes its search; None: it is tuned with one search at the mean scale.
     """
 
-    function: Callable[..., dict[float, Recognised]]
+    function: Callable[..., Results]
     title: str
     graphs: tuple[str, ...] = ()
     first_pass: str | None = None

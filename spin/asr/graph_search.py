@@ -53,8 +53,6 @@ class GraphSearch:
 
     def best_texts(self, lattices: k2.Fsa, search_scale: float, scale: float) -> list[str | None]:
         """Text of the best path of each lattice under another LM scale than that of the search; None for an empty lattice."""
-        if scale == search_scale:
-            return format_paths(k2.shortest_path(lattices, use_double_scores=True), self.words)
         searched = lattices.scores.clone()  # the attribute is a view that an assignment writes through
         lattices.scores = searched + (scale - search_scale) * lattices.lm_scores
         best = k2.shortest_path(lattices, use_double_scores=True)

@@ -1,4 +1,4 @@
-"""Recognisers, and their trainings and decodings as a list of jobs: over --nj processes on a CPU, or over all GPUs."""
+"""Recognisers; their trainings and decodings as jobs, over --nj processes on a CPU or over all GPUs."""
 
 from __future__ import annotations
 
@@ -77,27 +77,17 @@ class TrainJob(Recogniser):
 
 
 def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int) -> Iterator:
-    """Yields function(job) for each job, in order.
-
-    Args:
-        function: importable function of one picklable job.
-        per_gpu: number of jobs that one GPU runs at a time, if it has SHARED_GPU_BYTES; otherwise one.
-    """
+    """Yields function(job) for each job, in order; a GPU with SHARED_GPU_BYTES runs `per_gpu` jobs at a time, another one."""
     if resolve_device(config.runtime.device).type == "cpu":
         return map_jobs(function, jobs, min(config.runtime.nj, len(jobs)))
-    gpus = visible_gpus(config)
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", "").strip(",").split(",")
+    names = visible if visible[0] else [str(number) for number in range(count)]
+    gpus = names[: max(1, min(count, config.runtime.gpus))]
     share = per_gpu if torch.cuda.get_device_properties(0).total_memory >= SHARED_GPU_BYTES else 1
     processes = min(len(gpus) * share, len(jobs))
     environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] if processes > 1 else ()
     return map_jobs(function, jobs, processes, environments=environments)
-
-
-def visible_gpus(config: Config) -> list[str]:
-    """Identifiers of the GPUs that this run may use, at most runtime.gpus."""
-    count = torch.cuda.device_count()
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    names = [name.strip() for name in listed if name.strip()] or [str(number) for number in range(count)]
-    return names[: max(1, min(count, config.runtime.gpus))]
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ class Lang:
     @functools.cached_property
     def words(self) -> tuple[str, ...]:
         """The word table without epsilon, unknown and the symbols of the grammar."""
-        return unique_words(self.lexicon)
+        return tuple(dict.fromkeys(word for word, _ in self.lexicon))
 
     @property
     def kind(self) -> str:
@@ -117,34 +117,23 @@ def make_lang(
         tokeniser = CharacterTokens.train(transcripts)
     else:
         tokeniser = BpeTokens.train(transcripts, config.vocabulary_size)
-    lexicon = spell(tokeniser, words)
-    if not lexicon:
-        remedy = "--set asr.lexicon=FILE, a lexicon with these words"
-        raise DataError("lexicon", found="no word", expected="words that the tokens can spell", remedy=remedy)
-    return Lang(tokeniser, lexicon)
+    return Lang(tokeniser, spell(tokeniser, words))
 
 
 def spell(tokeniser: Tokens, words: list[str]) -> Lexicon:
     """The spellings of the words, in their order; words that the tokens cannot spell are left out with a warning."""
     spelled = [(word, ids) for word in words for ids in tokeniser.spellings(word)]
     lexicon = tuple((word, ids) for word, ids in spelled if UNKNOWN_ID not in ids)
-    left_out = sorted(set(words).difference(unique_words(lexicon)))
+    left_out = sorted(set(words).difference(word for word, _ in lexicon))
     if left_out:
         message = "%d word(s) of the LM cannot be spelled with the tokens of the training transcripts and are left out: %s"
         get_logger("asr.lang").warning(message, len(left_out), ", ".join(left_out[:5]))
     return lexicon
 
 
-def unique_words(lexicon: Lexicon) -> tuple[str, ...]:
-    """The words of a lexicon, each once."""
-    return tuple(dict.fromkeys(word for word, _ in lexicon))
-
-
 def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
     """The same tokens with the words of a given LM that the tokens can spell."""
     more = sorted({word for word in words if not _is_reserved(word)} - set(lang.words))
-    if not more:
-        return lang
     # The sort is stable: a word's pronunciations keep their order, whatever the hash seed of this process.
     lexicon = tuple(sorted((*lang.lexicon, *spell(lang.tokeniser, more)), key=lambda entry: entry[0]))
     return Lang(lang.tokeniser, lexicon)
@@ -192,7 +181,7 @@ def load_lang(folder: Path) -> Lang:
         DataError: a file is missing or damaged.
     """
     try:
-        tokens = (line.split()[0] for line in _lines(folder / TOKENS_FILE))
+        tokens = (line.split()[0] for line in (folder / TOKENS_FILE).read_text(encoding="utf-8").splitlines())
         pieces = tuple(token for token in tokens if not token.startswith("#"))
         ids = {piece: number for number, piece in enumerate(pieces)}
         return Lang(_load_tokeniser(folder, pieces, ids), _read_lexicon(folder / LEXICON_FILE, ids))
@@ -209,12 +198,8 @@ def _load_tokeniser(folder: Path, pieces: tuple[str, ...], ids: dict[str, int]) 
     return PhoneTokens(pieces[len(SPECIAL) :], _read_lexicon(folder / PRONUNCIATIONS_FILE, ids))
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
-
-
 def _read_lexicon(path: Path, ids: dict[str, int]) -> Lexicon:
-    entries = (line.split() for line in _lines(path))
+    entries = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return tuple((word, tuple(ids[piece] for piece in pieces)) for word, *pieces in entries)
 
 

@@ -29,14 +29,11 @@ EXACT_SPEAKERS = 12  # up to here every combination of signs is counted
 
 
 def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
-    """95 % interval of an error rate over utterances, and over trainings where there are LEAST_TRAININGS.
+    """95 % interval (percent) of an error rate over utterances, and over trainings where there are LEAST_TRAININGS.
 
     Args:
         errors: (S, N) edits of each utterance with each of S seeds; or (N,) of one seed.
-        references: (N,) reference symbols of each utterance.
-
-    Returns:
-        (low, high) in percent; (0, 0) without any utterance.
+        references: (N,) reference symbols of each utterance; without any utterance the interval is (0, 0).
     """
     errors, references = np.atleast_2d(np.asarray(errors, dtype=np.int64)), np.asarray(references, dtype=np.int64)
     if errors.size == 0:
@@ -45,19 +42,17 @@ def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int
     symbols = len(errors) * max(1, int(references.sum()))
     rate = int(errors.sum()) / symbols
     rates = _with_trainings(drawn / np.maximum(drawn_references, 1), rate, (errors - rate * references) / symbols, seed)
-    return _middle(np.maximum(0.0, 100.0 * rates))
+    low, high = np.percentile(np.maximum(0.0, 100.0 * rates), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -> float:
     """Two-sided paired test over utterances, and over trainings where there are LEAST_TRAININGS: how often the sign changes.
 
-    Args:
-        first: (S, N) edits of one system with each of S seeds, or (N,) of one seed.
-        second: edits of the other system on the same utterances with the same seeds.
-        samples: number of bootstrap samples; the smallest p-value is 2 / (samples + 1).
+    The p-value is at least 2 / (samples + 1), and 1 where the two do not differ or there is no utterance.
 
-    Returns:
-        A p-value in (0, 1]; 1 where the two do not differ or there is no utterance.
+    Args:
+        first, second: (S, N) edits of two systems on the same utterances with each of S seeds, or (N,) of one seed.
     """
     differences = np.atleast_2d(np.asarray(first, dtype=np.int64)) - np.atleast_2d(np.asarray(second, dtype=np.int64))
     if differences.size == 0:
@@ -69,18 +64,13 @@ def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -
 
 
 def speaker_interval(errors: Sequence[int], references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
-    """95 % interval of an error rate over speakers, whose utterances are not independent draws.
+    """95 % interval (percent) of an error rate over speakers, whose utterances are not independent draws.
 
     Below FEW_SPEAKERS: the rate and its linearized standard error (Cochran 1977, section 6.4, for a ratio), times the quantile of
     Student's t.
 
     Args:
         errors, references: (K,) edits and reference symbols of each speaker, over all seeds; at least two speakers.
-        samples: number of bootstrap samples.
-        seed: random seed of the draws.
-
-    Returns:
-        (low, high) in percent.
     """
     errors, references = np.asarray(errors, dtype=np.int64), np.asarray(references, dtype=np.int64)
     count = len(errors)
@@ -99,16 +89,11 @@ def speaker_p_value(differences: Sequence[int], samples: int, seed: int) -> floa
     Args:
         differences: (K,) edits of one system minus those of the other, over all seeds. When all K speakers agree, p is 2 / 2^K.
         samples: number of random flips with more than EXACT_SPEAKERS speakers.
-        seed: random seed of the flips.
-
-    Returns:
-        A p-value in (0, 1].
     """
     differences = np.asarray(differences, dtype=np.int64)
     if len(differences) <= EXACT_SPEAKERS:
         signs = np.array(list(itertools.product((1, -1), repeat=len(differences))), dtype=np.int64)
-        sums = signs @ differences
-        return float((np.abs(sums) >= abs(differences.sum())).mean())
+        return float((np.abs(signs @ differences) >= abs(differences.sum())).mean())
     signs = 1 - 2 * seeding.generator("sign flips", seed).integers(2, size=(samples, len(differences)))
     reached = int((np.abs(signs @ differences) >= abs(differences.sum())).sum())
     return (reached + 1) / (samples + 1)
@@ -116,14 +101,11 @@ def speaker_p_value(differences: Sequence[int], samples: int, seed: int) -> floa
 
 def _resampled_sums(values: Sequence[np.ndarray], samples: int, seed: int) -> list[np.ndarray]:
     """Sums of each array (N,) over `samples` draws of N utterances with replacement; the same draws for all arrays."""
-    random = seeding.generator("bootstrap", seed)
-    size = len(values[0])
-    sums: list[list[np.ndarray]] = [[] for _ in values]
+    random, size, sums = seeding.generator("bootstrap", seed), len(values[0]), []
     for start in range(0, samples, RESAMPLES_AT_ONCE):
         drawn = random.integers(size, size=(min(RESAMPLES_AT_ONCE, samples - start), size))
-        for chunks, array in zip(sums, values):
-            chunks.append(np.asarray(array, dtype=np.int64)[drawn].sum(axis=1))
-    return [np.concatenate(chunks) for chunks in sums]
+        sums.append([array[drawn].sum(axis=1) for array in values])
+    return [np.concatenate(chunks) for chunks in zip(*sums)]
 
 
 def _with_trainings(drawn: np.ndarray, total: float, parts: np.ndarray, seed: int) -> np.ndarray:
@@ -157,8 +139,3 @@ def _variance_of_trainings(parts: np.ndarray) -> tuple[float, float]:
     whole = of_utterances + added
     freedom = whole**2 / (of_trainings**2 / (trainings - 1) + of_utterances**2 / (utterances - 1))
     return parts.size * added, freedom
-
-
-def _middle(rates: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return float(low), float(high)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from spin import artifacts, products
 from spin.asr.batches import open_cuts, text_of
-from spin.asr.inputs import UNITS, InputReader, count_units, measure_features, open_reader
+from spin.asr.inputs import UNITS, count_units, measure_features, open_reader
 from spin.asr.jobs import TrainingData, TrainJob, run_jobs
 from spin.asr.lang import Lang
 from spin.asr.model import count_needed_frames
@@ -22,11 +22,7 @@ PER_GPU = 2  # trainings at a time on one GPU
 
 
 def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -> None:
-    """Trains every recogniser that is missing or stale: one per system, input and seed.
-
-    Raises:
-        DataError: too many utterances cannot be used, or no valid utterance has a transcript.
-    """
+    """Trains every recogniser that is missing or stale: one per system, input and seed."""
     asr = context.config.asr
     jobs = []
     for source in asr.inputs:
@@ -35,20 +31,31 @@ def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -
             data = prepare_data(context, lang, system, source) if due else None
             jobs += [TrainJob(context, system, source, seed, data) for seed in due]
     jobs.sort(key=lambda job: asr.seeds.index(job.seed))  # the first results of all systems come first
-    if jobs:
-        context.log.info("%d trainings of %d steps", len(jobs), asr.max_steps)
+    context.log.info("%d trainings of %d steps", len(jobs), asr.max_steps)
     for line in run_jobs(context.config, train_recogniser, jobs, PER_GPU):
         context.log.info("%s", line)
 
 
 def prepare_data(context: Context, lang: Lang, system: System, source: str) -> TrainingData:
-    """Utterances and input statistics of the trainings of one system and source; writes the rejects file."""
+    """Utterances and input statistics of the trainings of one system and source; writes the rejects file.
+
+    Raises:
+        DataError: the share of rejected utterances is above corpus.max_bad_share, or no valid utterance has a transcript.
+    """
     config, exp = context.config, context.exp
-    cuts = open_cuts(exp, system.name, source, config.corpus.asr_train)
+    cuts, valid = (open_cuts(exp, system.name, source, parts) for parts in (config.corpus.asr_train, config.corpus.valid))
     inventory = count_units(cuts, config.asr) if source == UNITS else None
     reader = open_reader(config, system, source, inventory)
-    left_out, total = reject_unusable(context, lang, cuts, reader, f"asr_{system.name}_{source}")
-    valid = open_cuts(exp, system.name, source, config.corpus.valid)
+    rejects = Rejects(artifacts.rejects(exp, f"asr_{system.name}_{source}"), STAGE)
+    left_out, total = set(), 0
+    for cut in cuts:
+        total += 1
+        reason = find_problem(text_of(cut), reader.length(cut), lang)
+        if reason is not None:
+            left_out.add(cut.id)
+            rejects.add(cut.id, "+".join(config.corpus.asr_train), reason)
+    rejects.check_share(total, config.corpus.max_bad_share)
+    rejects.close()
     valid_count = sum(1 for cut in valid if text_of(cut))
     if valid_count == 0:
         remedy = "--set corpus.valid=[<parts with transcripts>]"
@@ -56,26 +63,6 @@ def prepare_data(context: Context, lang: Lang, system: System, source: str) -> T
     count = total - len(left_out)
     usable = (cut for cut in cuts if cut.id not in left_out)
     return TrainingData(inventory or measure_features(usable, reader, count), frozenset(left_out), count, valid_count)
-
-
-def reject_unusable(context: Context, lang: Lang, cuts, reader: InputReader, name: str) -> tuple[set[str], int]:
-    """Ids of training utterances that CTC cannot learn from, and the number of all; `name` is that of the rejects file.
-
-    Raises:
-        DataError: the share of rejected utterances is above corpus.max_bad_share.
-    """
-    corpus = context.config.corpus
-    rejects = Rejects(artifacts.rejects(context.exp, name), STAGE)
-    left_out, total = set(), 0
-    for cut in cuts:
-        total += 1
-        reason = find_problem(text_of(cut), reader.length(cut), lang)
-        if reason is not None:
-            left_out.add(cut.id)
-            rejects.add(cut.id, "+".join(corpus.asr_train), reason)
-    rejects.check_share(total, corpus.max_bad_share)
-    rejects.close()
-    return left_out, total
 
 
 def find_problem(text: str, frames: int, lang: Lang) -> str | None:

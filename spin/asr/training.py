@@ -216,7 +216,11 @@ class Training:
         paths = self.kept_weights()[-self.config.average :]
         if len(paths) < 2:
             return
-        weights = mean_of([read_checkpoint(path)[1] for path in paths])
+        states = [read_checkpoint(path)[1] for path in paths]
+        weights = {
+            name: (sum(state[name].double() for state in states) / len(states)).to(first.dtype)
+            for name, first in states[0].items()
+        }
         model = build_model(self.config, self.job.data.inputs, self.lang.vocabulary_size).to(self.device)
         valid, _ = self.measure(load_weights(model, weights, str(self.folder)))
         score, best = -valid["cer"], self.store.best_score()
@@ -261,13 +265,6 @@ class Training:
         raise SystemExit(stop.status())
 
 
-def mean_of(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The mean of each weight, summed in double precision."""
-    return {
-        name: (sum(state[name].double() for state in states) / len(states)).to(first.dtype) for name, first in states[0].items()
-    }
-
-
 @torch.no_grad()
 def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torch.device) -> tuple[dict, list[tuple[str, str]]]:
     """Evaluates the model on batches of the valid parts, and leaves it in evaluation mode.
@@ -282,7 +279,8 @@ def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torc
     for batch in batches:
         log_probs = model(batch.inputs.to(device), batch.lengths)
         encoded = [lang.encode(text) for text in batch.texts]
-        rows = [row for row, ids in enumerate(encoded) if _has_loss(ids, int(batch.lengths[row]))]
+        needed = [math.inf if UNKNOWN_ID in ids else count_needed_frames(ids) for ids in encoded]
+        rows = [row for row, length in enumerate(batch.lengths.tolist()) if needed[row] <= length]
         if rows:
             loss += float(ctc_loss(log_probs[rows], batch.lengths[rows], [encoded[row] for row in rows]).double().sum())
             tokens += sum(len(encoded[row]) for row in rows)
@@ -293,10 +291,6 @@ def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torc
             characters += counted if lang.kind == "phone" else count_characters(reference, text)
             texts.append((reference, text))
     return {"loss": loss / max(1, tokens), "wer": words.rate, "cer": characters.rate}, texts[:TEXTS_SHOWN]
-
-
-def _has_loss(tokens: list[int], frames: int) -> bool:
-    return UNKNOWN_ID not in tokens and count_needed_frames(tokens) <= frames
 
 
 def format_rates(lang: Lang, valid: dict) -> str:
