@@ -145,7 +145,7 @@ def _download_part(root: Path, part: str, base_url: str, checksum: str, log: log
 
 
 def _fetch(folder: Path, name: str, address: str, checksum: str, log: logging.Logger) -> Path:
-    """Downloads into a folder and compares the MD5; the file is kept in any case, as the download may only have ended early."""
+    """Downloads into a folder and compares the MD5; the file is kept, as the download may only have ended early."""
     log.info("downloading %s from %s", name, address)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / address.rsplit("/", 1)[1]

@@ -71,7 +71,7 @@ def summarize(name: str, cuts: Iterable[dict], known: dict[str, str]) -> PartSum
 def check_cut(cut: MonoCut) -> str | None:
     """The first problem of a cut, None if it keeps the contract of manifests.
 
-    Besides lhotse's own checks: one recording of 16 kHz; one supervision with the cut's id, a speaker and normalised text (empty
+    After lhotse's own checks: one recording of 16 kHz; one supervision with the cut's id, a speaker and normalised text (empty
     where a part is not transcribed); phones in order of time, none after the end.
     """
     try:
