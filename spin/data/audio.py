@@ -68,19 +68,12 @@ def read_audio(cut: Cut) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Noise:
-    """One noise for one utterance.
+    """One noise for one utterance."""
 
-    Attributes:
-        kind: gaussian, coloured, babble, noise (of a noise corpus) or reverb.
-        snr_in_db: ratio of the mean powers of speech and noise; None for reverb.
-        seed: decides the samples of generated noise, and which stretch of each cut is used.
-        cuts: voices of the babble, the noise recording, or the impulse response.
-    """
-
-    kind: str
-    snr_in_db: float | None
-    seed: int
-    cuts: tuple[MonoCut, ...] = ()
+    kind: str  # GAUSSIAN, COLOURED, BABBLE, CORPUS (from a noise corpus) or REVERB
+    snr_in_db: float | None  # ratio of the mean powers of speech and noise; None for REVERB
+    seed: int  # decides the samples of generated noise, and which stretch of each cut is used
+    cuts: tuple[MonoCut, ...] = ()  # voices of the babble, the noise recording, or the impulse response
 
     def to_dict(self) -> dict:
         """As JSON holds it in the NOISE_FIELD of a cut."""

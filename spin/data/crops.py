@@ -31,27 +31,16 @@ RECEPTIVE_FIELD = 400  # samples of one encoder frame
 
 @dataclass(frozen=True)
 class TrainingCuts:
-    """Utterances of a training, read from their manifests in every epoch, so that memory does not grow with the corpus.
+    """Utterances of a training, read from their manifests in every epoch, so that memory does not grow with the corpus."""
 
-    Attributes:
-        paths: manifests of stage 1.
-        min_samples: shorter utterances are left out.
-        max_samples: longer ones are cropped to this length at a random place.
-        count: number of utterances that are long enough.
-        short: ids of those that are not.
-        bins: inner boundaries of the duration buckets in seconds, rising; buckets hold about the same audio each.
-        equal_lengths: crop further, to the lower boundary of the bucket, so that a batch needs no padding.
-        labels: files of frame labels, one per manifest; crops then start on the frame grid.
-    """
-
-    paths: tuple[Path, ...]
-    min_samples: int
-    max_samples: int
-    count: int
-    short: tuple[str, ...] = ()
-    bins: tuple[float, ...] = ()
-    equal_lengths: bool = False
-    labels: tuple[Path, ...] = ()
+    paths: tuple[Path, ...]  # manifests of stage 1
+    min_samples: int  # shorter utterances are left out
+    max_samples: int  # longer ones are cropped to this length at a random place
+    count: int  # utterances that are long enough
+    short: tuple[str, ...] = ()  # ids of those that are not
+    bins: tuple[float, ...] = ()  # inner boundaries of the duration buckets in seconds, rising; see duration_bins
+    equal_lengths: bool = False  # crop further, to the lower boundary of the bucket, so that a batch needs no padding
+    labels: tuple[Path, ...] = ()  # files of frame labels, one per manifest; crops then start on the frame grid
 
     def epoch(self, seed: int, epoch: int) -> Iterator[Crop]:
         """The crops of one epoch, in the manifests' order."""
@@ -78,24 +67,16 @@ class TrainingCuts:
 
 @dataclass(slots=True)
 class Crop:
-    """A crop that is planned but not read. It is small, because a sampler holds many thousands of them.
-
-    Attributes:
-        duration, samples: length in seconds and in samples.
-        seed, epoch: decide where in the utterance it lies.
-        record: the utterance's cut as JSON.
-        labels: (frames,) int32 frame labels of the whole utterance, if any.
-        dataloading_info: set by lhotse's sampler.
-    """
+    """A crop that is planned but not read. It is small, because a sampler holds many thousands of them."""
 
     id: str
-    duration: float
+    duration: float  # in seconds
     samples: int
-    seed: int
+    seed: int  # decides with the epoch where in the utterance it lies
     epoch: int
-    record: bytes
-    labels: np.ndarray | None = None
-    dataloading_info: dict | None = None
+    record: bytes  # the utterance's cut as JSON
+    labels: np.ndarray | None = None  # (frames,) int32 frame labels of the whole utterance
+    dataloading_info: dict | None = None  # set by lhotse's sampler
 
     def cut(self) -> MonoCut:
         """The cropped cut; start and duration say where it lies in the recording, LABELS_FIELD holds its frame labels."""

@@ -6,13 +6,11 @@ Legend: B utterances of a micro-batch, V views (2 for Spin), S samples of its lo
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,27 +23,20 @@ from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.crops import Crop, TrainingCuts
 from spin.data.sampler import BatchPlan, BatchSampler
 from spin.data.views import Draw, View
-from spin.errors import ResourceError, SpinError
+from spin.errors import SpinError
 from spin.objectives import NO_LABEL
 from spin.runtime import distributed
 
 PREFETCHED_BATCHES = 2  # per worker
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass
 class MicroBatch:
-    """One forward pass.
+    """One forward pass."""
 
-    Attributes:
-        waveforms: (V * B, S) float32, view 1 of each utterance, then view 2 of each; zeros beyond an utterance's end.
-        lengths: (V * B,) int64 samples; all views of an utterance are equally long.
-        labels: (B, T) int64 frame labels that the views share, NO_LABEL where there is none; None for a training without labels.
-    """
-
-    waveforms: Tensor
-    lengths: Tensor
-    labels: Tensor | None = None
+    waveforms: Tensor  # (V * B, S) float32, view 1 of each utterance, then view 2 of each; zeros beyond an utterance's end
+    lengths: Tensor  # (V * B,) int64 samples; all views of an utterance are equally long
+    labels: Tensor | None = None  # (B, T) int64, shared by the views, NO_LABEL where there is none; None: no labels are used
 
     def pin_memory(self) -> MicroBatch:
         """Pins what goes to the GPU; the lengths are used on the CPU."""
@@ -55,24 +46,15 @@ class MicroBatch:
 
 @dataclass
 class Batch:
-    """One rank's share of one update.
-
-    Attributes:
-        epoch, index: as in its BatchPlan.
-        micro_batches: one per forward pass; None where this rank has no utterance.
-        ids: utterances of all micro-batches.
-        seconds: audio of one view.
-        unchanged: ids without a voiced frame, whose perturbed view is equalised only.
-        unreadable: ids with the reason why they could not be read.
-    """
+    """One rank's share of one update: a BatchPlan that was read."""
 
     epoch: int
     index: int
-    micro_batches: list[MicroBatch | None] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    unchanged: list[str] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    micro_batches: list[MicroBatch | None] = field(default_factory=list)  # None where this rank has no utterance
+    ids: list[str] = field(default_factory=list)  # utterances of all micro-batches
+    seconds: float = 0.0  # audio of one view
+    unchanged: list[str] = field(default_factory=list)  # ids without a voiced frame, whose perturbed view is equalised only
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # ids with the reason why they could not be read
 
     def pin_memory(self) -> Batch:
         """Called by torch's DataLoader."""
@@ -124,11 +106,7 @@ class ViewDataset(Dataset):
 
 
 def collate(views: Sequence[Sequence[np.ndarray]], labels: Sequence[np.ndarray | None]) -> MicroBatch:
-    """Pads B utterances into one MicroBatch.
-
-    Args:
-        views: for each utterance its V views, each (samples,).
-        labels: for each utterance its frame labels (frames,), or None for all.
+    """Pads B utterances, each with V views (samples,) and with frame labels (frames,) or none at all.
 
     Raises:
         ValueError: views of an utterance differ in length (a defect of a transform).
@@ -175,14 +153,9 @@ class BatchLoader:
 
     Attributes:
         waited: seconds that the training has waited for data so far.
-
-    Raises:
-        ResourceError: the shared memory of this machine or container is too small for the prefetched batches.
     """
 
     def __init__(self, dataset: ViewDataset, sampler: BatchSampler, workers: int, device: torch.device):
-        samples = len(dataset.views) * sampler.batch_seconds / sampler.world_size * artifacts.SAMPLE_RATE
-        check_shared_memory(int(workers * PREFETCHED_BATCHES * samples * torch.float32.itemsize))
         self.waited = 0.0
         self._loader = DataLoader(
             dataset,
@@ -212,21 +185,6 @@ class BatchLoader:
             if isinstance(batch, SpinError):
                 raise batch
             yield batch
-
-
-def check_shared_memory(needed: int, folder: Path = SHARED_MEMORY) -> None:
-    """Raises ResourceError where `folder` has fewer than `needed` bytes free; Docker's default is 64 MB, and torch dies of it."""
-    if needed == 0 or not folder.is_dir():
-        return
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ResourceError(
-            str(folder),
-            found=f"{free / 1e6:.0f} MB of shared memory",
-            expected=f"{needed / 1e6:.0f} MB for the batches that loader workers prefetch",
-            cause="a container with Docker's default shared memory",
-            remedy="start the container with --shm-size=8g or --ipc=host, or rerun with --set spin.workers=0",
-        )
 
 
 def _start_worker(worker: int) -> None:

@@ -25,17 +25,11 @@ HALF_A_SAMPLE = 0.5 / artifacts.SAMPLE_RATE
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One rank's share of one update, before anything of it is read.
+    """One rank's share of one update, before anything of it is read."""
 
-    Attributes:
-        epoch: number of the epoch, from 0.
-        index: number of the batch in its epoch.
-        micro_batches: crops of each forward pass of the update (spin.accumulation); may be empty.
-    """
-
-    epoch: int
-    index: int
-    micro_batches: tuple[tuple[Crop, ...], ...]
+    epoch: int  # from 0
+    index: int  # of the batch in its epoch
+    micro_batches: tuple[tuple[Crop, ...], ...]  # crops of each forward pass of the update (spin.accumulation); may be empty
 
 
 class BatchSampler:

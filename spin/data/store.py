@@ -45,9 +45,6 @@ class ArrayWriter:
             key: utterance id, for messages.
             frame_shift: seconds between rows; None for an array without a time axis.
             start: seconds into the recording of the first row.
-
-        Raises:
-            ValueError: the array does not hold numbers.
         """
         if array.dtype.kind not in "iufb":
             raise ValueError(f"array of {key}: found type {array.dtype}, expected numbers")

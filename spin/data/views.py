@@ -90,7 +90,6 @@ def make_views(names: Sequence[Sequence[str]], config: Config, corpus: Path) -> 
 
     Args:
         names: keys of TRANSFORMS for each view, in the order in which they apply.
-        config: settings of the transforms.
         corpus: folder of the corpus' manifests.
 
     Raises:

@@ -21,13 +21,7 @@ Frames = tuple[Tensor, Tensor]  # (B, T, D) hidden states and (B,) frames on the
 
 
 class SpinModel(nn.Module):
-    """Waveforms -> frames -> units.
-
-    Args:
-        encoder: HuBERT or WavLM encoder of width D.
-        objective: head, codebook and loss.
-        layer: the encoder layer that is read, 1 to L; layers above it never run.
-    """
+    """Waveforms -> frames -> units. The encoder is read at `layer`, 1 to L; layers above it never run."""
 
     def __init__(self, encoder: Encoder, objective: Spin, layer: int):
         super().__init__()
@@ -114,13 +108,9 @@ class SpinModel(nn.Module):
             self._frozen_copy = [self.encoder.frozen_copy(self.trainable_from - 1, dtype)]
 
     def run_trainable(self, frozen: Frames) -> tuple[Tensor, ...]:
-        """The layers that train, and the objective's part for single frames.
+        """The layers that train, and Spin.represent: tensors (2, N, any width) float32 of the N valid frames per view.
 
-        Args:
-            frozen: output of `run_frozen` for two views, the first view of all utterances before the second.
-
-        Returns:
-            tensors (2, N, any width) float32 of the N valid frames per view; see Spin.represent.
+        `frozen` is the output of `run_frozen` for two views, the first view of all utterances before the second.
         """
         if self.trainable_from == 0:
             hidden, frame_lengths = self.encoder(*frozen, self.layer)
@@ -157,16 +147,13 @@ def save_model(path: str | Path, model: SpinModel, dtype: str = "float32", notes
 
 
 def load_model(path_or_name: str | Path, base: str | Path | None = None) -> SpinModel:
-    """A Spin or R-Spin model. No code in the file is run.
+    """A Spin or R-Spin model in float32 and evaluation mode, on the CPU. No code in the file is run.
 
     Args:
         path_or_name: a file of save_model, an official Spin .ckpt or R-Spin .pt, a folder of `python -m spin export`, or a name
             of spin.models.published such as "spin_hubert_256", downloaded on first use.
         base: only for an official checkpoint of an encoder that is not Base, Large or X-Large: the checkpoint that it started
             from, for the configuration. Default: a file of that name in the same folder, if there is one.
-
-    Returns:
-        The model in float32 and evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: names the file, what is wrong with it, and the formats known.

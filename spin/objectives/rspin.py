@@ -61,9 +61,7 @@ class RSpin(Spin):
     def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
         """L_Spin + weight x L_Aux, where L_Aux = -1/2 [mean_b log p(y_b | h_b) + mean_b log p(y_b | h~_b)].
 
-        Args:
-            represented: output of `represent` for frames (2, N, D).
-            labels: (N,) int64, shared by both views; frames with NO_LABEL count in L_Spin only.
+        The labels (N,) are shared by both views; frames with NO_LABEL count in L_Spin only. See Spin.forward.
         """
         spin = super().forward(represented, labels, with_sums)
         if self.classifier is None:

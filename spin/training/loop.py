@@ -34,17 +34,11 @@ class Training:
     """One training in one folder; creating it resumes from the latest checkpoint there.
 
     Args:
-        config: the whole configuration.
         folder: folder of checkpoints and history.
         tensorboard: folder of the event files.
         model: model on its device, trained in place.
         make_loader: (epoch, index) -> loader that starts at this batch.
         validation: run by rank 0 every spin.valid_every_steps.
-        cuts: utterances of the training set.
-
-    Attributes:
-        step: updates made.
-        epoch, index: the next batch.
     """
 
     def __init__(
@@ -67,7 +61,7 @@ class Training:
         if self.settings.compile:
             compile_encoder(model.encoder)
         self.store = CheckpointStore(folder / "checkpoints") if self.leads else None
-        self.step, self.epoch, self.index = 0, 0, 0
+        self.step, self.epoch, self.index = 0, 0, 0  # updates made, and the next batch
         self.state = distributed.from_first(self.store.load_latest() if self.leads else None)
         if self.state is not None:
             self._restore(*self.state)

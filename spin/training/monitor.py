@@ -42,32 +42,22 @@ class Monitor:
     Args:
         writer: TensorBoard; None on ranks above 0.
         objective: makes figures from the sums of its losses.
-        config: the whole configuration.
         utterances: number of utterances of the training set, for shares.
-
-    Attributes:
-        loss: mean over the steps of the last report; None before the first.
-        unchanged: ids of utterances without a voiced frame, whose perturbed view is only equalised.
-        unreadable: id -> reason for utterances whose audio cannot be read.
     """
 
     def __init__(self, writer: SummaryWriter | None, objective: Spin, config: Config, utterances: int):
         self.writer, self.objective, self.settings = writer, objective, config.spin
         self.utterances, self.max_bad_share = utterances, config.corpus.max_bad_share
         self.log = get_logger("training")
-        self.loss: float | None = None
-        self.unchanged: set[str] = set()
-        self.unreadable: dict[str, str] = {}
+        self.loss: float | None = None  # mean over the steps of the last report
+        self.unchanged: set[str] = set()  # ids of utterances without a voiced frame, whose perturbed view is only equalised
+        self.unreadable: dict[str, str] = {}  # id -> reason for utterances whose audio cannot be read
         self._steps: list[_Step] = []
         self._restored: list[list[float]] = []  # loss and gradient norm of updates that an interrupted run had not reported
         self._seconds, self._since, self._waited = 0.0, time.monotonic(), 0.0
 
     def add(self, step: int, rate: float, loss: Loss, gradient_norm: Tensor, batch: Batch) -> None:
-        """Records update number `step` (from 0) on a batch.
-
-        Raises:
-            DataError: too many utterances are unreadable.
-        """
+        """Records update number `step` (from 0) on a batch; raises DataError when too many utterances are unreadable."""
         self._steps.append(_Step(step, rate, loss.value.detach(), loss.sums, gradient_norm.detach(), batch.ids))
         self._seconds += batch.seconds
         new = [name for name in batch.unchanged if name not in self.unchanged]

@@ -54,11 +54,9 @@ def pretrain(config: Config, manifests: dict[str, Path], folder: Path, tensorboa
     """Runs all iterations of config.pretrain, or resumes them.
 
     Args:
-        config: the whole configuration.
         manifests: part -> manifest of cuts.
         folder: folder of labels and checkpoints.
         tensorboard: folder of the event files, one subfolder per iteration.
-        device: where to compute.
 
     Raises:
         DataError: no utterance can be used.

@@ -26,11 +26,7 @@ MIN_PERPLEXITY_SHARE = 0.05  # of codebook_size
 
 
 class Validation:
-    """The utterances that a training is validated on; only their manifest entries are in memory.
-
-    Args:
-        cuts: cuts of stage 0, with phone alignments where there are any.
-    """
+    """The cuts of stage 0 that a training is validated on; their audio is read in each validation."""
 
     def __init__(self, cuts: Iterable[MonoCut]):
         self.cuts = sorted(cuts, key=lambda cut: (cut.duration, cut.id))
@@ -86,11 +82,7 @@ def choose_cuts(manifests: Sequence[Path], count: int, min_duration_in_s: float 
 
 
 def check_collapse(history: Sequence[dict], codebook_size: int) -> None:
-    """Raises TrainingError when the perplexity was too low in the last COLLAPSE_PATIENCE validations.
-
-    Args:
-        history: records of all validations with "step" and "perplexity", oldest first.
-    """
+    """Raises TrainingError when the perplexity was too low in the last COLLAPSE_PATIENCE records of `history`, oldest first."""
     least = MIN_PERPLEXITY_SHARE * codebook_size
     latest = [record["perplexity"] for record in history[-COLLAPSE_PATIENCE:]]
     if len(latest) < COLLAPSE_PATIENCE or any(value is None or value >= least for value in latest):

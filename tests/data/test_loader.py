@@ -15,9 +15,9 @@ import torch
 
 from spin.data.crops import num_frames, scan_training_cuts
 from spin.data.cuts import read_cuts
-from spin.data.loader import Batch, BatchLoader, ViewDataset, check_shared_memory, collate
+from spin.data.loader import Batch, BatchLoader, ViewDataset, collate
 from spin.data.sampler import BatchSampler
-from spin.errors import DataError, ResourceError
+from spin.errors import DataError
 from spin.objectives import NO_LABEL
 from spin.runtime.files import write_jsonl
 from tests.data.synthetic import RATE, write_corpus
@@ -139,10 +139,3 @@ def test_a_stop_meant_for_the_training_ends_no_worker_and_the_clock_counts_waiti
         time.sleep(0.05)
     assert [batch.ids for batch in itertools.islice(batches, 29)] == [batch.ids for batch in load(sampler, count=30)[1:]]
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
-def test_too_little_shared_memory_is_an_error_before_the_training(tmp_path):
-    check_shared_memory(0, tmp_path)
-    check_shared_memory(10**18, tmp_path / "nowhere")
-    with pytest.raises(ResourceError, match="(?s)--shm-size.*spin.workers=0"):
-        check_shared_memory(10**18, tmp_path)

@@ -30,19 +30,12 @@ def test_arrays_come_back_bit_by_bit(tmp_path_factory, array, compress):
         assert loaded.tobytes() == np.ascontiguousarray(expected).tobytes() and loaded.flags.writeable
 
 
-def test_compression_pays_for_repetitive_numbers(tmp_path):
+def test_compression_pays_for_repetitive_numbers_and_only_numbers_are_stored(tmp_path):
     array = np.arange(10_000, dtype=np.float64)
-    sizes = []
-    for compress in (False, True):
-        with ArrayWriter(tmp_path, f"arrays{compress}", compress) as writer:
-            writer.write("x", array)
-        sizes.append(writer.path.stat().st_size)
-    assert sizes[0] == array.nbytes and sizes[1] < 0.2 * sizes[0]
-
-
-def test_what_holds_no_numbers_is_refused(tmp_path):
-    with ArrayWriter(tmp_path, "arrays") as writer, pytest.raises(ValueError, match="u1"):
+    with ArrayWriter(tmp_path, "arrays", compress=True) as writer, pytest.raises(ValueError, match="u1"):
+        writer.write("x", array)
         writer.write("u1", np.array(["a"]))
+    assert writer.path.stat().st_size < 0.2 * array.nbytes
 
 
 @pytest.fixture
@@ -85,24 +78,16 @@ def test_any_range_of_a_manifest_and_the_same_bytes_for_the_same_cuts(manifest):
         assert [record["id"] for record in read_records(manifest, first, last)] == whole[first:last]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"", "0 bytes"), (b"\x1f\x8bxx", "cuts.jsonl.gz"), (None, "no such file")],
-    ids=["empty", "not gzip", "missing"],
-)
-def test_damaged_and_missing_manifests_name_themselves(tmp_path, content, message):
-    path = tmp_path / "cuts.jsonl.gz"
-    if content is not None:
-        path.write_bytes(content)
-    for read in (count_cuts, lambda path: list(read_cuts(path))):
+@pytest.mark.parametrize("read", [count_cuts, lambda path: list(read_cuts(path))])
+def test_damaged_and_missing_manifests_name_themselves(manifest, read):
+    truncated = manifest.read_bytes()[:-12]
+    for content, message in ((truncated, "expected: a complete manifest"), (b"", "0 bytes"), (b"\x1f\x8bxx", "cuts.jsonl.gz")):
+        manifest.write_bytes(content)
         with pytest.raises(DataError, match=message):
-            read(path)
-
-
-def test_a_truncated_manifest_is_an_error_after_its_last_good_cut(manifest):
-    manifest.write_bytes(manifest.read_bytes()[:-12])
-    with pytest.raises(DataError, match="expected: a complete manifest"):
-        list(read_cuts(manifest))
+            read(manifest)
+    manifest.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        read(manifest)
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", "3", '{"id": "u"}', '{"id": "r", "sources": [], "sampling_rate": 1}', "\xff"])

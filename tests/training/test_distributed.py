@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import socket
 
@@ -14,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from spin.errors import DataError, TrainingError
 from spin.runtime import distributed
 from spin.runtime.files import read_jsonl
-from tests.training.tiny_training import make_corpus, make_training, weights
+from tests.training.tiny_training import after_each_step, make_corpus, make_training, weights
 
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -61,17 +62,14 @@ def run_on_ranks(size: int, function, *arguments, patience: float = 60.0) -> lis
 
 
 def _train(rank, corpus, folder, stop_at=None):
-    training = make_training(corpus, folder)
-    add = training.monitor.add
-
-    def add_and_stop(step, rate, loss, norm, batch):
-        add(step, rate, loss, norm, batch)
+    def note_and_stop(step, batch):
         with (folder / f"batches{rank}").open("a") as out:
             print(batch.epoch, batch.index, *batch.ids, file=out)
         if step + 1 == stop_at and training.leads:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    training.monitor.add = add_and_stop
+    training = make_training(corpus, folder)
+    after_each_step(training, note_and_stop)
     training.run()
     torch.save(weights(training), folder / f"rank{rank}.pt")
 
@@ -102,14 +100,7 @@ def test_a_training_resumes_with_another_number_of_ranks(corpus, unbroken, tmp_p
 
 def _lose(rank, corpus, folder, number):
     training = make_training(corpus, folder)
-    add = training.monitor.add
-
-    def add_and_vanish(step, *arguments):
-        add(step, *arguments)
-        if step == 7 and rank == 1:
-            os.kill(os.getpid(), number)
-
-    training.monitor.add = add_and_vanish
+    after_each_step(training, lambda step, _: os.kill(os.getpid(), number) if (step, rank) == (7, 1) else None)
     try:
         training.run()
     except TrainingError as error:
@@ -117,12 +108,11 @@ def _lose(rank, corpus, folder, number):
         os._exit(1)
 
 
-@pytest.mark.parametrize(("number", "patience"), [(signal.SIGKILL, 600.0), (signal.SIGSTOP, 4.0)])
+@pytest.mark.parametrize(("number", "patience"), [(signal.SIGKILL, 600.0), (signal.SIGSTOP, 8.0)])
 def test_a_lost_rank_ends_the_others_with_a_reason(corpus, unbroken, tmp_path, number, patience):
     """Killed: the connection closes, and nobody waits for `patience`. Hanging: nobody waits longer."""
     assert run_on_ranks(2, _lose, corpus, tmp_path, number, patience=patience) == [1, -signal.SIGKILL]
-    assert "rank 0 of 2" in (tmp_path / "reason0").read_text()
-    assert "remedy: " in (tmp_path / "reason0").read_text()
+    assert re.search("(?s)rank 0 of 2.*remedy: ", (tmp_path / "reason0").read_text())
     training = make_training(corpus, tmp_path)
     assert training.step == 6  # the last regular checkpoint
     training.run()
@@ -173,9 +163,8 @@ def test_ranks_that_do_not_arrive_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     assert distributed.start(torch.device("cpu"), patience=1.0) == (0, 1)  # something else left WORLD_SIZE there
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    rendezvous = {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "test"}
+    for name, value in rendezvous.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match=r"(?s)rank 0 of 2\n.*remedy"):
         distributed.start(torch.device("cpu"), patience=1.0)

@@ -39,29 +39,18 @@ LENGTHS = [[16000] * 4, [16000, 12000, 9000, 5000]]
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
 
-@pytest.fixture(scope="module")
-def updated(golden_dir):
-    """(model with gradients, loss, official figures) of three pairs, padded as in the official code."""
+def test_loss_figures_and_gradient_norms_are_the_official_ones(golden_dir):
+    """Three pairs, padded as in the official code."""
     golden = np.load(golden_dir / "hubert_spin_golden.npz")
     torch.set_num_threads(1)
     model = load_model(golden_dir / "spin_official.ckpt", base=golden_dir / "hubert_s3prl_converted.pt").set_trainable(2)
     model.encoder.official_padding = True
     order = [0, 2, 4, 1, 3, 5]  # first views, then second views
     batch = MicroBatch(torch.from_numpy(golden["wav"][order]), torch.from_numpy(golden["lens"][order]))
-    return model, backward(model, [batch], with_sums=True), golden
-
-
-def test_loss_and_figures_are_the_official_ones(updated):
-    model, loss, golden = updated
-    figures = model.objective.figures(loss.sums)
-    assert loss.value.item() == pytest.approx(float(golden["loss"]), rel=1e-4)
-    assert figures["agreement"] == pytest.approx(float(golden["acc"]), rel=1e-4)
-    assert figures["code_perplexity"] == pytest.approx(float(golden["code_ppl"]), rel=1e-4)
-    assert figures["probability_perplexity"] == pytest.approx(float(golden["prob_ppl"]), rel=1e-4)
-
-
-def test_gradient_norms_are_the_official_ones(updated, golden_dir):
-    model = updated[0]
+    loss = backward(model, [batch], with_sums=True)
+    figures = model.objective.figures(loss.sums) | {"loss": loss.value.item()}
+    names = {"loss": "loss", "agreement": "acc", "code_perplexity": "code_ppl", "probability_perplexity": "prob_ppl"}
+    assert figures == pytest.approx({name: float(golden[theirs]) for name, theirs in names.items()}, rel=1e-4)
     found = {name: float(p.grad.norm()) for name, p in model.trainable_parameters().items()}
     expected = {}
     for name, norm in json.loads((golden_dir / "grad_norms.json").read_text()).items():
@@ -84,12 +73,17 @@ def make(objective: str = "spin", layers: int = 2, **shape) -> SpinModel:
     return model
 
 
-def draw_labels(lengths: list[int], extra: int = 0) -> torch.Tensor:
-    """Labels (B, T) with some frames unlabelled, T - `extra` frames for the longest."""
-    frames = (max(lengths) - 400) // 320 + 1
-    labels = torch.randint(7, (len(lengths), frames - extra), generator=torch.Generator().manual_seed(4))
+def draw_labels(lengths: list[int]) -> torch.Tensor:
+    """Labels (B, T) with some frames unlabelled."""
+    labels = torch.randint(7, (len(lengths), (max(lengths) - 400) // 320 + 1), generator=torch.Generator().manual_seed(4))
     labels[:, ::5] = NO_LABEL
     return labels
+
+
+def take(batch: MicroBatch, chosen: list[int]) -> MicroBatch:
+    """Some utterances of a batch, with both views."""
+    rows = torch.tensor([*chosen, *(row + len(batch.lengths) // 2 for row in chosen)])
+    return MicroBatch(batch.waveforms[rows], batch.lengths[rows], None if batch.labels is None else batch.labels[chosen])
 
 
 class NoWaiting(TorchDispatchMode):
@@ -134,12 +128,7 @@ def test_micro_batches_have_the_gradient_of_the_whole_batch(monkeypatch, layers,
     lengths = [9000, 8000, 7000, 6000]
     labels = draw_labels(lengths) if objective == "rspin" else None
     whole, outcomes = noise_batch(lengths, labels=labels), []
-    rows = torch.tensor([0, 2]), torch.tensor([1, 3])
-    halves = [
-        MicroBatch(whole.waveforms[index], whole.lengths[index], labels if labels is None else labels[own])
-        for own, index in ((own, torch.cat([own, own + 4])) for own in rows)
-    ]
-    for micro_batches in ([whole], [halves[0], None, halves[1]]):
+    for micro_batches in ([whole], [take(whole, [0, 2]), None, take(whole, [1, 3])]):
         model = make(objective, layers, arch=arch)
         loss = backward(model, micro_batches)
         gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
@@ -164,16 +153,14 @@ def test_utterances_without_labels_have_no_part_in_the_auxiliary_loss():
 def _one_rank(rank: int, size: int, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
-    torch.save(_gradients(slice(rank, None, size)), folder / f"rank{rank}.pt")
+    torch.save(_gradients([rank, rank + size]), folder / f"rank{rank}.pt")
     distributed.finish()
 
 
-def _gradients(share: slice) -> dict:
+def _gradients(chosen: list[int]) -> dict:
     """Loss and summed gradients from this share of four utterances."""
-    labels = draw_labels(LENGTHS[1])
-    whole, rows = noise_batch(LENGTHS[1]), torch.cat([torch.arange(4)[share], 4 + torch.arange(4)[share]])
     model = make("rspin")
-    loss = backward(model, [MicroBatch(whole.waveforms[rows], whole.lengths[rows], labels[share])])
+    loss = backward(model, [take(noise_batch(LENGTHS[1], labels=draw_labels(LENGTHS[1])), chosen)])
     distributed.sum_gradients(model.trainable_parameters().values())
     gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
     return {"loss": distributed.total(loss.value.detach()), **gradients}
@@ -183,7 +170,7 @@ def test_two_ranks_equal_one_with_the_whole_batch(tmp_path):
     torch.multiprocessing.start_processes(_one_rank, (2, tmp_path), nprocs=2, start_method="fork")
     found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
-    torch.testing.assert_close(found[0], _gradients(slice(None)), **NEAR)
+    torch.testing.assert_close(found[0], _gradients([0, 1, 2, 3]), **NEAR)
 
 
 def test_compiled_modules_are_traced_whole_and_equal_plain_ones(monkeypatch):

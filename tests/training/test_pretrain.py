@@ -165,8 +165,8 @@ def equal(first: dict, second: dict) -> bool:
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-@pytest.mark.parametrize(("number", "status"), [(None, None), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_interrupted_pretraining_ends_with_the_same_weights(context, monkeypatch, number, status):
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+def test_an_interrupted_pretraining_ends_with_the_same_weights(context, monkeypatch, number):
     whole = run(context)
     predict, calls = pretrain.predict, []
 
@@ -181,7 +181,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_weights(context, monkeypa
     monkeypatch.setattr(pretrain, "predict", interrupted)
     with pytest.raises(KeyboardInterrupt if number is None else SystemExit) as ending:
         run(context, "again")
-    assert number is None or ending.value.code == status
+    assert number is None or ending.value.code == 143
     again = run(context, "again")
     assert len(calls) == (4 + (6 - 2) + 4 if number is None else 6 + 4)  # saved steps are not repeated
     assert equal(whole, again)

@@ -22,7 +22,7 @@ from spin.runtime import seeding
 from spin.runtime.checkpoints import read_checkpoint
 from spin.runtime.config_io import dump_config
 from spin.runtime.context import Context
-from spin.runtime.files import read_jsonl
+from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
 from tests.data.synthetic import write_corpus
 from tests.training.tiny_training import SHAPE, make_config
@@ -73,25 +73,28 @@ def equal(*paths: Path) -> bool:
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_the_model_does_not_depend_on_loader_workers_and_loads(folder):
-    contexts = [make_context(folder, name, workers=workers) for name, workers in (("alone", 0), ("workers", 2))]
-    for context in contexts:
-        train_spin(context)
-    first, second = (artifacts.spin_model(context.exp) for context in contexts)
-    assert equal(first, second) and first.read_bytes() == second.read_bytes()
-    units = load_model(first).units(torch.randn(2, 16_000), torch.tensor([16_000, 8_000]))
+@pytest.fixture(scope="module")
+def model(folder) -> Path:
+    """The model of a finished stage, trained with two loader workers."""
+    train_spin(context := make_context(folder, "workers", workers=2))
+    path = artifacts.spin_model(context.exp)
+    before = path.stat().st_mtime_ns
+    train_spin(context)
+    assert path.stat().st_mtime_ns == before  # finished work is skipped
+    return path
+
+
+def test_model_rejects_and_history(model):
+    units = load_model(model).units(torch.randn(2, 16_000), torch.tensor([16_000, 8_000]))
     assert [len(row) for row in units] == [49, 24] and int(torch.cat(units).max()) < 8
-    rejected = list(read_jsonl(artifacts.rejects(first.parent, "train_spin")))
+    rejected = list(read_jsonl(artifacts.rejects(model.parent, "train_spin")))
     assert [record["id"] for record in rejected] == ["spin_train-0000"] and "too short" in rejected[0]["reason"]
-    history = list(read_jsonl(artifacts.history_in(first.parent)))
+    history = list(read_jsonl(artifacts.history_in(model.parent)))
     assert [record["step"] for record in history] == [2, 4]
     assert all(record["pnmi"] is None and record["perplexity"] >= 1 for record in history)  # no phone alignment here
-    before = first.stat().st_mtime_ns
-    train_spin(contexts[0])
-    assert first.stat().st_mtime_ns == before  # finished work is skipped
 
 
-def test_the_command_trains_the_same_model_and_loads_what_it_needs(folder):
+def test_the_command_without_workers_trains_the_same_model_and_loads_what_it_needs(folder, model):
     """The modules of spin that stage 2 loads, without those of perturbation; `pytest -s` prints them."""
     config = make_context(folder, "command", workers=0).config
     corpus = dataclasses.replace(config.corpus, data_dir=str(folder), name="corpus")
@@ -99,8 +102,7 @@ def test_the_command_trains_the_same_model_and_loads_what_it_needs(folder):
     code = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__'); print('loaded:', *sys.modules)"
     words = [LOCAL / "2_train_spin.py", "--conf", folder / "conf.yaml", "--exp-dir", folder / "command"]
     result = subprocess.run([sys.executable, "-c", code, *words], cwd=LOCAL.parent, capture_output=True, text=True, check=True)
-    train_spin(alone := make_context(folder, "alone", workers=0))
-    assert equal(artifacts.spin_model(folder / "command"), artifacts.spin_model(alone.exp))
+    assert artifacts.spin_model(folder / "command").read_bytes() == model.read_bytes()
     lines = {}
     for name in result.stdout.split("loaded:")[1].split():
         if name.split(".")[0] == "spin" and not name.startswith("spin.perturbation"):
@@ -112,7 +114,7 @@ def test_the_command_trains_the_same_model_and_loads_what_it_needs(folder):
     assert len(lines) <= MOST_FILES and sum(lines.values()) <= MOST_LINES, listing
 
 
-def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, monkeypatch):
+def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, model, monkeypatch):
     from spin.training import monitor
 
     context, report = make_context(folder, "interrupted", checkpoint_every_steps=1), monitor.Monitor.report
@@ -128,29 +130,20 @@ def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, monkeypatc
     assert not artifacts.spin_folder(context.exp).exists()
     monkeypatch.undo()
     train_spin(context)
-    alone = make_context(folder, "uninterrupted", checkpoint_every_steps=1)
-    train_spin(alone)
-    assert equal(artifacts.spin_model(context.exp), artifacts.spin_model(alone.exp))
+    assert equal(artifacts.spin_model(context.exp), model)
 
 
-def test_the_seed_changes_the_model(folder):
-    models = []
-    for seed in (0, 1):
-        context = make_context(folder, f"seed{seed}", seed=seed)
-        train_spin(context)
-        models.append(artifacts.spin_model(context.exp))
-    assert not equal(*models)
+def test_the_seed_changes_the_model(folder, model):
+    train_spin(context := make_context(folder, "seed1", seed=1))
+    assert not equal(artifacts.spin_model(context.exp), model)
 
 
 def test_rspin_trains_on_frame_labels_and_noise(folder):
     labels = folder / "labels"
     labels.mkdir()
     (labels / "labels.json").write_text(json.dumps({"classes": 5}))
-    with (labels / "spin_train.jsonl").open("w") as out:
-        for index in range(13):
-            frames = int((0.9 + 0.1 * index) * 50)
-            units = [(place // 4 + index) % 5 for place in range(frames)]
-            print(json.dumps({"id": f"spin_train-{index:04d}", "units": units}), file=out)
+    units = {index: [(place // 4 + index) % 5 for place in range(45 + 5 * index)] for index in range(13)}
+    write_jsonl(labels / "spin_train.jsonl", ({"id": f"spin_train-{index:04d}", "units": row} for index, row in units.items()))
     context = make_context(folder, "rspin", objective="rspin", rspin=RSpinConfig(labels=str(labels)))
     train_spin(context)
     path = artifacts.spin_model(context.exp)
@@ -161,13 +154,10 @@ def test_rspin_trains_on_frame_labels_and_noise(folder):
         train_spin(make_context(folder, "nolabels", objective="rspin", rspin=RSpinConfig(labels=str(folder / "corpus"))))
 
 
-def test_a_stale_product_of_stage_1_is_named(folder):
+def test_a_stale_product_of_stage_1_and_too_many_layers_are_named(folder):
+    with pytest.raises(ConfigError, match="spin.trainable_layers"):
+        train_spin(make_context(folder, "layers", trainable_layers=9))
     context = make_context(folder, "early")
     config = dataclasses.replace(context.config.corpus, spin_train=("valid",))
     with pytest.raises(DataError, match="(?s)its input changed: manifest of spin_train.*stage 1 "):
         train_spin(dataclasses.replace(context, config=dataclasses.replace(context.config, corpus=config)))
-
-
-def test_too_many_trainable_layers_name_the_key(folder):
-    with pytest.raises(ConfigError, match="spin.trainable_layers"):
-        train_spin(make_context(folder, "layers", trainable_layers=9))

@@ -75,6 +75,17 @@ def make_training(corpus: Path, folder: Path, transform=noisy_copy, **changes) -
     return Training(config, folder, folder / "tensorboard", make_model(config), make_loader, validation, cuts)
 
 
+def after_each_step(training: Training, action) -> None:
+    """Makes the training call action(step, batch) after every update; steps count from 0."""
+    add = training.monitor.add
+
+    def add_and_act(step, rate, loss, norm, batch):
+        add(step, rate, loss, norm, batch)
+        action(step, batch)
+
+    training.monitor.add = add_and_act
+
+
 def weights(training: Training) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in training.model.state_dict().items()}
 
