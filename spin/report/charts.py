@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spin import artifacts
 from spin.report import lookup, measures
-from spin.report.svg import Picture
+from spin.report.pictures import Picture
 from spin.runtime.figures import COLOURS, style, system_colour
 from spin.units.metrics import Metric, find_metric
 

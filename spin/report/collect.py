@@ -14,8 +14,8 @@ from spin import artifacts, products
 from spin.config import Config
 from spin.report import lookup, measures
 from spin.report.alignment import Example, choose_examples
+from spin.report.pictures import Utterance, read_utterances
 from spin.report.tables import Table, detail_tables, read_hypotheses
-from spin.report.unit_pictures import Utterance, read_utterances
 from spin.report.validate import check_report
 from spin.runtime.config_io import config_dict
 from spin.runtime.context import Context

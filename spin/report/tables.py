@@ -1,4 +1,4 @@
-"""The report's tables as plain rows, which write_report.py and markdown.py write out.
+"""The report's tables as plain rows, which write_report.py writes out.
 
 The last ones go behind the error rates of the headline's decoding: intervals over speakers, errors by speaker, confused words.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -9,11 +10,10 @@ import yaml
 from jinja2.utils import markupsafe
 
 from spin import artifacts, products
-from spin.report import charts, lookup, measures, tables, unit_pictures
+from spin.report import alignment, charts, lookup, measures, pictures, tables
 from spin.report.collect import Material, collect
 from spin.report.headline import headline
-from spin.report.markdown import escape, render_markdown
-from spin.report.svg import Picture, inline_svg
+from spin.report.pictures import Picture, inline_svg
 from spin.report.tables import Cell
 from spin.runtime.context import Context
 from spin.runtime.files import write_json, write_text
@@ -23,6 +23,7 @@ from spin.systems import systems_of
 from spin.units.metrics import Metric, find_metric
 
 TEMPLATES = Path(__file__).parent / "templates"
+EXAMPLES = "Wrong words are in lower case, missing ones are dashes, added ones have a plus sign."
 CARD_METRICS = (find_metric("abx_across"), find_metric("pnmi"))
 
 
@@ -55,14 +56,14 @@ def draw(material: Material) -> dict[str, list[Picture]]:
     return {
         "recognition": [chart for source in lookup.SUFFIXES if (chart := charts.error_bars(report, source)) is not None],
         "units": charts.unit_bars(report),
-        "maps": unit_pictures.unit_map_pictures(report, material.counts),
-        "utterances": [unit_pictures.utterance_picture(report, *item) for item in enumerate(material.utterances)],
+        "maps": pictures.unit_map_pictures(report, material.counts),
+        "utterances": [pictures.utterance_picture(report, *item) for item in enumerate(material.utterances)],
         "training": charts.training_curves(report, material.histories),
     }
 
 
-def render_page(material: Material, pictures: dict[str, list[Picture]]) -> str:
-    """The whole page."""
+def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
+    """report.html: the same bytes for the same material."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -77,7 +78,7 @@ def render_page(material: Material, pictures: dict[str, list[Picture]]) -> str:
         report=report,
         answer=headline(report),
         cards=cards(report),
-        pictures=pictures,
+        pictures=drawn,
         recognition=[tables.recognition(report, source) for source in lookup.SUFFIXES],
         tables=tables,
         subject=measures.system_titles(report).get(lookup.subject(report), ""),
@@ -105,3 +106,59 @@ def _card(measure: Metric, name: str, values: list[float | None], p: float | Non
     if len(values) < 2 or values == [None, None]:
         return name, "", Cell(text)
     return name, measures.number(values[0], measure.digits), tables.change_cell(measure, text, *values, p)
+
+
+def render_markdown(material: Material) -> str:
+    """report.md: answer, tables and texts for a terminal, a repository page or a mail."""
+    report, answer = material.report, headline(material.report)
+    recognition = [*(tables.recognition(report, source) for source in lookup.SUFFIXES), *material.details]
+    by_part = tables.units_by_part(report)
+    blocks = [
+        f"# Spin report: {escape(report['name'])}",
+        f"**{escape(answer.title)}** {escape(answer.detail)}",
+        "## Recognition",
+        *(block for item in recognition if item for block in (f"### {item.title}", table(item))),
+        "## Units",
+        table(tables.unit_metrics(report)),
+        *([table(by_part)] if by_part else []),
+        "## Recognised text",
+        EXAMPLES if material.examples else "No recognised text was kept.",
+        *(_example(item) for item in material.examples),
+        "## How it was made",
+        _indented([[name, " ".join(value.split("\n"))] for name, value in tables.provenance(report).items()]),
+        table(tables.times(report)),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def table(content: tables.Table) -> str:
+    """A table in GitHub's Markdown, its note below."""
+    rows = [map(escape, content.header), ("---" if column < content.texts else "---:" for column in range(len(content.header)))]
+    rows += [[escape(f"{cell.text} ({cell.below})" if cell.below else cell.text) for cell in row] for row in content.rows]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return lines + (f"\n\n{escape(content.note)}" if content.note else "")
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: nothing in it starts a tag, a link, emphasis or another cell."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split("\n")))
+
+
+def _indented(rows: list[list[str]]) -> str:
+    """Cells in columns, as an indented block, which Markdown shows as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("    " + " ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _example(item: alignment.Example) -> str:
+    """The words of an utterance, one row per system."""
+    rows = [["reference", *(column.reference or "\u00b7" for column in item.columns)]]
+    rows += [[title, *(_mark(*column.words[index]) for column in item.columns)] for index, title in enumerate(item.systems)]
+    errors = ", ".join(f"{title} {count}" for title, count in zip(item.systems, item.errors))
+    return f"{escape(item.utterance_id)}: {item.reason} (word errors: {errors})\n\n{_indented(rows)}"
+
+
+def _mark(word: str, verdict: str) -> str:
+    marks = {alignment.MISSING: "--", alignment.ADDED: f"+{word.lower()}", alignment.WRONG: word.lower()}
+    return marks.get(verdict, word or "\u00b7")

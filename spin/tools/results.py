@@ -15,10 +15,10 @@ from pathlib import Path
 from spin.errors import DataError
 from spin.report import lookup, measures
 from spin.report.charts import error_bars
-from spin.report.markdown import escape, table
-from spin.report.svg import on_white
+from spin.report.pictures import on_white
 from spin.report.tables import Cell, Table, cells
 from spin.report.validate import problems
+from spin.report.write_report import escape, table
 from spin.runtime.files import read_json, write_text
 from spin.units.metrics import METRICS
 

@@ -11,8 +11,8 @@ from spin.config import Config
 from spin.report import lookup, measures
 from spin.report.alignment import choose_examples
 from spin.report.collect import Material, build_report
+from spin.report.pictures import Utterance
 from spin.report.tables import detail_tables, read_hypotheses
-from spin.report.unit_pictures import Utterance
 from spin.runtime.context import Context
 from spin.runtime.files import write_jsonl, write_text
 from spin.runtime.logs import get_logger

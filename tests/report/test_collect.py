@@ -16,7 +16,7 @@ from spin.data.cuts import write_cuts
 from spin.errors import DataError
 from spin.report.collect import build_seconds, collect, report_config, version
 from spin.report.lookup import Decoding
-from spin.report.unit_pictures import LONGEST_IN_S, read_utterances
+from spin.report.pictures import LONGEST_IN_S, read_utterances
 from spin.report.validate import main as validate
 from spin.report.validate import problems
 from spin.report.write_report import write_report

@@ -14,8 +14,7 @@ from matplotlib.textpath import TextPath
 
 from spin.report import tables
 from spin.report.alignment import choose_examples
-from spin.report.markdown import render_markdown, table
-from spin.report.write_report import cards, draw, render_page
+from spin.report.write_report import cards, draw, render_markdown, render_page, table
 
 BARE = dict.fromkeys(("recognition", "units", "maps", "utterances", "training"), ())
 PAGE_WIDTH, CELL_PADDING = 1056, 25.6  # CSS pixels

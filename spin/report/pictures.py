@@ -1,20 +1,26 @@
-"""Pictures of units for the page: units by phones of every system, and a few test utterances with the units of every system."""
+"""Pictures of the page: SVG in the page's colours, units by phones, and a few test utterances with the units of every system."""
 
 from __future__ import annotations
 
+import functools
+import io
 import itertools
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from lhotse.cut import Cut
+from matplotlib.figure import Figure
 
 from spin import artifacts, products
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts
 from spin.report import measures
-from spin.report.svg import Picture
 from spin.runtime.context import Context
+from spin.runtime.figures import COLOURS, SYSTEM_COLOURS, style
 from spin.systems import systems_of
 from spin.units.figures import Span, draw_unit_map, draw_utterance, unit_map
 from spin.units.phones import alignment_of
@@ -22,6 +28,49 @@ from spin.units.units import read_units
 
 UTTERANCES_SHOWN = 2
 LONGEST_IN_S = 2.5  # longer utterances are cut: the labels of units must stay readable
+VARIABLES = {**COLOURS, **{f"system{index}": colour for index, colour in enumerate(SYSTEM_COLOURS)}}  # CSS variable -> colour
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing with its words."""
+
+    name: str  # identifier, unique in the report
+    title: str
+    alt: str  # for a reader who cannot see it
+    caption: str  # advice on what to look for
+    figure: Figure
+
+    @functools.cached_property
+    def document(self) -> str:
+        """The drawing as a transparent SVG document without date or version."""
+        buffer = io.StringIO()
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        with style(), matplotlib.rc_context({"svg.hashsalt": self.name}):
+            self.figure.savefig(buffer, format="svg", metadata=metadata, facecolor="none", bbox_inches="tight")
+        return buffer.getvalue()
+
+
+def on_white(picture: Picture) -> str:
+    """The SVG document on white, for readers that show it alone."""
+    return picture.document.replace("<svg ", '<svg style="background: white" ', 1)
+
+
+def inline_svg(picture: Picture) -> str:
+    """The picture as an element of a page: as wide as its column, in the page's colours, with identifiers of its own."""
+    text = picture.document
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda match: f' id="{picture.name}-{match[1]}"' if match[1] in used else "", text)
+    text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{picture.name}-", text)
+    for name, value in VARIABLES.items():
+        text = text.replace(value, f"var(--{name})")
+    text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", text)
+    head, rest = text.split(">", 1)
+    size = re.search(r'viewBox="[^"]+"', head)[0]
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    opening = f'<svg {size} role="img" aria-labelledby="{picture.name}-alt" {spaces}'
+    return re.sub(r"\n\s*", "\n", f"{opening}>{rest}").strip()
 
 
 class Utterance(NamedTuple):
