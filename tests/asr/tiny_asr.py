@@ -64,32 +64,20 @@ def make_sentences(count: int, seed: int) -> list[str]:
 
 
 def make_config(asr: dict | None = None, **sections) -> Config:
-    """Seconds of training on one core.
-
-    Args:
-        asr: keys of the asr section.
-        sections: whole sections or top keys.
-    """
+    """Seconds of training on one core; `asr`, `corpus` and `decoding` are keys of these sections, others whole top keys."""
     defaults = {"model": "conv", "hidden": 16, "layers": 1, "dropout": 0.1, "max_steps": 40, "warmup_steps": 5}
     defaults |= {"learning_rate": 1e-2, "batch_seconds": 12.0, "valid_every_steps": 20, "checkpoint_every_steps": 10}
     part = GeneratedPart(first_speaker=0, speakers=1, utterances=1)
     corpus = {"spin_train": ("train",), **{role: (part,) for part, role in ROLES.items()}, "parts": dict.fromkeys(ROLES, part)}
+    decoding = {"lm_order": 2, "bootstrap_samples": 200, "lm_scales": (0.2, 0.5), "batch_seconds": 20.0}
     given = {
         "systems": SYSTEMS,
-        "corpus": CorpusConfig(**{**corpus, **sections.pop("corpus", {})}),
-        "asr": AsrConfig(**{**defaults, **(asr or {})}),
-        "decoding": DecodingConfig(
-            **{
-                "lm_order": 2,
-                "bootstrap_samples": 200,
-                "lm_scales": (0.2, 0.5),
-                "batch_seconds": 20.0,
-                **sections.pop("decoding", {}),
-            }
-        ),
+        "corpus": CorpusConfig(**corpus | sections.pop("corpus", {})),
+        "asr": AsrConfig(**defaults | (asr or {})),
+        "decoding": DecodingConfig(**decoding | sections.pop("decoding", {})),
         "runtime": RuntimeConfig(nj=1, device="cpu"),
     }
-    return Config(**{**given, **sections})
+    return Config(**given | sections)
 
 
 def make_context(folder: Path, config: Config, stage: int = 4) -> Context:
@@ -97,10 +85,10 @@ def make_context(folder: Path, config: Config, stage: int = 4) -> Context:
     return Context(config, folder / "exp", folder / "data", stage, get_logger("test"))
 
 
-def publish(product: Product, write: Callable[[Path], object]) -> None:
+def publish(product: Product, write: Callable, *content) -> None:
     """Replaces a product."""
     with product.building() as partial:
-        write(partial)
+        write(partial, *content)
 
 
 def make_cuts(part: str, texts: list[str], speakers: list[str]) -> list[MonoCut]:
@@ -132,27 +120,18 @@ def write_arrays(folder: Path, field: str, cuts: list[MonoCut], arrays: list[np.
 
 
 def write_part(context: Context, part: str, texts: list[str], speakers: tuple[str, ...] = ("one",), frames=None) -> None:
-    """Manifest, features and units of one part for all systems.
-
-    Args:
-        frames: utterance number -> number of frames that are kept, to shorten some.
-    """
+    """Manifest, features and units of one part for all systems; `frames`: utterance number -> frames kept, to shorten some."""
     cuts, frames = make_cuts(part, texts, list(speakers)), frames or {}
-    publish(products.manifest(context, part), lambda path: write_cuts(path, cuts))
+    publish(products.manifest(context, part), write_cuts, cuts)
     letters = [np.array(spell_frames(text), dtype=np.int32)[: frames.get(number)] for number, text in enumerate(texts)]
     codes = np.random.default_rng(0).normal(size=(len(LETTERS), DIMENSION))
     for system in systems_of(context.config, context.exp):
         random, noise = np.random.default_rng([len(part), len(texts)]), NOISE[system.name]
         features = [(codes[row] + noise * random.normal(size=(len(row), DIMENSION))).astype(np.float16) for row in letters]
-        _publish_arrays(products.features(context, system, part), artifacts.HIDDEN_FIELD, cuts, features)
-    for system in systems_of(context.config, context.exp):
+        publish(products.features(context, system, part), write_arrays, artifacts.HIDDEN_FIELD, cuts, features)
         if part in context.config.corpus.spin_train:
-            publish(products.kmeans(context, system), lambda path: path.write_text("centres"))
-        _publish_arrays(products.units(context, system, part), artifacts.UNITS_FIELD, cuts, letters)
-
-
-def _publish_arrays(product: Product, field: str, cuts: list[MonoCut], arrays: list[np.ndarray]) -> None:
-    publish(product, lambda folder: write_arrays(folder, field, cuts, arrays))
+            publish(products.kmeans(context, system), write_text, "centres")
+        publish(products.units(context, system, part), write_arrays, artifacts.UNITS_FIELD, cuts, letters)
 
 
 def write_corpus(folder: Path, config: Config, parts: dict[str, tuple]) -> Context:
@@ -169,9 +148,8 @@ def write_corpus(folder: Path, config: Config, parts: dict[str, tuple]) -> Conte
 def write_texts(context: Context, sentences: list[str], lexicon: dict[str, str] | None = None) -> None:
     """LM text and lexicon of stage 0; by default each letter is a phone."""
     lexicon = lexicon or {word: " ".join(word) for word in WORDS}
-    publish(products.lm_text(context), lambda path: write_text(path, "".join(f"{text}\n" for text in sentences)))
-    lines = "".join(f"{word}\t{phones}\n" for word, phones in lexicon.items())
-    publish(products.lexicon(context), lambda path: write_text(path, lines))
+    publish(products.lm_text(context), write_text, "".join(f"{text}\n" for text in sentences))
+    publish(products.lexicon(context), write_text, "".join(f"{word}\t{phones}\n" for word, phones in lexicon.items()))
 
 
 def folder_of(context: Context, system: str = "fbank", seed: int = 0, source: str = "features") -> Path:
