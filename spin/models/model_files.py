@@ -12,7 +12,7 @@ from spin.models.architecture import EncoderShape, require
 from spin.models.encoder import Encoder
 from spin.models.fairseq import from_weights
 from spin.models.importers import known_formats, load_encoder
-from spin.models.published import PUBLISHED, codebook_size, download_published, is_safetensors
+from spin.models.published import PUBLISHED, download_published, is_safetensors
 from spin.models.safe_load import plain, read_pickle
 from spin.models.transformers_folder import load_folder, read_head
 from spin.models.weights import FAIRSEQ, check_tensor, fit, reject_mismatch
@@ -48,8 +48,7 @@ def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tupl
         DataError: a published model cannot be downloaded.
     """
     path, name = Path(path_or_name), str(path_or_name)
-    published = name in PUBLISHED and not path.exists()
-    if published:
+    if name in PUBLISHED and not path.exists():
         path = download_published(name)
     if path.is_dir():
         config, state = read_head(path)
@@ -59,7 +58,6 @@ def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tupl
         raise CheckpointError(name, found="no such file or name", expected=f"{expected}; known formats: {known_formats()}")
     else:
         encoder, state, config = _read_own(path) if is_safetensors(path) else _read_official(path, base)
-    config = config | ({"codebook_size": codebook_size(name)} if published else {})
     return encoder, _check(str(path), encoder, state, config), config["layer"]
 
 

@@ -32,15 +32,6 @@ def is_safetensors(path: str | Path) -> bool:
     )
 
 
-def codebook_size(name: str) -> int:
-    """Number of codes of a published model.
-
-    >>> codebook_size("spin_hubert_256")
-    256
-    """
-    return int(name.rpartition("_")[2])
-
-
 def download_published(name: str) -> Path:
     """The file of a published model, downloaded into the cache folder on first use.
 

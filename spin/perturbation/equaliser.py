@@ -28,27 +28,24 @@ def design(sample_rate: float, gains_in_db, qualities) -> np.ndarray:
     omega = 2.0 * np.pi * centre_frequencies(sample_rate) / sample_rate
     cosine, alpha = np.cos(omega), np.sin(omega) / (2.0 * np.asarray(qualities, dtype=np.float64))
     amplitude = 10.0 ** (np.asarray(gains_in_db, dtype=np.float64) / 40.0)
-    sections = np.empty((BANDS, 6))
-    for band in range(BANDS):
-        kind = -1.0 if band == 0 else 1.0 if band == BANDS - 1 else 0.0
-        sections[band] = _section(kind, cosine[band], alpha[band], amplitude[band])
-    return sections
+    boost, cut = alpha * amplitude, alpha / amplitude
+    sections = np.stack([1.0 + boost, -2.0 * cosine, 1.0 - boost, 1.0 + cut, -2.0 * cosine, 1.0 - cut], axis=1)  # all peaking
+    for band, kind in ((0, -1.0), (BANDS - 1, 1.0)):
+        sections[band] = _shelf(kind, cosine[band], alpha[band], amplitude[band])
+    return sections / sections[:, 3:4]
 
 
-def _section(kind: float, cosine: float, alpha: float, amplitude: float) -> np.ndarray:
-    """One biquad; kind -1 is a low shelf, 0 a peaking filter, 1 a high shelf."""
-    if kind == 0.0:
-        b = (1.0 + alpha * amplitude, -2.0 * cosine, 1.0 - alpha * amplitude)
-        a = (1.0 + alpha / amplitude, -2.0 * cosine, 1.0 - alpha / amplitude)
-    else:
-        more, less, bend = amplitude + 1.0, amplitude - 1.0, 2.0 * np.sqrt(amplitude) * alpha
-        b = (
-            amplitude * (more + kind * less * cosine + bend),
-            -2.0 * kind * amplitude * (less + kind * more * cosine),
-            amplitude * (more + kind * less * cosine - bend),
-        )
-        a = (more - kind * less * cosine + bend, 2.0 * kind * (less - kind * more * cosine), more - kind * less * cosine - bend)
-    return np.array([*b, *a]) / a[0]
+def _shelf(kind: float, cosine: float, alpha: float, amplitude: float) -> tuple[float, ...]:
+    """b0 b1 b2 a0 a1 a2; kind -1 is a low shelf, 1 a high shelf."""
+    more, less, bend = amplitude + 1.0, amplitude - 1.0, 2.0 * np.sqrt(amplitude) * alpha
+    return (
+        amplitude * (more + kind * less * cosine + bend),
+        -2.0 * kind * amplitude * (less + kind * more * cosine),
+        amplitude * (more + kind * less * cosine - bend),
+        more - kind * less * cosine + bend,
+        2.0 * kind * (less - kind * more * cosine),
+        more - kind * less * cosine - bend,
+    )
 
 
 def equalise(waveform: np.ndarray, sections: np.ndarray) -> np.ndarray:

@@ -169,24 +169,20 @@ def test_fresh_weights_keep_the_scale_and_come_from_the_seed():
 
 
 @pytest.mark.parametrize(
-    ("waveforms", "lengths", "subject"),
+    ("waveforms", "lengths", "layer", "subject"),
     [
-        (torch.zeros(4000), torch.tensor([4000]), "waveforms"),
-        (torch.zeros(1, 4000, dtype=torch.int16), torch.tensor([4000]), "waveforms"),
-        (torch.zeros(2, 4000), torch.tensor([4000]), "lengths"),
-        (torch.zeros(1, 4000), torch.tensor([399]), "lengths"),
-        (torch.zeros(1, 4000), torch.tensor([4001]), "lengths"),
-        (torch.zeros(0, 4000), torch.zeros(0, dtype=torch.int64), "lengths"),
+        (torch.zeros(4000), [4000], 3, "waveforms"),
+        (torch.zeros(1, 4000, dtype=torch.int16), [4000], 3, "waveforms"),
+        (torch.zeros(2, 4000), [4000], 3, "lengths"),
+        (torch.zeros(1, 4000), [399], 3, "lengths"),
+        (torch.zeros(1, 4000), [4001], 3, "lengths"),
+        (torch.zeros(0, 4000), [], 3, "lengths"),
+        (torch.zeros(1, 4000), [4000], 4, "last_layer"),
     ],
 )
-def test_bad_input_is_named(small_encoder, waveforms, lengths, subject):
+def test_bad_input_is_named(small_encoder, waveforms, lengths, layer, subject):
     with pytest.raises(DataError, match=subject):
-        small_encoder(waveforms, lengths)
-
-
-def test_bad_layer_is_named(small_encoder):
-    with pytest.raises(DataError, match="last_layer"):
-        small_encoder(torch.zeros(1, 4000), torch.tensor([4000]), last_layer=4)
+        small_encoder(waveforms, torch.tensor(lengths), layer)
 
 
 def test_cudnn_attention_is_switched_off(monkeypatch):
