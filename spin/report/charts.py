@@ -41,20 +41,18 @@ def error_bars(report: dict, source: str = "features") -> Picture | None:
     if len(decodings) > MOST_GROUPS:
         method = lookup.primary(report).method
         decodings = [item for item in decodings if item.method == method][:MOST_GROUPS]
-    groups = [_error_group(report, item) for item in decodings]
+    groups = []
+    for decoding in decodings:
+        results = [lookup.result(report, decoding, system) for system in report["systems"]]
+        measure = measures.error_measures(results[0])[0]
+        name = f"{measures.initials(measure)}, {decoding.part}, {measures.method_title(decoding.method)}"
+        groups.append(Group(name, measure, [result["wer"] for result in results], [result["ci95"] for result in results]))
     title = "Error rates" if source == "features" else "Error rates from units"
     caption = (
         "Compare each bar with the first system's. Thin lines are 95\u00a0% intervals of each system by itself. The paired test "
         "in the table compares systems on the same sentences and is the sharper judge."
     )
     return _bar_chart(report, groups, f"wer{lookup.SUFFIXES[source]}", title, "error rate, %", caption)
-
-
-def _error_group(report: dict, decoding: lookup.Decoding) -> Group:
-    results = [lookup.result(report, decoding, system) for system in report["systems"]]
-    measure = measures.error_measures(results[0])[0]
-    title = f"{measures.initials(measure)}, {decoding.part}, {measures.method_title(decoding.method)}"
-    return Group(title, measure, [result["wer"] for result in results], [result["ci95"] for result in results])
 
 
 def unit_bars(report: dict) -> list[Picture]:

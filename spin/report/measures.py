@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from spin.asr.decoders import DECODERS
 from spin.units.metrics import HIGHER, LOWER, Metric
 
@@ -92,7 +90,7 @@ def relative_change(baseline: float | None, other: float | None) -> float | None
     >>> relative_change(40.0, 30.0), relative_change(0.0, 1.0)
     (-25.0, None)
     """
-    if baseline is None or other is None or not baseline > 0 or not math.isfinite(baseline) or not math.isfinite(other):
+    if baseline is None or other is None or not baseline > 0:
         return None
     return 100.0 * (other - baseline) / baseline
 

@@ -43,6 +43,8 @@ def write_report(context: Context, scores: Product | None) -> None:
             write_text(page if scores else partial, render_page(material, draw(material)))
             if scores:
                 write_json(partial, material.report)
+            else:  # that of an earlier configuration does not belong to these pages
+                artifacts.report(context.exp, "json").unlink(missing_ok=True)
         answer = headline(material.report)
         context.log.info("%s. %s", answer.title, answer.detail)
         with summary_writer(context.tensorboard) as writer:

@@ -107,6 +107,8 @@ def test_everything_is_written_once(run, decoded, repository):
     def write():
         return write_report(context, of_scores) if decoded else stage(dataclasses.replace(context, config=bare))
 
+    if not decoded:
+        write_json(json, {})  # of another configuration
     write()
     assert (validate([str(json)]) == 0) == json.exists() == decoded
     html, markdown = page.read_text(encoding="utf-8"), text.read_text(encoding="utf-8")
@@ -176,8 +178,4 @@ def test_folders_and_devices_stay_out_of_the_report(config):
     )
     assert report_config(config) == report_config(other)
     assert report_config(dataclasses.replace(config, seed=5)) != report_config(config)
-
-
-def test_versions():
-    assert version("numpy") == np.__version__
-    assert version("no-such-package-of-this-project") == "not installed"
+    assert (version("numpy"), version("no-such-package-of-this-project")) == (np.__version__, "not installed")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +44,7 @@ def test_figures_as_text(write, arguments, expected):
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [(40.0, 30.0, -25.0), (0.4, 0.5, 25.0)]
-    + [(before, after, None) for before, after in ((None, 1), (1, None), (0, 1), (-2, -1), (math.nan, 1), (1, math.inf))],
+    + [(before, after, None) for before, after in ((None, 1), (1, None), (0, 1), (-2, -1))],
 )
 def test_relative_change_by_hand(before, after, expected):
     assert measures.relative_change(before, after) == (expected if expected is None else pytest.approx(expected))

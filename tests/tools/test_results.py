@@ -7,10 +7,12 @@ import copy
 import pytest
 
 from spin.__main__ import main
+from spin.config import Config, RuntimeConfig
 from spin.errors import DataError
 from spin.report.measures import WER
 from spin.runtime.files import write_json
 from spin.tools.results import Row, group_runs, recognition_rows, render_results, spread
+from tests.report.made_up_run import SYSTEMS, make_material
 
 
 def with_errors(report, baseline, spin, seed=0):
@@ -21,6 +23,11 @@ def with_errors(report, baseline, spin, seed=0):
         made["asr"][system]["test"]["hlg"] |= {"errors": errors, "wer": errors / 10, "ci95": [errors / 10 - 1, errors / 10 + 1]}
     made["gain"]["spin"]["test"]["hlg"]["relative_wer_reduction"] = 100 * (baseline - spin) / baseline
     return made
+
+
+@pytest.fixture
+def report(tmp_path):
+    return make_material(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu"))).report
 
 
 @pytest.fixture
@@ -58,8 +65,9 @@ def test_table_of_three_runs(three):
     assert text.count("./run.sh --conf conf/mini.yaml --stage 0 --stop-stage 5") == 3 and text.count("52 s") == 3
 
 
-def test_five_systems_are_compared_with_the_first(five):
-    text = plain(render_results([("a.json", five[0].report)], ("results",)))
+def test_five_systems_are_compared_with_the_first(tmp_path):
+    report = make_material(tmp_path / "exp", Config(), SYSTEMS).report
+    text = plain(render_results([("a.json", report)], ("results",)))
     assert "| measure | baseline | Spin | change | filterbank | change | hubert 256 | change | r spin | change |" in text
     assert "| WER, test, HLG with n-gram LM ↓ | 41.2 % | 36.1 % | −12.4 % | 31.0 % | −24.8 % |" in text
     assert "±" not in text and "1 run" in text
