@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -55,11 +54,6 @@ class EncoderShape:
             if self.dim % getattr(self, name):
                 raise ValueError(f"dim {self.dim} is not a multiple of {name} {getattr(self, name)}")
         return self
-
-    @property
-    def hop(self) -> int:
-        """Samples from one frame to the next (320 for every public model: 20 ms)."""
-        return math.prod(self.conv_strides)
 
     @property
     def receptive_field(self) -> int:

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from spin.models.architecture import EncoderShape
 
 
-def conv_length(length, kernel: int, stride: int):
-    """Frames of a convolution without padding; `length` is an int or an int64 tensor. Never below 0."""
-    if isinstance(length, Tensor):
-        return torch.div(length - kernel, stride, rounding_mode="floor").add(1).clamp(min=0)
-    return max((length - kernel) // stride + 1, 0)
+def conv_length(lengths: Tensor, kernel: int, stride: int) -> Tensor:
+    """Frames (int64) of a convolution without padding. Never below 0."""
+    return torch.div(lengths - kernel, stride, rounding_mode="floor").add(1).clamp(min=0)
 
 
 def masked_group_norm(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Tensor:
@@ -24,11 +22,11 @@ def masked_group_norm(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Te
     """
     learning = torch.is_grad_enabled() and (features.requires_grad or norm.weight.requires_grad)
     if learning or (hasattr(torch, "compiler") and torch.compiler.is_compiling()):
-        return group_norm_by_mask(features, valid.to(features.device, non_blocking=True), norm)
+        return _group_norm_by_mask(features, valid.to(features.device, non_blocking=True), norm)
     return _group_norm_by_rows(features, valid, norm)
 
 
-def group_norm_by_mask(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Tensor:
+def _group_norm_by_mask(features: Tensor, valid: Tensor, norm: nn.GroupNorm) -> Tensor:
     """masked_group_norm of the whole batch at once, without a branch that depends on the lengths."""
     frames = torch.arange(features.shape[-1], device=features.device)
     mask = (frames[None, :] < valid[:, None])[:, None]  # (B, 1, T)
@@ -117,8 +115,8 @@ class FeatureExtractor(nn.Module):
             x = layer(x, valid)
         return x
 
-    def frame_lengths(self, lengths):
-        """Number of frames of waveforms of that many samples (int or int64 tensor)."""
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """(B,) int64: number of frames of waveforms of that many samples."""
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
             lengths = conv_length(lengths, kernel, stride)
         return lengths
