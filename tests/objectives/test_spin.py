@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -148,38 +147,3 @@ def test_codes_return_to_unit_length_after_a_step():
         objective.codebook.weight.mul_(3.0)
     objective.after_step()
     torch.testing.assert_close(objective.codebook.weight.detach(), before)
-
-
-def _two_ranks(rank: int, folder: str, shares: list[int]) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(shares))
-    content = torch.load(f"{folder}/input.pt", weights_only=True)
-    start = sum(shares[:rank])
-    objective = make_spin(content["codebook"])
-    views = [content[name][start : start + shares[rank]].clone().requires_grad_() for name in ("z1", "z2")]
-    result = loss_of(objective, *views)
-    targets = targets_of(objective, *views)
-    result.value.backward()
-    sums = {"loss": result.value.detach().clone(), "codebook": objective.codebook.weight.grad.clone(), **result.sums}
-    for value in sums.values():
-        torch.distributed.all_reduce(value)
-    torch.save({"sums": sums, "targets": targets, "z1": views[0].grad}, f"{folder}/output{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.parametrize("shares", [[37, 63], [100, 0]])
-def test_two_ranks_equal_one_process_with_the_whole_batch(tmp_path, shares):
-    generator = torch.Generator().manual_seed(5)
-    z1, z2, codebook = (torch.randn(size, 24, generator=generator) for size in (100, 100, 32))
-    torch.save({"z1": z1, "z2": z2, "codebook": codebook}, tmp_path / "input.pt")
-    multiprocessing.start_processes(_two_ranks, (str(tmp_path), shares), nprocs=2, start_method="fork")
-    parts = [torch.load(tmp_path / f"output{rank}.pt", weights_only=True) for rank in range(2)]
-    objective = make_spin(codebook)
-    whole = loss_of(objective, z1.requires_grad_(), z2)
-    whole.value.backward()
-    expected = {"loss": whole.value.detach(), "codebook": objective.codebook.weight.grad, **whole.sums}
-    for part in parts:
-        torch.testing.assert_close(part["sums"], expected, rtol=1e-5, atol=1e-7)
-    targets = targets_of(objective, z1, z2)
-    torch.testing.assert_close(torch.cat([part["targets"] for part in parts], dim=1), targets, rtol=1e-5, atol=1e-8)
-    torch.testing.assert_close(torch.cat([part["z1"] for part in parts]), z1.grad, rtol=1e-5, atol=1e-8)

@@ -150,24 +150,25 @@ def test_utterances_without_labels_have_no_part_in_the_auxiliary_loss():
     assert losses == [2 * frames, 2 * int((labels[0, :-3] != NO_LABEL).sum()), 0]
 
 
-def _one_rank(rank: int, size: int, folder):
+def _one_rank(rank: int, shares: list[list[int]], folder):
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
-    torch.save(_gradients([rank, rank + size]), folder / f"rank{rank}.pt")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=len(shares))
+    torch.save(_gradients(shares[rank]), folder / f"rank{rank}.pt")
     distributed.finish()
 
 
 def _gradients(chosen: list[int]) -> dict:
-    """Loss and summed gradients from this share of four utterances."""
-    model = make("rspin")
-    loss = backward(model, [take(noise_batch(LENGTHS[1], labels=draw_labels(LENGTHS[1])), chosen)])
+    """Loss, statistics and gradients from this share of four utterances, added over all ranks."""
+    model, whole = make("rspin"), noise_batch(LENGTHS[1], labels=draw_labels(LENGTHS[1]))
+    loss = backward(model, [take(whole, chosen) if chosen else None], with_sums=True)
     distributed.sum_gradients(model.trainable_parameters().values())
     gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
-    return {"loss": distributed.total(loss.value.detach()), **gradients}
+    return {name: distributed.total(value.detach()) for name, value in {"loss": loss.value, **loss.sums}.items()} | gradients
 
 
-def test_two_ranks_equal_one_with_the_whole_batch(tmp_path):
-    torch.multiprocessing.start_processes(_one_rank, (2, tmp_path), nprocs=2, start_method="fork")
+@pytest.mark.parametrize("shares", [[[0, 2], [1, 3]], [[0, 1, 2, 3], []]])
+def test_two_ranks_equal_one_with_the_whole_batch(tmp_path, shares):
+    torch.multiprocessing.start_processes(_one_rank, (shares, tmp_path), nprocs=2, start_method="fork")
     found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
     torch.testing.assert_close(found[0], _gradients([0, 1, 2, 3]), **NEAR)
