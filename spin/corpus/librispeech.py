@@ -15,12 +15,10 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-from lhotse import MonoCut
-from lhotse.audio.utils import AudioLoadingError
-from lhotse.recipes.librispeech import parse_utterance
 
 from spin import artifacts
 from spin.config import CorpusConfig
@@ -29,6 +27,9 @@ from spin.corpus.text import TextError, normalise
 from spin.errors import ConfigError, DataError
 from spin.runtime.progress import progress
 from spin.runtime.workers import map_jobs
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 ROOT = "LibriSpeech"
 AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX = ".flac", ".trans.txt"
@@ -227,6 +228,10 @@ def _parse_line(chapter: Path, raw: bytes, place: str) -> tuple[str, str | None,
 
 
 def _read_utterance(chapter: Path, identity: str, text: str, corpus: CorpusConfig) -> MonoCut | str:
+    from lhotse import MonoCut  # it imports torch, which a finished stage must not
+    from lhotse.audio.utils import AudioLoadingError
+    from lhotse.recipes.librispeech import parse_utterance
+
     normal, reason = check_text(text)
     try:
         reason = reason or check_audio(chapter / f"{identity}{AUDIO_SUFFIX}", corpus)

@@ -6,10 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from lhotse import MonoCut, Recording, SupervisionSegment
-from lhotse.audio import AudioSource
-from lhotse.supervision import AlignmentItem
+from typing import TYPE_CHECKING
 
 from spin import artifacts
 from spin.config import Config, GeneratedPart
@@ -17,6 +14,9 @@ from spin.corpus.registry import CUT, ID, Corpus
 from spin.errors import ConfigError
 from spin.runtime.files import read_json
 from spin.runtime.progress import progress
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 SEED = 0  # of voices, sentences and channels; another seed is another corpus
 LM_SPEAKER = 1_000_000  # a number that no speaker has: the extra sentences for the LM belong to nobody
@@ -81,6 +81,10 @@ def _records(path: Path) -> Iterator[dict]:
 
 
 def _cut(utterance: dict, speaker: dict, audio: Path) -> MonoCut:
+    from lhotse import MonoCut, Recording, SupervisionSegment  # they import torch, which a finished stage must not
+    from lhotse.audio import AudioSource
+    from lhotse.supervision import AlignmentItem
+
     identity, samples = utterance["id"], utterance["samples"]
     duration = samples / artifacts.SAMPLE_RATE
     source = AudioSource(type="file", channels=[0], source=str(audio.resolve()))
