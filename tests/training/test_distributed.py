@@ -131,16 +131,9 @@ def _compare_with_the_wrapper(rank, folder):
     wrapped(rows).square().sum().backward()
     for mine, parameter in zip(ours, model.parameters(), strict=True):
         torch.testing.assert_close(mine, parameter.grad * 2)  # the wrapper takes the mean
-    model.zero_grad()
-    if rank == 0:  # a share of nothing counts as zero
-        model(rows).square().sum().backward()
-    alone = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
-    distributed.sum_gradients(model.parameters())
-    if rank == 0:
-        assert all(torch.equal(mine, parameter.grad) for mine, parameter in zip(alone, model.parameters(), strict=True))
 
 
-def test_gradients_are_those_of_the_wrapper_and_a_rank_may_have_none(tmp_path):
+def test_gradients_are_those_of_the_wrapper(tmp_path):
     assert run_on_ranks(2, _compare_with_the_wrapper, tmp_path) == [0, 0]
 
 
