@@ -1,1 +1,1 @@
-"""What every stage and training shares: files, settings, seeds, devices, logs, checkpoints, done marks, workers."""
+"""What every stage and training shares: products, settings, seeds, devices, logs, checkpoints, locks, workers."""

@@ -115,11 +115,11 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
             log.error("%s stopped by %s; rerun the same command%s to resume", name, signal.Signals(stop.code - 128).name, hint)
         raise
     except Exception as error:  # noqa: BLE001 - a bug is reported as one
-        known, bug = explain(error), "crashed: this is a bug; finished work is kept\n  found:"
+        known, found = explain(error), f"{type(error).__name__}: {error}"
         if known is not None:
             log.error("%s failed\n%s", name, known)
         else:
-            log.error("%s %s %s: %s", name, bug, type(error).__name__, error, exc_info=error)
+            log.error("%s crashed: this is a bug; finished work is kept\n  found: %s", name, found, exc_info=error)
         sys.exit(1)
 
 

@@ -40,7 +40,7 @@ def map_jobs(
         start_method: spawn is safe with threads and compiled code; fork starts faster.
         environments: environment variables of each worker, dealt out in turn, such as one CUDA_VISIBLE_DEVICES per GPU.
         fresh: each item gets a new process, which a server that has imported this module forks: for libraries that cannot be
-            used twice in one process.
+            used twice in one process; without `environments`.
 
     Raises:
         ResourceError: a worker died. Otherwise whatever `function` raises. In both cases the other workers are ended, as they are
@@ -56,8 +56,8 @@ def map_jobs(
     if fresh:
         context.set_forkserver_preload([fresh])
     turns = context.SimpleQueue() if environments else None
-    for number in range(nj if environments else 0):
-        turns.put(environments[number % len(environments)])
+    for environment in itertools.islice(itertools.cycle(environments), nj):
+        turns.put(environment)
     size, ahead = (1, nj - 1) if fresh else (min(nj, len(head)), QUEUED * nj)
     before = set(multiprocessing.active_children())
     pools, running = [], collections.deque()  # of futures
