@@ -65,11 +65,9 @@ def decode_in_pieces(
     leave the device unusable. Then the halves fail too, and the message says what to set.)
 
     Args:
-        work: function of log-probabilities (B, T, V) and lengths (B,), which do not increase.
+        work: function of log-probabilities (B, T, V) and lengths (B,), which do not increase. Its results for the pieces come
+            back in the order of the utterances.
         names: ids of the B utterances.
-
-    Returns:
-        Results of `work` for each piece, in the order of the utterances.
 
     Raises:
         ResourceError: the work failed for a single utterance.

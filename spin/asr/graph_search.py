@@ -22,13 +22,7 @@ ROUNDING = 1e-4  # of log-probabilities summed along a path
 
 
 class GraphSearch:
-    """Pruned search. A lattice can be rescored with other LM scales at almost no cost.
-
-    Args:
-        graph: H o L o G with `lm_scores`, as load_graph gives it.
-        lang: word table.
-        config: beams and the bound of active states.
-    """
+    """Pruned search through H o L o G as load_graph gives it. Rescoring a lattice with other LM scales costs almost nothing."""
 
     def __init__(self, graph: k2.Fsa, lang: Lang, config: DecodingConfig):
         self.graph, self.words, self.config = graph, lang.word_table, config
@@ -93,7 +87,7 @@ def rescore_lattices(
     lang: Lang,
     arcs_per_frame: float = MAX_ARCS_PER_FRAME,
 ) -> k2.Fsa:
-    """Puts the larger LM onto every path of the lattices.
+    """Puts the larger LM onto every path of the lattices: tokens to words with `acoustic` and `lm_scores`; empty ones stay so.
 
     Args:
         lattices: FsaVec of GraphSearch.lattices; at least one is not empty.
@@ -101,9 +95,6 @@ def rescore_lattices(
         search_scale: LM scale in their scores.
         grammar: the larger LM, of prepare_grammar.
         arcs_per_frame: larger lattices are pruned to this size first.
-
-    Returns:
-        FsaVec from tokens to words with `acoustic` and `lm_scores`; empty where the search found nothing.
     """
     acoustic = remove_search_lm(prune_lattices(lattices, lengths, arcs_per_frame), search_scale)
     looped = k2.add_epsilon_self_loops(acoustic)
@@ -136,11 +127,8 @@ def prune_lattices(lattices: k2.Fsa, lengths: torch.Tensor, arcs_per_frame: floa
 
     Lattices of a good model are small. Those of a poor one, which is undecided in most frames, would take hours and all memory.
     Arcs are ranked by the best path through each, as in Kaldi's lattice-prune. So the best path stays, and every arc that stays
-    is on a path that does. Each lattice is pruned by itself, whatever the rest of the batch.
-
-    Args:
-        lengths: (B,) frames of each lattice.
-        arcs_per_frame: number of arcs that stay, with those that are as good as the last of them.
+    is on a path that does. Each lattice is pruned by itself, whatever the rest of the batch. Of `lengths` (B,) frames,
+    `arcs_per_frame` arcs stay, with those that are as good as the last of them.
     """
     pruned = []
     for row, (arcs, frames) in enumerate(zip(count_arcs(lattices), lengths.tolist())):

@@ -179,10 +179,10 @@ def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> k2.Fsa:
     labels = graph.labels.clone()
     labels[labels >= lang.vocabulary_size] = 0
     graph.labels = labels
-    words = graph.aux_labels
-    values = (words.values if isinstance(words, k2.RaggedTensor) else words).clone()
+    words = _to_ragged(graph.aux_labels)
+    values = words.values.clone()
     values[values >= lang.back_off] = 0
-    graph.aux_labels = k2.RaggedTensor(words.shape, values) if isinstance(words, k2.RaggedTensor) else values
+    graph.aux_labels = k2.RaggedTensor(words.shape, values)
     return graph
 
 

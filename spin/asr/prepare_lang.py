@@ -26,7 +26,8 @@ def prepare_lang(context: Context) -> Lang:
     product, asr = products.lang(context), context.config.asr
     if product.is_stale():
         with product.building() as folder:
-            transcripts = _read_transcripts(context)
+            parts = (read_cuts(artifacts.cuts(context.corpus, part)) for part in context.config.corpus.asr_train)
+            transcripts = [text for cuts in parts for text in map(text_of, cuts) if text]
             lexicon = read_lexicons(asr, context.corpus) if asr.tokens == "phone" else None
             lang = make_lang(asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)), lexicon)
             save_lang(lang, folder)
@@ -46,11 +47,6 @@ def format_training_tokens(lang: Lang, transcripts: list[str]) -> str:
     words = sorted({word for text in transcripts for word in text.split()})
     spelled = (f"{word} {' '.join(map(str, lang.encode(word)))}" for word in words)
     return "\n".join([*lang.tokeniser.pieces, "", *spelled]) + "\n"
-
-
-def _read_transcripts(context: Context) -> list[str]:
-    manifests = (artifacts.cuts(context.corpus, part) for part in context.config.corpus.asr_train)
-    return [text for manifest in manifests for text in map(text_of, read_cuts(manifest)) if text]
 
 
 def read_lexicons(config: AsrConfig, corpus: Path) -> Pronunciations:

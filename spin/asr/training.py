@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from lhotse.cut import Cut
 
 from spin import artifacts
 from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
@@ -116,10 +117,10 @@ class Training:
         for (place,), (batch,) in prefetch(places, lambda place: self.read(place[2], place[0]), threads):
             yield place[0], place[1], batch
 
-    def is_usable(self, cut) -> bool:
+    def is_usable(self, cut: Cut) -> bool:
         return cut.id not in self.job.data.left_out
 
-    def read(self, cuts, epoch: int) -> Batch:
+    def read(self, cuts: list[Cut], epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
 
         def augment(name, inputs):

@@ -17,18 +17,10 @@ from lhotse import Recording
 from spin import artifacts, products
 from spin.asr import inputs
 from spin.asr.batches import open_cuts
-from spin.asr.inputs import (
-    MASK,
-    InputReader,
-    UnitInventory,
-    UnitReader,
-    count_units,
-    measure_features,
-    open_reader,
-)
+from spin.asr.inputs import MASK, InputReader, UnitInventory, UnitReader, count_units, measure_features, open_reader
 from spin.config import AsrConfig, Config, EncoderConfig
-from spin.data.cuts import read_cuts, write_cuts
-from spin.data.store import ArrayWriter, load_array
+from spin.data.cuts import read_cuts
+from spin.data.store import load_array
 from spin.errors import DataError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
@@ -36,7 +28,7 @@ from spin.models.importers import load_encoder
 from spin.models.safetensors_io import save_encoder
 from spin.runtime.checkpoints import read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
-from tests.asr.tiny_asr import decode_all, make_config, make_context, publish, run_stage_4, system_of
+from tests.asr.tiny_asr import decode_all, make_config, make_context, publish, run_stage_4, system_of, write_arrays
 
 SHAPE = EncoderShape(conv_channels=(8,) * 7, dim=16, layers=3, heads=2, ffn_dim=32, pos_conv_taps=8, pos_conv_groups=2)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -87,10 +79,8 @@ def test_statistics_by_hand(made_corpus, monkeypatch):
 # Units
 def cut_with_units(made_corpus, tmp_path, units):
     cut = next(iter(cuts_of(made_corpus, "eval", "units")))
-    with ArrayWriter(tmp_path, "units") as writer:
-        stored = writer.write(cut.id, np.array(units, dtype=np.int32), frame_shift=0.02)
-    write_cuts(tmp_path / "cuts.jsonl", [cut.with_custom(artifacts.UNITS_FIELD, stored)])
-    return next(iter(read_cuts(tmp_path / "cuts.jsonl")))
+    write_arrays(tmp_path, artifacts.UNITS_FIELD, [cut], [np.array(units, dtype=np.int32)])
+    return next(iter(read_cuts(artifacts.cuts_in(tmp_path))))
 
 
 @pytest.mark.parametrize(
@@ -145,13 +135,7 @@ def store_features(context, part: str, encoder: Encoder, layer: int) -> None:
         states, _ = encoder(torch.from_numpy(cut.load_audio()), torch.tensor([cut.num_samples]))
         arrays.append(states[layer][0].numpy().astype(np.float16))
         cuts.append(cut)
-
-    def write(folder):
-        with ArrayWriter(folder, "features") as writer:
-            fields = [writer.write(cut.id, array, frame_shift=0.02) for cut, array in zip(cuts, arrays)]
-        write_cuts(folder / "cuts.jsonl.gz", [cut.with_custom(artifacts.HIDDEN_FIELD, field) for cut, field in zip(cuts, fields)])
-
-    publish(products.features(context, system, part), write)
+    publish(products.features(context, system, part), write_arrays, artifacts.HIDDEN_FIELD, cuts, arrays)
 
 
 def encoder_config(folder: Path, **asr) -> Config:
