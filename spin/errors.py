@@ -33,6 +33,12 @@ class SpinError(Exception):
         return functools.partial(type(self), self.subject, **keywords), ()
 
 
+def rerun(first: int, last: int | None = None) -> str:
+    """The remedy that rebuilds what stages `first` to `last` (default: `first` alone) made."""
+    stages = f"--stage {first} --stop-stage {first if last is None else last}"
+    return f"./run.sh {stages} --force with the same --conf, --set and --exp-dir"
+
+
 class ConfigError(SpinError):
     """A configuration file or an override that cannot be used."""
 

@@ -22,7 +22,7 @@ from spin.config import Config, CorpusConfig
 from spin.corpus.alignment import TSV_FORM, TsvIndex, items_from_labels, plain_phone
 from spin.corpus.pronunciation import Dictionary, default_dictionary
 from spin.corpus.registry import ID, OFFICIAL_PARTS, REASON, needs_alignment
-from spin.errors import ConfigError, DataError
+from spin.errors import ConfigError, DataError, rerun
 from spin.runtime.download import cache_folder, fetch
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.progress import progress
@@ -93,7 +93,7 @@ def join(cuts: Iterable[dict], path: Path, unaligned: list[dict]) -> Iterator[di
         yield cut
     if result is not None:
         expected = "utterances that were read"
-        raise DataError(str(path), found=f"an alignment of {result[ID]}", expected=expected, remedy="rerun stage 0 with --force")
+        raise DataError(str(path), found=f"an alignment of {result[ID]}", expected=expected, remedy=rerun(0))
 
 
 def tsv_index(config: CorpusConfig, part: str) -> TsvIndex:
@@ -133,11 +133,13 @@ def open_alignments(config: Config, parts: Iterable[str]) -> dict[str, TsvIndex]
 def check_overlap(indexes: dict[str, TsvIndex], part_of: dict[str, str]) -> None:
     """Raises DataError where TSVs (of parts, from open_alignments) have no utterance (id -> part) of the corpus."""
     if indexes and not any(part in indexes and identity in indexes[part] for identity, part in part_of.items()):
+        known = next((identity for identity, part in part_of.items() if part in indexes), "103-1240-0000")
         raise DataError(
-            f"alignment file {next(iter(indexes.values())).path}",
-            found="none of its utterances is in the corpus",
-            expected="ids such as 103-1240-0000",
-            remedy=f"name the file of these parts, or {_BY_POCKETSPHINX}",
+            f"alignment file {', '.join(dict.fromkeys(str(index.path) for index in indexes.values()))}",
+            found=f"ids such as {next((identity for index in indexes.values() for identity in index), '(no line at all)')}",
+            expected=f"ids of the parts {', '.join(indexes)}, such as {known}",
+            cause="alignments of other parts, or ids of another form",
+            remedy=f"--set corpus.alignment_tsv=FILE with the alignments of these parts, or {_BY_POCKETSPHINX}",
         )
 
 

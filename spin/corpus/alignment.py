@@ -87,6 +87,9 @@ class TsvIndex:
                 raise DataError(where, found=f"{identity} a second time", expected="one line per utterance")
             self._offsets[identity] = offset
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offsets)
+
     def __contains__(self, utterance_id: str) -> bool:
         return utterance_id in self._offsets
 

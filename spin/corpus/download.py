@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import logging
 import os
+import shlex
 import shutil
 import tarfile
 import zlib
@@ -131,7 +132,8 @@ def _download_part(root: Path, part: str, base_url: str, checksum: str, log: log
         log.info("part %s: another process has downloaded it", part)
         return
     if (root / part).exists() and any((root / part).iterdir()):
-        raise _failure(part, f"{root / part} without transcripts", "an interrupted unpacking", "move that folder away")
+        folder = shlex.quote(str(root / part))
+        raise _failure(part, f"{root / part} without transcripts", "an interrupted unpacking", f"mv {folder} {folder}.old")
     staging, address = root / _STAGING / part, f"{base_url}/{12 if part in LIBRISPEECH else 31}/{part}.tar.gz"
     archive = _fetch(staging, part, address, checksum, log)
     try:

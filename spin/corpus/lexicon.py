@@ -109,5 +109,6 @@ def write_lm_text(path: Path, sentences: Iterable[str], held_out: set[str], log:
             count += 1
         if count == 0:
             found = f"no sentence, after {skipped} that occur in valid or test were skipped"
-            raise DataError("LM text", found=found, expected="training text", remedy="--set corpus.lm_text=FILE")
+            expected, remedy = "at least one other sentence", "--set corpus.lm_text=FILE with other text"
+            raise DataError("LM text", found=found, expected=expected, remedy=remedy)
     log.info("LM text: %d sentences; skipped %d that occur in valid or test", count, skipped)

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -84,11 +85,11 @@ def require_parts(root: Path, parts: Sequence[str]) -> None:
     if missing:
         raise DataError(
             f"LibriSpeech in {root}",
-            found=f"no {', '.join(missing)}; there are: {', '.join(found) or 'no parts at all'}",
-            expected="a folder <part>/<speaker>/<chapter> with .flac and .trans.txt files for each part of corpus.spin_train, "
+            found=f"no {', '.join(missing)}; parts there: {', '.join(found) or 'none'}",
+            expected="<part>/<speaker>/<chapter>/ with .flac and .trans.txt files for each part of corpus.spin_train, "
             "asr_train, valid and test",
-            remedy="name the folder with --corpus-dir, choose parts that are there, for example --set corpus.test=[test-clean], "
-            "or download them with --set corpus.download=true",
+            cause="parts that were not downloaded" if found else "not the folder that holds the parts",
+            remedy="--set corpus.download=true, or --corpus-dir FOLDER, or name parts that are there: --set corpus.test=[PART]",
         )
 
 
@@ -166,7 +167,7 @@ def names_in(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
-        found, remedy = error.strerror or str(error), "fix its permissions, or move it out of the corpus"
+        found, remedy = error.strerror or str(error), f"chmod -R u+rX {shlex.quote(str(folder))}, or move it out of the corpus"
         raise DataError(f"folder {folder}", found=found, expected="a folder that can be read", remedy=remedy) from error
 
 

@@ -19,7 +19,7 @@ from spin.corpus import align
 from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
 from spin.corpus.validate import PartSummary, check_cut, check_speakers, summarize
 from spin.data.cuts import read_cuts, read_records, write_cuts
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime.digest import content_digest
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from spin.runtime.product import Product
@@ -80,7 +80,7 @@ class PartWork:
             problem = check_cut(cut)
             if problem is not None:
                 subject = f"part {self.part}, utterance {cut.id}"
-                raise DataError(subject, found=problem, expected="a valid cut", remedy="rerun stage 0 with --force")
+                raise DataError(subject, found=problem, expected="a valid cut", remedy=rerun(0))
             yield cut
 
 
@@ -143,7 +143,7 @@ def check_parts(config: Config, folder: Path, works: Mapping[str, PartWork], sum
     rejects.close()
     for part, summary in summaries.items():
         if not summary.durations:
-            remedy = f"see {rejects.path} for the reasons"
+            remedy = f"fix what {rejects.path} lists, or remove the part from the corpus section of the configuration"
             raise DataError(f"part {part}", found="no usable utterance", expected="at least one", remedy=remedy)
     check_speakers({part: summary.seconds_of for part, summary in summaries.items()}, config.corpus)
 

@@ -56,7 +56,7 @@ def summarize(name: str, cuts: Iterable[dict], known: dict[str, str]) -> PartSum
                 found=f"the same id in part {known[cut['id']]}",
                 expected="ids that occur once in the corpus",
                 cause="a part that contains another one (train-clean-100 has all of train-clean-5)",
-                remedy="use one of the two parts for both roles",
+                remedy=f"name one of the two in both roles: --set corpus.spin_train=[{name}] --set corpus.asr_train=[{name}]",
             )
         known[cut["id"]] = name
         supervision = cut["supervisions"][0]

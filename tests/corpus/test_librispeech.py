@@ -127,7 +127,7 @@ def test_missing_part_and_folder_say_what_is_there_and_what_to_do(small_corpus: 
     with pytest.raises(DataError) as caught:
         require_parts(small_corpus, ("train", "test-other"))
     message = str(caught.value)
-    assert "no test-other; there are: dev, test, train" in message
+    assert "no test-other; parts there: dev, test, train" in message
     assert all(word in message for word in ("--corpus-dir", "corpus.download=true", "--set corpus.test="))
     with pytest.raises(ConfigError, match="--corpus-dir"):
         require_folder(None)

@@ -62,8 +62,8 @@ A_FLAC = "LibriSpeech/train/103/1240/103-1240-0000.flac"
 KINDS: dict[str, tuple] = {
     "no such folder": (remove, "no such folder[\\s\\S]*--corpus-dir"),
     "a file in its place": (instead(Path.touch), "no such folder"),
-    "empty corpus": (empty, "no parts at all"),
-    "part without speakers": (each("dev", instead(Path.mkdir)), "no dev; there are: test, train"),
+    "empty corpus": (empty, "parts there: none"),
+    "part without speakers": (each("dev", instead(Path.mkdir)), "no dev; parts there: test, train"),
     "part without audio": (each("dev/*/*/*.flac", Path.unlink), "part dev[\\s\\S]*no usable", ALL),
     "one speaker only": (one_speaker, "speaker 7 in train and dev"),
     "no transcript has a word": (without_words, "8 x no transcript"),
