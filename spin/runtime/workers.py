@@ -66,7 +66,7 @@ def map_jobs(
             if fresh or not pools:
                 pools.append(ProcessPoolExecutor(size, context, _start_worker, (turns,)))
             with _without_main_script():
-                running.append(pools[-1].submit(function, item))
+                running.append(pools[-1].submit(_work, function, item))
             if len(running) > ahead:
                 yield running.popleft().result()
                 if fresh:
@@ -111,6 +111,14 @@ def _start_worker(turns) -> None:
     if parent is not None and os.getppid() != parent.pid:  # a fork server started this process for its parent
         threading.Thread(target=lambda: (parent.join(), os._exit(128 + signal.SIGKILL)), daemon=True).start()
     os.environ.update(dict.fromkeys(THREADS, "1"), **(turns.get() if turns else {}))
+
+
+def _work(function: Callable, item):
+    """One item. A worker that a signal has stopped ends; the pool would hand it the next item, and the caller would wait for that."""
+    try:
+        return function(item)
+    except SystemExit as stop:
+        os._exit(int(stop.code or 0))
 
 
 def _end_workers(workers: Iterable) -> None:

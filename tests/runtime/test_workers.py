@@ -103,7 +103,7 @@ if __name__ == "__main__":
     exit_on_signals()
     kinds = {"save": (work, "fork"), "sleep": (stubborn, "fork"), "spawn": (stubborn, "spawn")}
     function, *more = kinds.get(sys.argv[2], (stubborn, "", (), "time"))
-    list(map_jobs(function, [sys.argv[1]] * 2, 2, *more))
+    list(map_jobs(function, [sys.argv[1]] * 6, 2, *more))  # a worker that saved takes no other item
 """
 
 
