@@ -114,7 +114,7 @@ def _start_worker(turns) -> None:
 
 
 def _work(function: Callable, item):
-    """One item. A worker that a signal has stopped ends; the pool would hand it the next item, and the caller would wait for that."""
+    """One item. A worker that a signal has stopped ends; the pool would hand it the next item, and its caller would wait."""
     try:
         return function(item)
     except SystemExit as stop:
