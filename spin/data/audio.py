@@ -29,7 +29,12 @@ MAX_REASON = 200  # characters of a library's message; some fill a page
 MAX_POOL = 2000  # cuts that noise is drawn from, spread evenly over the manifests; a few MB
 MIN_VOICES, MAX_VOICES = 3, 8  # of babble
 MIN_EXPONENT, MAX_EXPONENT = 0.5, 2.0  # of 1/f^a noise: nearly white to brown; white noise stays unseen in training
-REMEDY = "correct noise.manifests or noise.impulse_responses"
+# Where the pool of a kind of noise comes from.
+REMEDIES = {
+    BABBLE: "name a part with speech: --set corpus.spin_train=[PART]",
+    CORPUS: "name a manifest of cuts or recordings: --set noise.manifests=[FILE]",
+    REVERB: "name a manifest of cuts or recordings: --set noise.impulse_responses=[FILE]",
+}
 _LIBRARY_ERRORS = (
     *(OSError, ValueError, RuntimeError, AssertionError, EOFError),
     *(SoundFileError, AudioLoadingError, DurationMismatchError),
@@ -86,8 +91,11 @@ class Noise:
         return cls(record["kind"], record["snr_in_db"], record["seed"], cuts)
 
 
-def read_pool(manifests: Iterable[str | Path], size: int = MAX_POOL) -> list[MonoCut]:
+def read_pool(manifests: Iterable[str | Path], kind: str = CORPUS, size: int = MAX_POOL) -> list[MonoCut]:
     """At most about `size` cuts, spread evenly over cut or recording manifests, at 16 kHz, one channel each.
+
+    Args:
+        kind: BABBLE, CORPUS or REVERB, for messages.
 
     Raises:
         DataError: a manifest that is missing, damaged or empty.
@@ -95,14 +103,14 @@ def read_pool(manifests: Iterable[str | Path], size: int = MAX_POOL) -> list[Mon
     pool: list[MonoCut] = []
     for path in (paths := [Path(path) for path in manifests]):
         step = max(1, -(-count_cuts(path) * len(paths) // size))
-        pool += [_pool_cut(path, record) for number, record in enumerate(read_records(path)) if number % step == 0]
+        pool += [_pool_cut(path, record, kind) for number, record in enumerate(read_records(path)) if number % step == 0]
     if not pool:
-        names = ", ".join(map(str, paths)) or "noise"
-        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDY)
+        names = ", ".join(map(str, paths)) or f"manifests for {kind}"
+        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDIES[kind])
     return pool
 
 
-def _pool_cut(path: Path, record: dict) -> MonoCut:
+def _pool_cut(path: Path, record: dict, kind: str) -> MonoCut:
     if "supervisions" in record:
         record = without_words({**record, "supervisions": record["supervisions"][:1], "custom": None})
     try:
@@ -111,7 +119,7 @@ def _pool_cut(path: Path, record: dict) -> MonoCut:
         cut = cut if isinstance(cut, MonoCut) else cut.to_mono()[0]
         return cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDY) from error
+        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDIES[kind]) from error
 
 
 def speaker_of(cut: Cut) -> str | None:
@@ -139,8 +147,12 @@ def draw_noise(
     order = random.permutation(len(pool))
     voices = [pool[place] for place in order[: 20 * count] if speaker is None or speaker_of(pool[place]) != speaker][:count]
     if not voices:
-        found, remedy = f"no voice other than {speaker}", "name another kind of noise"
-        raise DataError("babble", found=found, expected="at least two speakers", remedy=remedy)
+        raise DataError(
+            "babble in noise.test_kinds",
+            found=f"no voice other than {speaker} in the parts of corpus.spin_train",
+            expected="at least two speakers",
+            remedy="--set corpus.spin_train=[PART] with a part of several speakers, or --set noise.test_kinds=[gaussian]",
+        )
     return Noise(kind, snr_in_db, seed, tuple(voices))
 
 

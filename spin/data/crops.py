@@ -19,7 +19,7 @@ from lhotse.utils import fastcopy
 
 from spin import artifacts
 from spin.data.cuts import read_records, without_words
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime import seeding
 from spin.runtime.files import read_jsonl
 
@@ -139,7 +139,7 @@ def scan_training_cuts(
         for record in read_records(path):
             rate, samples = record["recording"]["sampling_rate"], num_samples(record)
             if rate != artifacts.SAMPLE_RATE:
-                expected, remedy = f"{artifacts.SAMPLE_RATE} Hz", "run stage 0 with --force"
+                expected, remedy = f"{artifacts.SAMPLE_RATE} Hz", rerun(0)
                 raise DataError(f"{path}: {record['id']}", found=f"{rate} Hz", expected=expected, remedy=remedy)
             if samples < min_samples:
                 short.append(record["id"])
@@ -150,7 +150,7 @@ def scan_training_cuts(
             "Spin training data " + ", ".join(map(str, paths)),
             found=f"{len(short)} utterance(s), all shorter than {min_samples} samples",
             expected="at least one that is long enough",
-            remedy="lower spin.min_samples, or name other parts in corpus.spin_train",
+            remedy=f"--set spin.min_samples={max(400, min_samples // 2)}, or name another part: --set corpus.spin_train=[PART]",
         )
     bins = duration_bins(np.array(lengths), batch_seconds)
     labels = tuple(map(Path, labels))

@@ -18,7 +18,7 @@ from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
 from spin.data.store import NAME as PACKED  # the import also registers the reader of packed arrays
-from spin.data.store import REMEDY
+from spin.data.store import REBUILD
 from spin.errors import DataError
 from spin.runtime.files import write_jsonl
 
@@ -88,11 +88,11 @@ def _lines(path: Path) -> Iterator[bytes]:
         with opener(path, "rb") as stream:
             yield from stream
     except FileNotFoundError as error:
-        remedy = "run the earlier stages first, or correct the path"
+        remedy = "correct the path, or ./run.sh with the same --conf, --set and --exp-dir makes the manifests of its parts"
         raise DataError(str(path), found="no such file", expected="a manifest of cuts", remedy=remedy) from error
     except (EOFError, OSError, zlib.error) as error:
-        cause = "an incomplete copy, or a failing disk"
-        raise DataError(str(path), found=str(error), expected="a complete manifest", cause=cause, remedy=REMEDY) from error
+        cause, remedy = "an incomplete copy, or a failing disk", f"copy it again, {REBUILD}"
+        raise DataError(str(path), found=str(error), expected="a complete manifest", cause=cause, remedy=remedy) from error
 
 
 def _with_paths(record: dict, change: Callable[[str], str]) -> dict:
@@ -105,4 +105,5 @@ def _with_paths(record: dict, change: Callable[[str], str]) -> dict:
 
 
 def _bad_line(path: Path, number: int, found: str) -> DataError:
-    return DataError(f"{path}, line {number}", found=found[:300], expected="one cut per line", remedy=REMEDY)
+    expected, cause, remedy = "a lhotse cut as JSON", "an edit by hand, or another kind of file", f"correct the line, {REBUILD}"
+    return DataError(f"{path}, line {number}", found=found[:300], expected=expected, cause=cause, remedy=remedy)

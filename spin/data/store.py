@@ -20,7 +20,7 @@ from spin.errors import DataError
 NAME = "spin_packed"
 RAW, ZLIB = "raw", "zlib"
 LEVEL = 6  # of zlib
-REMEDY = "rerun the stage that wrote it with --force"
+REBUILD = "or, if the recipe wrote it, ./run.sh --stage N --stop-stage N --force (N: 0 cuts, 1 pitch, 3 features, units)"
 
 
 class ArrayWriter:
@@ -110,7 +110,8 @@ class PackedReader(FeaturesReader):
 
     def _damaged(self, found: str, expected: str) -> DataError:
         cause = "a damaged file, or a manifest copied without its arrays"
-        return DataError(str(self.path), found=found, expected=expected, cause=cause, remedy=REMEDY)
+        remedy = f"copy it again with its manifest, {REBUILD}"
+        return DataError(str(self.path), found=found, expected=expected, cause=cause, remedy=remedy)
 
 
 def load_array(cut: Cut, field: str) -> np.ndarray:
@@ -126,7 +127,8 @@ def load_array(cut: Cut, field: str) -> np.ndarray:
             f"utterance {cut.id}",
             found=f"no array '{field}' in its cut",
             expected="a manifest whose cuts carry it",
-            remedy="run the stage that computes it, and read the manifest it wrote",
+            cause="the manifest of an earlier stage",
+            remedy="read the manifest of stage 1 (pitch, pulses) or stage 3 (features, units)",
         )
     return array.load()
 
