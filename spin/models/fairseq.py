@@ -11,9 +11,8 @@ from torch import Tensor
 from spin.errors import CheckpointError
 from spin.models.architecture import LAYER_NORM_EPS, EncoderShape, require
 from spin.models.encoder import Encoder
-from spin.models.importers import known_formats
+from spin.models.importers import MODEL_REMEDY, known_formats
 from spin.models.safe_load import plain, read_pickle
-from spin.models.safetensors_io import MODEL, REMEDIES
 from spin.models.weights import FAIRSEQ, fit
 
 STRIDES = (5, 2, 2, 2, 2, 2, 2)  # of every public HuBERT and WavLM
@@ -24,7 +23,7 @@ def load_pickle(path: str) -> Encoder:
     """Loads fairseq ({"cfg" or "args", "model"}), s3prl ({"model_cfg", "task_cfg", "model_weight"}) or unilm (flat "cfg")."""
     content = read_pickle(Path(path))
     if any(str(key).endswith("codebook.weight") for key in content.get("state_dict") or {}):
-        raise CheckpointError(path, found="a Spin or R-Spin checkpoint", expected="an encoder", remedy=REMEDIES[MODEL])
+        raise CheckpointError(path, found="a Spin or R-Spin checkpoint", expected="an encoder", remedy=MODEL_REMEDY)
     if {"model_cfg", "model_weight"} <= set(content):
         model, task, state = plain(content["model_cfg"]), plain(content.get("task_cfg", {})), content["model_weight"]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import struct
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from spin.errors import CheckpointError
-from spin.models.published import is_safetensors
+from spin.models.published import PUBLISHED, is_safetensors
 
 if TYPE_CHECKING:
     from spin.models.encoder import Encoder
@@ -18,6 +19,7 @@ BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_
 PACKAGED = ("mini", "real")  # trained on generated speech; also on LibriSpeech train-clean-5
 ASSETS = Path(__file__).parent / "assets"
 MINI = ASSETS / "mini.safetensors"
+MODEL_REMEDY = "in the recipe: --set 'systems=[baseline,{name: other,source: PATH}]'; in Python: spin.load_model(PATH).encoder"
 # What torch and safetensors raise for a damaged file.
 DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
 
@@ -62,6 +64,13 @@ def known_formats() -> str:
     return "; ".join(source.meaning for source in ENCODER_SOURCES)
 
 
+def no_such_source(name: str) -> str:
+    """What was found where neither a file nor a name exists, with the nearest name."""
+    names = {known.lower(): known for known in (*PACKAGED, *BUNDLES, *PUBLISHED)}
+    nearest = difflib.get_close_matches(name.lower(), names, n=1)
+    return "no such file or name" + "".join(f"; did you mean '{names[near]}'?" for near in nearest)
+
+
 def damaged(path: Path, error: object) -> CheckpointError:
     """The error for a truncated file, or one without weights."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -89,8 +98,10 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
     name = str(path_or_name)
     source = next((source for source in ENCODER_SOURCES if source.matches(name)), None)
     if source is None:
-        remedy = "check the spelling; for a Spin model, use spin.load_model"
-        raise CheckpointError(name, found="no such file or name", expected=f"known formats: {known_formats()}", remedy=remedy)
+        if name in PUBLISHED:
+            raise CheckpointError(name, found="a published Spin model", expected="an encoder", remedy=MODEL_REMEDY)
+        remedy = "correct the name or path, for example --set encoder.source=HUBERT_BASE"
+        raise CheckpointError(name, found=no_such_source(name), expected=f"known formats: {known_formats()}", remedy=remedy)
     module, _, function = source.loader.partition(":")
     encoder = getattr(importlib.import_module(module), function)(name)
     encoder.official_padding = official_padding

@@ -11,7 +11,7 @@ from spin.models import safetensors_io
 from spin.models.architecture import EncoderShape, require
 from spin.models.encoder import Encoder
 from spin.models.fairseq import from_weights
-from spin.models.importers import known_formats, load_encoder
+from spin.models.importers import known_formats, load_encoder, no_such_source
 from spin.models.published import PUBLISHED, download_published, is_safetensors
 from spin.models.safe_load import plain, read_pickle
 from spin.models.transformers_folder import load_folder, read_head
@@ -55,7 +55,7 @@ def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tupl
         encoder = load_folder(path)
     elif not path.is_file():
         expected = f"a Spin model (our .safetensors or exported folder, an official .ckpt, R-Spin .pt, or {', '.join(PUBLISHED)})"
-        raise CheckpointError(name, found="no such file or name", expected=f"{expected}; known formats: {known_formats()}")
+        raise CheckpointError(name, found=no_such_source(name), expected=f"{expected}; known formats: {known_formats()}")
     else:
         encoder, state, config = _read_own(path) if is_safetensors(path) else _read_official(path, base)
     return encoder, _check(str(path), encoder, state, config), config["layer"]

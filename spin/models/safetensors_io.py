@@ -13,7 +13,7 @@ from torch import Tensor
 from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
-from spin.models.importers import DAMAGED, damaged, known_formats
+from spin.models.importers import DAMAGED, MODEL_REMEDY, damaged, known_formats
 from spin.models.published import METADATA
 from spin.models.published import MODEL_FORMAT as MODEL
 from spin.models.weights import fit
@@ -21,7 +21,7 @@ from spin.runtime.files import atomic_path
 
 ENCODER = "spin encoder 1"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
-REMEDIES = {ENCODER: "use spin.load_encoder", MODEL: "use spin.load_model (its .encoder is the encoder)"}
+REMEDIES = {ENCODER: "use spin.load_encoder; in the recipe: --set encoder.source=PATH", MODEL: MODEL_REMEDY}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
