@@ -26,7 +26,9 @@ class SpinModel(nn.Module):
     def __init__(self, encoder: Encoder, objective: Spin, layer: int):
         super().__init__()
         if not 1 <= layer <= encoder.shape.layers:
-            raise ConfigError("encoder.layer", found=str(layer), expected=f"1 to {encoder.shape.layers}, the encoder's layers")
+            top = encoder.shape.layers
+            expected, remedy = f"1 to {top}, the encoder's layers", f"--set encoder.layer={top}"
+            raise ConfigError("encoder.layer", found=str(layer), expected=expected, remedy=remedy)
         self.encoder, self.objective, self.layer = encoder, objective, layer
         self.trainable_from = layer + 1  # the lowest layer that trains; 0: also everything below layer 1
         self._frozen: list[nn.Module] = []
@@ -68,7 +70,8 @@ class SpinModel(nn.Module):
         """
         if not 0 <= top_layers <= self.layer + 1:
             expected = f"0 to {self.layer} layers, or {self.layer + 1} for the whole encoder"
-            raise ConfigError("spin.trainable_layers", found=str(top_layers), expected=expected)
+            remedy = f"--set spin.trainable_layers={min(2, self.layer)}"
+            raise ConfigError("spin.trainable_layers", found=str(top_layers), expected=expected, remedy=remedy)
         self.trainable_from = lowest = self.layer + 1 - top_layers
         trainable = list(self.encoder.layers[max(lowest, 1) - 1 : self.layer])
         below = [module for name, module in self.encoder.named_children() if name not in ("layers", "position_bias")]
