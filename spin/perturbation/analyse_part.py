@@ -20,7 +20,7 @@ from spin import artifacts
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.perturbation.analysis import EMPTY, analyse
 from spin.perturbation.analysis_io import add_analysis, store_analysis
 from spin.perturbation.pitch_range import PitchRange
@@ -133,10 +133,19 @@ def _report(part: str, records: Iterable[dict], rejects: Rejects, folder: Path, 
 
 
 def _analysed_cuts(manifest: Path, records: Iterable[dict]) -> Iterator[MonoCut]:
-    """Stage 0's cuts with their fields, in the same order, without the rejected."""
-    for cut, record in zip(read_cuts(manifest), records, strict=True):
+    """Stage 0's cuts with their fields, in the same order, without the rejected; DataError where the two do not fit."""
+    pairs = enumerate(itertools.zip_longest(read_cuts(manifest), records))
+    for number, (cut, record) in pairs:
+        if cut is None or record is None:
+            longer = number + 1 + sum(1 for _ in pairs)
+            analysed, listed = (number, longer) if record is None else (longer, number)
+            raise _changed(f"{analysed} utterances", f"the {listed} of {manifest}")
         if record[ID] != cut.id:
-            found = f"the analysis of {record[ID]} at the place of {cut.id}"
-            raise DataError(str(manifest), found=found, cause="the manifest has changed during the stage", remedy="rerun stage 1")
+            raise _changed(f"the analysis of {record[ID]}", f"that of {cut.id}, the next of {manifest}")
         if FIELDS in record:
             yield add_analysis(cut, record[FIELDS])
+
+
+def _changed(found: str, expected: str) -> DataError:
+    cause = "the manifest has changed during the stage"
+    return DataError("pitch analysis", found=found, expected=expected, cause=cause, remedy=rerun(STAGE))

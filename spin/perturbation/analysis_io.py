@@ -60,7 +60,7 @@ def load_analysis(cut: MonoCut) -> Analysis:
             found=f"no field {artifacts.PITCH_STEP_FIELD} in its cut",
             expected="the pitch analysis of stage 1",
             cause="a manifest of stage 0",
-            remedy="run stage 1, and read pitch/<part>/cuts.jsonl.gz",
+            remedy="./run.sh --stage 1 --stop-stage 1, then read pitch/<part>/cuts.jsonl.gz",
         )
     return Analysis(
         sample_rate=cut.sampling_rate,
