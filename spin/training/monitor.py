@@ -76,7 +76,9 @@ class Monitor:
                 "training data",
                 found=f"{len(self.unreadable)} unreadable of {self.utterances} utterances, first {next(iter(self.unreadable))}",
                 expected=f"a share of at most {self.max_bad_share:g} (corpus.max_bad_share)",
-                remedy="fix or remove the files, then rerun stage 0; or rerun with --set corpus.max_bad_share=<a larger share>",
+                cause="recordings that were moved or damaged after stage 0; the log names each",
+                remedy="fix or remove the files, then ./run.sh --stage 0 --stop-stage 2; or accept more of them: "
+                f"--set corpus.max_bad_share={min(1.0, 2 * len(self.unreadable) / self.utterances):.2g}",
             )
 
     def state(self) -> dict:
@@ -137,7 +139,7 @@ class Monitor:
         norms = torch.stack([step.gradient_norm for step in self._steps]).tolist()
         for step, loss, norm in zip(self._steps, losses, norms, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise _not_finite(step, loss, norm)
+                raise _not_finite(step, loss, norm, self.settings.learning_rate)
         return self._restored + [list(pair) for pair in zip(losses, norms)]
 
     def _measure_speed(self, waited: float) -> dict[str, float]:
@@ -163,11 +165,11 @@ class Monitor:
         self._draw("valid", measured, step)
 
 
-def _not_finite(step: _Step, loss: float, norm: float) -> TrainingError:
+def _not_finite(step: _Step, loss: float, norm: float, peak: float) -> TrainingError:
     return TrainingError(
         f"training, step {step.step}",
         found=f"loss {loss}, gradient norm {norm}, at learning rate {step.rate:.3g}; utterances: {', '.join(step.ids)}",
         expected="finite numbers",
         cause="a learning rate that is too high, an encoder with damaged weights, or a damaged recording among these",
-        remedy="rerun with a lower spin.learning_rate or a longer spin.warmup_steps",
+        remedy=f"check these recordings, or --set spin.learning_rate={peak / 2:g}",
     )

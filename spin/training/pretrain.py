@@ -154,7 +154,7 @@ def train(
             optimizer.step()
             pending.append((loss.detach(), correct))
             if done % LOG_EVERY_STEPS == 0 or done == steps:
-                report(writer, number, done, pending, (time.monotonic() - since) / len(pending))
+                report(writer, number, done, pending, (time.monotonic() - since) / len(pending), settings.learning_rate)
                 pending, since = [], time.monotonic()
             if stop.signal or done % CHECKPOINT_EVERY_STEPS == 0 or done == steps:
                 writer.flush()
@@ -173,12 +173,17 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * max(LAST_RATE, (steps - step) / max(1, steps - WARMUP_STEPS))
 
 
-def report(writer, number: int, done: int, pending: Iterable[tuple[Tensor, Tensor]], pace: float) -> None:
-    """Logs the means of the losses and accuracies since the last report, and `pace` in seconds per step."""
+def report(writer, number: int, done: int, pending: Iterable[tuple[Tensor, Tensor]], pace: float, peak: float) -> None:
+    """Logs the means of the losses and accuracies since the last report, and `pace` in seconds per step.
+
+    Raises:
+        TrainingError: a loss that is not finite; names half the `peak` learning rate as the remedy.
+    """
     loss, accuracy = (float(torch.stack(values).mean()) for values in zip(*pending))
     if not math.isfinite(loss):
         subject = f"pre-training, iteration {number}, step {done}"
-        raise TrainingError(subject, found=f"loss {loss}", remedy="rerun with a lower pretrain.learning_rate")
+        cause, remedy = f"the learning rate {peak:g} is too high", f"--set pretrain.learning_rate={peak / 2:g}"
+        raise TrainingError(subject, found=f"loss {loss}", expected="a finite loss", cause=cause, remedy=remedy)
     for name, value in (("loss", loss), ("masked_accuracy", accuracy), ("seconds_per_step", pace)):
         writer.add_scalar(name, value, done)
     line = "iteration %d, step %d: loss %.3f, masked accuracy %.3f, %.2f s/step"

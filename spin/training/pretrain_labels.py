@@ -18,7 +18,7 @@ from spin import artifacts
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.crops import num_frames
 from spin.data.cuts import read_cuts
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime.files import write_json, write_jsonl
 from spin.runtime.logs import get_logger
 from spin.runtime.progress import progress
@@ -99,7 +99,9 @@ def _extract(path: Path, manifests: dict[str, Path], extract: Callable[[Tensor],
                 stream.write(block.tobytes())
                 count += len(block)
     if not count:
-        raise DataError(f"parts {', '.join(manifests)}", found="no readable utterance", remedy="run stage 0 with the same --conf")
+        cause = "no cut at all, or recordings that were moved or damaged; the log names each"
+        subject, expected = f"parts {', '.join(manifests)}", "at least one"
+        raise DataError(subject, found="no readable utterance", expected=expected, cause=cause, remedy=rerun(0))
     return utterances, np.memmap(path, np.float16, "r+", shape=(count, dim))
 
 
