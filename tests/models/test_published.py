@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 
@@ -128,9 +127,3 @@ def test_a_new_encoder_source_takes_one_line(monkeypatch):
     encoder = load_encoder("toy:7", official_padding=True)
     assert encoder.official_padding and torch.equal(encoder.layers[0].ffn_in.weight, load_toy("toy:7").layers[0].ffn_in.weight)
     assert "toy:SEED" in known_formats() and "toy:SEED" in error_of("tuy:7")
-
-
-def test_every_source_names_a_loader():
-    for source in ENCODER_SOURCES:
-        module, _, function = source.loader.partition(":")
-        assert callable(getattr(importlib.import_module(module), function))
