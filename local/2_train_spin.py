@@ -64,7 +64,7 @@ def prepare_training(context: Context, folder: Path, device):
         max_samples=settings.max_samples,
         batch_seconds=settings.batch_seconds,
         equal_lengths=settings.equal_lengths,
-        labels=[Path(config.rspin.labels) / f"{part}.jsonl" for part in parts if model.objective.needs_labels],
+        labels=[Path(config.rspin.labels) / f"{part}.jsonl" for part in parts] if model.objective.needs_labels else [],
     )
     compile_kernels()  # before the loader forks its workers, so that they need not
     make_loader = make_loaders(config, cuts, make_views(model.objective.views, config, context.corpus), device)
@@ -73,13 +73,17 @@ def prepare_training(context: Context, folder: Path, device):
     trained = sum(parameter.numel() for parameter in model.trainable_parameters().values())
     context.log.info(
         "%s on %d utterances, %s x %d, %.1f M trained parameters",
-        *(config.objective, cuts.count, device_name(device), distributed.world_size(), trained / 1e6),
+        config.objective,
+        cuts.count,
+        device_name(device),
+        distributed.world_size(),
+        trained / 1e6,
     )
     return Training(config, folder, context.tensorboard, model, make_loader, Validation(chosen), cuts)
 
 
 def write_results(context: Context, folder: Path, training) -> None:
-    """The model of the last step, and the utterances that took no part."""
+    """Writes the model of the last step, and the list of rejected utterances."""
     from spin.objectives.model import save_model
     from spin.runtime.rejects import Rejects
 

@@ -18,7 +18,7 @@ from spin.systems import systems_of
 
 
 def train_asr(context: Context) -> None:
-    """Builds all that stage 4 owns."""
+    """Builds the lang folder and the recognisers."""
     if not context.config.corpus.asr_train:
         context.log.info("no recogniser is trained (corpus.asr_train is empty): skipped")
         return

@@ -21,7 +21,7 @@ from spin.systems import systems_of
 
 
 def decode_and_report(context: Context) -> None:
-    """Builds all that stage 5 owns."""
+    """Builds graphs, decodings, scores and the report."""
     from spin.report.write_report import write_report
 
     if not context.config.corpus.asr_train:

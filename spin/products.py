@@ -17,14 +17,12 @@ from spin.runtime.digest import source_digest
 from spin.runtime.product import Product
 from spin.systems import System, systems_of, uses_stage_2
 
-CLEAN = "+"  # a noisy part is named <clean part>+<kind>_<SNR>dB
-
 
 def noisy_parts(config: Config) -> dict[str, tuple[str, str, float | None]]:
-    """Name of each noisy copy of a test part -> (clean part, kind of noise, SNR in dB; None for reverberation)."""
+    """Name of each noisy copy, <clean part>+<kind>_<SNR>dB -> (clean part, kind of noise, SNR in dB; None for reverberation)."""
     levels = {kind: (None,) if kind == "reverb" else config.noise.test_snrs_in_db for kind in config.noise.test_kinds}
     return {
-        f"{part}{CLEAN}{kind}" + ("" if snr is None else f"_{snr:g}dB"): (part, kind, snr)
+        f"{part}+{kind}" + ("" if snr is None else f"_{snr:g}dB"): (part, kind, snr)
         for part in config.corpus.test
         for kind, snrs in levels.items()
         for snr in snrs
@@ -143,7 +141,7 @@ def lang(context: Context) -> Product:
     """Tokens, words, lexicon and the lexicon's transducers."""
     asr = context.config.asr
     inputs = [lm_text(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
-    if asr.tokens == "phone" and asr.lexicon is None:  # it changes with the words of test parts, which others ignore
+    if asr.tokens == "phone" and asr.lexicon is None:  # it depends on the words of test parts; other tokens must not
         inputs.append(lexicon(context))
     return Product(context, "lang", artifacts.lang_folder(context.exp), 4, make_key(context.config, "lang"), inputs)
 
@@ -213,7 +211,7 @@ def report(context: Context, inputs: Sequence[Product], kind: str) -> Product:
 
 
 def _system_key(context: Context, kind: str, system: System) -> dict:
-    """The key of a product of stage 3. A system from outside is its source and layer, whatever encoder.source says."""
+    """The key of a product of stage 3. An external system is keyed by its source and layer, not by the encoder section."""
     key = make_key(context.config, kind)
     own = ("encoder.source", "encoder.layer", "units.layer")
     config = {name: value for name, value in key["config"].items() if name not in own} | {"layer": system.layer}

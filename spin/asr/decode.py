@@ -14,7 +14,7 @@ from lhotse.cut import Cut
 from spin import artifacts, products
 from spin.asr.batches import Batch, BatchSampler, collate, text_of
 from spin.asr.decode_batches import Survey, decode_in_pieces, is_decodable, survey
-from spin.asr.decoders import DECODERS, SETTINGS, Recognised, Tools
+from spin.asr.decoders import DECODERS, DecodingResult, SearchResources
 from spin.asr.graphs import GRAPH, HLG, graph_product
 from spin.asr.inputs import UNITS, UnitInventory, open_reader
 from spin.asr.jobs import Recogniser, fixed_threads
@@ -28,6 +28,8 @@ from spin.runtime.devices import resolve_device
 from spin.runtime.files import read_json, write_json
 from spin.runtime.logs import get_logger
 from spin.runtime.product import Product
+
+SEARCH_SETTINGS = ("search_beam", "output_beam", "max_active_states")  # of decoding, read by every search of a graph
 
 
 class Scales(NamedTuple):
@@ -85,7 +87,7 @@ def decoding_product(recogniser: Recogniser, part: str, method: str, scales: Sca
 def _read_by(recogniser: Recogniser, method: str, values: dict) -> tuple[dict, list[Product]]:
     """The configuration values that a method reads, and the graphs that it searches."""
     context, kinds = recogniser.context, DECODERS[method].graphs
-    settings = {f"decoding.{name}": getattr(context.config.decoding, name) for name in SETTINGS} if kinds else {}
+    settings = {f"decoding.{name}": getattr(context.config.decoding, name) for name in SEARCH_SETTINGS} if kinds else {}
     return {**settings, **values}, [graph_product(context, kind) for kind in kinds]
 
 
@@ -133,7 +135,7 @@ class Decoding:
         kinds = sorted({kind for method in self.config.methods for kind in DECODERS[method].graphs}, reverse=True)
         graphs = tuple((kind, graph_product(context, kind).path / GRAPH) for kind in kinds)
         lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
-        self.tools = shared_tools(lang, graphs, self.config, self.device)
+        self.resources = shared_resources(lang, graphs, self.config, self.device)
         inventory = UnitInventory.load(recogniser.product.path) if recogniser.source == UNITS else None
         self.reader = open_reader(context.config, recogniser.system, recogniser.source, inventory)
 
@@ -143,7 +145,7 @@ class Decoding:
         path = artifacts.asr_model_in(self.recogniser.product.path)
         _, state = read_checkpoint(path)
         config = self.recogniser.context.config.asr
-        return restore_model(config, state["model"], self.tools.lang.vocabulary_size, str(path)).to(self.device)
+        return restore_model(config, state["model"], self.resources.lang.vocabulary_size, str(path)).to(self.device)
 
     def tune(self, method: str) -> Scales:
         """The LM scales with the lowest WER on the valid parts, measured unless that is done."""
@@ -191,7 +193,7 @@ class Decoding:
 
     def write(self, folder: Path, method: str, scales: Scales, facts: dict, texts: list, not_rescored: int) -> dict:
         """Writes the files of a decoding, and returns the summary; `texts` are pairs of cut and text."""
-        decoder, lang = DECODERS[method], self.tools.lang
+        decoder, lang = DECODERS[method], self.resources.lang
         in_phones = lang.kind == "phone" and not decoder.graphs
         references = [lang.reference(text_of(cut)) if in_phones else text_of(cut) for cut, _ in texts]
         facts = {
@@ -211,15 +213,15 @@ class Decoding:
 
     def recognise(
         self, method: str, parts: Iterable[str], search_scale: float, scales: Sequence[float]
-    ) -> Iterator[tuple[Batch, dict[float, Recognised]]]:
+    ) -> Iterator[tuple[Batch, dict[float, DecodingResult]]]:
         """The batches of some parts with their results by LM scale."""
 
-        def work(log_probs: torch.Tensor, lengths: torch.Tensor) -> dict[float, Recognised]:
-            return DECODERS[method].function(self.tools, log_probs, lengths, search_scale, scales)
+        def work(log_probs: torch.Tensor, lengths: torch.Tensor) -> dict[float, DecodingResult]:
+            return DECODERS[method].function(self.resources, log_probs, lengths, search_scale, scales)
 
         for batch, log_probs in self.outputs(parts):
             pieces = decode_in_pieces(work, batch.ids, log_probs, batch.lengths)
-            yield batch, {scale: sum((piece[scale] for piece in pieces), Recognised([])) for scale in scales}
+            yield batch, {scale: sum((piece[scale] for piece in pieces), DecodingResult([])) for scale in scales}
 
     @torch.no_grad()
     def outputs(self, parts: Iterable[str]) -> Iterator[tuple[Batch, torch.Tensor]]:
@@ -240,6 +242,8 @@ class Decoding:
 
 
 @functools.lru_cache(maxsize=1)
-def shared_tools(lang: Path, graphs: tuple[tuple[str, Path], ...], config: DecodingConfig, device: torch.device) -> Tools:
-    """The tools that this process used last, if they are the same. Only one user at a time: a search sets the graph's scores."""
-    return Tools(load_lang(lang), dict(graphs), config, device)
+def shared_resources(
+    lang: Path, graphs: tuple[tuple[str, Path], ...], config: DecodingConfig, device: torch.device
+) -> SearchResources:
+    """The resources that this process used last, if they are the same. One user at a time: a search sets the graph's scores."""
+    return SearchResources(load_lang(lang), dict(graphs), config, device)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from spin import artifacts, products
-from spin.asr.decode import decode_recogniser, decodings_of, is_finished, shared_tools
+from spin.asr.decode import decode_recogniser, decodings_of, is_finished, shared_resources
 from spin.asr.decoders import DECODERS
 from spin.asr.graphs import HLG, G, prepare_graph
 from spin.asr.jobs import Recogniser, run_jobs
@@ -46,7 +46,7 @@ def build_decodings(context: Context, systems: Sequence[System]) -> list[Product
     context.log.info("%d of %d recognisers have decodings to do", len(due), len(recognisers))
     for _ in run_jobs(context.config, decode_recogniser, due, PER_GPU):
         pass
-    shared_tools.cache_clear()
+    shared_resources.cache_clear()
     return [product for recogniser in recognisers for product in decodings_of(recogniser)]
 
 

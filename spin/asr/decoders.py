@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from spin.config import DecodingConfig
 
-if TYPE_CHECKING:  # every stage imports this module to check a name: no torch, no k2, nothing else of this room
+if TYPE_CHECKING:  # checks of the configuration import this module in every stage, so it loads neither torch nor k2
     import k2
     import torch
     from torch import Tensor
@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # every stage imports this module to check a name: no torch, 
     from spin.asr.lang import Lang
 
 
-@dataclass
-class Recognised:
+@dataclass(frozen=True)
+class DecodingResult:
     """The result of a method for a batch.
 
     Attributes:
@@ -31,14 +31,14 @@ class Recognised:
     texts: list[str | None]
     not_rescored: int = 0
 
-    def __add__(self, other: Recognised) -> Recognised:
-        """Of two batches."""
-        return Recognised(self.texts + other.texts, self.not_rescored + other.not_rescored)
+    def __add__(self, other: DecodingResult) -> DecodingResult:
+        """Joins the results of two batches."""
+        return DecodingResult(self.texts + other.texts, self.not_rescored + other.not_rescored)
 
 
 @dataclass
-class Tools:
-    """What the methods search, loaded when first needed: a large LM takes minutes and much memory to read.
+class SearchResources:
+    """What the methods search with, loaded when first needed: a large LM takes minutes and much memory to read.
 
     Attributes:
         lang: tokens and words of the search.
@@ -69,7 +69,7 @@ class Tools:
         return prepare_grammar(load_graph(self.graphs["G"]), self.device)
 
 
-Results = dict[float, Recognised]  # LM scale -> result
+ResultsByScale = dict[float, DecodingResult]  # LM scale -> result
 
 
 def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
@@ -81,41 +81,47 @@ def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     return [[token for token in row.tolist() if token != BLANK_ID] for row in joined]
 
 
-def ctc_1best(tools: Tools, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
-    """The best path of the CTC outputs, without lexicon and LM.
+def ctc_1best(
+    resources: SearchResources, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]
+) -> ResultsByScale:
+    """CTC greedy search: the best path, without lexicon and LM.
 
     Args (of every method):
-        tools: graphs and tables.
+        resources: graphs and tables.
         log_probs: (B, T, V) float32.
-        lengths: (B,) frames, not increasing.
-        search_scale: LM scale by which the search prunes.
+        lengths: (B,) frames per utterance, in descending order, as k2 requires.
+        search_scale: LM scale by which the search prunes; methods without an LM ignore it.
         scales: LM scales of the results.
     """
-    return dict.fromkeys(scales, Recognised([tools.lang.decode(ids) for ids in best_path(log_probs, lengths)]))
+    return dict.fromkeys(scales, DecodingResult([resources.lang.decode(ids) for ids in best_path(log_probs, lengths)]))
 
 
-def hlg(tools: Tools, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
+def hlg(
+    resources: SearchResources, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]
+) -> ResultsByScale:
     """The best path through the graph of CTC topology, lexicon and n-gram LM; arguments as of ctc_1best."""
-    lattices = tools.search.lattices(log_probs, lengths, search_scale)
-    return {scale: Recognised(tools.search.best_texts(lattices, search_scale, scale)) for scale in scales}
+    lattices = resources.search.lattices(log_probs, lengths, search_scale)
+    return {scale: DecodingResult(resources.search.best_texts(lattices, search_scale, scale)) for scale in scales}
 
 
-def hlg_lattice(tools: Tools, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
-    """The lattices of hlg with the scores of a larger LM; where that leaves no path, the text of hlg.
+def hlg_lattice(
+    resources: SearchResources, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]
+) -> ResultsByScale:
+    """Whole-lattice rescoring of hlg with a larger LM; where no path survives, the text of hlg.
 
     Arguments as of ctc_1best, `search_scale` being that of hlg.
     """
     from spin.asr.graph_search import best_rescored_texts, rescore_lattices
 
-    lattices = tools.search.lattices(log_probs, lengths, search_scale)
-    first = tools.search.best_texts(lattices, search_scale, search_scale)
+    lattices = resources.search.lattices(log_probs, lengths, search_scale)
+    first = resources.search.best_texts(lattices, search_scale, search_scale)
     if lattices.num_arcs == 0:  # some operations of k2 reject vectors of empty FSAs only
-        return dict.fromkeys(scales, Recognised(first))
-    rescored, results = rescore_lattices(lattices, lengths, search_scale, tools.grammar, tools.lang), {}
+        return dict.fromkeys(scales, DecodingResult(first))
+    rescored, results = rescore_lattices(lattices, lengths, search_scale, resources.grammar, resources.lang), {}
     for scale in scales:
-        pairs = list(zip(first, best_rescored_texts(rescored, tools.lang, scale)))
+        pairs = list(zip(first, best_rescored_texts(rescored, resources.lang, scale)))
         lost = sum(new is None and old is not None for old, new in pairs)
-        results[scale] = Recognised([old if new is None else new for old, new in pairs], lost)
+        results[scale] = DecodingResult([old if new is None else new for old, new in pairs], lost)
     return results
 
 
@@ -126,11 +132,11 @@ class Decoder:
     Attributes:
         function: with the arguments of ctc_1best.
         title: its name in reports.
-        graphs: kinds of graph that it searches, HLG first; none: the method has no LM scale, and gives phones with tokens=phone.
+        graphs: kinds of graph that it searches, HLG first; empty: no LM scale, and phones as output where asr.tokens is phone.
         first_pass: the method whose tuned LM scale prunes its search; None: it is tuned with one search at the mean scale.
     """
 
-    function: Callable[..., Results]
+    function: Callable[..., ResultsByScale]
     title: str
     graphs: tuple[str, ...] = ()
     first_pass: str | None = None
@@ -141,4 +147,3 @@ DECODERS = {
     "hlg": Decoder(hlg, "HLG with n-gram LM", ("HLG",)),
     "hlg_lattice": Decoder(hlg_lattice, "HLG, lattices rescored", ("HLG", "G"), "hlg"),
 }
-SETTINGS = ("search_beam", "output_beam", "max_active_states")  # of decoding, read by every method that searches a graph

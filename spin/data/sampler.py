@@ -1,7 +1,8 @@
 """Composition of the batches: the same for any number of ranks, loader workers and interruptions.
 
 Every rank draws the same whole batches and takes its share of each, so that N ranks see exactly what one would. lhotse's
-DynamicBucketingSampler draws members and order again in every epoch. No batch exceeds MAX_PADDED_SHARE of batch_seconds.
+DynamicBucketingSampler draws members and order again in every epoch. With padding, a batch has at most MAX_PADDED_SHARE of
+batch_seconds, unless a single crop is longer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from spin.runtime import seeding
 from spin.runtime.logs import get_logger
 
 BUFFER_CUTS = 20_000  # crops held in memory, whatever the size of the corpus
-FULL_SHARE = 0.5  # a batch with less of the wanted audio than this is joined with others
+FULL_SHARE = 0.5  # of batch_seconds, without padding: a batch with less is joined with others
 MAX_PADDED_SHARE = 1.05  # of batch_seconds, for a batch with its padding; lhotse overshoots by its last and longest crop
 HALF_A_SAMPLE = 0.5 / artifacts.SAMPLE_RATE
 
@@ -88,7 +89,7 @@ class BatchSampler:
     def _bins(self) -> list[float]:
         if not self.cuts.bins:
             return [self.cuts.max_samples]  # one boundary above everything: a single bucket
-        # lhotse puts a crop as long as a boundary below it. Crops of equal_lengths are such crops, and belong above.
+        # With equal_lengths every crop is as long as a boundary. lhotse would put it into the bucket below; it belongs above.
         shift = HALF_A_SAMPLE if self.cuts.equal_lengths else 0.0
         return [boundary - shift for boundary in self.cuts.bins]
 
@@ -101,10 +102,10 @@ class BatchSampler:
 
 
 def fill(batches: Iterable[Iterable[Crop]], batch_seconds: float, epoch: int) -> Iterator[list[Crop]]:
-    """Makes batches even: divides those that are too large after padding, joins those that are less than half full.
+    """Makes batches even: divides those too large after padding, joins those less than half full.
 
-    Small batches are the rests of the buckets at the end of an epoch. What then remains is left out of this epoch, with a line in
-    the log of the first; if it is all there is, it is used.
+    Small batches are what the buckets still hold at the end of an epoch. Crops that do not even fill half a batch together
+    are left out of this epoch, with a line in the log of the first. If they are all there is, they are used.
     """
     limit = MAX_PADDED_SHARE * batch_seconds
     held: list[Crop] = []
@@ -125,7 +126,9 @@ def fill(batches: Iterable[Iterable[Crop]], batch_seconds: float, epoch: int) ->
     if count == 0:
         yield from divide(held, limit)
     elif held and epoch == 0:
-        get_logger("data").info("%d utterance(s) left over after %d batches, used in later epochs", len(held), count)
+        get_logger("data").info(
+            "%d utterance(s) left out of the first epoch, after %d batches; every epoch leaves out others", len(held), count
+        )
 
 
 def divide(crops: list[Crop], limit: float) -> list[list[Crop]]:

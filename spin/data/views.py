@@ -31,11 +31,11 @@ class Draw:
 
     @property
     def keys(self) -> tuple[int | str, ...]:
-        """Seed keys. View 1 has no number of its own: it was the only view with draws when the published runs were made."""
+        """Seed keys. The second view (index 1) adds none: it was the only view with draws when the first runs were made."""
         return (self.seed, self.epoch, self.utterance, *(() if self.view == 1 else (f"view {self.view}",)))
 
 
-# (waveform (S,) float32, its cropped cut, draw) -> (waveform (S,) float32, whether the transform changed all that it should)
+# (waveform (S,) float32, its cropped cut, draw) -> (waveform (S,) float32, False where it found no voice to change)
 Transform = Callable[[np.ndarray, MonoCut, Draw], tuple[np.ndarray, bool]]
 View = tuple[Transform, ...]
 
@@ -66,19 +66,19 @@ class AddNoise:
     """
 
     def __init__(self, config: Config, corpus: Path):
-        self.range = config.noise.min_snr_in_db, config.noise.max_snr_in_db
+        self.snr_range = config.noise.min_snr_in_db, config.noise.max_snr_in_db
         if config.noise.manifests:
             self.pool, self.kinds = audio.read_pool(config.noise.manifests), (audio.CORPUS,)
             return
-        self.pool = audio.read_pool(artifacts.cuts(corpus, part) for part in config.corpus.spin_train)
+        self.pool = audio.read_pool((artifacts.cuts(corpus, part) for part in config.corpus.spin_train), audio.BABBLE)
         speakers = {audio.speaker_of(cut) for cut in self.pool} - {None}
         self.kinds = (audio.COLOURED, audio.BABBLE) if len(speakers) > 1 else (audio.COLOURED,)
 
     def __call__(self, waveform: np.ndarray, cut: MonoCut, draw: Draw) -> tuple[np.ndarray, bool]:
         """See Transform; raises UnreadableAudio for a recording of the noise."""
-        random = seeding.generator("noise", *draw.keys)
-        kind = self.kinds[int(random.integers(len(self.kinds)))]
-        noise = audio.draw_noise(random, kind, random.uniform(*self.range), self.pool, audio.speaker_of(cut))
+        rng = seeding.generator("noise", *draw.keys)
+        kind = self.kinds[int(rng.integers(len(self.kinds)))]
+        noise = audio.draw_noise(rng, kind, rng.uniform(*self.snr_range), self.pool, audio.speaker_of(cut))
         return audio.add_noise(waveform, noise), True
 
 

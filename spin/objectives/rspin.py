@@ -2,7 +2,7 @@
 
 Chang and Glass, NAACL 2024 (arXiv 2311.09117), sections 2.2 to 2.5, equations 2 and 3.
 
-Legend: N valid frames of one view on this rank, D features, C classes.
+Notation: N valid frames of one view on this rank, D features, C classes; h and h~ the frames of the two views, y their labels.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class RSpin(Spin):
 
     weight = 0.0  # lambda in equation 3
 
-    def __init__(self, *sizes: float):
-        super().__init__(*sizes)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.classifier: nn.Linear | None = None  # D -> C on the encoder's output; None without labels
 
     @classmethod
@@ -66,9 +66,9 @@ class RSpin(Spin):
         spin = super().forward(represented, labels, with_sums)
         if self.classifier is None:
             return spin
-        entropies, correct = self._classify(represented[1], labels)
-        labelled = distributed.total((labels != NO_LABEL).sum().to(entropies.dtype))
-        auxiliary = 0.5 * entropies / labelled.clamp(min=1)
+        cross_entropy, correct = self._classify(represented[1], labels)
+        labelled = distributed.total((labels != NO_LABEL).sum().to(cross_entropy.dtype))
+        auxiliary = 0.5 * cross_entropy / labelled.clamp(min=1)
         if with_sums:
             own = {"auxiliary_loss": auxiliary.detach().double(), "spin_loss": spin.value.detach().double()}
             own |= {"labels": 2 * (labels != NO_LABEL).sum().double(), "correct": correct.double()}
@@ -76,17 +76,17 @@ class RSpin(Spin):
         return Loss(spin.value + self.weight * auxiliary, spin.sums)
 
     def _classify(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over both views: cross-entropies in nats, and frames classified correctly."""
+        """(2, N, D) frames, (N,) labels -> sums over both views: cross-entropy in nats, frames classified correctly."""
         chunks = zip(hidden.flatten(0, 1).split(FRAMES_AT_ONCE), labels.repeat(2).split(FRAMES_AT_ONCE), strict=True)
         # Logits are computed again in the backward pass, so that those of one chunk are in memory at a time.
         results = [checkpoint(self._classify_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
-        entropies, correct = zip(*results, strict=True)
-        return torch.stack(entropies).sum(), torch.stack(correct).sum()
+        cross_entropies, correct = zip(*results, strict=True)
+        return torch.stack(cross_entropies).sum(), torch.stack(correct).sum()
 
     def _classify_chunk(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.classifier(hidden)
-        entropy = F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum")
-        return entropy, (logits.detach().argmax(-1) == labels).sum()
+        cross_entropy = F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum")
+        return cross_entropy, (logits.detach().argmax(-1) == labels).sum()
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Those of Spin, and both losses and the accuracy of the classifier (0 to 1; 0 without labelled frames)."""
@@ -107,6 +107,6 @@ def read_classes(folder: str | Path) -> int:
             str(path),
             found="no such file" if content is None else f"classes: {classes!r}",
             expected="frame labels with a number of classes, at least 1",
-            remedy="python -m spin acoustic-pieces --exp DIR --system NAME --vocabulary N --output DIR",
+            remedy="python -m spin acoustic-pieces --exp E --system S --vocabulary N --output DIR, then --set rspin.labels=DIR",
         )
     return classes

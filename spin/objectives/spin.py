@@ -1,6 +1,7 @@
 """The Spin objective: each view predicts the other view's codes (Chang et al., Interspeech 2023, arXiv 2305.11072, section 2).
 
-Legend: N valid frames of one view on this rank, D features, K codes (codebook rows). Both views have the same frames.
+Notation: N valid frames of one view on this rank, D features, K codes (codebook rows); b a frame, p the softmax, q the Sinkhorn
+target. Both views have the same frames.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Spin(nn.Module):
         codebook_size: K.
         codebook_dim: width of the head's output and of the codes.
         temperature: of p = softmax(z V^T / temperature).
-        epsilon: entropy weight of the Sinkhorn targets.
+        epsilon: strength of the entropy regularisation of the Sinkhorn targets.
     """
 
     views: tuple[tuple[str, ...], ...] = ((), ("perturb",))  # the transforms of each view, by their names in spin.data.views
@@ -118,12 +119,13 @@ class Spin(nn.Module):
 def sinkhorn(scores: Tensor, epsilon: float = 0.02, iterations: int = SINKHORN_ITERATIONS) -> Tensor:
     """Targets that use all codes equally: Sinkhorn-Knopp on exp(scores / epsilon), each view by itself.
 
-    An iteration scales the codes to 1/K, then the frames to 1/N. It works on float32 logarithms, so that no score overflows. Sums
-    over frames are taken over all ranks. Caron et al. 2020 (arXiv 2006.09882), appendix A.
+    Each iteration normalises the columns (codes), then the rows (frames), to sum 1; the factors 1/K and 1/N cancel. It works on
+    float32 logarithms, so that no score overflows. Sums over frames are taken over all ranks. Caron et
+    al. 2020 (arXiv 2006.09882), appendix A.
 
     Args:
         scores: (..., N, K), any float type.
-        epsilon: entropy weight; towards 0 the targets become hard.
+        epsilon: strength of the entropy regularisation; towards 0 the targets become hard.
 
     Returns:
         (..., N, K) float32, each row sums to 1.
@@ -137,6 +139,7 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.02, iterations: int = SINKHORN_I
 
 
 def _count(scores: Tensor, targets: Tensor, log_probabilities: Tensor) -> dict[str, Tensor]:
+    """(2, N, K) each -> sums over this rank, float64."""
     codes = scores.argmax(-1)
     agreeing = (codes == targets.argmax(-1).flip(0)).sum()
     # scatter_add_ of equal whole numbers gives the same result in any order; bincount would wait for the GPU.

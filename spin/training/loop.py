@@ -16,7 +16,7 @@ from spin import artifacts
 from spin.config import Config, SpinConfig
 from spin.data.crops import TrainingCuts
 from spin.data.loader import BatchLoader
-from spin.errors import CheckpointError
+from spin.errors import CheckpointError, rerun
 from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
 from spin.runtime import distributed, process
@@ -53,19 +53,19 @@ class Training:
     ):
         self.settings, self.model, self.make_loader, self.validation = config.spin, model, make_loader, validation
         self.cuts = cuts
-        self.leads, self.history = distributed.rank() == 0, artifacts.history_in(folder)
+        self.is_rank_zero, self.history = distributed.rank() == 0, artifacts.history_in(folder)
         self.device = model.codebook.weight.device
         self.parameters = model.trainable_parameters()
         rates = {"lr": 0.0, "weight_decay": self.settings.weight_decay}
         self.optimizer = torch.optim.Adam(self.parameters.values(), **rates, fused=self.device.type == "cuda")
         if self.settings.compile:
             compile_encoder(model.encoder)
-        self.store = CheckpointStore(folder / "checkpoints") if self.leads else None
+        self.store = CheckpointStore(folder / "checkpoints") if self.is_rank_zero else None
         self.step, self.epoch, self.index = 0, 0, 0  # updates made, and the next batch
-        self.state = distributed.from_first(self.store.load_latest() if self.leads else None)
+        self.state = distributed.from_first(self.store.load_latest() if self.is_rank_zero else None)
         if self.state is not None:
             self._restore(*self.state)
-        writer = summary_writer(tensorboard, self.step + 1) if self.leads else None  # points count the updates made
+        writer = summary_writer(tensorboard, self.step + 1) if self.is_rank_zero else None  # points count the updates made
         self.monitor = Monitor(writer, model.objective, config, cuts.count)
         if self.state is not None:
             self.monitor.restore(self.state[1]["monitor"])
@@ -86,17 +86,17 @@ class Training:
         if settings.precision == "bf16_frozen":
             model.run_frozen_in(dtype)
         loader = self.make_loader(self.epoch, self.index)
-        batches = progress(loader, "training", settings.max_steps, self.step) if self.leads else loader
-        with StopRequest(self.device) as stop:
+        batches = progress(loader, "training", settings.max_steps, self.step) if self.is_rank_zero else loader
+        with DistributedStop(self.device) as stop:
             for batch in batches:
                 step, done = self.step, self.step + 1
-                validates = self._due(done, settings.valid_every_steps)
-                saves = validates or self._due(done, settings.checkpoint_every_steps)
-                reports = saves or self._due(done, LOG_EVERY_STEPS)
+                validate_now = self._every_or_last(done, settings.valid_every_steps)
+                save_now = validate_now or self._every_or_last(done, settings.checkpoint_every_steps)
+                report_now = save_now or self._every_or_last(done, LOG_EVERY_STEPS)
 
                 rate = self._set_learning_rate(step)
                 self.optimizer.zero_grad(set_to_none=True)
-                loss = grad_cache.backward(model, batch.micro_batches, dtype, with_sums=reports)
+                loss = grad_cache.backward(model, batch.micro_batches, dtype, with_sums=report_now)
                 distributed.sum_gradients(self.parameters.values())
                 norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), settings.gradient_clip)
                 self.optimizer.step()
@@ -105,19 +105,19 @@ class Training:
                 self.step, self.epoch, self.index = done, batch.epoch, batch.index + 1
                 self.monitor.add(step, rate, loss, norm, batch)
                 stopped = stop.agreed()
-                if reports:
+                if report_now:
                     self.monitor.report(loader.waited)
-                if saves or stopped:
+                if save_now or stopped:
                     self._save()
                 if stopped:
                     self.monitor.log.warning("stopped at step %d by a signal; a checkpoint is saved", done)
                     raise SystemExit(stop.status())
-                if validates:
+                if validate_now:
                     self._validate()
                 if done == settings.max_steps:
                     return
 
-    def _due(self, done: int, every: int) -> bool:
+    def _every_or_last(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.settings.max_steps
 
     def _set_learning_rate(self, step: int) -> float:
@@ -129,7 +129,7 @@ class Training:
     def _save(self) -> None:
         """Saves a checkpoint, before any validation: whatever happens there, the updates are kept."""
         monitor = self.monitor.state()
-        if not self.leads:
+        if not self.is_rank_zero:
             return
         self.monitor.writer.flush()  # a resumed run does not draw these points again
         trained = {name: parameter.detach() for name, parameter in self.parameters.items()}
@@ -139,7 +139,7 @@ class Training:
 
     def _validate(self) -> None:
         """Validates the state saved last, and marks its checkpoint if it is the best."""
-        if not self.leads:
+        if not self.is_rank_zero:
             return
         begun = time.monotonic()
         measured = self.validation.measure(self.model)
@@ -156,23 +156,24 @@ class Training:
                 f"checkpoint of step {step} in {self.history.parent}",
                 found="other trained parameters",
                 expected="those of this configuration",
-                remedy="rerun stage 2 with --force",
+                cause="a checkpoint that was copied from another training",
+                remedy=rerun(2),
             )
         with torch.no_grad():
             for name, value in state["trained"].items():
                 self.parameters[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch, self.index = step, state["epoch"], state["index"]
-        if self.leads:
+        if self.is_rank_zero:
             write_jsonl(self.history, [record for record in read_jsonl(self.history) if record["step"] <= step])
             get_logger("training").info("resuming from step %d of %d", step, self.settings.max_steps)
 
     def _catch_up(self) -> None:
         """Runs the validation that an interrupted run saved for but did not finish."""
-        if not self.leads or self.step == 0:
+        if not self.is_rank_zero or self.step == 0:
             return
         history = list(read_jsonl(self.history))
-        if self._due(self.step, self.settings.valid_every_steps) and (not history or history[-1]["step"] != self.step):
+        if self._every_or_last(self.step, self.settings.valid_every_steps) and (not history or history[-1]["step"] != self.step):
             self._validate()
         else:
             check_collapse(history, self.model.codebook_size)
@@ -205,7 +206,7 @@ def learning_rate(step: int, settings: SpinConfig) -> float:
     return peak * (1 - (1 - floor) * (step - warmup_steps) / decay_steps)
 
 
-class StopRequest(process.StopRequest):
+class DistributedStop(process.StopRequest):
     """A stop requested by a signal, agreed by all ranks, so that they stop after the same step."""
 
     def __init__(self, device: torch.device):
@@ -216,7 +217,7 @@ class StopRequest(process.StopRequest):
     def agreed(self) -> bool:
         """True where all ranks stop after this step; call it once per step on every rank.
 
-        Several GPUs answer one step late: each reads what the step before has reduced, so that no step waits.
+        Several GPUs answer one step late: each step reads the result of the step before, so that none waits for the GPU.
         """
         if distributed.world_size() == 1:
             return self.signal is not None

@@ -139,7 +139,7 @@ def test_a_failure_of_the_search_names_the_utterances(staged, monkeypatch, tmp_p
 
 
 def test_the_graph_is_read_once(staged):
-    tools = [Decoding(recogniser_of(staged[1], system)).tools for system in SYSTEMS]
+    tools = [Decoding(recogniser_of(staged[1], system)).resources for system in SYSTEMS]
     assert tools[0] is tools[1] and "HOED" in tools[0].lang.words
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.asr.decoders import DECODERS, Recognised, Tools, best_path
+from spin.asr.decoders import DECODERS, DecodingResult, SearchResources, best_path
 from spin.asr.graph_search import (
     GraphSearch,
     best_rescored_texts,
@@ -48,14 +48,14 @@ def toy(tmp_path_factory):
     return lang, folder
 
 
-def tools_of(toy, search: str, second: str) -> Tools:
+def resources_of(toy, search: str, second: str) -> SearchResources:
     lang, folder = toy
     graphs = {"HLG": folder / f"HLG_{search}.safetensors", "G": folder / f"G_{second}.safetensors"}
-    return Tools(lang, graphs, CONFIG, torch.device("cpu"))
+    return SearchResources(lang, graphs, CONFIG, torch.device("cpu"))
 
 
-def decode(tools: Tools, method: str, posteriors, search_scale: float = 0.5, scale: float = 0.5):
-    return DECODERS[method].function(tools, *posteriors, search_scale, (scale,))[scale]
+def decode(resources: SearchResources, method: str, posteriors, search_scale: float = 0.5, scale: float = 0.5):
+    return DECODERS[method].function(resources, *posteriors, search_scale, (scale,))[scale]
 
 
 def search_of(toy, name: str, config: DecodingConfig = CONFIG) -> GraphSearch:
@@ -204,23 +204,23 @@ def test_the_larger_lm_finds_the_same_in_pruned_lattices(searched):
 
 @pytest.mark.parametrize("method", DECODERS)
 def test_perfect_posteriors_are_read_back_and_scales_of_one_search_equal_single_ones(toy, method):
-    tools, texts = tools_of(toy, "unigram", "bigram"), longest_first(toy[0], TEXTS)
-    assert decode(tools, method, make_posteriors(toy[0], texts)) == Recognised(texts)
+    resources, texts = resources_of(toy, "unigram", "bigram"), longest_first(toy[0], TEXTS)
+    assert decode(resources, method, make_posteriors(toy[0], texts)) == DecodingResult(texts)
     posteriors = make_posteriors(toy[0], ["ABBA BE A", "EEL EEL", "A CAB"], 2.5, noise=1.2)
-    together = DECODERS[method].function(tools, *posteriors, 0.5, SCALES)
-    assert together == {scale: decode(tools, method, posteriors, 0.5, scale) for scale in SCALES}
+    together = DECODERS[method].function(resources, *posteriors, 0.5, SCALES)
+    assert together == {scale: decode(resources, method, posteriors, 0.5, scale) for scale in SCALES}
 
 
 def test_a_larger_lm_of_one_sentence_gives_it_or_keeps_the_first_text(toy):
-    tools = tools_of(toy, "unigram", "one")
+    resources = resources_of(toy, "unigram", "one")
     noisy, other = make_posteriors(toy[0], ["CAB A"], 3.0, noise=0.3), make_posteriors(toy[0], ["EEL EEL", "CAB A"])
-    assert decode(tools, "hlg_lattice", noisy, 0.5, 1.0) == Recognised(["CAB A"])
-    assert decode(tools, "hlg_lattice", other, 0.5, 1.0) == Recognised(["EEL EEL", "CAB A"], not_rescored=1)
+    assert decode(resources, "hlg_lattice", noisy, 0.5, 1.0) == DecodingResult(["CAB A"])
+    assert decode(resources, "hlg_lattice", other, 0.5, 1.0) == DecodingResult(["EEL EEL", "CAB A"], not_rescored=1)
 
 
 @pytest.mark.parametrize("method", LATTICE_METHODS)
 def test_empty_lattices(toy, method):
-    tools = tools_of(toy, "one", "bigram")
+    resources = resources_of(toy, "one", "bigram")
     log_probs, (whole, _) = make_posteriors(toy[0], ["CAB A", "CAB A"])
     for frames, texts in (((whole, 3), ["CAB A", None]), ((whole, whole), ["CAB A", "CAB A"]), ((3, 3), [None, None])):
-        assert decode(tools, method, (log_probs, torch.tensor(frames)), 0.4, 1.0) == Recognised(texts)
+        assert decode(resources, method, (log_probs, torch.tensor(frames)), 0.4, 1.0) == DecodingResult(texts)

@@ -9,7 +9,7 @@ import torch
 
 from spin import artifacts
 from spin.asr.batches import Batch
-from spin.asr.decoders import DECODERS, Tools, best_path
+from spin.asr.decoders import DECODERS, SearchResources, best_path
 from spin.asr.graphs import compose_graph, make_grammar, save_graph, train_arpa
 from spin.asr.lang import WORDS_FILE, make_lang, save_lang
 from spin.asr.training import evaluate, format_rates
@@ -39,12 +39,12 @@ def test_decoding_to_phones_and_to_words(lang, tmp_path):
     save_lang(lang, tmp_path)
     train_arpa(["READ A", "READ A", "A RED"], 2, lang.words, tmp_path / "lm.arpa")
     save_graph(compose_graph(lang, make_grammar(tmp_path / "lm.arpa", tmp_path / WORDS_FILE)), tmp_path / "graph.safetensors")
-    tools = Tools(lang, {"HLG": tmp_path / "graph.safetensors"}, DecodingConfig(lm_order=2), torch.device("cpu"))
+    resources = SearchResources(lang, {"HLG": tmp_path / "graph.safetensors"}, DecodingConfig(lm_order=2), torch.device("cpu"))
     ids = [lang.tokeniser.pieces.index(phone) for phone in "R EH D AH".split()]  # READ by its second pronunciation, or RED
     logits = torch.zeros(1, 9, lang.vocabulary_size)
     logits[0, torch.arange(9), torch.tensor([0, *(number for token in ids for number in (token, token))])] = 15.0
     for method, text in (("ctc_1best", "R EH D AH"), ("hlg", "READ A")):  # the LM prefers READ
-        recognised = DECODERS[method].function(tools, logits.log_softmax(-1), torch.tensor([9]), 1.0, (1.0,))
+        recognised = DECODERS[method].function(resources, logits.log_softmax(-1), torch.tensor([9]), 1.0, (1.0,))
         assert recognised[1.0].texts == [text]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from spin import artifacts
 from spin.asr.decode import Decoding, best_scale
-from spin.asr.decoders import DECODERS, Decoder, Recognised
+from spin.asr.decoders import DECODERS, Decoder, DecodingResult
 from spin.asr.training import Training
 from spin.errors import DataError
 from spin.report.measures import method_title
@@ -98,8 +98,8 @@ def test_more_seeds_methods_and_samples_compute_only_what_is_new(trained, tmp_pa
 def test_a_new_decoder_is_one_entry(trained, tmp_path, monkeypatch):
     shutil.copytree(trained[1], tmp_path / "work")
 
-    def shout(tools, log_probs, lengths, search_scale, scales):
-        return dict.fromkeys(scales, Recognised(["BE"] * len(lengths)))
+    def shout(resources, log_probs, lengths, search_scale, scales):
+        return dict.fromkeys(scales, DecodingResult(["BE"] * len(lengths)))
 
     monkeypatch.setitem(DECODERS, "shout", Decoder(shout, "Always the same word"))
     context = decode_all(tmp_path / "work", make_config({"seeds": (0, 1)}, decoding={"methods": ("shout",)}))
