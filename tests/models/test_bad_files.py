@@ -74,7 +74,7 @@ def test_code_in_a_plain_pickle_or_a_folder_is_not_run(tmp_path, small_encoder, 
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("keep", [0, 10, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("keep", [0, 10, 0.3, 0.999])
 @pytest.mark.parametrize("kind", ["e.pt", "e.safetensors", "m.safetensors"])
 def test_truncated_files(tmp_path, small_encoder, kind, keep):
     path, load = tmp_path / kind, load_model if kind[0] == "m" else load_encoder
@@ -102,6 +102,8 @@ def test_files_without_weights(tmp_path, load, suffix):
 def test_missing_names_and_paths(tmp_path, monkeypatch):
     message = error_of("HUBERT_TINY")
     assert "HUBERT_BASE" in message and "mini" in message and "known formats" in message
+    assert "did you mean 'HUBERT_BASE'?" in error_of("hubert-base")
+    assert "'systems=[baseline,{name: other" in error_of("spin_hubert_256")
     error_of(tmp_path / "nothing.ckpt", load_model)
     monkeypatch.setattr(importers, "MINI", tmp_path / "mini.safetensors")
     with pytest.raises(CheckpointError, match="pretrain_encoder"):
@@ -111,15 +113,20 @@ def test_missing_names_and_paths(tmp_path, monkeypatch):
 
 
 def test_missing_unexpected_and_misshapen_parameters(message):
+    def changed(**parameters) -> str:
+        return message(lambda content: content["model"].update(parameters))
+
+    def of(key: str, change) -> str:
+        return message(lambda content: content["model"].update({key: change(content["model"][key])}))
+
     assert f"missing parameter {FC1!r}" in message(lambda content: content["model"].pop(FC1))
     extra = FC1.replace("1", "7", 1)
-    assert f"unexpected parameter {extra!r}" in message(lambda content: content["model"].update({extra: content["model"][FC1]}))
-    cut = message(lambda content: content["model"].update({FC1: content["model"][FC1][:, :-1]}))
+    assert f"unexpected parameter {extra!r}" in changed(**{extra: torch.zeros(1)})
+    cut = of(FC1, lambda weight: weight[:, :-1])
     assert FC1 in cut and "(40, 23)" in cut and "(40, 24)" in cut
-    assert FC1 in message(lambda content: content["model"].update({FC1: content["model"][FC1].long()}))
+    assert FC1 in of(FC1, torch.Tensor.long)
     for key in ("encoder.layer_norm.weight", "encoder.pos_conv.0.weight_v", "feature_extractor.conv_layers.6.0.weight"):
-        for value in (None, torch.zeros(())):
-            assert key in message(lambda content, key=key, value=value: content["model"].update({key: value}))
+        assert key in changed(**{key: None}) and key in changed(**{key: torch.zeros(())})
 
 
 @pytest.mark.parametrize(
@@ -196,17 +203,23 @@ def test_official_checkpoints_that_differ(golden_dir, tmp_path):
     assert "encoder.layers.0.fc1.weight" in message(lambda c: c["state_dict"].pop("encoder.model.encoder.layers.0.fc1.weight"))
 
 
+@pytest.fixture(scope="module")
+def model_weights(tmp_path_factory) -> dict[str, torch.Tensor]:
+    path = tmp_path_factory.mktemp("whole") / "m.safetensors"
+    save_model(path, make_model(codebook_size=4, codebook_dim=4))
+    return load_file(path)
+
+
 SHAPE_VALUES = st.sampled_from([None, "x", -1, 0, 2.5, [], [1], [None], {}, float("nan"), float("inf"), True, 10**30])
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([field.name for field in dataclasses.fields(EncoderShape)]), SHAPE_VALUES)
-def test_any_wrong_shape_is_an_error_of_the_file(tmp_path, key, value):
+def test_any_wrong_shape_is_an_error_of_the_file(tmp_path, model_weights, key, value):
     path = tmp_path / "m.safetensors"
-    save_model(path, make_model(codebook_size=4, codebook_dim=4))
     config = {"encoder": SMALL.as_dict() | {key: value}, "layer": 3, "codebook_size": 4, "codebook_dim": 4}
     note = json.dumps({"format": "spin model 1", "config": json.dumps(config)})
-    save_file(load_file(path), path, metadata={"spin": note})
+    save_file(model_weights, path, metadata={"spin": note})
     try:
         load_model(path)
     except CheckpointError as error:
