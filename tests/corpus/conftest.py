@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,25 +27,18 @@ def small_corpus(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def stage(repository: Path):
-    """The module local/0_prepare_data.py."""
-    spec = importlib.util.spec_from_file_location("prepare_data", repository / "local" / "0_prepare_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def prepare_data(stage, monkeypatch) -> Callable[[Context], None]:
+def prepare_data(repository, monkeypatch) -> Callable[[Context], None]:
     """Stage 0 without its TensorBoard log, which takes most of the time on small corpora and has tests of its own."""
     monkeypatch.setattr("spin.corpus.prepare.show_corpus", lambda *_: None)
+
+    stage = runpy.run_path(str(repository / "local" / "0_prepare_data.py"))
 
     def run(context: Context) -> None:
         forget_fingerprints()
         context.corpus.mkdir(parents=True, exist_ok=True)
         (context.corpus / ".spin-recipe").touch()
-        stage.prepare_data(context)
+        stage["prepare_data"](context)
 
     return run
 

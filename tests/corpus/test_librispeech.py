@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 from lhotse import MonoCut
 
 from spin.config import CorpusConfig
@@ -29,12 +27,6 @@ def reasons(chapter: Path) -> dict[str, str]:
     return {identity: result for identity, result in results_of(chapter) if isinstance(result, str)}
 
 
-def assert_only(chapter: Path, reason: str) -> None:
-    """The second utterance is rejected, for that reason, and no other."""
-    found = reasons(chapter)
-    assert list(found) == ["103-1240-0001"] and found["103-1240-0001"].startswith(reason)
-
-
 def test_good_chapter(chapter: Path):
     results = dict(results_of(chapter))
     assert list(results) == ["103-1240-0000", "103-1240-0001", "103-1240-0002"]
@@ -47,45 +39,17 @@ def test_good_chapter(chapter: Path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda path: path.write_bytes(b"this is no audio"), "unreadable audio"),
-        (lambda path: path.write_bytes(b""), "unreadable audio"),
-        (lambda path: path.write_bytes(path.read_bytes()[:9000]), "unreadable audio"),  # the first half
-        (lambda path: soundfile.write(path, np.ones(16_000), 16_000, format="WAV"), "not FLAC: WAV"),
-        (lambda path: soundfile.write(path, np.zeros(0), 16_000), "unreadable audio"),
-        (lambda path: write_flac(path, rate=48_000), "wrong rate: 48000 Hz"),
-        (lambda path: write_flac(path, rate=8_000), "wrong rate: 8000 Hz"),
-        (lambda path: write_flac(path, channels=2), "wrong channels: 2"),
-        (lambda path: write_flac(path, seconds=0.4), "too short: 0.400 s"),
-        (lambda path: write_flac(path, seconds=41), "too long: 41.0 s"),
-        (lambda path: soundfile.write(path, np.zeros(16_000), 16_000), "empty audio: every sample is the same"),
-        (lambda path: path.unlink(), "no audio file"),
-        (lambda path: (path.unlink(), path.mkdir()), "unreadable audio"),
-    ],
+    ("change", "reason"),
+    [({"rate": 48_000}, "wrong rate: 48000 Hz"), ({"seconds": 0.4}, "too short"), ({"seconds": 41}, "too long")],
 )
-def test_bad_audio_is_named_and_the_rest_is_kept(chapter: Path, spoil, reason: str):
-    spoil(chapter / "103-1240-0001.flac")
-    assert_only(chapter, reason)
+def test_bad_audio_is_named_and_the_rest_is_kept(chapter: Path, change: dict, reason: str):
+    """Just outside the limits; tests/faults/test_bad_utterances.py has every kind."""
+    write_flac(chapter / "103-1240-0001.flac", **change)
+    (identity, found), *others = reasons(chapter).items()
+    assert identity == "103-1240-0001" and found.startswith(reason) and not others
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"103-1240-0001\n", "no transcript"),
-        (b"103-1240-0001  ... \n", "no transcript"),
-        (b"", "no transcript"),
-        (b"103-1240-0001 ROOM 12\n", "text: '1'"),
-        (b"103-1240-0001 \xff\xfe\n", "transcript: not UTF-8"),
-        (b"103-1240-0001 ONE\n103-1240-0001 TWO\n", "transcript: occurs twice"),
-    ],
-)
-def test_bad_transcript_is_named_and_the_rest_is_kept(chapter: Path, line: bytes, reason: str):
-    (chapter / "103-1240.trans.txt").write_bytes(b"103-1240-0000 HELLO\n" + line + b"103-1240-0002 THE CAT SAT\n")
-    assert_only(chapter, reason)
-
-
-@pytest.mark.parametrize("identity", ["104-1240-0001", "../../../secret", "103-1240-", "103-12400-0001"])
+@pytest.mark.parametrize("identity", ["103-1240-", "103-12400-0001"])
 def test_id_of_another_folder(chapter: Path, identity: str):
     with open(chapter / "103-1240.trans.txt", "a") as stream:
         stream.write(f"{identity} WORDS\n")
@@ -98,13 +62,6 @@ def test_a_dash_in_a_folder_rejects_what_is_in_it(tmp_path: Path, speaker: str, 
     found = reasons(tmp_path / "part" / speaker / number)
     assert list(found) == ids
     assert all(reason.startswith(f"a dash in the name of the {kind} folder: ") for reason in found.values())
-
-
-def test_tabs_byte_order_mark_and_carriage_returns(chapter: Path):
-    content = "\ufeff103-1240-0000\thello,  world\r\n\r\n103-1240-0001 caf\u00e9\r\n103-1240-0002 the cat\t sat"
-    (chapter / "103-1240.trans.txt").write_bytes(content.encode())
-    texts = [cut.supervisions[0].text for _, cut in results_of(chapter)]
-    assert texts == ["HELLO WORLD", "CAFE", "THE CAT SAT"]
 
 
 def test_chapters_come_in_the_order_of_ids(tmp_path: Path):

@@ -111,7 +111,7 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context, prepare
 def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make_context, prepare_data, aligned, rebuilt):
     results = []
     for data, nj in (("one", 1), ("two", 2), ("one", 1)):
-        context = make_context(small_corpus, data, nj=nj, align_parts="all", **aligned)
+        context = make_context(small_corpus, data, nj=nj, align_parts="all", asr_train=(), valid=(), test=(), **aligned)
         rebuilt()
         prepare_data(context)
         results.append(files(context))
@@ -140,30 +140,7 @@ def test_bad_utterances_are_named_and_too_many_end_the_stage(small_corpus: Path,
     assert rejected(context) == ["6-1-0001"]
 
 
-def test_a_part_without_a_good_utterance_is_an_error(small_corpus: Path, make_context, prepare_data):
-    for path in (small_corpus / "test").rglob("*.flac"):
-        path.write_bytes(b"noise")
-    context = make_context(small_corpus, max_bad_share=0.9)
-    with pytest.raises(DataError, match="part test") as caught:
-        prepare_data(context)
-    assert str(rejects(context)) in str(caught.value) and len(rejected(context)) == 2
-
-
-def test_shared_speakers_and_ids(small_corpus: Path, make_context, prepare_data):
-    write_chapter(small_corpus / "dev", "103", "9", ["MORE WORDS"])
-    with pytest.raises(DataError, match="speaker 103 in train and dev"):
-        prepare_data(make_context(small_corpus))
-    prepare_data(make_context(small_corpus, "allowed", allow_shared_speakers=True))
-    write_chapter(small_corpus / "dev", "103", "1240", ["HELLO"])
-    with pytest.raises(DataError, match="utterance 103-1240-0000"):
-        prepare_data(make_context(small_corpus, "ids", allow_shared_speakers=True))
-
-
-def test_missing_part_folder_kind_and_roles(small_corpus: Path, make_context, prepare_data):
-    with pytest.raises(DataError, match="no test-other; parts there: dev, test, train"):
-        prepare_data(make_context(small_corpus, test=("test-other",)))
-    with pytest.raises(ConfigError, match="corpus_dir"):
-        prepare_data(make_context(None))
+def test_alignment_of_exact_phones_and_roles(make_context, prepare_data):
     with pytest.raises(ConfigError, match="corpus.alignment"):
         prepare_data(make_context(None, kind="generated", alignment="pocketsphinx"))
     with pytest.raises(ConfigError, match="corpus.valid"):
@@ -197,8 +174,6 @@ def test_lm_text_from_a_file(small_corpus: Path, make_context, prepare_data, tmp
 
 
 def test_lm_text_of_librispeech_is_thinned(small_corpus: Path, make_context, prepare_data, monkeypatch):
-    with pytest.raises(ConfigError, match="corpus.download=true"):
-        prepare_data(make_context(small_corpus, lm_text="librispeech"))
     lines = (f"LINE {'OF ' * number}TEXT\n" for number in range(12))
     (small_corpus / "librispeech-lm-norm.txt.gz").write_bytes(gzip.compress("".join(lines).encode()))
     monkeypatch.setattr(lexicon, "LIBRISPEECH_LINES", 12)
@@ -209,20 +184,16 @@ def test_lm_text_of_librispeech_is_thinned(small_corpus: Path, make_context, pre
     assert len(lm_text(context)) == 12
 
 
-def test_sentences_of_a_new_test_part_leave_the_lm_text(small_corpus: Path, make_context, prepare_data):
-    write_chapter(small_corpus / "test2", "8", "1", ["THE CAT SAT", "OTHER WORDS"])
-    context = make_context(small_corpus)
-    prepare_data(context)
-    assert "THE CAT SAT" in lm_text(context)
-    prepare_data(make_context(small_corpus, test=("test", "test2")))
-    assert "THE CAT SAT" not in lm_text(context)
-
-
-def test_tsv_alignment(small_corpus: Path, make_context, prepare_data, tmp_path: Path):
+def test_tsv_alignment(small_corpus: Path, make_context, prepare_data, tmp_path: Path, rebuilt):
     rows = [(f"103-1240-000{number}", ["SIL"] * 20 + ["HH"] * 30 + ["AH"] * 52) for number in range(2)]
-    write_tsv(tmp_path / "all.tsv", [*rows, ("1034-7-0000", ["SIL"] * 20)])
-    context = make_context(small_corpus, alignment="tsv", alignment_tsv=str(tmp_path / "all.tsv"), align_parts="all")
+    write_tsv(tmp_path / "all.tsv", [*rows, ("1034-7-0000", ["SIL"] * 20), ("5-1-0000", ["SIL"] * 100)])
+    keys = {"alignment": "tsv", "alignment_tsv": str(tmp_path / "all.tsv")}
+    context = make_context(small_corpus, **keys)
     prepare_data(context)
+    assert not any(phones(context, "train")) and phones(context, "dev")[0]  # the metrics read valid and test parts only
+    rebuilt()
+    prepare_data(make_context(small_corpus, align_parts="all", **keys))
+    assert rebuilt("manifest") == {"manifest of train"}
     spans = [item[:3] for item in phones(context, "train")[1]]
     assert spans == [["SIL", 0.0, 0.2], ["HH", 0.2, 0.3], ["AH", 0.5, 0.5]]
     unaligned = {record["id"]: record["reason"] for record in read_jsonl(artifacts.unaligned(context.corpus, "train"))}
@@ -258,36 +229,19 @@ def test_official_alignments_are_downloaded_once(small_corpus: Path, make_contex
     prepare_data(make_context(small_corpus, "again", alignment="official", valid=("dev-clean",)))
 
 
-def test_only_valid_and_test_parts_are_aligned(small_corpus: Path, make_context, prepare_data, aligned: dict, rebuilt):
-    context = make_context(small_corpus, **aligned)
-    prepare_data(context)
-    assert not any(phones(context, "train")) and all(phones(context, "dev"))
-    rebuilt()
-    prepare_data(make_context(small_corpus, align_parts="all", **aligned))
-    assert rebuilt("manifest") == {"manifest of train"} and sum(map(bool, phones(context, "train"))) == 3
-
-
-TEXT = "103/1240/103-1240.trans.txt"
-CHANGES = {
-    "more speakers": lambda train: write_chapter(train, "2000", "1", ["A THIRD SPEAKER"]),
-    "fewer speakers": lambda train: shutil.rmtree(train / "1034"),
-    "other text": lambda train: (train / TEXT).write_text((train / TEXT).read_text().replace("HELLO", "YELLO")),
-    "other audio": lambda train: write_flac(train / "103/1240/103-1240-0001.flac", seconds=1.5),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize("finished", [True, False])
-def test_a_changed_part_is_rebuilt_and_no_other(
-    small_corpus: Path, make_context, prepare_data, interrupted, aligned: dict, rebuilt, change, finished: bool
-):
-    keys = {"max_bad_share": 0.9, "align_parts": "all", **aligned}
+def test_a_changed_part_is_rebuilt_and_no_other(small_corpus: Path, make_context, prepare_data, aligned: dict, rebuilt):
+    """More speakers, fewer, another text and another recording; test_registry has each change alone."""
+    keys, train = {"max_bad_share": 0.9, "align_parts": "all", **aligned}, small_corpus / "train"
     context = make_context(small_corpus, **keys)
-    prepare_data(context) if finished else interrupted(context, align, "join")
-    change(small_corpus / "train")
+    prepare_data(context)
+    write_chapter(train, "2000", "1", ["A THIRD SPEAKER"])
+    shutil.rmtree(train / "1034")
+    transcripts = train / "103/1240/103-1240.trans.txt"
+    transcripts.write_text(transcripts.read_text().replace("HELLO", "YELLO"))
+    write_flac(train / "103/1240/103-1240-0001.flac", seconds=1.5)
     rebuilt()
     prepare_data(context)
-    assert rebuilt("manifest") == {f"manifest of {part}" for part in (("train",) if finished else ("train", "dev", "test"))}
+    assert rebuilt("manifest") == {"manifest of train"}
     whole = make_context(small_corpus, "whole", **keys)
     prepare_data(whole)
     assert files(context) == files(whole)
@@ -344,16 +298,15 @@ def test_new_roles_and_shares_rebuild_only_what_they_must(small_corpus: Path, ma
 PLACES = [(LibriSpeech, "read"), (parts, "summarize"), (align, "join"), (parts, "write_cuts"), (prepare, "write_lm_text")]
 
 
-@pytest.mark.parametrize("place", PLACES)
 def test_interrupted_anywhere_the_next_run_ends_in_the_same_files(
-    small_corpus: Path, make_context, prepare_data, interrupted, aligned: dict, place
+    small_corpus: Path, make_context, prepare_data, interrupted, aligned: dict
 ):
-    keys = {"align_parts": "all", **aligned}
-    whole, broken = make_context(small_corpus, "whole", **keys), make_context(small_corpus, "broken", **keys)
+    whole, *broken = (make_context(small_corpus, data, align_parts="all", **aligned) for data in ("whole", *"abcde"))
     prepare_data(whole)
-    interrupted(broken, *place)
-    prepare_data(broken)
-    assert files(broken) == files(whole)
+    for context, place in zip(broken, PLACES, strict=True):
+        interrupted(context, *place)
+        prepare_data(context)
+        assert files(context) == files(whole), place
 
 
 def test_finished_alignments_are_kept_but_not_for_a_changed_corpus(
