@@ -115,7 +115,7 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict]:
             found=" ".join(str(error).split())[:300] or type(error).__name__,
             expected="a checkpoint of this project",
             cause="the file is missing, truncated, or was changed",
-            remedy=f"rm {path}, then rerun the stage",
+            remedy=f"rm {path}, then rerun the same command",
         ) from error
 
 

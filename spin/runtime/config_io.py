@@ -15,6 +15,8 @@ from spin.config import Config
 from spin.errors import ConfigError
 
 MAX_FILE_SIZE = 1_000_000
+EXAMPLES = Path(__file__).parents[2] / "egs" / "librispeech" / "conf"
+EXAMPLE = EXAMPLES / "mini.yaml"
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -72,7 +74,9 @@ def _load_yaml(text: str, subject: str, **more: str):
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(subject, found=" ".join(str(error).split()) or type(error).__name__, **more) from error
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}" if mark else str(error)
+        raise ConfigError(subject, found=" ".join(where.split()) or type(error).__name__, **more) from error
 
 
 def _read_yaml(path: Path) -> dict:
@@ -81,13 +85,16 @@ def _read_yaml(path: Path) -> dict:
         if path.stat().st_size > MAX_FILE_SIZE:
             raise ConfigError(subject, found=f"{path.stat().st_size} bytes", expected=f"at most {MAX_FILE_SIZE} bytes of YAML")
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        names = sorted(file.name for file in EXAMPLES.glob("*.yaml"))
+        remedy = f"--conf FILE, for example one of {EXAMPLES}: {', '.join(names)}"
+        cause = f"relative paths start in {Path.cwd()}"
+        raise ConfigError(subject, found="No such file", expected=expected, cause=cause, remedy=remedy) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            subject, found=str(error), expected=expected, remedy="see egs/librispeech/conf/ for examples"
-        ) from error
-    tree = _load_yaml(text, subject, expected=expected, remedy="see egs/librispeech/conf/ for examples")
+        raise ConfigError(subject, found=str(error), expected=expected, remedy=f"compare {EXAMPLE}") from error
+    tree = _load_yaml(text, subject, expected=expected, remedy=f"correct this line; compare {EXAMPLE}")
     if tree is not None and not isinstance(tree, dict):
-        raise ConfigError(subject, found=type(tree).__name__, expected="sections with keys")
+        raise ConfigError(subject, found=type(tree).__name__, expected="sections with keys", remedy=f"compare {EXAMPLE}")
     return tree or {}
 
 

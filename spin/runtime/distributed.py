@@ -58,7 +58,7 @@ def _explained() -> Iterator[None]:
             found=" ".join(str(error).split())[:300],
             expected="an answer from every other rank",
             cause="another rank failed (its own message comes first), was killed, hangs, or cannot be reached",
-            remedy="fix the error that rank printed, then rerun; the training resumes on any number of ranks",
+            remedy="fix the error printed by the failed rank (search log/ for 'failed'), then rerun; any number of ranks resumes",
         ) from error
 
 

@@ -72,7 +72,7 @@ def read_json(path: str | Path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         found = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        remedy = f"rm -f {path}, then rerun the stage that writes it"
+        remedy = f"rm -f {path}, then ./run.sh with the same --conf, --set and --exp-dir"
         raise DataError(str(path), found=found, expected="a readable JSON file of an earlier stage", remedy=remedy) from error
 
 
@@ -138,5 +138,5 @@ def read_jsonl(path: str | Path) -> Iterator[dict]:
             found=str(error),
             expected="a complete gzip file with one JSON object per line",
             cause="a truncated copy, an edit by hand, or a failing disk",
-            remedy=f"rm {path}, then rerun the stage that writes it",
+            remedy=f"rm {path}, then ./run.sh with the same --conf, --set and --exp-dir",
         ) from error

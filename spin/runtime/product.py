@@ -219,7 +219,7 @@ class Product:
                 found=f"{self.path.name}, which this recipe did not make",
                 expected="an empty folder, or one made by this edition of the recipe",
                 cause="the folder belongs to another program or to an earlier edition",
-                remedy="choose another --exp-dir, corpus.data_dir or corpus.name, or move the files away",
+                remedy="--exp-dir FOLDER (of a corpus: --set corpus.name=NAME), or move the files away",
             )
 
 
@@ -252,7 +252,8 @@ def claim_folder(folder: Path) -> None:
             f"folder {folder}",
             found="a config.yaml that this edition of the recipe did not write",
             expected="an empty folder, or one made by the recipe",
-            remedy="choose another --exp-dir, or move the files away",
+            cause="the folder belongs to another program or to an earlier edition",
+            remedy="--exp-dir FOLDER, or move the files away",
         )
 
 

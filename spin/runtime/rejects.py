@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 from pathlib import Path
 
 from spin.artifacts import REJECT_ID, REJECT_PART, REJECT_REASON, REJECT_STAGE
@@ -29,18 +30,19 @@ class Rejects:
         """Raises DataError when more than `max_share` of `total` utterances were rejected, or when none remains."""
         bad = len(self.records)
         if total == 0:
-            remedy = "check the corpus folder and parts"
+            remedy = "name the folder and parts: --corpus-dir FOLDER --set corpus.test=[PART]"
             raise DataError("corpus", found="no utterance at all", expected="at least one", remedy=remedy)
         if bad <= max_share * total and bad < total:
             return
         self.close()
         reasons = "; ".join(f"{count} x {reason}" for reason, count in self.reasons()[:5])
         names = ", ".join(record[REJECT_ID] for record in self.records[:5])
+        enough = (math.floor(100 * bad / total) + 1) / 100
         raise DataError(
             f"stage {self.stage}: {bad} of {total} utterances cannot be used",
             found=f"{reasons}; for example {names}",
             expected=f"a share of at most {max_share:g} (corpus.max_bad_share)",
-            remedy=f"see {self.path}; fix the data, or rerun with --set corpus.max_bad_share=<a larger share>",
+            remedy=f"fix what {self.path} lists" + (f", or --set corpus.max_bad_share={enough:g}" if bad < total else ""),
         )
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
         work: the stage itself; it builds the products that are missing or stale.
         description: for --help.
     """
-    arguments = parse_arguments(argv, description)
+    arguments, config = parse_arguments(argv, description), None
     log = get_logger(f"stage{stage}")
     exit_on_signals()
     threading.excepthook = lambda failure: log.warning("a background thread failed: %s", failure.exc_value)
@@ -115,7 +115,7 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
             log.error("%s stopped by %s; rerun the same command%s to resume", name, signal.Signals(stop.code - 128).name, hint)
         raise
     except Exception as error:  # noqa: BLE001 - a bug is reported as one
-        known, found = explain(error), f"{type(error).__name__}: {error}"
+        known, found = explain(error, stage, config), f"{type(error).__name__}: {error}"
         if known is not None:
             log.error("%s failed\n%s", name, known)
         else:
@@ -156,10 +156,11 @@ def _force(asked: bool, path: Path) -> str | None:
     return identity
 
 
-def explain(error: BaseException) -> str | None:
-    """The text for an error that a user can act on; None for a bug."""
+def explain(error: BaseException, stage: int, config: Config | None) -> str | None:
+    """The text for an error that a user can act on; None for a bug. `config` is None where it could not be read."""
     if isinstance(error, SpinError):
         return str(error)
+    config = config or Config()
     text = " ".join(str(error).split())[:300]
     system = re.search(r"\(os error (\d+)\)", text)  # safetensors reports the system's errors as text
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
@@ -167,10 +168,10 @@ def explain(error: BaseException) -> str | None:
     elif system and int(system[1]) in SYSTEM_ERRORS:
         known = SpinError("a file that could not be written", found=text, remedy=SYSTEM_ERRORS[int(system[1])])
     elif "CUDA out of memory" in text:
-        remedy = "--set spin.accumulation=2 (training resumes), or a smaller batch_seconds"
-        known = SpinError("GPU memory", found=text, remedy=remedy)
+        cause = "batches that are too large for this GPU, or another process on it (nvidia-smi shows it)"
+        known = SpinError("GPU memory", found=text, cause=cause, remedy=_smaller_batches(stage, config))
     elif isinstance(error, MemoryError) or "can't allocate memory" in text:
-        remedy = "rerun the same command with a smaller --nj"
+        remedy = f"rerun the same command with --nj {max(1, config.runtime.nj // 2)}"
         known = SpinError("memory of this machine", found=text or "out of memory", remedy=remedy)
     elif "DataLoader worker" in text or "Bus error" in text or "unable to open shared memory object" in text:
         cause = "a full /dev/shm (64 MB in Docker by default), or a killed worker"
@@ -179,3 +180,12 @@ def explain(error: BaseException) -> str | None:
     else:
         return None
     return str(known)
+
+
+def _smaller_batches(stage: int, config: Config) -> str:
+    """The setting that halves the batches of a stage on the GPU."""
+    if stage == 2:
+        half = f"--set pretrain.batch_seconds={config.pretrain.batch_seconds / 2:g}"
+        return f"--set spin.accumulation={2 * config.spin.accumulation} (training resumes); in pre-training {half}"
+    section = {3: "units", 4: "asr", 5: "decoding"}.get(stage)
+    return f"--set {section}.batch_seconds={getattr(config, section).batch_seconds / 2:g}" if section else "--device cpu"

@@ -82,7 +82,7 @@ def map_jobs(
                 f"a worker process of {nj}",
                 found="it ended before its work was done",
                 cause="killed, usually by the kernel when memory runs out (check dmesg)",
-                remedy="rerun the same command with a smaller --nj; finished work is kept",
+                remedy=f"rerun the same command with --nj {max(1, nj // 2)}; finished work is kept",
             ) from error
         raise
     for pool in pools:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from spin.errors import DataError
+from spin.runtime.config_io import load_config
 from spin.runtime.files import read_json
 from spin.runtime.product import KEY
 from spin.runtime.stage import canonical_command, configure, explain, parse_arguments
@@ -148,13 +149,19 @@ def test_the_folder_of_the_recordings_is_no_place_for_manifests(tmp_path):
         (DataError("a", found="b"), "found: b"),
         (OSError(errno.ENOSPC, "No space left on device", "x.bin"), "free disk space"),
         (PermissionError(errno.EACCES, "Permission denied", "x.bin"), "permissions"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "spin.accumulation=2"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "--set spin.accumulation=8"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error"), "--shm-size"),
-        (MemoryError(), "smaller --nj"),
+        (MemoryError(), "--nj 3"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "typo_in_code.txt"), None),
         (KeyError("x"), None),
     ],
 )
 def test_errors_with_a_remedy_and_bugs(error, words):
-    text = explain(error)
+    text = explain(error, 2, load_config(None, ["spin.accumulation=4", "runtime.nj=6"]))
     assert (text is None) if words is None else words in text
+
+
+@pytest.mark.parametrize(("stage", "section"), [(3, "units"), (4, "asr"), (5, "decoding")])
+def test_a_full_gpu_names_half_the_batch_of_the_stage(stage, section):
+    text = explain(RuntimeError("CUDA out of memory."), stage, load_config(None, [f"{section}.batch_seconds=50"]))
+    assert f"--set {section}.batch_seconds=25" in text
