@@ -15,12 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spin import artifacts
 from spin.data.cuts import read_cuts
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime import seeding
 
 BUCKETS = 10
 SMALL_SET = 200  # cuts; below this, one bucket per 20
 NO_BOUNDARY = 1e9  # seconds: all cuts fall into the bucket below
+MAX_PADDED_SHARE = 1.25  # of batch_seconds, for a batch with its padding; lhotse overshoots by its last and longest utterance
 FRAMES_PER_TIME_MASK = 100  # one mask per two seconds
 MAX_TIME_MASK = 20  # frames, 0.4 s
 DIMENSION_MASKS = 2
@@ -70,15 +71,16 @@ def open_cuts(exp: Path, system: str, source: str, parts: Iterable[str]) -> CutS
     folder = artifacts.features_folder if source == "features" else artifacts.units_folder
     paths = [artifacts.cuts_in(folder(exp, system, part)) for part in parts]
     if not paths:
-        raise DataError("configuration", found="no part", expected="parts in corpus.asr_train, corpus.valid and corpus.test")
+        expected = "parts in corpus.asr_train, corpus.valid and corpus.test"
+        raise DataError("configuration", found="no part", expected=expected, remedy="for example --set corpus.valid=[PART]")
     return CutSet(_Manifests(paths))
 
 
 def frames_of(cut: Cut, field: str) -> int:
     """Number of stored frames, from the manifest alone; DataError when the cut lacks the field."""
     if not cut.has_custom(field):
-        remedy = "./run.sh --stage 3 --stop-stage 3 with the same --conf, --set and --exp-dir"
-        raise DataError(f"utterance {cut.id}", found=f"no field '{field}'", expected="an output of stage 3", remedy=remedy)
+        found, cause = f"no field '{field}' in its cut", "the manifest of an earlier stage"
+        raise DataError(f"utterance {cut.id}", found=found, expected="a cut written by stage 3", cause=cause, remedy=rerun(3))
     return int(getattr(cut, field).shape[0])
 
 
@@ -99,7 +101,7 @@ class _Buckets(DynamicBucketingSampler, _NoDataSource):
 
 
 class BatchSampler:
-    """Batches of utterances of similar length, by lhotse; with its padding none exceeds `batch_seconds`.
+    """Batches of utterances of similar length, by lhotse; with padding none exceeds MAX_PADDED_SHARE of `batch_seconds`.
 
     Args:
         cuts: utterances; may be lazy. One longer than `batch_seconds` is a batch by itself.
@@ -125,7 +127,7 @@ class BatchSampler:
         """The batches of an epoch."""
         self.buckets.set_epoch(epoch)
         for batch in self.buckets:
-            yield from split_to_fit(list(batch), self.batch_seconds)
+            yield from split_to_fit(list(batch), MAX_PADDED_SHARE * self.batch_seconds)
 
     def repeat(self, epoch: int, number: int) -> Iterator[tuple[int, int, list[Cut]]]:
         """(epoch, number in the epoch, batch) without end, from one place on; DataError where there is no utterance."""
@@ -140,16 +142,16 @@ class BatchSampler:
             epoch += 1
 
 
-def split_to_fit(cuts: list[Cut], batch_seconds: float) -> list[list[Cut]]:
-    """The cuts as one batch, or where that is too long after padding in halves by length, until each fits or is a single cut.
+def split_to_fit(cuts: list[Cut], limit: float) -> list[list[Cut]]:
+    """The cuts as one batch, or where that has more than `limit` seconds with padding in halves by length, until each fits or is one cut.
 
     lhotse ends a batch when one more cut as long as its longest would exceed the limit. The last one can be longer than that.
     """
-    if len(cuts) * max(cut.duration for cut in cuts) <= batch_seconds or len(cuts) == 1:
+    if len(cuts) * max(cut.duration for cut in cuts) <= limit or len(cuts) == 1:
         return [cuts]
     ordered = sorted(cuts, key=lambda cut: (cut.duration, cut.id))
     middle = len(cuts) // 2
-    return [*split_to_fit(ordered[:middle], batch_seconds), *split_to_fit(ordered[middle:], batch_seconds)]
+    return [*split_to_fit(ordered[:middle], limit), *split_to_fit(ordered[middle:], limit)]
 
 
 def collate(cuts: Iterable[Cut], read: Callable[[Cut], np.ndarray], transform: Transform | None = None) -> Batch:

@@ -82,7 +82,7 @@ def decode_in_pieces(
                 found=reason,
                 expected="lattices that k2 can hold in memory",
                 cause="long utterances, or a model that is undecided in most frames",
-                remedy="reduce decoding.output_beam or decoding.batch_seconds, or decoding.max_active_states if memory is short",
+                remedy="--set decoding.output_beam=4, or, if memory is short, --set decoding.max_active_states=1000",
             ) from error
     get_logger("asr.decoding").warning("%d utterances from %s on: in halves, because of %s", len(names), names[0], reason)
     middle = len(names) // 2

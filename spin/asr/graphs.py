@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from spin import artifacts, products
 from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime.context import Context
 from spin.runtime.files import atomic_path
 from spin.runtime.ngrams import write_arpa
@@ -37,7 +37,7 @@ def read_sentences(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), found=str(error), expected="one sentence per line", remedy="run stage 0") from error
+        raise DataError(str(path), found=str(error), expected="one sentence per line", remedy=rerun(0)) from error
     return [" ".join(line.split()) for line in lines if line.split()]
 
 
@@ -56,7 +56,7 @@ def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path:
     words = (" ".join(word if word in known else UNKNOWN_WORD for word in sentence.split()) for sentence in sentences)
     number = write_arpa(words, order, path)
     if number == 0:
-        remedy = "run stage 0, or --set corpus.lm_text=FILE"
+        remedy = f"--set corpus.lm_text=FILE, then {rerun(0)}"
         raise DataError("LM text", found="no sentence", expected="one sentence per line", remedy=remedy)
     return number
 
@@ -125,7 +125,7 @@ def _open(path: Path):
 
 
 def _not_arpa(path: Path, found: str) -> DataError:
-    remedy = "correct decoding.arpa or decoding.rescore_arpa"
+    remedy = "--set decoding.arpa=FILE, or train both: --set decoding.arpa=null --set decoding.rescore_arpa=null"
     return DataError(str(path), found=found, expected="an ARPA file, plain or .gz", remedy=remedy)
 
 
@@ -162,7 +162,8 @@ def compose_graph(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
     first, last = 2, len(lang.words) + 1  # ids of the words, between <UNK> and #0
     if not ((grammar.labels >= first) & (grammar.labels <= last)).any():
         found, expected = "no word of the lexicon in the LM", "words that both share"
-        raise DataError("L o G", found=found, expected=expected, cause="LM text of another language")
+        cause, remedy = "LM text of another language or in lower case", "--set corpus.lm_text=FILE, or --set decoding.arpa=FILE"
+        raise DataError("L o G", found=found, expected=expected, cause=cause, remedy=remedy)
     lexicon = k2.arc_sort(lexicon_fst(lang, disambiguated=True))
     graph = k2.connect(k2.compose(lexicon, k2.arc_sort(grammar)))
     graph = k2.connect(k2.determinize(graph))
@@ -212,8 +213,9 @@ def load_graph(path: Path, device: torch.device | str = "cpu") -> k2.Fsa:
         with safe_open(path, framework="pt") as file:
             arcs, splits, values = (file.get_tensor(name) for name in ("arcs", "word_splits", "words"))
     except (OSError, SafetensorError) as error:
-        remedy = "rerun the stage that wrote it with --force"
-        raise DataError(str(path), found=" ".join(str(error).split())[:200], expected="a graph", remedy=remedy) from error
+        found, cause = " ".join(str(error).split())[:200], "an incomplete copy, or a failing disk"
+        remedy = f"rm -r {path.parent}, then ./run.sh --stage 4 --stop-stage 5"
+        raise DataError(str(path), found=found, expected="a graph", cause=cause, remedy=remedy) from error
     graph = k2.Fsa(arcs.contiguous())
     shape = k2.ragged.create_ragged_shape2(splits.contiguous(), cached_tot_size=values.numel())
     graph.aux_labels = k2.RaggedTensor(shape, values.contiguous())

@@ -20,7 +20,7 @@ from spin.asr.batches import frames_of
 from spin.config import AsrConfig, Config
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.store import load_array
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime import seeding
 from spin.runtime.devices import one_thread, resolve_device
 from spin.runtime.files import read_json, write_json
@@ -33,7 +33,6 @@ STATISTICS_UTTERANCES = 2000
 MASK = 0  # the symbol of masked units, and of units that training never saw; unit u is symbol u + 1
 REPEATS = {"raw": 1, "deduplicated": 2, "pieces": 4}  # frames per symbol: CTC needs a frame for each token
 INVENTORY_FILE = "inventory.json"
-RERUN_STAGE_3 = "./run.sh --stage 3 --stop-stage 3 --force with the same --conf, --set and --exp-dir"
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class EncoderReader(InputReader):
         try:
             waveform = torch.from_numpy(read_audio(cut))[None].to(self._device)
         except UnreadableAudio as error:
-            subject, remedy = f"audio of {cut.id}", "restore the audio, or rerun stage 0 with --force"
+            subject, remedy = f"audio of {cut.id}", f"restore the audio, or {rerun(0)}"
             raise DataError(subject, found=error.reason, expected="audio that stage 3 could read", remedy=remedy) from error
         with one_thread():  # as in stage 3: sums over several threads round differently
             (extracted,), _ = self._extractor.run(waveform, torch.tensor([waveform.shape[1]]), self._layers, None)
@@ -205,11 +204,11 @@ def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> Fe
             sums = sums + features.sum(axis=0)
             squares = squares + np.square(features).sum(axis=0)
     if frames == 0:
-        raise DataError("features of the training parts", found="no frame", expected="features of stage 3")
+        raise DataError("features of the training parts", found="no frame", expected="features of stage 3", remedy=rerun(3))
     mean = sums / frames
     deviation = np.sqrt(np.maximum(squares / frames - np.square(mean), 1e-10))
     if not np.isfinite(deviation).all():
-        raise DataError("features of the training parts", found="NaN or infinite values", remedy=RERUN_STAGE_3)
+        raise DataError("features of the training parts", found="NaN or infinite values", remedy=rerun(3))
     return FeatureStatistics(mean.astype(np.float32), deviation.astype(np.float32))
 
 
@@ -219,7 +218,7 @@ def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
     sequences = [reader.load(cut).astype(np.int32) for cut in cuts]
     codebook_size = 1 + max((int(units.max()) for units in sequences if len(units)), default=-1)
     if codebook_size == 0:
-        raise DataError("units of the training parts", found="no unit", expected="units of stage 3")
+        raise DataError("units of the training parts", found="no unit", expected="units of stage 3", remedy=rerun(3))
     if config.unit_input != "pieces":
         return UnitInventory(config.unit_input, codebook_size)
     from spin.units.acoustic_pieces import train_pieces
@@ -231,4 +230,4 @@ def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
 
 def _wrong_array(cut: Cut, found: str, expected: str) -> DataError:
     cause = "the audio, the encoder or the stored array has changed since stage 3"
-    return DataError(f"features of {cut.id}", found=found, expected=expected, cause=cause, remedy=RERUN_STAGE_3)
+    return DataError(f"features of {cut.id}", found=found, expected=expected, cause=cause, remedy=rerun(3))

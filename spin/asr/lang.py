@@ -105,14 +105,18 @@ def make_lang(
     """
     spoken = {word for text in transcripts for word in text.split()}
     if not spoken:
-        raise DataError("training transcripts", found="no word", expected="text in the supervisions of corpus.asr_train")
+        expected, remedy = "text in the supervisions of corpus.asr_train", "--set corpus.asr_train=[PART] with transcripts"
+        raise DataError("training transcripts", found="no word", expected=expected, remedy=remedy)
     words = sorted(spoken | {word for text in lm_sentences for word in text.split()})
     reserved = [word for word in words if _is_reserved(word)]
     if reserved:
-        expected = "words without <, # and the boundary symbol"
-        raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected)
+        expected, remedy = (
+            "words without <, # and the boundary symbol",
+            "remove these words from corpus.lm_text",
+        )
+        raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected, remedy=remedy)
     if config.tokens == "phone":
-        tokeniser: Tokens = PhoneTokens.train(pronunciations, spoken)
+        tokeniser: Tokens = PhoneTokens.train(pronunciations, spoken, f"lexicon {config.lexicon or 'of stage 0'}")
     elif config.tokens == "characters" or (config.tokens == "auto" and len(spoken) < FEW_WORDS):
         tokeniser = CharacterTokens.train(transcripts)
     else:
@@ -186,7 +190,7 @@ def load_lang(folder: Path) -> Lang:
         ids = {piece: number for number, piece in enumerate(pieces)}
         return Lang(_load_tokeniser(folder, pieces, ids), _read_lexicon(folder / LEXICON_FILE, ids))
     except (OSError, ValueError, LookupError) as error:
-        found, remedy = f"{type(error).__name__}: {error}", "./run.sh --stage 4 --stop-stage 4 --force"
+        found, remedy = f"{type(error).__name__}: {error}", f"rm -r {folder}, then ./run.sh --stage 4 --stop-stage 4"
         raise DataError(str(folder), found=found, expected="tokens, words and lexicon of stage 4", remedy=remedy) from error
 
 

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from spin.asr.inputs import FeatureStatistics, UnitInventory
 from spin.config import AsrConfig
-from spin.errors import CheckpointError
+from spin.errors import CheckpointError, rerun
 
 CONVOLUTION_TAPS = 7
 UNIT_WIDTH = 256  # dimensions of the embedding of units
@@ -145,7 +145,7 @@ def restore_model(config: AsrConfig, weights: dict, vocabulary_size: int, path: 
     elif EMBEDDING in weights:
         inputs = len(weights[EMBEDDING])
     else:
-        raise CheckpointError(path, found="no weights of an input", expected="weights of a recogniser", remedy="rerun stage 4")
+        raise _other_weights(path, "no weights of an input")
     return load_weights(CtcModel(config, inputs, vocabulary_size), weights, path).eval()
 
 
@@ -155,8 +155,13 @@ def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
         model.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
         found = " ".join(str(error).split())[:300]
-        raise CheckpointError(path, found=found, expected="weights of this model", remedy="rerun stage 4 with --force") from error
+        raise _other_weights(path, found) from error
     return model
+
+
+def _other_weights(path: str, found: str) -> CheckpointError:
+    expected, cause = "weights of the recogniser that the asr section describes", "a file of another run"
+    return CheckpointError(path, found=found, expected=expected, cause=cause, remedy=rerun(4))
 
 
 def count_needed_frames(tokens: list[int]) -> int:

@@ -10,7 +10,7 @@ from spin.asr.graphs import DISAMBIG_FST, LEXICON_FST, lexicon_fst, read_sentenc
 from spin.asr.lang import Lang, load_lang, make_lang, save_lang
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime.context import Context
 from spin.runtime.files import write_text
 
@@ -90,5 +90,5 @@ def read_pronunciations(path: Path) -> Pronunciations:
 
 
 def _bad_lexicon(subject: str, found: str) -> DataError:
-    remedy = "run stage 0, or --set asr.lexicon=FILE"
-    return DataError(subject, found=found, expected="lines of a word and its phones", remedy=remedy)
+    remedy = f"--set asr.lexicon=FILE, or, if stage 0 wrote it, {rerun(0)}"
+    return DataError(subject, found=found, expected="lines 'WORD PHONE PHONE ...'", remedy=remedy)

@@ -11,7 +11,7 @@ from spin.asr.inputs import FEATURES
 from spin.asr.scoring import Counts, ErrorCounts, read_counts, total
 from spin.asr.significance import bootstrap_interval, paired_p_value, speaker_interval, speaker_p_value
 from spin.config import Config
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.products import test_parts
 from spin.runtime.files import read_json
 
@@ -137,5 +137,5 @@ def _require_same(name: str, utterances: list[str], expected: list[str], what: s
             name,
             found=f"{len(utterances)} utterances",
             expected=f"the same {len(expected)} utterances as with the first {what}",
-            remedy="./run.sh --stage 3 --stop-stage 5 --force with the same --conf, --set and --exp-dir",
+            remedy=rerun(3, 5),
         )

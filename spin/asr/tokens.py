@@ -7,7 +7,7 @@ turns pieces of either kind back into text. Characters are not a sentencepiece m
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from spin.errors import DataError
 
@@ -102,7 +102,7 @@ class BpeTokens(Tokens):
                 found=" ".join(str(error).split()),
                 expected=f"training transcripts for a vocabulary of {vocabulary_size} pieces",
                 cause="too little text for asr.vocabulary_size",
-                remedy="--set asr.vocabulary_size=<fewer>, or --set asr.tokens=characters",
+                remedy=f"--set asr.tokens=characters, or --set asr.vocabulary_size={max(10, vocabulary_size // 2)}",
             ) from error
         return cls(stream.getvalue())
 
@@ -125,16 +125,25 @@ class PhoneTokens(Tokens):
             self._spellings.setdefault(word, []).append(ids)
 
     @classmethod
-    def train(cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Iterable[str]) -> PhoneTokens:
+    def train(
+        cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Collection[str], source: str = "lexicon"
+    ) -> PhoneTokens:
         """The phones of the training words (`spoken`), and every pronunciation that consists of these phones.
+
+        `source` names the lexicon in messages.
 
         Raises:
             DataError: no training word has a pronunciation.
         """
         phones = sorted({phone for word in spoken for variant in pronunciations.get(word, ())[:1] for phone in variant})
         if not phones:
-            remedy = "--set asr.lexicon=FILE, a lexicon with these words"
-            raise DataError("lexicon", found="no pronunciation of any training word", expected="a line per word", remedy=remedy)
+            raise DataError(
+                source,
+                found=f"none of the {len(spoken):,} training words (for example {min(spoken)})",
+                expected="lines 'WORD PHONE PHONE ...' for most of them",
+                cause="a lexicon of another language or spelling",
+                remedy="--set asr.lexicon=FILE with these words, or --set asr.tokens=characters",
+            )
         ids = {phone: number for number, phone in enumerate(phones, start=len(SPECIAL))}
         lexicon = (
             (word, tuple(ids[phone] for phone in variant))
