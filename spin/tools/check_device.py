@@ -72,12 +72,16 @@ def check_k2(name: str) -> None:
         correct = abs(loss - CTC_LOSS) < 1e-4 and labels[-1] == -1
         problem = None if correct else f"a CTC loss of {loss:g} and a best path {labels}; expected {CTC_LOSS:g} and a final -1"
     if problem:
+        gpu_cause = f"this k2 (with torch {torch.__version__}) lacks kernels for the GPU; those of k2 1.23.4 end at Ada"
+        on_gpu = (gpu_cause, "--device cpu, or utils/setup_env.sh --rebuild where the official k2 wheel can be downloaded")
+        on_cpu = (f"a damaged k2, or one for another torch than {torch.__version__}", "utils/setup_env.sh --rebuild")
+        cause, remedy = on_cpu if device.type == "cpu" else on_gpu
         raise ConfigError(
             f"k2 {k2.__version__} on {device_name(device)}",
             found=problem,
             expected="a CTC loss and a search that run there",
-            cause=f"this k2 (with torch {torch.__version__}) lacks kernels for the GPU; those of k2 1.23.4 end at Ada",
-            remedy="run utils/setup_env.sh --rebuild where the official k2 wheel can be downloaded, or run with --device cpu",
+            cause=cause,
+            remedy=remedy,
         )
 
 
