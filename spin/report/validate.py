@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from spin.errors import DataError, SpinError
+from spin.errors import DataError, SpinError, rerun
 from spin.runtime.files import read_json
 from spin.setting_types import AT_LEAST_ONE, EACH_ONCE
 
@@ -134,7 +134,7 @@ def check_report(report: dict, decoded: bool) -> None:
             found="; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""),
             expected="figures that fit schema 2 of the report",
             cause="a product of stages 3 to 5 that another tool wrote",
-            remedy="./run.sh --stage 3 --stop-stage 5 --force with the same --conf, --set and --exp-dir",
+            remedy=rerun(3, 5),
         )
 
 
