@@ -143,7 +143,7 @@ class BatchSampler:
 
 
 def split_to_fit(cuts: list[Cut], limit: float) -> list[list[Cut]]:
-    """The cuts as one batch, or where that has more than `limit` seconds with padding in halves by length, until each fits or is one cut.
+    """The cuts as one batch, or if that has more than `limit` seconds with padding, halves by length until each fits.
 
     lhotse ends a batch when one more cut as long as its longest would exceed the limit. The last one can be longer than that.
     """
