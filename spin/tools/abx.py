@@ -26,7 +26,7 @@ from spin.data.store import load_array
 from spin.errors import DataError
 from spin.runtime.files import read_jsonl
 from spin.units.abx import abx
-from spin.units.abx_design import GRID_NOISE, Design, Triphone, design
+from spin.units.abx_design import Design, Triphone, design, frames_inside
 from spin.units.units import read_units
 
 _LATEST_IN_S = 0.1  # an item may begin this much after the last frame: encoders give none for the last samples of a file
@@ -181,11 +181,10 @@ def on_frames(items: Iterable[Item], source: Source, rate: float, context: str, 
                 cause="another frame rate, or features of other audio",
                 remedy="set --frame-rate",
             )
-        first = max(0, math.ceil(item.onset * rate - 0.5 - GRID_NOISE))
-        last = min(frames - 1, math.floor(item.offset * rate - 0.5 + GRID_NOISE) - libri_light)
-        if last >= first:
+        first, count = frames_inside(item.onset, item.offset, rate, frames, int(libri_light))
+        if count > 0:
             before, after = (item.before, item.after) if context == "within" else ("", "")
-            yield Triphone(item.file, item.speaker, first, last - first + 1, before, item.phone, after)
+            yield Triphone(item.file, item.speaker, first, count, before, item.phone, after)
 
 
 def lay_out(items: list[Triphone], arguments: argparse.Namespace) -> Design:

@@ -15,13 +15,9 @@ import numpy as np
 from numba import njit
 
 from spin.runtime.logs import get_logger
-from spin.units.abx_design import Design, design, group_pairs, sample_utterances, triphones
+from spin.units.abx_design import Design, design, sample_utterances, triphones
 from spin.units.dtw import group_distances, unit_length
 from spin.units.measure import Sample, Utterance
-
-MAX_PER_CONTEXT = 10  # items per context, speaker and phone, as in ZeroSpeech
-MAX_X_SPEAKERS = 5  # across speakers: speakers X per (A, B), as in ZeroSpeech
-MAX_DISTANCES = 2_000_000  # budget of alignments
 
 
 class Abx:
@@ -47,7 +43,7 @@ class Abx:
             for utterance in utterances.values()
             for item in triphones(utterance.id, utterance.speaker or "", utterance.alignment, len(utterance.all_units))
         ]
-        plan = design(items, MAX_PER_CONTEXT, MAX_X_SPEAKERS, MAX_DISTANCES, self.sample.seed)
+        plan = design(items, seed=self.sample.seed)
         text = "ABX: %d utterances, %d triphones; %d compared, at most %d per group; %d cells within, %d across speakers"
         sizes = (len(utterances), len(items), len(plan.items), plan.items_per_group, len(plan.within), len(plan.across))
         get_logger("units").info(text, *sizes)
@@ -72,17 +68,13 @@ class AbxResult:
 def abx(plan: Design, load: Callable[[str], np.ndarray], threads: int = 1) -> AbxResult:
     """The two errors of one representation; they do not depend on the number of threads.
 
-    Args:
-        load: utterance id -> (T, D) floats (angular distance) or (T,) integers (units, compared as one-hot vectors). Every
-            utterance is loaded once, in sorted order.
+    `load`: utterance id -> (T, D) floats (angular distance) or (T,) integers (units, compared as one-hot vectors).
     """
     if not len(plan.items):
         return AbxResult(math.nan, math.nan, 0, 0)
-    frames, starts, lengths = _gather(plan, load)
     cells = np.concatenate([plan.within, plan.across])
-    pairs = group_pairs(cells, len(plan.bounds))
-    there, back, offsets = group_distances(frames, starts, lengths, plan.bounds, pairs, threads)
-    xa, xb = (_find(pairs, cells[:, 2], cells[:, column], len(plan.bounds)) for column in (0, 1))
+    there, back, offsets = group_distances(*_gather(plan, load), plan.bounds, plan.pairs, threads)
+    xa, xb = (_find(plan, cells[:, 2], cells[:, column]) for column in (0, 1))
     sizes = plan.bounds[:, 1] - plan.bounds[:, 0]
     errors = np.split(_cell_errors(cells, sizes, there, back, offsets, *xa, *xb), [len(plan.within)])
     within, across = (_collapse(plan, own, wrong) for own, wrong in zip((plan.within, plan.across), errors, strict=True))
@@ -94,10 +86,8 @@ def _gather(plan: Design, load: Callable) -> tuple[np.ndarray, np.ndarray, np.nd
     offsets, parts, total = {}, [], 0
     for utterance in sorted({item.utterance for item in plan.items}):
         values = np.asarray(load(utterance))
-        if np.issubdtype(values.dtype, np.integer):
-            parts.append(values.reshape(-1, 1).astype(np.int32))
-        else:
-            parts.append(unit_length(values))
+        is_units = np.issubdtype(values.dtype, np.integer)
+        parts.append(values.reshape(-1, 1).astype(np.int32) if is_units else unit_length(values))
         offsets[utterance] = total
         total += len(values)
     starts = np.array([offsets[item.utterance] + item.first for item in plan.items], dtype=np.int64)
@@ -105,9 +95,10 @@ def _gather(plan: Design, load: Callable) -> tuple[np.ndarray, np.ndarray, np.nd
     return np.concatenate(parts), starts, lengths
 
 
-def _find(pairs: np.ndarray, x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _find(plan: Design, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(number of the pair, whether x is its second group) for each pair of groups x, y."""
-    codes = pairs[:, 0] * count + pairs[:, 1]
+    count = len(plan.bounds)
+    codes = plan.pairs[:, 0] * count + plan.pairs[:, 1]
     wanted = np.minimum(x, y) * count + np.maximum(x, y)
     return np.searchsorted(codes, wanted), x > y
 

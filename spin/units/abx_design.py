@@ -18,6 +18,7 @@ from spin import artifacts
 from spin.runtime.seeding import generator, integer
 
 GRID_NOISE = 1e-6  # frames; item boundaries on the middle of a frame count as inside, whatever the rounding
+FRAME_RATE = 1 / artifacts.FRAME_SHIFT_IN_S
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,14 @@ class Design:
     within: np.ndarray  # (C, 3) int64 groups A, B, X with X = A
     across: np.ndarray  # (C', 3) int64 groups A, B, X
     labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
+    pairs: np.ndarray  # (P, 2) int64 groups g <= h whose distances the cells compare, ascending
     items_per_group: int  # the cap that was used
 
 
 def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
-    """The triphones of an utterance, from the start of the first to the end of the third phone.
+    """The triphones of an utterance of `frames` frames, from the start of the first to the end of the third phone.
 
-    A frame belongs to an item when its middle, (i + 1/2) * 20 ms, lies in it (fastabx's rule; libri-light drops the last frame).
     Triphones with silence, with a gap between phones, or without a frame are left out.
-
-    Args:
-        alignment: items with symbol, start and duration in seconds.
-        frames: T of the utterance's features; items are cut there.
     """
     phones = sorted(alignment, key=lambda item: item.start)
     for before, phone, after in zip(phones, phones[1:], phones[2:]):
@@ -63,10 +60,19 @@ def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) ->
             continue
         if after.start - phone.start - phone.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
             continue
-        first = max(0, math.ceil(before.start / artifacts.FRAME_SHIFT_IN_S - 0.5 - GRID_NOISE))
-        last = min(frames - 1, math.floor((after.start + after.duration) / artifacts.FRAME_SHIFT_IN_S - 0.5 + GRID_NOISE))
-        if last >= first:
-            yield Triphone(utterance, speaker, first, last - first + 1, before.symbol, phone.symbol, after.symbol)
+        first, count = frames_inside(before.start, after.start + after.duration, FRAME_RATE, frames)
+        if count > 0:
+            yield Triphone(utterance, speaker, first, count, before.symbol, phone.symbol, after.symbol)
+
+
+def frames_inside(start: float, end: float, rate: float, frames: int, left_out: int = 0) -> tuple[int, int]:
+    """(first, number) of those of `frames` frames whose middle, (i + 1/2) / rate, lies between `start` and `end` seconds.
+
+    That is fastabx's rule. The last `left_out` of them do not count (1: libri-light's rule).
+    """
+    first = max(0, math.ceil(start * rate - 0.5 - GRID_NOISE))
+    last = min(frames - 1, math.floor(end * rate - 0.5 + GRID_NOISE) - left_out)
+    return first, last - first + 1
 
 
 def sample_utterances(speaker_of: dict[str, str], count: int, seed: int) -> list[str]:
@@ -79,7 +85,7 @@ def sample_utterances(speaker_of: dict[str, str], count: int, seed: int) -> list
 
 
 def design(
-    items: Sequence[Triphone], max_items: int = 10, max_x_speakers: int = 5, max_distances: int = 1_500_000, seed: int = 0
+    items: Sequence[Triphone], max_items: int = 10, max_x_speakers: int = 5, max_distances: int = 2_000_000, seed: int = 0
 ) -> Design:
     """Groups items and lays out the cells, as the ZeroSpeech challenges sample them.
 
@@ -88,7 +94,6 @@ def design(
         max_items: items per group (10 in ZeroSpeech), drawn at random. It is lowered, down to 2, while more than max_distances
             alignments would be needed; if that is not enough, contexts are left out at random.
         max_x_speakers: across speakers, speakers X per (A, B) (5 in ZeroSpeech).
-        max_distances: budget of alignments.
     """
     groups = defaultdict(list)
     for item in items:
@@ -101,12 +106,11 @@ def design(
     while True:
         keys, within, across = _lay_out(kept, contexts, groups, max_x_speakers, seed)
         sizes = np.array([len(groups[key]) for key in keys], dtype=np.int64)
-        pairs = group_pairs(np.concatenate([within, across]), len(keys))
-        for cap in range(max_items, 1, -1):
-            if np.minimum(sizes, cap)[pairs].prod(1).sum() <= max_distances:
-                return _finish(keys, within, across, groups, cap, seed)
-        if len(kept) <= 1:
-            return _finish(keys, within, across, groups, 2, seed)
+        pairs = _group_pairs(np.concatenate([within, across]), len(keys))
+        caps = range(max_items, 1, -1)
+        cap = next((cap for cap in caps if np.minimum(sizes, cap)[pairs].prod(1).sum() <= max_distances), None)
+        if cap or len(kept) <= 1:
+            return _finish(keys, within, across, pairs, groups, cap or 2, seed)
         kept = kept[: max(1, int(len(kept) * 0.8))]
 
 
@@ -142,14 +146,14 @@ def _lay_out(
     return list(index), *(np.array(cells, dtype=np.int64).reshape(-1, 3) for cells in (within, across))
 
 
-def group_pairs(cells: np.ndarray, count: int) -> np.ndarray:
-    """(P, 2) sorted pairs of groups g <= h whose distances the cells (C, 3) compare: X with A and X with B."""
+def _group_pairs(cells: np.ndarray, count: int) -> np.ndarray:
+    """Design.pairs of (C, 3) cells: X with A, and X with B."""
     both = np.concatenate([cells[:, [2, 0]], cells[:, [2, 1]]])
     codes = np.unique(both.min(1) * count + both.max(1))
     return np.stack([codes // count, codes % count], axis=1)
 
 
-def _finish(keys: list[tuple], within: np.ndarray, across: np.ndarray, groups: dict, cap: int, seed: int) -> Design:
+def _finish(keys: list[tuple], within, across, pairs, groups: dict, cap: int, seed: int) -> Design:
     items, bounds = [], []
     for key in keys:
         members = sorted(groups[key], key=lambda item: (item.utterance, item.first))
@@ -159,4 +163,4 @@ def _finish(keys: list[tuple], within: np.ndarray, across: np.ndarray, groups: d
     phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in keys}))}
     speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in keys}))}
     labels = np.array([(phones[key[3]], speakers[key[2]]) for key in keys], dtype=np.int64).reshape(-1, 2)
-    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, cap)
+    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, cap)

@@ -35,41 +35,27 @@ UNKNOWN = 1  # <unk>, which sentencepiece always has and no unit ever gives
 
 
 class Pieces:
-    """A trained model, from the bytes that train_pieces gave.
-
-    Attributes:
-        units: the units of each piece; none of piece 0, <unk>.
-        size: piece ids are below it.
-
-    Raises:
-        DataError: another kind of content.
-    """
+    """A trained model, from the bytes that train_pieces gave; DataError for another kind of content."""
 
     def __init__(self, content: bytes):
+        self.processor = sentencepiece.SentencePieceProcessor()
         try:
-            self.processor = sentencepiece.SentencePieceProcessor()
             self.processor.load_from_serialized_proto(content)
-            self.units = [self._units(piece) for piece in range(self.processor.get_piece_size())]
-            if not any(self.units):
-                raise ValueError("no pieces")
+            pieces = [self.processor.id_to_piece(piece) for piece in range(UNKNOWN, self.processor.get_piece_size())]
+            if not pieces or any(not piece or ord(min(piece)) < FIRST_CHARACTER for piece in pieces):
+                raise ValueError("pieces that are not made of units")
         except (RuntimeError, ValueError) as error:
             found = " ".join(str(error).split())[:200]
             raise DataError("pieces model", found=found, expected="a model of `python -m spin acoustic-pieces`") from error
-        self.size = len(self.units)
+        self.units = [[]]  # of each piece; <unk> has none
+        self.units += [[ord(letter) - FIRST_CHARACTER for letter in piece] for piece in pieces]
+        self.size = len(self.units)  # piece ids are below it
         self.codebook_size = sum(len(units) == 1 for units in self.units)  # every unit is a piece
         self.content = content
 
-    def _units(self, piece: int) -> list[int]:
-        if piece < UNKNOWN:
-            return []
-        units = [ord(letter) - FIRST_CHARACTER for letter in self.processor.id_to_piece(piece)]
-        if not units or min(units) < 0:
-            raise ValueError(f"piece {self.processor.id_to_piece(piece)!r} is not made of units")
-        return units
-
     def encode(self, units: Sequence[int] | np.ndarray) -> list[int]:
         """Deduplicated units -> ids of pieces, 1 to size - 1; raises DataError for a unit outside the model's codebook."""
-        return self.processor.encode(to_text(check_units(units, self.codebook_size)), out_type=int)
+        return self.processor.encode(_to_text(check_units(units, self.codebook_size)), out_type=int)
 
     def spread(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
         """(T,) units of frames -> (T,) ids of the pieces that cover them."""
@@ -79,8 +65,7 @@ class Pieces:
         return np.repeat(np.repeat(pieces, sizes[pieces]), durations)
 
 
-def to_text(units: Iterable[int]) -> str:
-    """Units 0 to K - 1 as characters."""
+def _to_text(units: Iterable[int]) -> str:
     return "".join(chr(FIRST_CHARACTER + unit) for unit in units)
 
 
@@ -89,7 +74,6 @@ def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabul
 
     Args:
         sequences: deduplicated units below codebook_size; sentencepiece holds them in memory.
-        codebook_size: K.
         vocabulary: number of pieces, single units included; fewer where no more pairs occur twice.
 
     Raises:
@@ -130,10 +114,10 @@ def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabul
 
 
 def _sentences(sequences: Iterable[Sequence[int]], codebook_size: int) -> Iterator[str]:
-    yield from (to_text([unit]) for unit in range(codebook_size))  # makes each a character of the model; they form no pair
+    yield from (_to_text([unit]) for unit in range(codebook_size))  # makes each a character of the model; they form no pair
     for units in sequences:
         for start in range(0, len(units), LONGEST_SENTENCE):
-            yield to_text(units[start : start + LONGEST_SENTENCE])
+            yield _to_text(units[start : start + LONGEST_SENTENCE])
 
 
 def write_labels(output: Path, parts: dict[str, Path], codebook_size: int, vocabulary: int) -> int:

@@ -41,20 +41,14 @@ class Boundaries:
         self.hits += count_hits(phones, units)
 
     def figures(self) -> dict[str, float]:
-        """The figures of the function `scores`, with the prefix boundary_."""
+        """The ratios of `scores`, as boundary_<name>."""
         return {f"boundary_{name}": value for name, value in scores(self.phones, self.units, self.hits).items()}
 
 
 def scores(phones: int, units: int, hits: int) -> dict[str, float]:
-    """The five figures, as ratios, from numbers of boundaries and hits.
+    """The five ratios, from numbers of boundaries and hits; NaN without a phone boundary.
 
-    Returns:
-        precision: hits / units; NaN without a unit boundary.
-        recall: hits / phones.
-        f1: their harmonic mean, 0 without a hit.
-        over_segmentation: units / phones - 1; -1 without a unit boundary, 0 for equal numbers.
-        r_value: 1 when all boundaries and no others are found, 1 - 1 / sqrt(2) without a unit boundary, below 0 for far too many.
-        Without a phone boundary all are NaN.
+    Without a unit boundary precision is NaN, over_segmentation -1 and r_value 1 - 1 / sqrt(2).
     """
     if not phones:
         return dict.fromkeys(("precision", "recall", "f1", "over_segmentation", "r_value"), math.nan)
@@ -75,30 +69,22 @@ def unit_boundaries(units: np.ndarray) -> np.ndarray:
 
 
 def phone_boundaries(alignment: Iterable, end: float) -> np.ndarray:
-    """Starts and ends of the items in seconds, ascending, between 0 and `end` (both excluded).
-
-    The end of an item and the start of the next are one boundary where they agree to a microsecond.
-    """
+    """Starts and ends of the items in seconds, ascending, between 0 and `end` (both excluded); equal to a microsecond is one."""
     times = np.array([(item.start, item.start + item.duration) for item in alignment], dtype=np.float64).ravel()
     times = np.unique(np.round(times / _ROUNDING_IN_S).astype(np.int64)) * _ROUNDING_IN_S
     return times[(times > _ROUNDING_IN_S) & (times < end - _ROUNDING_IN_S)]
 
 
-def count_hits(phones: np.ndarray, units: np.ndarray, tolerance: float = TOLERANCE_IN_S) -> int:
-    """The largest number of pairs of a phone and a unit boundary, each used once, at most `tolerance` seconds apart.
+@njit(cache=True)
+def count_hits(phones, units, tolerance=TOLERANCE_IN_S):  # pragma: no cover - compiled
+    """The largest number of pairs of a phone and a unit boundary (float64 seconds, ascending), each used once.
 
-    Boundaries are in seconds, ascending.
+    In order of time the first two that fit are a pair of some largest pairing, because all tolerances are equal.
     """
-    return int(_count_hits(np.asarray(phones, np.float64), np.asarray(units, np.float64), tolerance + _ROUNDING_IN_S))
-
-
-@njit(cache=True, nogil=True)
-def _count_hits(phones, units, tolerance):  # pragma: no cover - compiled
-    # In order of time the first two that fit are a pair of some largest pairing, because all tolerances are equal.
     i, j, count = 0, 0, 0
     while i < len(phones) and j < len(units):
         difference = phones[i] - units[j]
-        if abs(difference) <= tolerance:
+        if abs(difference) <= tolerance + _ROUNDING_IN_S:
             count += 1
             i += 1
             j += 1

@@ -20,11 +20,7 @@ from spin.runtime.files import write_jsonl
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Writes the units of every file, or nothing when one of them cannot be used.
-
-    Raises:
-        SpinError: a file or a model that cannot be used.
-    """
+    """Writes the units of every file; or nothing, and raises SpinError, when one of them or the model cannot be used."""
     description = "Discrete units of audio files, one line of JSON per file."
     parser = argparse.ArgumentParser(prog="python -m spin units", description=description, allow_abbrev=False)
     model_help = "a Spin or R-Spin model: a file, an exported folder, or a published name such as spin_hubert_256"
@@ -48,11 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def utterance_names(paths: list[Path]) -> list[str]:
-    """File names without suffix where they all differ, else the given paths.
-
-    Raises:
-        DataError: the same path twice, or one that is not a file.
-    """
+    """File names without suffix where they all differ, else the given paths; DataError for a path given twice, or no file."""
     for path in paths:
         if not path.is_file():
             found = "a folder" if path.is_dir() else "no such file"
@@ -65,24 +57,19 @@ def utterance_names(paths: list[Path]) -> list[str]:
 
 
 def read_audio(path: Path, shortest: int) -> np.ndarray:
-    """(S,) float32 at 16 kHz: the mean of the channels, resampled if necessary.
-
-    Raises:
-        DataError: not readable, shorter than `shortest` samples at 16 kHz, or not finite.
-    """
+    """(S,) float32 at 16 kHz, the mean of the channels; DataError if unreadable, under `shortest` samples, or not finite."""
     try:
         recording = Recording.from_file(path)
         if recording.sampling_rate != artifacts.SAMPLE_RATE:
             recording = recording.resample(artifacts.SAMPLE_RATE)
-        audio = np.asarray(recording.load_audio(), dtype=np.float32)
+        audio = np.asarray(recording.load_audio(), dtype=np.float32).mean(0)
     except (OSError, RuntimeError, ValueError, ZeroDivisionError, AudioLoadingError, DurationMismatchError) as error:
         found = " ".join(str(error).split())[:300] or type(error).__name__
         remedy = "play it, or convert it to WAV or FLAC"
         raise DataError(str(path), found=found, expected="an audio file", cause="damaged, or not audio", remedy=remedy) from error
-    mono = audio.mean(0) if audio.ndim == 2 else audio
-    if len(mono) < shortest:
-        found = f"{len(mono)} samples at {artifacts.SAMPLE_RATE} Hz"
+    if len(audio) < shortest:
+        found = f"{len(audio)} samples at {artifacts.SAMPLE_RATE} Hz"
         raise DataError(str(path), found=found, expected=f"at least {shortest}, which give one unit", remedy="leave it out")
-    if not np.isfinite(mono).all():
+    if not np.isfinite(audio).all():
         raise DataError(str(path), found="samples that are not finite", expected="finite samples", cause="a damaged float file")
-    return np.ascontiguousarray(mono)
+    return audio

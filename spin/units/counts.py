@@ -1,4 +1,7 @@
-"""Frames by label and unit, and the normalized mutual information of units with speakers and with characters."""
+"""Frames by label and unit, and what one tells about the other: purities and PNMI of phones, NMI of speakers and characters.
+
+Phones are labels every 10 ms. Units come every 20 ms and are repeated twice; the longer sequence is truncated.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ import numpy as np
 
 from spin import artifacts
 from spin.errors import DataError
+from spin.units.phones import LABELS_PER_UNIT, by_class, frame_labels
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # stage 2 measures PNMI without the rest of stage 3
     from spin.units.measure import Sample, Utterance
+
+LOG_FLOOR = 1e-8  # inside both logarithms of the published PNMI; kept, so that figures agree to the last digit
 
 
 def check_units(units: np.ndarray, codebook_size: int) -> np.ndarray:
@@ -44,20 +50,75 @@ class LabelCounts:
         """The labels seen, in alphabetical order."""
         return sorted(self._rows)
 
-    def matrix(self, labels: Sequence[str] | None = None) -> np.ndarray:
-        """(L, K) int64 in the order of `labels` (default: self.labels); rows of zeros for labels never seen."""
-        nothing = np.zeros(self.codebook_size, np.int64)
-        rows = [self._rows.get(label, nothing) for label in (self.labels if labels is None else labels)]
-        return np.stack(rows) if rows else np.zeros((0, self.codebook_size), np.int64)
+    def matrix(self) -> np.ndarray:
+        """(L, K) int64 in the order of self.labels."""
+        return np.array([self._rows[label] for label in self.labels], np.int64).reshape(-1, self.codebook_size)
+
+
+class JointCounts(LabelCounts):
+    """Frames of 10 ms by (phone, unit)."""
+
+    def add(self, phones: Sequence[str], units: np.ndarray) -> None:
+        """Counts one utterance: labels every 10 ms, (T,) units every 20 ms; DataError for a unit outside [0, K)."""
+        length = min(len(phones), LABELS_PER_UNIT * len(units))
+        super().add(phones[:length], np.repeat(units, LABELS_PER_UNIT)[:length])
+
+    @property
+    def labels(self) -> list[str]:
+        """The phones seen, by class."""
+        return by_class(self._rows)
+
+
+class Purity:
+    """The three figures over the utterances that have an alignment."""
+
+    def __init__(self, sample: Sample):
+        self.counts = JointCounts(sample.codebook_size)
+
+    def add(self, utterance: Utterance) -> None:
+        if utterance.alignment:
+            labels = frame_labels(utterance.alignment, LABELS_PER_UNIT * len(utterance.units))
+            self.counts.add(labels, utterance.units)
+
+    def figures(self) -> dict[str, float]:
+        counts = self.counts.matrix()
+        return {"pnmi": pnmi(counts), "phone_purity": phone_purity(counts), "cluster_purity": cluster_purity(counts)}
+
+
+def cluster_purity(counts: np.ndarray) -> float:
+    """Share of frames whose unit is the commonest unit of their phone; NaN without frames. Counts are (phones, K)."""
+    total = counts.sum()
+    return float(counts.max(1).sum() / total) if total else math.nan
+
+
+def phone_purity(counts: np.ndarray) -> float:
+    """Share of frames whose phone is the commonest phone of their unit: the accuracy of the best map from units to phones."""
+    return cluster_purity(counts.T)
+
+
+def pnmi(counts: np.ndarray) -> float:
+    """Phone-normalized mutual information I(phone; unit) / H(phone): the share of the phone's entropy that the unit removes.
+
+    A ratio in [0, 1], up to the 1e-8 that the published formula (HuBERT, arXiv 2106.07447, section IV-A) adds inside its
+    logarithms. 0 when a single unit is used, and by definition 0 with a single phone (nothing is uncertain). NaN without frames.
+    """
+    total = counts.sum()
+    if not total:
+        return math.nan
+    joint = counts / total
+    phones, units = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
+    if np.count_nonzero(phones) < 2:
+        return 0.0
+    outer = np.matmul(phones, units)
+    pointwise = np.log(np.divide(joint, outer, out=np.zeros_like(joint), where=outer > 0) + LOG_FLOOR)
+    return float((joint * pointwise).sum() / -(phones * np.log(phones + LOG_FLOOR)).sum())
 
 
 def normalized_mutual_information(counts: np.ndarray) -> float:
     """Mutual information over the mean of the two entropies, 2 I(a; b) / (H(a) + H(b)), of (A, B) counts of frames.
 
-    Returns:
-        A ratio in [0, 1]: 0 for independence, 1 when each determines the other. 0 by definition when one of the two never
-        varies. NaN without frames. A small sample of independent variables gives slightly more than 0, about (A - 1)(B - 1) /
-        (frames x the sum of the two entropies in nats).
+    A ratio in [0, 1]; by definition 0 when one of the two never varies; NaN without frames. A small sample of independent
+    variables gives slightly more than 0, about (A - 1)(B - 1) / (frames x the sum of the two entropies in nats).
     """
     total = float(np.sum(counts))
     if not total:

@@ -118,8 +118,7 @@ def group_distances(
         bounds: (G, 2) first and one past the last item of each group.
 
     Returns:
-        there, back: flat float32, block after block: (|g|, |h|) values d(x in g, y in h); (|h|, |g|) values d(x in h, y in g).
-        offsets: (P + 1,) where each block begins.
+        Flat float32, block after block: (|g|, |h|) d(x in g, y in h), and (|h|, |g|) d(x in h, y in g); (P + 1,) block starts.
     """
     sizes = (bounds[:, 1] - bounds[:, 0])[pairs].prod(1)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -29,7 +29,7 @@ from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError, ResourceError
+from spin.errors import DataError, ResourceError, rerun
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.prefetch import prefetch
@@ -79,13 +79,10 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, list[Output]]]
     """Fills the folders of all outputs: packed arrays, cuts with HIDDEN_FIELD, rejects, and the units of systems with a codebook.
 
     Args:
-        config: units, encoder, runtime, and corpus.max_bad_share.
         parts: name -> (manifest, outputs); folders may hold the work of an interrupted run.
-        log: gets the speed and the counts.
 
     Raises:
-        CheckpointError: a system's source cannot be read.
-        ConfigError: a layer that an encoder does not have.
+        CheckpointError, ConfigError: a system's source cannot be read, or has no such layer.
         DataError: a damaged manifest, or more than corpus.max_bad_share of a part's utterances cannot be used.
         ResourceError: not enough disk space.
     """
@@ -134,21 +131,16 @@ def run_jobs(function: Callable, jobs: list, config: Config, description: str) -
 
 
 def _check_disk(jobs: list[Job], dims: dict[System, int], log: logging.Logger) -> None:
-    """Logs the disk space that the features will take, estimated from the first shard of each part.
-
-    Raises:
-        ResourceError: more than there is.
-    """
+    """Logs the disk space that the features will take, estimated from each part's first shard; ResourceError for too much."""
     if not jobs:
         return
-    frames: dict[Path, float] = {}
-    needed = 0.0
-    for job in jobs:
-        if job.cuts not in frames:
-            seconds = statistics.fmean(record["duration"] for record in read_records(job.cuts, job.first, job.last))
-            frames[job.cuts] = seconds / artifacts.FRAME_SHIFT_IN_S
-        width = sum(dims[output.system] for output in job.outputs)
-        needed += (job.last - job.first) * frames[job.cuts] * width * BYTES_PER_NUMBER / GIB
+    numbers = 0.0
+    for cuts, own in itertools.groupby(jobs, key=lambda job: job.cuts):
+        own = list(own)
+        seconds = statistics.fmean(record["duration"] for record in read_records(cuts, own[0].first, own[0].last))
+        width = sum(dims[output.system] * (job.last - job.first) for job in own for output in job.outputs)
+        numbers += seconds / artifacts.FRAME_SHIFT_IN_S * width
+    needed = numbers * BYTES_PER_NUMBER / GIB
     folder = jobs[0].outputs[0].folder
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free / GIB
@@ -160,11 +152,7 @@ def _check_disk(jobs: list[Job], dims: dict[System, int], log: logging.Logger) -
 
 
 def extract_shard(job: Job) -> float:
-    """Stores features and units of one shard, the record files last; returns the seconds of its audio.
-
-    Raises:
-        DataError: values that float16 cannot hold.
-    """
+    """Stores features and units of one shard, the record files last; returns the seconds of its audio."""
     prepare_cpu(1)
     cuts = list(read_cuts(job.cuts, job.first, job.last))
     writers = {output: ArrayWriter(output.folder, f"features-{job.first:08d}") for output in job.outputs}
@@ -261,7 +249,7 @@ def _usable_cuts(manifest: Path, records: Iterator[dict]) -> Iterator[Cut]:
     for cut, record in itertools.zip_longest(read_cuts(manifest), records):
         if cut is None or record is None or cut.id != record[ID]:
             found = f"shards of other utterances than its {'end' if cut is None else cut.id}"
-            raise DataError(str(manifest), found=found, cause="a failing disk", remedy="rerun stage 3 with --force")
+            raise DataError(str(manifest), found=found, cause="a failing disk", remedy=rerun(3))
         if ARRAY in record:
             cut.custom = (cut.custom or {}) | {artifacts.HIDDEN_FIELD: TemporalArray.from_dict(record[ARRAY])}
             yield cut

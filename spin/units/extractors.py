@@ -38,14 +38,11 @@ class Extracted:
 
 
 class EncoderExtractor:
-    """An encoder, or a model with its codebook.
+    """An encoder, or a model with its codebook; CheckpointError where the system's source cannot be read.
 
     Args:
         official_padding: see EncoderConfig.
         leader: runs before on the same batches; its layers are reused as far as the weights are equal.
-
-    Raises:
-        CheckpointError: the system's source cannot be read.
     """
 
     def __init__(self, system: System, official_padding: bool, device: torch.device, leader: EncoderExtractor | None = None):
@@ -72,19 +69,17 @@ class EncoderExtractor:
     def run(
         self, waveforms: Tensor, lengths: Tensor, layers: Iterable[int | None], lead: States | None
     ) -> tuple[list[Extracted], States]:
-        """Features and units of each utterance of a batch, and the states.
+        """Features of some layers (None: the system's own) and units of each utterance of a batch, and the states.
 
         Args:
-            waveforms: (B, S) float32 at 16 kHz.
-            lengths: (B,) samples.
-            layers: layers to return; None: the system's own.
+            waveforms, lengths: (B, S) float32 at 16 kHz, and (B,) samples of each.
             lead: states of the leader for this batch.
         """
         numbers = {layer: self.layer if layer is None else layer for layer in layers}
         states = self._states(waveforms, lengths, max([*numbers.values(), *([self.model.layer] if self.model else [])]), lead)
         hidden, frames = states
-        units = self.model.objective.units(hidden[self.model.layer]).cpu().numpy() if self.model else None
         features = {layer: hidden[number].cpu().numpy() for layer, number in numbers.items()}
+        units = self.model.objective.units(hidden[self.model.layer]).cpu().numpy() if self.model else None
         results = []
         for row, count in enumerate(frames.tolist()):
             own = {layer: values[row, :count] for layer, values in features.items()}
@@ -159,14 +154,7 @@ def extract(
     waveforms: Sequence[np.ndarray],
     device: torch.device,
 ) -> list[dict[System, Extracted]]:
-    """Features and units of some utterances by all systems.
-
-    Args:
-        extractors: from open_extractors.
-        layers: layers to return of each system.
-        waveforms: (S_i,) float32 samples at 16 kHz, each of at least one frame.
-        device: where the extractors are.
-    """
+    """Features of some layers, and units, of (S_i,) float32 waveforms at 16 kHz, each of at least one frame, by all systems."""
     official = any(isinstance(own, EncoderExtractor) and own.encoder.official_padding for own in extractors.values())
     alone = device.type == "cpu" and not official
     results: list[dict[System, Extracted]] = []

@@ -25,7 +25,7 @@ from spin import artifacts
 from spin.config import Config
 from spin.data.cuts import read_cuts
 from spin.data.store import load_array
-from spin.errors import CheckpointError, DataError
+from spin.errors import CheckpointError, DataError, rerun
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
@@ -75,22 +75,20 @@ def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
     """
     budget = hours * 3600 / artifacts.FRAME_SHIFT_IN_S
     heap: list[tuple[int, str]] = []  # the largest hash on top
-    drawn, frames = {}, 0
+    drawn, frames = {}, {}  # cuts and their numbers of frames by id
+    total = 0
     for cut in cuts:
         if cut.id in drawn:
             continue
-        drawn[cut.id] = cut
+        drawn[cut.id], frames[cut.id] = cut, cut.custom[artifacts.HIDDEN_FIELD].shape[0]
         heapq.heappush(heap, (-integer(seed, "kmeans utterance", cut.id), cut.id))
-        frames += _frames(cut)
-        while frames - _frames(drawn[heap[0][1]]) >= budget:
-            frames -= _frames(drawn.pop(heapq.heappop(heap)[1]))
+        total += frames[cut.id]
+        while total - frames[heap[0][1]] >= budget:
+            _, name = heapq.heappop(heap)
+            del drawn[name]
+            total -= frames.pop(name)
     names = sorted(drawn)
-    counts = [_frames(drawn[name]) for name in names]
-    return Utterances(names, counts, lambda name: load_array(drawn[name], artifacts.HIDDEN_FIELD))
-
-
-def _frames(cut) -> int:
-    return cut.custom[artifacts.HIDDEN_FIELD].shape[0]
+    return Utterances(names, [frames[name] for name in names], lambda name: load_array(drawn[name], artifacts.HIDDEN_FIELD))
 
 
 def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: int = EPOCHS, seed: int = 0) -> KMeans:
@@ -182,11 +180,7 @@ def save_kmeans(path: str | Path, model: KMeans, layer: int | None) -> None:
 
 
 def load_kmeans(path: str | Path) -> KMeans:
-    """Reads what save_kmeans wrote.
-
-    Raises:
-        CheckpointError: missing, damaged, or another file.
-    """
+    """Reads what save_kmeans wrote; CheckpointError for a missing, damaged or other file."""
     try:
         with safe_open(str(path), framework="pt") as stream:
             inertia, centres = json.loads(stream.metadata()[NOTES])["inertia"], stream.get_tensor(CENTRES).float()
@@ -194,8 +188,7 @@ def load_kmeans(path: str | Path) -> KMeans:
             raise ValueError("centres that are not finite")
         return KMeans(centres, float(inertia))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        remedy = "rerun stage 3 with --force"
-        raise CheckpointError(str(path), found=str(error), expected="k-means centres of stage 3", remedy=remedy) from error
+        raise CheckpointError(str(path), found=str(error), expected="k-means centres of stage 3", remedy=rerun(3)) from error
 
 
 def assign_units(config: Config, manifest: Path, kmeans: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -57,11 +57,7 @@ class Family(Protocol):
 
 
 def measure(sample: Sample, metrics: Iterable[Metric] = METRICS) -> tuple[dict[str, float | None], dict[str, Family]]:
-    """Figures by name (None where there is nothing to measure), and the families that computed them by the names in METRICS.
-
-    Raises:
-        DataError: a unit outside the codebook.
-    """
+    """Figures by name (None where there is nothing to measure), and the families that computed them by the names in METRICS."""
     metrics = tuple(metrics)
     families = {path: pkgutil.resolve_name(path)(sample) for path in dict.fromkeys(metric.family for metric in metrics)}
     for utterance in sample.read():
@@ -72,14 +68,11 @@ def measure(sample: Sample, metrics: Iterable[Metric] = METRICS) -> tuple[dict[s
 
 
 def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float = 0.0) -> Iterator[Utterance]:
-    """The utterances of some parts, one at a time.
+    """The utterances of some parts, one at a time; DataError where features and units name different ones.
 
     Args:
-        folders: (features, units) products of each part: a manifest with HIDDEN_FIELD, and units.jsonl of the same utterances.
+        folders: (features, units) products of each part.
         first_seconds: what counts, except for the probe of features and ABX (10: the official validation); 0: all.
-
-    Raises:
-        DataError: the two do not name the same utterances.
     """
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for features, units in folders:

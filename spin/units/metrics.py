@@ -24,13 +24,9 @@ class Metric:
     family: str  # "module:Class" that computes it, called with a Sample (spin/units/measure.py); its figures share a pass
 
 
-_USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.purity:Purity", "spin.units.boundaries:Boundaries"
+_USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.counts:Purity", "spin.units.boundaries:Boundaries"
 _ABX, _SPEAKERS, _PROBE = "spin.units.abx:Abx", "spin.units.counts:SpeakerNmi", "spin.units.speaker_probe:SpeakerProbe"
-_LM, _CHARACTERS, _EDITS = (
-    "spin.units.unit_lm:Predictability",
-    "spin.units.counts:CharacterNmi",
-    "spin.units.usage:EditDistance",
-)
+_LM, _CHARACTERS, _EDITS = "spin.units.unit_lm:Predictability", "spin.units.counts:CharacterNmi", "spin.units.usage:EditDistance"
 
 METRICS: tuple[Metric, ...] = (
     Metric("K", "codebook size (K)", 0, "", NEITHER, "Number of codes, or of k-means clusters.", _USAGE),

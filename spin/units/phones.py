@@ -35,11 +35,7 @@ def by_class(phones: Iterable[str]) -> list[str]:
 
 
 def frame_labels(items: Iterable[AlignmentItem], frames: int, shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[str]:
-    """The phone at the centre of each of `frames` frames of `shift` seconds; SIL where no item is.
-
-    Args:
-        items: in any order, not overlapping; seconds from the start of the utterance.
-    """
+    """The phone at the centre of each of `frames` frames of `shift` seconds; SIL where no item is. Items do not overlap."""
     labels = [artifacts.SILENCE] * frames
     for item in sorted(items, key=lambda item: item.start):
         # How many frame centres (i + 1/2) * shift lie before a time; rounded first, as times are sums of binary fractions.

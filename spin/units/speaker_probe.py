@@ -43,25 +43,23 @@ class SpeakerProbe:
         return {"speaker_accuracy": accuracy, "speaker_accuracy_of_features": accuracy_of_features, "speaker_chance": chance}
 
     def _probe(self, rows: list[np.ndarray]) -> tuple[float, float]:
-        if len(rows) < len(self.names) or not rows:
-            return math.nan, math.nan
-        return probe_speakers(np.stack(rows), self.names, self.speakers, self.seed)
+        complete = len(rows) == len(self.names) > 0
+        return probe_speakers(np.stack(rows), self.names, self.speakers, self.seed) if complete else (math.nan, math.nan)
 
 
 def split(names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple[list[int], list[int]]:
-    """Indices of training and test utterances: every speaker in both, no utterance in both.
+    """Indices of training and test utterances: every speaker in both, no utterance in both; in an order fixed by the seed.
 
-    Each speaker's utterances are ordered by a hash of (seed, name). Three quarters of them, rounded, train: at least one, and at
-    least one tests. Speakers with a single utterance are left out. The order of the input does not matter.
+    Three quarters of a speaker's utterances, rounded, train: at least one, and at least one tests. Speakers with a single
+    utterance are left out.
     """
     by_speaker = defaultdict(list)
     for index in sorted(range(len(names)), key=lambda i: (integer(seed, "speaker probe", names[i]), names[i])):
         by_speaker[speakers[index]].append(index)
     train, test = [], []
-    for speaker in sorted(by_speaker):
-        own = by_speaker[speaker]
-        count = min(len(own) - 1, max(1, round(TRAIN_SHARE * len(own))))
-        if count > 0:
+    for _, own in sorted(by_speaker.items()):
+        if len(own) > 1:
+            count = min(len(own) - 1, max(1, round(TRAIN_SHARE * len(own))))
             train.extend(own[:count])
             test.extend(own[count:])
     return train, test
@@ -76,9 +74,8 @@ def histogram(units: np.ndarray, codebook_size: int) -> np.ndarray:
 def probe_speakers(features: np.ndarray, names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple[float, float]:
     """Accuracy and chance, as ratios, of a logistic regression from (N, D) features, one vector per utterance, to speakers.
 
-    Speakers are seen in training, utterances are not; features are standardized by the training utterances. Chance is the
-    accuracy of always naming the commonest training speaker (of equally common ones the first in alphabetical order). NaN for
-    both with fewer than two speakers of two utterances.
+    Features are standardized by the training utterances. Chance is the accuracy of always naming the commonest training speaker
+    (of equally common ones the first in alphabetical order). NaN for both with fewer than two speakers of two utterances.
     """
     train, test = split(names, speakers, seed)
     if len({speakers[index] for index in train}) < 2:

@@ -57,12 +57,9 @@ class Predictability:
 
 
 def train_unit_lm(sequences: Iterable[list[int]], codebook_size: int, order: int, path: str | Path) -> None:
-    """Writes an n-gram model of units, of order 2 to 7, in ARPA format; the same sequences give the same file.
+    """Writes an n-gram model of units, of order 2 to 7, in ARPA format; DataError for no units, or one outside the codebook.
 
     Each unit of the codebook is added once as an utterance of its own, so no unit has probability 0.
-
-    Raises:
-        DataError: no units, or one outside the codebook.
     """
     lines = (" ".join(map(str, check_units(units, codebook_size).tolist())) for units in sequences)
     if not write_arpa(lines, order, path, single=map(str, range(codebook_size))):

@@ -71,11 +71,7 @@ def merge_codes(centroids: np.ndarray, frames: np.ndarray, count: int, seed: int
 def measure_variants(
     exp: Path, system: str, parts: Sequence[str], widths: Sequence[int], divisors: Sequence[int]
 ) -> Iterator[tuple[str, int, dict[str, float | None]]]:
-    """(name, K, figures by name) of each variant of one system's units; None is what could not be measured.
-
-    Raises:
-        DataError: no units of a part.
-    """
+    """(name, K, figures by name) of each variant of one system's units; None is what could not be measured."""
     config = load_config(artifacts.config_file(exp))
     size = [find_units(exp, system, part)[1] for part in parts][0]
     variants: list[tuple[str, int, Callable]] = [("deduplicated", size, np.asarray)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 from lhotse.cut import Cut
 
 from spin import artifacts
-from spin.data.cuts import read_cuts, write_cuts
+from spin.data.cuts import count_cuts, read_cuts, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 
 Lines = Iterable[tuple[str, np.ndarray | list[int]]]  # utterance id and (T,) units, one per line of units.jsonl
@@ -29,35 +30,27 @@ def find_runs(units: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(utterance id, (T,) int32 units) of each line of a units.jsonl, in order.
-
-    Raises:
-        DataError: no such file; or a line without an id and units, or an id again.
-    """
+    """(utterance id, (T,) int32 units) of each line of a units.jsonl, in order; DataError for no file or a bad line."""
     path, seen = Path(path), set()
     if not path.is_file():
-        expected, remedy = "units, one utterance per line of JSON", "run stage 3, or correct the path"
-        raise DataError(str(path), found="no such file", expected=expected, remedy=remedy)
+        expected = "units, one utterance per line of JSON"
+        raise DataError(str(path), found="no such file", expected=expected, remedy=f"{rerun(3)}; or correct the path")
     for number, record in enumerate(read_jsonl(path), start=1):
         name, units = record.get(artifacts.UNITS_ID), record.get(artifacts.UNITS_SEQUENCE)
         right = isinstance(units, list) and set(map(type, units)) <= {int} and min(units, default=0) >= 0
         if not isinstance(name, str) or not name or name in seen or not right:
             found = f"{name!r} again" if name in seen else f"id {name!r}, units {str(units)[:60]}"
             expected = "a new utterance with a list of whole numbers from 0 on"
-            raise DataError(f"{path}, record {number}", found=found, expected=expected)
+            raise DataError(f"{path}, record {number}", found=found, expected=expected, remedy=rerun(3))
         seen.add(name)
         yield name, np.asarray(units, dtype=np.int32)
 
 
 def find_units(exp: Path, system: str, part: str) -> tuple[Path, int]:
-    """The units.jsonl of a system and part of an experiment, and K.
-
-    Raises:
-        DataError: stage 3 has not written it.
-    """
+    """The units.jsonl of a system and part of an experiment, and K; DataError where stage 3 has not written it."""
     folder = artifacts.units_folder(exp, system, part)
     if not folder.is_dir():
-        expected, remedy = f"units of system {system}, part {part}", "run stage 3, or check --system and --part"
+        expected, remedy = f"units of system {system}, part {part}", f"{rerun(3)}; or correct --system and --part"
         raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
     return artifacts.units_lines(folder), read_json(artifacts.codebook_in(folder))["codebook_size"]
 
@@ -72,11 +65,7 @@ def write_lines(folder: Path, lines: Lines, codebook_size: int) -> None:
 def write_units(folder: Path, manifest: Path, lines: Lines, codebook_size: int) -> int:
     """Writes units.jsonl, codebook.json and cuts with UNITS_FIELD; returns the number of utterances.
 
-    Args:
-        manifest: cuts of the same utterances in the same order.
-
-    Raises:
-        DataError: other utterances than in the manifest.
+    DataError where these are not the utterances of the manifest, in its order.
     """
     write_lines(folder, lines, codebook_size)
     with ArrayWriter(folder, "units") as writer:
@@ -93,8 +82,12 @@ def _cuts_with_units(manifest: Path, folder: Path, writer: ArrayWriter) -> Itera
 
 def pair_cuts(manifest: Path, lines: Path) -> Iterator[tuple[Cut, np.ndarray]]:
     """Cuts with their units; raises DataError where manifest and units.jsonl do not name the same utterances."""
-    for cut, (name, units) in zip(read_cuts(manifest), read_units(lines), strict=True):
+    for cut, line in itertools.zip_longest(read_cuts(manifest), read_units(lines)):
+        if cut is None or line is None:
+            found = f"{sum(1 for _ in read_units(lines))} utterances"
+            raise DataError(str(lines), found=found, expected=f"the {count_cuts(manifest)} of {manifest}", remedy=rerun(3))
+        name, units = line
         if cut.id != name:
             found, expected = f"units of {name}", f"those of {cut.id}, as in {manifest}"
-            raise DataError(str(lines), found=found, expected=expected, remedy="rerun stage 3 with --force")
+            raise DataError(str(lines), found=found, expected=expected, remedy=rerun(3))
         yield cut, units

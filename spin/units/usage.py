@@ -29,18 +29,16 @@ class UnitUse:
         self.seconds += utterance.seconds
 
     def figures(self) -> dict[str, float]:
-        """The figures by name.
+        """The figures by name; without audio or frames, rates and shares are NaN and entropies 0.
 
-        unit_entropy: entropy of a frame's unit in bits, 0 to log2 K; 0 without frames.
-        perplexity: 2 to the entropy, 1 to K: as many equally frequent units would be as hard to guess.
-        segments_per_second: 0 to 50; NaN without audio.
-        deduplicated_share: 1 when no unit follows itself; NaN without frames.
+        bitrate: segments per second times the entropy of one, in bits per second (ZeroSpeech 2019, arXiv 1904.11469, section
+        3.2, where a symbol is what the encoder sends). A run of equal units is one symbol here, and its length is not coded.
         """
         frames, segments, used = int(self.frames.sum()), int(self.segments.sum()), int(np.count_nonzero(self.frames))
         bits = entropy(self.frames)
         return {
             "K": self.codebook_size,
-            "bitrate": bitrate(self.segments, self.seconds),
+            "bitrate": segments / self.seconds * entropy(self.segments) if self.seconds > 0 else math.nan,
             "unit_entropy": bits,
             "perplexity": 2.0**bits,
             "used_codes": used,
@@ -51,22 +49,13 @@ class UnitUse:
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Entropy in bits of the distribution that non-negative counts give; 0 when at most one of them is above 0."""
+    """Entropy in bits of the distribution that non-negative counts give; 0 without any."""
     counts = np.asarray(counts, dtype=np.float64)
     counts = counts[counts > 0]
     if not len(counts):
         return 0.0
     shares = counts / counts.sum()
     return max(0.0, float(-(shares * np.log2(shares)).sum()))
-
-
-def bitrate(symbol_counts: np.ndarray, seconds: float) -> float:
-    """N / D * H(s): symbols per second times the entropy of one symbol, in bits per second; NaN without audio.
-
-    The definition of the ZeroSpeech challenge 2019 (arXiv 1904.11469, section 3.2), where a symbol is what the encoder sends.
-    Here a run of equal units is one symbol, of which (K,) symbol_counts occur, and its length is not coded.
-    """
-    return float(np.sum(symbol_counts)) / seconds * entropy(symbol_counts) if seconds > 0 else math.nan
 
 
 class EditDistance:
@@ -88,5 +77,5 @@ class EditDistance:
             self.length += len(clean)
 
     def figures(self) -> dict[str, float]:
-        """unit_edit_distance: percent, 0 when noise changes nothing; NaN without clean units."""
+        """unit_edit_distance, in percent; NaN without clean units."""
         return {"unit_edit_distance": 100 * self.edits / self.length if self.length else math.nan}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import runpy
 from pathlib import Path
@@ -46,25 +47,19 @@ def speak(random: np.random.Generator, phones: list[str], pitch: float) -> tuple
     return (audio + 0.01 * random.normal(size=len(audio))).astype(np.float32), items
 
 
-def make_cut(folder: Path, name: str, speaker: str, audio: np.ndarray, items: list, rate: int = artifacts.SAMPLE_RATE) -> MonoCut:
-    """Writes the audio and describes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.wav"
-    soundfile.write(path, audio, rate, subtype="FLOAT")
-    recording = Recording.from_file(path, recording_id=name)
-    alignment = {artifacts.PHONE_TIER: items} if items else None
-    supervision = SupervisionSegment(
-        id=name, recording_id=name, start=0, duration=recording.duration, text="A TEST", speaker=speaker, alignment=alignment
-    )
-    return MonoCut(name, 0, recording.duration, 0, [supervision], recording=recording)
-
-
 def make_part(corpus: Path, part: str, speakers: int, utterances: int, seed: int) -> None:
+    """Writes audio of some speakers with their phones, and its manifest."""
     random, cuts = np.random.default_rng(seed), []
-    for speaker in range(speakers):
-        for number in range(utterances):
-            audio, items = speak(random, list(random.choice(list(PHONES), 8)), 1 + 0.1 * speaker)
-            cuts.append(make_cut(corpus / "audio" / part, f"{part}-{speaker}-{number}", f"{part}{speaker}", audio, items))
+    (corpus / "audio" / part).mkdir(parents=True)
+    for speaker, number in itertools.product(range(speakers), range(utterances)):
+        audio, items = speak(random, list(random.choice(list(PHONES), 8)), 1 + 0.1 * speaker)
+        name = f"{part}-{speaker}-{number}"
+        path = corpus / "audio" / part / f"{name}.wav"
+        soundfile.write(path, audio, artifacts.SAMPLE_RATE, subtype="FLOAT")
+        recording = Recording.from_file(path, recording_id=name)
+        alignment, duration = {artifacts.PHONE_TIER: items}, recording.duration
+        said = SupervisionSegment(name, name, 0, duration, text="A TEST", speaker=f"{part}{speaker}", alignment=alignment)
+        cuts.append(MonoCut(name, 0, duration, 0, [said], recording=recording))
     write_cuts(artifacts.cuts(corpus, part), cuts)
 
 
@@ -112,7 +107,15 @@ def make_context(small_models):
         sections = {name: dataclasses.replace(section, **changes.get(name, {})) for name, section in sections.items()}
         config = Config(name="small", systems=systems, **sections)
         context = Context(config, exp, artifacts.corpus_folder(data, "small"), 3, logging.getLogger("spin.test"))
-        finish_earlier_stages(context, small_models[1], given)
+        trained, tested = context.config.corpus.spin_train, context.config.corpus.test
+        for part in dict.fromkeys((*trained, *tested)):
+            with products.manifest(context, part).building() as path:
+                write_cuts(path, read_cuts(given[part]))
+        for product in (products.speaker_pitch(context), *(products.pitch(context, part) for part in trained)):
+            with product.building() as path:
+                (path / "nothing.txt" if path.is_dir() else path).write_text("")
+        with products.spin(context).building() as path:
+            artifacts.model_in(path).write_bytes(small_models[1].read_bytes())
         return context
 
     return make
@@ -125,19 +128,6 @@ def finished(tmp_path_factory, small_corpus, make_context) -> Context:
     extract_units(context)
     write_text(artifacts.config_file(context.exp), dump_config(context.config))
     return context
-
-
-def finish_earlier_stages(context: Context, model: Path, given: dict[str, str]) -> None:
-    """The products of stages 0 to 2: the given manifests, pitch without content, and a trained model."""
-    corpus = context.config.corpus
-    for part in dict.fromkeys((*corpus.spin_train, *corpus.test)):
-        with products.manifest(context, part).building() as path:
-            write_cuts(path, read_cuts(given[part]))
-    for product in (products.speaker_pitch(context), *(products.pitch(context, part) for part in corpus.spin_train)):
-        with product.building() as path:
-            (path / "nothing.txt" if path.is_dir() else path).write_text("")
-    with products.spin(context).building() as path:
-        artifacts.model_in(path).write_bytes(model.read_bytes())
 
 
 @pytest.fixture(scope="session")

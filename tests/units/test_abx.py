@@ -132,7 +132,7 @@ def test_oracle_phones_are_near_zero_and_in_percent():
     assert result.within == 0.0 and result.across == 0.0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.floats(0.1, 10), st.integers(1, 3))
 def test_scale_order_and_threads_do_not_matter(seed, scale, threads):
     items, lengths = make_items(seed, 20)

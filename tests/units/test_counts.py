@@ -14,11 +14,20 @@ from lhotse.supervision import AlignmentItem
 from sklearn.metrics import normalized_mutual_info_score
 
 from spin.errors import DataError
-from spin.units.counts import CharacterNmi, LabelCounts, SpeakerNmi, character_labels
+from spin.units.counts import (
+    CharacterNmi,
+    JointCounts,
+    LabelCounts,
+    Purity,
+    SpeakerNmi,
+    character_labels,
+    cluster_purity,
+    phone_purity,
+    pnmi,
+)
 from spin.units.counts import normalized_mutual_information as nmi
 from spin.units.measure import Sample, Utterance
 from spin.units.phones import PHONE_CLASSES, by_class, phone_class
-from spin.units.purity import JointCounts, Purity, cluster_purity, phone_purity, pnmi
 
 MATRICES = st.integers(1, 6).flatmap(
     lambda k: st.lists(st.lists(st.integers(0, 20), min_size=k, max_size=k), min_size=1, max_size=6).map(np.array)
@@ -60,7 +69,7 @@ def slow_pnmi(pairs: list[tuple[str, int]]) -> float:
     return (whole - rest) / whole if whole else 0.0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 4)), min_size=1, max_size=60))
 def test_pnmi_equals_slow_oracle(pairs):
     counts = JointCounts(5)
@@ -69,7 +78,7 @@ def test_pnmi_equals_slow_oracle(pairs):
     assert pnmi(counts.matrix()) == pytest.approx(slow_pnmi(pairs), abs=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(MATRICES)
 def test_ranges_and_invariances(counts):
     if not counts.sum():
@@ -117,8 +126,7 @@ def test_counts_equal_a_counter(pairs):
     counts.add([label for label, _ in pairs], np.array([unit for _, unit in pairs], dtype=int))
     expected = Counter(pairs)
     assert counts.labels == sorted({label for label, _ in pairs})
-    labels = ("x", "yy", "é")
-    assert counts.matrix(labels).tolist() == [[expected[label, unit] for unit in range(4)] for label in labels]
+    assert counts.matrix().tolist() == [[expected[label, unit] for unit in range(4)] for label in counts.labels]
 
 
 def test_the_longer_sequence_is_truncated():
@@ -126,7 +134,7 @@ def test_the_longer_sequence_is_truncated():
     counts.add(["A"] * 5, np.array([0, 1, 2, 2]))
     assert counts.matrix().tolist() == [[2, 2, 1]]
     counts.add(["B"] * 100, np.array([1]))
-    assert counts.labels == ["B", "A"] and counts.matrix(["A", "B", "C"]).tolist() == [[2, 2, 1], [0, 2, 0], [0, 0, 0]]
+    assert counts.labels == ["B", "A"] and counts.matrix().tolist() == [[0, 2, 0], [2, 2, 1]]
     counts.add([], np.zeros(0, int))
     assert counts.matrix().sum() == 7
 

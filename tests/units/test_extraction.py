@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +17,7 @@ from spin.models.importers import load_encoder
 from spin.systems import System
 from spin.units import extraction
 from spin.units.extraction import make_batches, to_float16
-from spin.units.extractors import FilterbankExtractor, extract, join_frames, open_extractors
+from spin.units.extractors import extract, join_frames, open_extractors
 
 
 @given(st.lists(st.floats(0.1, 30.0), max_size=40), st.floats(5.0, 60.0))
@@ -43,17 +42,13 @@ def test_gpus_share_the_shards(monkeypatch, gpus, available, processes, visible)
     assert calls == [(processes, tuple({"CUDA_VISIBLE_DEVICES": number} for number in visible))]
 
 
-def make_waveforms() -> list[np.ndarray]:
-    random = np.random.default_rng(0)
-    return [random.normal(size=size).astype(np.float32) for size in (8000, 5000)]
-
-
 @pytest.mark.parametrize("official_padding", [False, True])
 def test_several_layers_in_one_pass(small_models, official_padding):
     """Each utterance alone, or with official padding the batch as one; layers by number and the system's own."""
     system = System("baseline", "encoder", str(small_models[0]), 3)
     extractors = open_extractors((system,), official_padding, "cpu")
-    waveforms = make_waveforms()
+    random = np.random.default_rng(0)
+    waveforms = [random.normal(size=size).astype(np.float32) for size in (8000, 5000)]
     results = extract(extractors, {system: [None, 1, 2]}, waveforms, torch.device("cpu"))
     encoder = load_encoder(small_models[0])
     encoder.official_padding = official_padding
@@ -64,12 +59,6 @@ def test_several_layers_in_one_pass(small_models, official_padding):
             assert np.array_equal(result[system].features[layer], own.numpy()) and result[system].units is None
     with pytest.raises(ConfigError, match="1 to 3"):
         extractors[system].check_layer(4)
-
-
-def test_a_filterbank_has_one_layer():
-    system = System("fbank", "fbank", None, None)
-    (long, short) = extract({system: FilterbankExtractor()}, {system: [None]}, make_waveforms(), torch.device("cpu"))
-    assert long[system].features[None].shape == (24, 160) and short[system].features[None].shape == (15, 160)
 
 
 def test_frames_are_joined_by_hand():
@@ -84,12 +73,3 @@ def test_values_that_float16_cannot_hold_are_an_error():
     for value in (70_000.0, np.nan):
         with pytest.raises(DataError, match="finite values below 65,504"):
             to_float16("u", np.array([value]))
-
-
-def test_a_shard_is_missing_until_all_its_records_are_written(tmp_path):
-    system = System("baseline", "encoder", "mini", 4)
-    outputs = tuple(extraction.Output(system, tmp_path / name) for name in ("a", "b"))
-    job = extraction.Job(Config(), Path("cuts.jsonl"), 0, 5, outputs)
-    outputs[0].records(0).parent.mkdir(parents=True)
-    outputs[0].records(0).touch()
-    assert job.missing().outputs == outputs[1:] and job.missing().missing() == job.missing()

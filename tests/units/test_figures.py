@@ -64,13 +64,6 @@ def test_runs_by_hand():
     assert [(round(a, 3), round(b, 3), label) for a, b, label in unit_spans([7, 7, 2])] == [(0, 0.04, "7"), (0.04, 0.06, "2")]
 
 
-@given(st.lists(st.integers(0, 3), max_size=40))
-def test_runs_cover_every_frame(units):
-    spans = unit_spans(units)
-    back = [int(label) for a, b, label in spans for _ in range(round((b - a) / artifacts.FRAME_SHIFT_IN_S))]
-    assert back == units and all(one[2] != two[2] for one, two in zip(spans, spans[1:]))
-
-
 def test_an_utterance_has_a_strip_for_phones_and_each_system():
     units = {"baseline": [1, 1, 2, 2], "Spin": [3, 3, 3, 4]}
     figure = draw_utterance(np.zeros(1280), [(0.0, 0.08, "AA")], units)

@@ -78,6 +78,6 @@ def test_the_command(finished, capsys):
     names = ("raw", "deduplicated", "smoothed over 3 frames", "merged to K / 4")
     assert [row.split(" | ")[:2] for row in rows] == [[f"| {system}", name] for system in ("baseline", "spin") for name in names]
     assert {line.count("|") for line in (head, rule, *rows)} == {12} and "R-value" in note
-    assert main([*words, "--part", "absent"]) == 1 and "run stage 3" in capsys.readouterr().err
+    assert main([*words, "--part", "absent"]) == 1 and "--stage 3" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*words, "--smooth", "4"])
