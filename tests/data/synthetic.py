@@ -9,8 +9,9 @@ import soundfile
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
-from spin import artifacts
+from spin import artifacts, products
 from spin.data.cuts import write_cuts
+from spin.runtime.context import Context
 
 RATE = artifacts.SAMPLE_RATE
 
@@ -43,6 +44,13 @@ def write_corpus(folder: Path, part: str, seconds: list[float], pitch_name: bool
     manifest.parent.mkdir(parents=True, exist_ok=True)
     write_cuts(manifest, cuts)
     return manifest
+
+
+def prepare_part(context: Context, part: str, seconds: list[float], phones: bool = False) -> None:
+    """A part as stage 0 leaves it: its audio in <corpus>/written, and the product manifest."""
+    manifest = write_corpus(context.corpus / "written", part, seconds, pitch_name=False, phones=phones)
+    with products.manifest(context, part).building() as partial:
+        partial.write_bytes(manifest.read_bytes())
 
 
 def _cut(name: str, path: Path, index: int, phones: bool) -> MonoCut:

@@ -70,25 +70,25 @@ def test_any_rate(rate):
     check(spin.perturb(wave, rate, seed=3), len(wave))
 
 
-def test_target_near_zero_is_clamped():
-    parameters = PerturbationParameters(1.2, 0.5, 20.0)
-    assert target_pitch(ANALYSIS, parameters)[1].min() < MIN_TARGET_IN_HZ
-    check(synthesise(SPEECH, RATE, ANALYSIS, parameters), len(SPEECH))
-
-
-@pytest.mark.parametrize("ratio", [1.4, 1 / 1.4])
-def test_pitch_at_the_ceiling(ratio):
-    analysis = analyse(SPEECH, RATE, (75.0, 150.0))
-    check(synthesise(SPEECH, RATE, analysis, PerturbationParameters(ratio, 2.0, 1.5)), len(SPEECH))
-
-
-@pytest.mark.parametrize("frame", [0, 40, -1])
-def test_single_voiced_frame(frame):
+def voiced_in(frame: int, pulses: slice) -> notes.Analysis:
+    """SPEECH with one voiced frame, and some of its pulses."""
     pitch = np.zeros_like(ANALYSIS.pitch)
     pitch[frame] = 120.0
-    for pulses in (ANALYSIS.pulses[40:41], ANALYSIS.pulses[:0], ANALYSIS.pulses):
-        one = dataclasses.replace(ANALYSIS, pitch=pitch, pulses=pulses)
-        check(synthesise(SPEECH, RATE, one, draw_parameters(0, 0, "one")), len(SPEECH))
+    return dataclasses.replace(ANALYSIS, pitch=pitch, pulses=ANALYSIS.pulses[pulses])
+
+
+NEAR_ZERO, AT_CEILING = PerturbationParameters(1.2, 0.5, 20.0), analyse(SPEECH, RATE, (75.0, 150.0))
+ODD = [
+    (ANALYSIS, NEAR_ZERO),
+    *((AT_CEILING, PerturbationParameters(ratio, 2.0, 1.5)) for ratio in (1.4, 1 / 1.4)),
+    *((voiced_in(frame, part), draw_parameters(0, 0, "one")) for frame in (0, 40, -1) for part in np.s_[40:41, :0, :]),
+]
+
+
+@pytest.mark.parametrize(("analysis", "parameters"), ODD)
+def test_odd_analyses_and_targets(analysis, parameters):
+    check(synthesise(SPEECH, RATE, analysis, parameters), len(SPEECH))
+    assert target_pitch(ANALYSIS, NEAR_ZERO)[1].min() < MIN_TARGET_IN_HZ  # synthesise clamps it
 
 
 def test_thirty_minutes():
