@@ -10,7 +10,6 @@ import socket
 
 import pytest
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from spin.errors import DataError, TrainingError
 from spin.runtime import distributed
@@ -117,24 +116,6 @@ def test_a_lost_rank_ends_the_others_with_a_reason(corpus, unbroken, tmp_path, n
     assert training.step == 6  # the last regular checkpoint
     training.run()
     torch.testing.assert_close(weights(training), unbroken, **NEAR)
-
-
-def _compare_with_the_wrapper(rank, folder):
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 3))
-    rows = torch.randn(8, 5)[rank::2]
-    model(rows).square().sum().backward()
-    distributed.sum_gradients(model.parameters())
-    ours = [parameter.grad.clone() for parameter in model.parameters()]
-    model.zero_grad()
-    wrapped = DistributedDataParallel(model)
-    wrapped(rows).square().sum().backward()
-    for mine, parameter in zip(ours, model.parameters(), strict=True):
-        torch.testing.assert_close(mine, parameter.grad * 2)  # the wrapper takes the mean
-
-
-def test_gradients_are_those_of_the_wrapper(tmp_path):
-    assert run_on_ranks(2, _compare_with_the_wrapper, tmp_path) == [0, 0]
 
 
 def _name_utterances(rank, corpus, folder):

@@ -126,8 +126,8 @@ def test_history_checkpoints_and_curves(unbroken):
     assert read_curve(folder, "data/unvoiced_utterances")[-1][1] > 0
 
 
-@pytest.mark.parametrize(("side", "step"), [*(("before", step) for step in range(6)), ("after", 1), ("after", 2)])
-def test_cut_off_at_every_step(corpus, short, tmp_path, side, step):
+@pytest.mark.parametrize(("side", "step"), [("before", 0), ("before", 1), ("before", 4), ("after", 2)])
+def test_cut_off_before_and_after_an_update(corpus, short, tmp_path, side, step):
     seen = run_until_cut(make_training(corpus, tmp_path, **SHORT), **{side: step})
     saved = max((at for at in (2, 3, 4) if at <= step), default=0)  # every second step, and before the validation
     assert finish(corpus, tmp_path, short, seen) == saved
@@ -172,14 +172,12 @@ def test_updates_before_a_validation_are_saved_first(corpus, short, tmp_path, mo
     assert CheckpointStore(tmp_path / "checkpoints").best_score() == max(record["pnmi"] for record in read_history(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda content: b"", lambda content: content[: len(content) // 2], lambda content: content[::-1]]
-)
-def test_a_damaged_last_checkpoint_costs_only_time(corpus, short, tmp_path, damage):
+def test_a_damaged_last_checkpoint_costs_only_time(corpus, short, tmp_path):
+    """tests/runtime/test_checkpoints.py has every damage."""
     training = make_training(corpus, tmp_path, **SHORT)
     seen = run_until_cut(training, after=4)
     last = training.store.paths()[-1]
-    last.write_bytes(damage(last.read_bytes()))
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     assert finish(corpus, tmp_path, short, seen) == 3
 
 
@@ -273,16 +271,6 @@ def test_too_many_unreadable_files_end_the_training(tmp_path):
         (folder / "audio" / f"spin_train-{index:04d}.wav").write_bytes(b"")
     with pytest.raises(DataError, match=r"(?s)5 unreadable of 24.*max_bad_share"):
         make_training(folder, tmp_path / "training").run()
-
-
-@pytest.mark.parametrize("changes", [{"accumulation": 3, "equal_lengths": True}, {"trainable_layers": 4, "accumulation": 2}])
-def test_micro_batches_equal_the_whole_batch(corpus, tmp_path, changes):
-    found = []
-    for name, options in (("micro", changes), ("whole", changes | {"accumulation": 1})):
-        training = make_training(corpus, tmp_path / name, max_steps=6, **options)
-        training.run()
-        found.append(weights(training))
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_a_training_resumes_with_other_micro_batches(corpus, short, tmp_path):

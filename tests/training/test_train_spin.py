@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spin import artifacts, products
+from spin import artifacts
 from spin.config import RSpinConfig, RuntimeConfig
 from spin.errors import ConfigError, DataError
 from spin.models.encoder import Encoder
@@ -24,22 +24,12 @@ from spin.runtime.config_io import dump_config
 from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
-from tests.data.synthetic import write_corpus
-from tests.training.tiny_training import SHAPE, make_config
+from tests.data.synthetic import prepare_part
+from tests.training.tiny_training import SHAPE, equal, make_config
 
 MOST_FILES, MOST_LINES = 59, 6500  # that stage 2 loads of this package; lower them when it needs less
 LOCAL = Path(__file__).resolve().parents[2] / "local"
-
-
-def load_stage(name: str):
-    """The stage script local/<name>.py as a module; its name is no identifier."""
-    spec = importlib.util.spec_from_file_location(name, LOCAL / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-train_spin = load_stage("2_train_spin").train_spin
+train_spin = runpy.run_path(str(LOCAL / "2_train_spin.py"))["train_spin"]
 
 
 def make_context(folder: Path, name: str, stage: int = 2, **changes) -> Context:
@@ -61,16 +51,13 @@ def folder(tmp_path_factory):
     context = make_context(folder, "stage0", stage=0)
     seconds = {"spin_train": [0.8, *(1.0 + 0.1 * index for index in range(12))], "valid": [1.0, 1.5, 2.0, 1.2]}
     for part, lengths in seconds.items():
-        manifest = write_corpus(folder / "written", part, lengths, pitch_name=False, phones=False)
-        with products.manifest(context, part).building() as partial:
-            partial.write_bytes(manifest.read_bytes())
-    load_stage("1_analyse_pitch").analyse_pitch(dataclasses.replace(context, stage=1))
+        prepare_part(context, part, lengths)
+    runpy.run_path(str(LOCAL / "1_analyse_pitch.py"))["analyse_pitch"](dataclasses.replace(context, stage=1))
     return folder
 
 
-def equal(*paths: Path) -> bool:
-    first, second = (load_model(path).state_dict() for path in paths)
-    return all(torch.equal(value, second[name]) for name, value in first.items())
+def same_model(*paths: Path) -> bool:
+    return equal(*(load_model(path).state_dict() for path in paths))
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +117,12 @@ def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, model, mon
     assert not artifacts.spin_folder(context.exp).exists()
     monkeypatch.undo()
     train_spin(context)
-    assert equal(artifacts.spin_model(context.exp), model)
+    assert same_model(artifacts.spin_model(context.exp), model)
 
 
 def test_the_seed_changes_the_model(folder, model):
     train_spin(context := make_context(folder, "seed1", seed=1))
-    assert not equal(artifacts.spin_model(context.exp), model)
+    assert not same_model(artifacts.spin_model(context.exp), model)
 
 
 def test_rspin_trains_on_frame_labels_and_noise(folder):
