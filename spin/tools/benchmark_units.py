@@ -28,7 +28,7 @@ from spin.systems import System
 from spin.tools.benchmark import fastest, show, synchronize
 from spin.units.extractors import EncoderExtractor, count_shared_layers, extract
 from spin.units.kmeans import Utterances, train_kmeans
-from spin.units.measure import Sample, Utterance, measure
+from spin.units.measure import EvaluationSet, Utterance, measure
 from spin.units.metrics import METRICS
 from spin.units.phones import PHONE_CLASSES
 
@@ -136,9 +136,9 @@ def run_kmeans(hours: float) -> None:
 
 def run_metrics(hours: float) -> None:
     """The metrics that stream: purities, boundaries, usage and speaker NMI."""
-    families = ("UnitUse", "Purity", "Boundaries", "SpeakerNmi")
-    metrics = [metric for metric in METRICS if any(name in metric.family for name in families)]
-    measure(Sample(CLUSTERS, read=partial(make_utterances, hours)), metrics)
+    names = ("UnitUse", "Purity", "Boundaries", "SpeakerNmi")
+    metrics = [metric for metric in METRICS if any(name in metric.computer for name in names)]
+    measure(EvaluationSet(CLUSTERS, read=partial(make_utterances, hours)), metrics)
 
 
 def make_utterances(hours: float) -> Iterator[Utterance]:

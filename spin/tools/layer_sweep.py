@@ -31,7 +31,7 @@ from spin.runtime.workers import map_jobs
 from spin.systems import System, systems_of
 from spin.units.extraction import SHARDS, Output, extract_features
 from spin.units.kmeans import assign_units, draw_utterances, save_kmeans, train_kmeans
-from spin.units.measure import Sample, measure, read_utterances
+from spin.units.measure import EvaluationSet, measure, read_utterances
 from spin.units.metrics import find_metric
 
 NOT_MEASURED = "\u2014"
@@ -81,7 +81,7 @@ def measure_cell(cell: Cell) -> None:
             write_jsonl(artifacts.units_lines(units), lines)
     size = cell.clusters or read_json(artifacts.codebook_in(folders[0][0]))["codebook_size"]
     read = partial(read_utterances, folders, config.units.metrics_first_seconds)
-    sample = Sample(size, config.seed, 1, config.units.abx_max_utterances, read)
+    sample = EvaluationSet(size, config.seed, 1, config.units.abx_max_utterances, read)
     figures, _ = measure(sample)
     write_json(cell.path, {"K": size, "figures": figures})
 

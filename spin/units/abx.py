@@ -17,7 +17,7 @@ from numba import njit
 from spin.runtime.logs import get_logger
 from spin.units.abx_design import Design, design, sample_utterances, triphones
 from spin.units.dtw import group_distances, unit_length
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 
 
 class Abx:
@@ -26,7 +26,7 @@ class Abx:
     What is compared depends on the alignments alone, so every system is asked the same.
     """
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.sample = sample
         self._speakers: dict[str, str] = {}  # of the aligned utterances
 

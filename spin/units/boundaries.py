@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from spin import artifacts
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 
 TOLERANCE_IN_S = 0.02  # one frame to each side, as is usual for phone boundaries
 _ROUNDING_IN_S = 1e-6  # times are sums of binary fractions
@@ -27,7 +27,7 @@ _ROUNDING_IN_S = 1e-6  # times are sums of binary fractions
 class Boundaries:
     """Phone boundaries, unit boundaries and hits over the utterances that have an alignment."""
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.phones = self.units = self.hits = 0
 
     def add(self, utterance: Utterance) -> None:

@@ -16,7 +16,7 @@ from spin.errors import DataError
 from spin.units.phones import LABELS_PER_UNIT, by_class, frame_labels
 
 if TYPE_CHECKING:  # stage 2 measures PNMI without the rest of stage 3
-    from spin.units.measure import Sample, Utterance
+    from spin.units.measure import EvaluationSet, Utterance
 
 LOG_FLOOR = 1e-8  # inside both logarithms of the published PNMI; kept, so that figures agree to the last digit
 
@@ -72,7 +72,7 @@ class JointCounts(LabelCounts):
 class Purity:
     """The three figures over the utterances that have an alignment."""
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.counts = JointCounts(sample.codebook_size)
 
     def add(self, utterance: Utterance) -> None:
@@ -140,7 +140,7 @@ def _entropy_in_nats(shares: np.ndarray) -> float:
 class SpeakerNmi:
     """What units tell about the speaker, over all utterances whose speaker is known."""
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.counts = LabelCounts(sample.codebook_size)
 
     def add(self, utterance: Utterance) -> None:
@@ -160,7 +160,7 @@ class CharacterNmi:
     words do not count.
     """
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.counts = LabelCounts(sample.codebook_size)
 
     def add(self, utterance: Utterance) -> None:

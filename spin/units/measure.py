@@ -1,4 +1,4 @@
-"""Measures a system's units: one pass over its utterances feeds every family of METRICS."""
+"""Measures a system's units: the computers of METRICS share one pass over its utterances; ABX reads its choice of them again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Sample:
+class EvaluationSet:
     """Utterances of one system, and the settings of all metrics."""
 
     codebook_size: int
@@ -48,23 +48,27 @@ class Sample:
     clean_units: Callable[[], dict[str, np.ndarray]] | None = None  # id -> (T,) units without noise; None for clean parts
 
 
-class Family(Protocol):
-    """Computes the figures of related metrics: made with a Sample, given each utterance once, asked once."""
+class MetricComputer(Protocol):
+    """Computes related metrics: made with an EvaluationSet, given each utterance once, asked for the figures once."""
 
     def add(self, utterance: Utterance) -> None: ...
 
     def figures(self) -> dict[str, float]: ...
 
 
-def measure(sample: Sample, metrics: Iterable[Metric] = METRICS) -> tuple[dict[str, float | None], dict[str, Family]]:
-    """Figures by name (None where there is nothing to measure), and the families that computed them by the names in METRICS."""
+def measure(
+    sample: EvaluationSet, metrics: Iterable[Metric] = METRICS
+) -> tuple[dict[str, float | None], dict[str, MetricComputer]]:
+    """Figures by name (None where there is nothing to measure), and the computers that computed them by the names in METRICS."""
     metrics = tuple(metrics)
-    families = {path: pkgutil.resolve_name(path)(sample) for path in dict.fromkeys(metric.family for metric in metrics)}
+    computers = {path: pkgutil.resolve_name(path)(sample) for path in dict.fromkeys(metric.computer for metric in metrics)}
     for utterance in sample.read():
-        for family in families.values():
-            family.add(utterance)
-    figures = {name: value for family in families.values() for name, value in family.figures().items() if math.isfinite(value)}
-    return {metric.name: figures.get(metric.name) for metric in metrics}, families  # JSON has no NaN
+        for computer in computers.values():
+            computer.add(utterance)
+    figures = {
+        name: value for computer in computers.values() for name, value in computer.figures().items() if math.isfinite(value)
+    }
+    return {metric.name: figures.get(metric.name) for metric in metrics}, computers  # JSON has no NaN
 
 
 def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float = 0.0) -> Iterator[Utterance]:
@@ -72,7 +76,7 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
 
     Args:
         folders: (features, units) products of each part.
-        first_seconds: what counts, except for the probe of features and ABX (10: the official validation); 0: all.
+        first_seconds: what counts of an utterance, except in ABX and the probe of features (10: official validation); 0: all.
     """
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for features, units in folders:
@@ -97,13 +101,13 @@ def write_metrics(context: Context, system: System, folder: Path) -> None:
     """
     config, clean = context.config, list(context.config.corpus.test)
     sample = _make_sample(context, system, clean)
-    pooled, families = measure(sample)
+    pooled, computers = measure(sample)
     parts = {part: pooled if clean == [part] else measure(_make_sample(context, system, [part]))[0] for part in clean}
     for part, (clean_part, _, _) in products.noisy_parts(config).items():
         parts[part] = measure(_make_sample(context, system, [part], clean_part))[0]
     speaker = {"accuracy": pooled["speaker_accuracy_of_features"], "chance": pooled["speaker_chance"]}
     write_json(artifacts.metrics_in(folder), {"units": pooled, "speaker": speaker, "parts": parts})
-    counts = families[find_metric("pnmi").family].counts
+    counts = computers[find_metric("pnmi").computer].counts
     if counts.labels:
         with atomic_path(artifacts.phone_counts_in(folder)) as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, phones=np.array(counts.labels, dtype=np.str_), counts=counts.matrix())
@@ -117,11 +121,11 @@ def write_metrics(context: Context, system: System, folder: Path) -> None:
         context.log.warning(text, system.name, ", ".join(missing))
 
 
-def _make_sample(context: Context, system: System, parts: list[str], clean: str | None = None) -> Sample:
+def _make_sample(context: Context, system: System, parts: list[str], clean: str | None = None) -> EvaluationSet:
     config = context.config
     folders = [(products.features(context, system, part).path, products.units(context, system, part).path) for part in parts]
     clean_lines = None if clean is None else artifacts.units_lines(products.units(context, system, clean).path)
-    return Sample(
+    return EvaluationSet(
         codebook_size=read_json(artifacts.codebook_in(folders[0][1]))["codebook_size"],
         seed=config.seed,
         threads=config.runtime.nj,

@@ -21,7 +21,7 @@ class Metric:
     unit: str  # written behind the number; "" for ratios and counts
     direction: str  # LOWER or HIGHER where that is better
     meaning: str  # one sentence for a reader who has not met it
-    family: str  # "module:Class" that computes it, called with a Sample (spin/units/measure.py); its figures share a pass
+    computer: str  # "module:Class" that computes it, called with an EvaluationSet (spin/units/measure.py); one pass for all
 
 
 _USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.counts:Purity", "spin.units.boundaries:Boundaries"
@@ -34,9 +34,17 @@ METRICS: tuple[Metric, ...] = (
     Metric("phone_purity", "phone purity", 3, "", HIGHER, "Accuracy when each unit is read as its commonest phone.", _PURITY),
     Metric("cluster_purity", "cluster purity", 3, "", NEITHER, "Share of a phone's frames in its commonest unit.", _PURITY),
     Metric(
-        "abx_within", "ABX error, same speaker", 1, "%", LOWER, "Phones that are closer to another phone than to itself.", _ABX
+        "abx_within",
+        "ABX error, same speaker",
+        1,
+        "%",
+        LOWER,
+        "Share of triplets in which X is closer to B, another phone, than to A, its own.",
+        _ABX,
     ),
-    Metric("abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, with examples of different speakers.", _ABX),
+    Metric(
+        "abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, where X is of another speaker than A and B.", _ABX
+    ),
     Metric("abx_units_within", "ABX error of units, same speaker", 1, "%", LOWER, "Of units instead of features.", _ABX),
     Metric("abx_units_across", "ABX error of units, across speakers", 1, "%", LOWER, "Of units instead of features.", _ABX),
     Metric("bitrate", "bit rate", 1, "bit/s", NEITHER, "Entropy of the deduplicated units per second.", _USAGE),
@@ -50,9 +58,21 @@ METRICS: tuple[Metric, ...] = (
     Metric("deduplicated_share", "deduplicated length", 3, "", NEITHER, "Length after deduplication to before.", _USAGE),
     Metric("boundary_r_value", "boundary R-value", 3, "", HIGHER, "Match of unit and phone changes; 1 at best.", _BOUNDARIES),
     Metric("boundary_f1", "boundary F1", 3, "", HIGHER, "Harmonic mean of boundary precision and recall.", _BOUNDARIES),
-    Metric("boundary_precision", "boundary precision", 3, "", HIGHER, "Unit changes near a phone change.", _BOUNDARIES),
-    Metric("boundary_recall", "boundary recall", 3, "", HIGHER, "Phone changes near a unit change.", _BOUNDARIES),
-    Metric("boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit per phone changes, less 1.", _BOUNDARIES),
+    Metric(
+        "boundary_precision",
+        "boundary precision",
+        3,
+        "",
+        HIGHER,
+        "Share of unit changes within 20 ms of a phone change.",
+        _BOUNDARIES,
+    ),
+    Metric(
+        "boundary_recall", "boundary recall", 3, "", HIGHER, "Share of phone changes within 20 ms of a unit change.", _BOUNDARIES
+    ),
+    Metric(
+        "boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit changes per phone change, less 1.", _BOUNDARIES
+    ),
     Metric(
         "speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells about the speaker; 0: nothing.", _SPEAKERS
     ),
@@ -60,7 +80,15 @@ METRICS: tuple[Metric, ...] = (
     Metric("speaker_accuracy_of_features", "speaker from features", 3, "", NEITHER, "The same on mean features.", _PROBE),
     Metric("speaker_chance", "speaker by guessing", 3, "", NEITHER, "Accuracy of naming the commonest speaker.", _PROBE),
     Metric("character_nmi", "NMI of units and characters", 3, "", HIGHER, "What units and spelling share.", _CHARACTERS),
-    Metric("unit_edit_distance", "unit edit distance", 1, "%", LOWER, "Edits of deduplicated units caused by noise.", _EDITS),
+    Metric(
+        "unit_edit_distance",
+        "unit edit distance",
+        1,
+        "%",
+        LOWER,
+        "Edits from clean to noisy units, deduplicated, in % of the clean ones.",
+        _EDITS,
+    ),
 )
 
 

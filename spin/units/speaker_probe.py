@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from spin.runtime.seeding import integer
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 
 TRAIN_SHARE = 0.75
 
@@ -20,7 +20,7 @@ TRAIN_SHARE = 0.75
 class SpeakerProbe:
     """Probes of units and of features over the utterances whose speaker is known; memory is one vector of each per utterance."""
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.codebook_size, self.seed = sample.codebook_size, sample.seed
         self.names: list[str] = []
         self.speakers: list[str] = []

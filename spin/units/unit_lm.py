@@ -21,7 +21,7 @@ from spin.runtime.config_io import load_config
 from spin.runtime.ngrams import write_arpa
 from spin.runtime.seeding import integer
 from spin.units.counts import check_units
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 from spin.units.units import find_runs, find_units, read_units
 
 ORDER = 3
@@ -31,7 +31,7 @@ BEGIN, END = "<s>", "</s>"
 class Predictability:
     """Figures of a trigram model of deduplicated units."""
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.codebook_size, self.seed, self.seconds = sample.codebook_size, sample.seed, 0.0
         self._sequences: dict[str, list[int]] = {}
 

@@ -26,7 +26,7 @@ from spin import artifacts
 from spin.config import Config
 from spin.runtime.config_io import load_config
 from spin.runtime.logs import get_logger
-from spin.units.measure import Sample, Utterance, measure, read_utterances
+from spin.units.measure import EvaluationSet, Utterance, measure, read_utterances
 from spin.units.metrics import find_metric
 from spin.units.units import find_units
 
@@ -101,7 +101,7 @@ def _measure(config: Config, folders: list[tuple[Path, Path]], size: int, change
             units = change(utterance.all_units)
             yield dataclasses.replace(utterance, units=units[: len(utterance.units)], all_units=units, load_features=None)
 
-    sample = Sample(size, config.seed, config.runtime.nj, config.units.abx_max_utterances, read)
+    sample = EvaluationSet(size, config.seed, config.runtime.nj, config.units.abx_max_utterances, read)
     return measure(sample, [find_metric(name) for name in (RATE, BITS, ENTROPY, SHARE, *SHOWN)])[0]
 
 

@@ -8,14 +8,14 @@ import numpy as np
 from kaldialign import edit_distance
 
 from spin.units.counts import check_units
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 from spin.units.units import find_runs
 
 
 class UnitUse:
     """Frames and segments (runs of equal units) of each unit; memory is O(K)."""
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self.codebook_size = sample.codebook_size
         self.frames = np.zeros(self.codebook_size, dtype=np.int64)
         self.segments = np.zeros(self.codebook_size, dtype=np.int64)
@@ -65,7 +65,7 @@ class EditDistance:
     over all utterances together. (The paper divides by frames instead.)
     """
 
-    def __init__(self, sample: Sample):
+    def __init__(self, sample: EvaluationSet):
         self._clean = sample.clean_units() if sample.clean_units else {}
         self.edits = self.length = 0
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
 
 from spin.units.boundaries import Boundaries, count_hits, phone_boundaries, scores, unit_boundaries
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 
 
 def items(*times: float) -> list[AlignmentItem]:
@@ -20,7 +20,7 @@ def items(*times: float) -> list[AlignmentItem]:
 
 
 def count(*utterances: tuple[list[AlignmentItem], np.ndarray]) -> Boundaries:
-    counts = Boundaries(Sample(50))
+    counts = Boundaries(EvaluationSet(50))
     for number, (alignment, units) in enumerate(utterances):
         counts.add(Utterance(str(number), "s", units, 0.02 * len(units), alignment))
     return counts

@@ -26,7 +26,7 @@ from spin.units.counts import (
     pnmi,
 )
 from spin.units.counts import normalized_mutual_information as nmi
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 from spin.units.phones import PHONE_CLASSES, by_class, phone_class
 
 MATRICES = st.integers(1, 6).flatmap(
@@ -147,7 +147,7 @@ def test_unknown_units_are_an_error(units):
 
 def test_only_aligned_utterances_count():
     """AH for the first of two units, silence after it."""
-    purity = Purity(Sample(3))
+    purity = Purity(EvaluationSet(3))
     purity.add(Utterance("a", "s", np.array([2, 1]), 0.04, [AlignmentItem("AH", 0.0, 0.02)]))
     purity.add(Utterance("b", "s", np.array([0, 0]), 0.04))
     assert purity.counts.labels == ["SIL", "AH"] and purity.counts.matrix().tolist() == [[0, 2, 0], [0, 0, 2]]
@@ -162,7 +162,7 @@ def test_phone_order():
 
 
 def test_speakers():
-    family = SpeakerNmi(Sample(2))
+    family = SpeakerNmi(EvaluationSet(2))
     assert math.isnan(family.figures()["speaker_nmi"])
     for speaker, unit in (("a", 0), ("b", 1), (None, 0)):
         family.add(Utterance(f"{speaker}", speaker, np.full(5, unit), 0.1))
@@ -174,7 +174,7 @@ def test_characters_share_the_time_of_their_word():
     words = [AlignmentItem("AB", 0.02, 0.08), AlignmentItem("C", 0.12, 0.02), AlignmentItem("", 0.14, 0.02)]
     assert character_labels(words, 8) == ["", "A", "A", "B", "B", "", "C", ""]
     assert character_labels(words, 2) == ["", "A"] and character_labels([], 3) == [""] * 3
-    family = CharacterNmi(Sample(4))
+    family = CharacterNmi(EvaluationSet(4))
     family.add(Utterance("none", "s", np.array([1, 2]), 0.04))
     assert math.isnan(family.figures()["character_nmi"])
     family.add(Utterance("u", "s", np.array([3, 0, 0, 1, 1, 3, 2, 3]), 0.16, words=words))

@@ -11,7 +11,7 @@ from kaldingram.ppl import compute_ppl
 from spin.__main__ import main
 from spin.errors import DataError
 from spin.runtime.files import write_text
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 from spin.units.unit_lm import Predictability, load_unit_lm, score, train_unit_lm
 
 K = 6
@@ -70,7 +70,7 @@ def test_long_utterances_are_scored(model):
 
 def test_random_units_are_as_hard_as_their_number_and_regular_ones_are_easy():
     random = np.random.default_rng(0)
-    noise, cycle = Predictability(Sample(K)), Predictability(Sample(K))
+    noise, cycle = Predictability(EvaluationSet(K)), Predictability(EvaluationSet(K))
     for number in range(100):
         steps = random.integers(1, K, 200)  # never 0: deduplication leaves every unit
         noise.add(Utterance(str(number), "s", np.cumsum(steps) % K, 4.0))
@@ -88,7 +88,7 @@ def test_bad_units(tmp_path):
     with pytest.raises(DataError, match="none"):
         train_unit_lm([[]], K, 2, tmp_path / "x.arpa")
     assert not list(tmp_path.iterdir())
-    nothing = Predictability(Sample(3))
+    nothing = Predictability(EvaluationSet(3))
     nothing.add(Utterance("one", "s", np.array([1, 2]), 0.04))
     assert all(math.isnan(value) for value in nothing.figures().values())
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.units.measure import Sample, Utterance
+from spin.units.measure import EvaluationSet, Utterance
 from spin.units.units import find_runs
 from spin.units.usage import EditDistance, UnitUse, entropy
 
@@ -18,7 +18,7 @@ UNITS = st.lists(st.integers(0, 5), max_size=50)
 
 
 def use_of(codebook_size: int, *utterances: tuple[list[int], float]) -> UnitUse:
-    use = UnitUse(Sample(codebook_size))
+    use = UnitUse(EvaluationSet(codebook_size))
     for number, (units, seconds) in enumerate(utterances):
         use.add(Utterance(str(number), "s", np.array(units, dtype=int), seconds))
     return use
@@ -69,9 +69,9 @@ def test_entropy_bounds_and_scale(counts):
 def test_edit_distance_by_hand():
     """0 1 2 against 0 2 2: after deduplication 0 1 2 against 0 2, one deletion; and 5 units without any edit."""
     clean = {"a": np.array([0, 0, 1, 2]), "b": np.array([0, 1, 0, 1, 0, 2, 2])}
-    family = EditDistance(Sample(4, clean_units=lambda: clean))
+    family = EditDistance(EvaluationSet(4, clean_units=lambda: clean))
     family.add(Utterance("a", "s", np.array([0, 0, 2, 2]), 0.08))
     family.add(Utterance("b", "s", np.array([0, 1, 0, 1, 0]), 0.1))
     family.add(Utterance("not in the clean part", "s", np.array([1]), 0.02))
     assert family.figures()["unit_edit_distance"] == pytest.approx(100 / 8)
-    assert math.isnan(EditDistance(Sample(4)).figures()["unit_edit_distance"])
+    assert math.isnan(EditDistance(EvaluationSet(4)).figures()["unit_edit_distance"])
