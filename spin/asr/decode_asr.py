@@ -9,12 +9,13 @@ from spin import artifacts, products
 from spin.asr.decode import decode_recogniser, decodings_of, is_finished, shared_resources
 from spin.asr.decoders import DECODERS
 from spin.asr.graphs import HLG, G, prepare_graph
-from spin.asr.jobs import Recogniser, run_jobs
+from spin.asr.jobs import Recogniser
 from spin.asr.scores import compute_scores
 from spin.runtime.context import Context
 from spin.runtime.files import read_json, write_json
 from spin.runtime.logs import summary_writer
 from spin.runtime.product import Product
+from spin.runtime.workers import run_jobs
 from spin.systems import System
 
 TEXTS_SHOWN = 5

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from spin import artifacts, products
 from spin.asr.batches import open_cuts, text_of
 from spin.asr.inputs import UNITS, count_units, measure_features, open_reader
-from spin.asr.jobs import TrainingData, TrainJob, run_jobs
+from spin.asr.jobs import TrainingData, TrainJob
 from spin.asr.lang import Lang
 from spin.asr.model import count_needed_frames
 from spin.asr.tokens import UNKNOWN_ID
@@ -15,6 +15,7 @@ from spin.asr.training import train_recogniser
 from spin.errors import DataError
 from spin.runtime.context import Context
 from spin.runtime.rejects import Rejects
+from spin.runtime.workers import run_jobs
 from spin.systems import System
 
 STAGE = 4

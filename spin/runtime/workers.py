@@ -16,14 +16,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from spin.config import Config
 from spin.errors import ResourceError
 
 QUEUED = 2  # items handed out ahead per worker, so that neither work nor results pile up
 STOP_SECONDS = 100.0  # for a worker that saves a checkpoint first; Slurm's grace is 120
+SHARED_GPU_BYTES = 16e9  # a GPU with this much memory runs two trainings at a time: LSTM steps fill only a fraction of it
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -87,6 +89,27 @@ def map_jobs(
         raise
     for pool in pools:
         pool.shutdown()
+
+
+def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int = 1) -> Iterator:
+    """Yields function(job) for each job, in order, over --nj processes or all GPUs.
+
+    A GPU with SHARED_GPU_BYTES runs `per_gpu` jobs at a time, another one.
+    """
+    import torch  # not needed to map jobs
+
+    from spin.runtime.devices import resolve_device
+
+    if resolve_device(config.runtime.device).type == "cpu":
+        return map_jobs(function, jobs, min(config.runtime.nj, len(jobs)))
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", "").strip(",").split(",")
+    names = visible if visible[0] else [str(number) for number in range(count)]
+    gpus = names[: max(1, min(count, config.runtime.gpus))]
+    share = per_gpu if torch.cuda.get_device_properties(0).total_memory >= SHARED_GPU_BYTES else 1
+    processes = min(len(gpus) * share, len(jobs))
+    environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] if processes > 1 else ()
+    return map_jobs(function, jobs, processes, environments=environments)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,11 @@ import logging
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from lhotse.array import TemporalArray
 from lhotse.cut import Cut
 
@@ -35,7 +34,7 @@ from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.prefetch import prefetch
 from spin.runtime.progress import progress
 from spin.runtime.rejects import Rejects
-from spin.runtime.workers import map_jobs
+from spin.runtime.workers import run_jobs
 from spin.systems import System
 from spin.units.extractors import EncoderExtractor, Extracted, extract, open_extractors
 from spin.units.units import write_lines
@@ -102,7 +101,7 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, list[Output]]]
     if len(missing) < len(jobs):
         log.info("features: %d of %d shards are finished already", len(jobs) - len(missing), len(jobs))
     begun = time.monotonic()
-    seconds = sum(run_jobs(extract_shard, missing, config, "features"))
+    seconds = sum(progress(run_jobs(config, extract_shard, missing), "features", len(missing)))
     speed = seconds / max(time.monotonic() - begun, 1e-9)
     log.info("features: %d shards, %.2f h of audio, %.0f times real time", len(missing), seconds / 3600, speed)
     for part, (_, own) in parts.items():
@@ -118,16 +117,6 @@ def plan_shards(cuts: Path) -> list[tuple[int, int]]:
     """Utterances [first, last) of each shard of a manifest; raises DataError where it is missing or damaged."""
     count = count_cuts(cuts)
     return [(first, min(first + SHARD_UTTERANCES, count)) for first in range(0, count, SHARD_UTTERANCES)]
-
-
-def run_jobs(function: Callable, jobs: list, config: Config, description: str) -> Iterator:
-    """Results of function(job), in order, over --nj processes or over all GPUs."""
-    if resolve_device(config.runtime.device).type == "cpu":
-        nj, environments = config.runtime.nj, ()
-    else:
-        nj = min(config.runtime.gpus, torch.cuda.device_count())
-        environments = tuple({"CUDA_VISIBLE_DEVICES": str(number)} for number in range(nj)) if nj > 1 else ()
-    yield from progress(map_jobs(function, jobs, nj, environments=environments), description, len(jobs))
 
 
 def _check_disk(jobs: list[Job], dims: dict[System, int], log: logging.Logger) -> None:

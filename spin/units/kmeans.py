@@ -31,7 +31,8 @@ from spin.runtime.files import atomic_path
 from spin.runtime.logs import get_logger
 from spin.runtime.progress import progress
 from spin.runtime.seeding import generator, integer
-from spin.units.extraction import plan_shards, run_jobs
+from spin.runtime.workers import run_jobs
+from spin.units.extraction import plan_shards
 
 CENTRES, NOTES = "centres", "kmeans"  # the safetensors key, and the metadata key: layer and inertia as JSON
 EPOCHS = 5
@@ -196,7 +197,8 @@ def assign_units(config: Config, manifest: Path, kmeans: Path) -> Iterator[tuple
     shards = plan_shards(manifest)
     assign = functools.partial(_assign_shard, manifest, kmeans, config.runtime.device)
     few = len(shards) <= SHARDS_WORTH_PROCESSES
-    for shard in map(assign, shards) if few else run_jobs(assign, shards, config, "units"):
+    results = map(assign, shards) if few else progress(run_jobs(config, assign, shards), "units", len(shards))
+    for shard in results:
         yield from shard
 
 

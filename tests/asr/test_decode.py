@@ -5,15 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
-import torch
 
 from spin import artifacts
-from spin.asr import jobs
 from spin.asr.decode import Decoding, Scales, best_scale, read_scales
 from spin.asr.decoders import DECODERS
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import train_arpa
-from spin.asr.jobs import Recogniser, run_jobs
+from spin.asr.jobs import Recogniser
 from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError, ResourceError
 from spin.runtime.files import read_json
@@ -150,35 +148,3 @@ def test_a_part_that_changed_after_stage_3_is_an_error(staged, tmp_path):
     write_cuts(path, list(read_cuts(path))[1:])
     with pytest.raises(DataError, match="manifest of eval"):
         decode_all(tmp_path / "work", staged[1].config)
-
-
-@pytest.mark.parametrize(
-    ("visible", "gpus", "memory", "per_gpu", "count", "processes", "devices"),
-    [
-        (None, 1, 80e9, 2, 9, 2, ["0"]),  # a large GPU runs several jobs at a time
-        (None, 2, 8e9, 2, 9, 2, ["0", "1"]),  # a small one only one
-        (None, 8, 80e9, 1, 9, 3, ["0", "1", "2"]),  # no more GPUs than there are
-        (None, 8, 80e9, 2, 4, 4, ["0", "1", "2"]),  # no more processes than jobs
-        (None, 2, 80e9, 1, 1, 1, None),  # one job: in this process
-        (None, 0, 80e9, 1, 9, 1, None),
-        ("5, 7,GPU-a", 2, 80e9, 1, 9, 2, ["5", "7"]),  # as the scheduler names them
-    ],
-)
-def test_jobs_share_the_gpus(monkeypatch, visible, gpus, memory, per_gpu, count, processes, devices):
-    """With stand-ins for three GPUs and for the processes: how many, and which GPU each gets."""
-    config, seen = make_config(), []
-    object.__setattr__(config.runtime, "gpus", gpus)
-    monkeypatch.setattr(jobs, "resolve_device", lambda _: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("", (), {"total_memory": memory}))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-
-    def map_jobs(function, items, nj, environments):
-        seen.append((nj, [one["CUDA_VISIBLE_DEVICES"] for one in environments] or None))
-        return map(function, items)
-
-    monkeypatch.setattr(jobs, "map_jobs", map_jobs)
-    assert list(run_jobs(config, str, range(count), per_gpu)) == list(map(str, range(count)))
-    assert seen == [(processes, devices)]

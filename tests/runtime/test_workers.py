@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from spin.config import Config, RuntimeConfig
 from spin.errors import DataError, ResourceError
-from spin.runtime.workers import QUEUED, map_jobs
+from spin.runtime import devices, workers
+from spin.runtime.workers import QUEUED, map_jobs, run_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 FRESH = "spin.runtime.workers"
@@ -150,3 +153,34 @@ def test_workers_of_a_killed_parent_end_too(tmp_path, kind):
     process.kill()
     process.wait()
     wait_gone(pids)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "memory", "per_gpu", "count", "processes", "named"),
+    [
+        (None, 1, 80e9, 2, 9, 2, ["0"]),  # a large GPU runs several jobs at a time
+        (None, 2, 8e9, 2, 9, 2, ["0", "1"]),  # a small one only one
+        (None, 8, 80e9, 1, 9, 3, ["0", "1", "2"]),  # no more GPUs than there are
+        (None, 8, 80e9, 2, 4, 4, ["0", "1", "2"]),  # no more processes than jobs
+        (None, 2, 80e9, 1, 1, 1, None),  # one job: in this process
+        (None, 1, 80e9, 1, 9, 1, None),
+        ("5, 7,GPU-a", 2, 80e9, 1, 9, 2, ["5", "7"]),  # as the scheduler names them
+    ],
+)
+def test_jobs_share_the_gpus(monkeypatch, visible, gpus, memory, per_gpu, count, processes, named):
+    """With stand-ins for three GPUs and for the processes: how many, and which GPU each gets."""
+    config, seen = Config(runtime=RuntimeConfig(gpus=gpus)), []
+    monkeypatch.setattr(devices, "resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("", (), {"total_memory": memory}))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    def map_jobs(function, items, nj, environments):
+        seen.append((nj, [one["CUDA_VISIBLE_DEVICES"] for one in environments] or None))
+        return map(function, items)
+
+    monkeypatch.setattr(workers, "map_jobs", map_jobs)
+    assert list(run_jobs(config, str, range(count), per_gpu)) == list(map(str, range(count)))
+    assert seen == [(processes, named)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -12,9 +13,8 @@ import torch
 from spin.errors import ConfigError
 from spin.runtime import devices
 from spin.tools import check_device
-from spin.tools.benchmark import CONFIGURATIONS
 
-CONF = CONFIGURATIONS / "tiny.yaml"
+CONF = Path(__file__).parents[2] / "egs/librispeech/conf/tiny.yaml"
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def _train(rank, corpus, folder, stop_at=None):
     def note_and_stop(step, batch):
         with (folder / f"batches{rank}").open("a") as out:
             print(batch.epoch, batch.index, *batch.ids, file=out)
-        if step + 1 == stop_at and training.leads:
+        if step + 1 == stop_at and training.is_rank_zero:
             os.kill(os.getpid(), signal.SIGTERM)
 
     training = make_training(corpus, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,11 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.config import Config
 from spin.errors import ConfigError, DataError
 from spin.models.importers import load_encoder
 from spin.systems import System
-from spin.units import extraction
 from spin.units.extraction import make_batches, to_float16
 from spin.units.extractors import extract, join_frames, open_extractors
 
@@ -27,19 +24,6 @@ def test_batches_hold_every_cut_once_within_the_bound(durations, batch_seconds):
     assert sorted(cut.id for batch in batches for cut in batch) == sorted(cut.id for cut in cuts)
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(cut.duration for cut in batch) <= batch_seconds
-
-
-@pytest.mark.parametrize(("gpus", "available", "processes", "visible"), [(3, 4, 3, "012"), (8, 2, 2, "01"), (1, 4, 1, "")])
-def test_gpus_share_the_shards(monkeypatch, gpus, available, processes, visible):
-    """One process per GPU that is both asked for and there, each sees its own; a single one sees what the stage sees."""
-    calls = []
-    monkeypatch.setattr(extraction, "resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
-    monkeypatch.setattr(extraction, "map_jobs", lambda function, jobs, nj, environments: calls.append((nj, environments)) or jobs)
-    config = Config()
-    config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, gpus=gpus))
-    assert list(extraction.run_jobs(print, [1, 2], config, "features")) == [1, 2]
-    assert calls == [(processes, tuple({"CUDA_VISIBLE_DEVICES": number} for number in visible))]
 
 
 @pytest.mark.parametrize("official_padding", [False, True])
