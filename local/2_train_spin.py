@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spin import artifacts, products
 from spin.runtime.context import Context
 from spin.runtime.stage import run_stage
 from spin.systems import trains_a_system
+
+if TYPE_CHECKING:  # torch is imported only for work
+    import torch
+
+    from spin.training.loop import Training
 
 
 def train_spin(context: Context) -> None:
@@ -24,7 +30,7 @@ def train_spin(context: Context) -> None:
     product = products.spin(context)
     if not product.is_stale():
         return
-    from spin.runtime import distributed  # torch is imported only for work
+    from spin.runtime import distributed
     from spin.runtime.devices import prepare_cpu, resolve_device
 
     config = context.config
@@ -44,7 +50,7 @@ def train_spin(context: Context) -> None:
         distributed.finish()
 
 
-def prepare_training(context: Context, folder: Path, device):
+def prepare_training(context: Context, folder: Path, device: torch.device) -> Training:
     """Model, batches of views, and validation; resumes from the checkpoints in `folder`."""
     from spin.data.crops import scan_training_cuts
     from spin.data.loader import make_loaders
@@ -82,7 +88,7 @@ def prepare_training(context: Context, folder: Path, device):
     return Training(config, folder, context.tensorboard, model, make_loader, Validation(chosen), cuts)
 
 
-def write_results(context: Context, folder: Path, training) -> None:
+def write_results(context: Context, folder: Path, training: Training) -> None:
     """Writes the model of the last step, and the list of rejected utterances."""
     from spin.objectives.model import save_model
     from spin.runtime.rejects import Rejects

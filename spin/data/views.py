@@ -5,6 +5,7 @@ Every draw comes from (seed, epoch, utterance id, view). To add a transform, wri
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,5 +96,6 @@ def make_views(names: Sequence[Sequence[str]], config: Config, corpus: Path) -> 
     Raises:
         DataError: a manifest of noise that cannot be used.
     """
-    transforms = {name: TRANSFORMS[name](config, corpus) for name in sorted({name for view in names for name in view})}
+    used = sorted(set(itertools.chain.from_iterable(names)))
+    transforms = {name: TRANSFORMS[name](config, corpus) for name in used}
     return tuple(tuple(transforms[name] for name in view) for view in names)

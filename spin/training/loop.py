@@ -38,7 +38,8 @@ class Training:
         tensorboard: folder of the event files.
         model: model on its device, trained in place.
         make_loader: (epoch, index) -> loader that starts at this batch.
-        validation: run by rank 0 every spin.valid_every_steps.
+        validation: run by rank 0 every spin.valid_every_steps updates.
+        cuts: the utterances of the training, for reports.
     """
 
     def __init__(

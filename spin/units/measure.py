@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,10 @@ class Utterance:
 
     id: str
     speaker: str | None  # None where unknown
-    units: np.ndarray  # (T,) integers, 50 per second; only the first seconds where these are asked for
+    units: np.ndarray  # (T,) integers, 50 per second, that are scored: the first seconds where only these are asked for
     seconds: float  # duration of the audio behind `units`
-    alignment: Iterable = ()  # phone items in seconds; empty without an alignment
-    words: Iterable = ()  # word items in seconds; empty without a word alignment
+    alignment: Sequence = ()  # phone items in seconds; empty without an alignment
+    words: Sequence = ()  # word items in seconds; empty without a word alignment
     all_units: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # (T',) of the whole utterance
     load_features: Callable[[], np.ndarray] | None = None  # reads (T', D) features of the whole utterance
 
