@@ -94,7 +94,7 @@ def map_jobs(
 def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int = 1) -> Iterator:
     """Yields function(job) for each job, in order, over --nj processes or all GPUs.
 
-    A GPU with SHARED_GPU_BYTES runs `per_gpu` jobs at a time, another one.
+    A GPU with at least SHARED_GPU_BYTES runs `per_gpu` jobs at a time, a smaller one runs one.
     """
     import torch  # not needed to map jobs
 
