@@ -14,9 +14,7 @@ from spin.errors import SpinError
 COMMANDS = {
     "units": "spin.units.cli:main",
     "acoustic-pieces": "spin.units.acoustic_pieces:main",
-    "abx": "spin.tools.abx:main",
     "layer-sweep": "spin.tools.layer_sweep:main",
-    "unit-files": "spin.units.unit_files:main",
     "unit-lm": "spin.units.unit_lm:main",
     "unit-variants": "spin.units.unit_variants:main",
     "align": "spin.tools.align:main",

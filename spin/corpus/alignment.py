@@ -114,7 +114,7 @@ def _utterances(path: str | Path, offset: int = 0) -> Iterator[tuple[str, int, s
             found=error.strerror or str(error),
             expected=f"a TSV: {TSV_FORM}",
             remedy="--set corpus.alignment_tsv=FILE (or a folder of <part>.tsv; python -m spin align makes one of "
-            "TextGrids or CTM), or --set corpus.alignment=pocketsphinx",
+            "TextGrids), or --set corpus.alignment=pocketsphinx",
         ) from error
 
 

@@ -60,18 +60,15 @@ def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) ->
             continue
         if after.start - phone.start - phone.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
             continue
-        first, count = frames_inside(before.start, after.start + after.duration, FRAME_RATE, frames)
+        first, count = frames_inside(before.start, after.start + after.duration, frames)
         if count > 0:
             yield Triphone(utterance, speaker, first, count, before.symbol, phone.symbol, after.symbol)
 
 
-def frames_inside(start: float, end: float, rate: float, frames: int, left_out: int = 0) -> tuple[int, int]:
-    """(first, number) of those of `frames` frames whose middle, (i + 1/2) / rate, lies between `start` and `end` seconds.
-
-    That is fastabx's rule. The last `left_out` of them do not count (1: libri-light's rule).
-    """
-    first = max(0, math.ceil(start * rate - 0.5 - GRID_NOISE))
-    last = min(frames - 1, math.floor(end * rate - 0.5 + GRID_NOISE) - left_out)
+def frames_inside(start: float, end: float, frames: int) -> tuple[int, int]:
+    """(first, number) of those of `frames` frames whose middle lies between `start` and `end` seconds, as in fastabx."""
+    first = max(0, math.ceil(start * FRAME_RATE - 0.5 - GRID_NOISE))
+    last = min(frames - 1, math.floor(end * FRAME_RATE - 0.5 + GRID_NOISE))
     return first, last - first + 1
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
 
 from spin.units.abx import abx
-from spin.units.abx_design import Triphone, design, sample_utterances, triphones
+from spin.units.abx_design import Triphone, design, frames_inside, sample_utterances, triphones
 from spin.units.dtw import group_distances, unit_length
 
 
@@ -87,6 +87,41 @@ def test_equals_slow_oracle(seed, distance):
     result = abx(design(items, 100, 100), load)
     assert result.within == pytest.approx(slow_abx(items, load, distance, False), abs=1e-6)
     assert result.across == pytest.approx(slow_abx(items, load, distance, True), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("context", "units", "within", "across"),
+    [
+        ("within", False, 68.05555462837219, 36.49691392978032),
+        ("any", False, 62.57716168959936, 52.771990497907005),
+        ("within", True, 56.805555820465095, 54.28240696589152),
+        ("any", True, 41.73611203829448, 61.33969922860464),
+    ],
+)
+def test_equals_fastabx(context: str, units: bool, within: float, across: float):
+    """What fastabx 0.9.0 says (zerospeech_abx, angular or identical, no sampling): 24 items of 3 phones, 6 files, 3 speakers."""
+    random, items = np.random.default_rng(2), []
+    for number in range(24):
+        file = number % 6
+        onset = round(float(random.uniform(0, 1.8)), 4)
+        first, frames = frames_inside(onset, round(onset + float(random.uniform(0.03, 0.15)), 4), 100)
+        phone, before = "ABC"[random.integers(3)], "xy"[random.integers(2)]
+        neighbours = (before, "z") if context == "within" else ("", "")
+        items.append(Triphone(f"f{file}", f"s{file // 2}", first, frames, neighbours[0], phone, neighbours[1]))
+    features = {f"f{file}": random.normal(size=(100, 4)).astype(np.float32) for file in range(6)}
+    if units:
+        features = {name: (np.abs(values[:, 0]) * 2).astype(int) for name, values in features.items()}
+    result = abx(design([item for item in items if item.frames > 0], 99, 99), features.__getitem__)
+    assert (result.within, result.across) == pytest.approx((within, across), abs=1e-4)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 1800), st.integers(1, 300))
+def test_frames_are_those_whose_middle_is_inside(onset: int, length: int):
+    start, end = onset / 1000, (onset + length) / 1000
+    inside = [frame for frame in range(80) if start - 1e-9 <= (frame + 0.5) / 50 <= end + 1e-9]
+    first, count = frames_inside(start, end, 80)
+    assert list(range(first, first + count)) == inside
 
 
 def test_by_hand():
