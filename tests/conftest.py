@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.file_server import FileServer
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the rest on two cores; set before torch loads
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,3 +50,13 @@ def librispeech_dir() -> Path:
 def golden_dir() -> Path:
     """The folder of figures made with the official code; skips where there is none."""
     return _next_to_the_repository("golden", "golden figures")
+
+
+@pytest.fixture
+def server():
+    with FileServer() as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
