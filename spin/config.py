@@ -189,8 +189,6 @@ class AsrConfig:
     unit_input: Literal["raw", "deduplicated", "pieces"] = "raw"  # how the recogniser reads units
     unit_pieces: Annotated[Integer, Field(ge=10, le=100_000)] = 500  # vocabulary of the pieces
     tokens: Literal["auto", "characters", "bpe", "phone"] = "auto"  # auto: bpe from 2,000 distinct training words on
-    weighted_sum: Flag = False  # a learned weighted sum of all layers, as in SUPERB; needs features=on_the_fly
-    features: Literal["stored", "on_the_fly"] = "stored"  # stored by stage 3, or computed by the frozen encoder in stages 4 and 5
     lexicon: FilePath | None = None  # for tokens=phone: a word and its phones per line; default: the lexicon of stage 0
     vocabulary_size: Annotated[Integer, Field(ge=10, le=100_000)] = 500  # of the BPE
     model: Literal["conv", "blstm"] = "conv"  # conv: residual convolutions, fast on a CPU; blstm: as in SUPERB
@@ -208,12 +206,6 @@ class AsrConfig:
     valid_every_steps: Steps = 100
     checkpoint_every_steps: Steps = 100
     seeds: Annotated[tuple[Seed, ...], AT_LEAST_ONE, EACH_ONCE] = (0,)
-
-    @model_validator(mode="after")
-    def _check(self):
-        if self.weighted_sum and self.features == "stored":
-            raise ValueError("weighted_sum needs every layer, but only one is stored; set features=on_the_fly")
-        return self
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -61,7 +61,6 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "asr.tokens": ("lang",),
     "asr.lexicon": ("lang",),
     "asr.vocabulary_size": ("lang",),
-    "asr.features": NOTHING,
     "decoding": ("decoding",),
     "decoding.methods": ("scores",),
     "decoding.lm_order": ("graph",),

@@ -34,7 +34,7 @@ class Batch:
     """Utterances in one tensor, the longest first.
 
     Attributes:
-        inputs: (B, T, D) float32, (B, T, L + 1, D) with every layer, or (B, T) int64 symbols of units; zero after each length.
+        inputs: (B, T, D) float32 features, or (B, T) int64 symbols of units; zero after each length.
         lengths: (B,) int64, frames (or symbols, where units are joined).
     """
 
@@ -175,18 +175,18 @@ def spec_augment(inputs: np.ndarray, fill: np.ndarray | int, seed: int, epoch: i
     The draws depend on (seed, epoch, utterance id).
 
     Args:
-        inputs: (T, D) or (T, L + 1, D) float32, where all layers get the same masks, or (T,) int64 symbols; changed in place.
-        fill: the training mean, (D,) or (L + 1, D), which is zero after normalization; or the symbol of masked units.
+        inputs: (T, D) float32, or (T,) int64 symbols; changed in place.
+        fill: the (D,) training mean, which is zero after normalization; or the symbol of masked units.
     """
     random = seeding.generator("spec augment", seed, epoch, utterance_id)
     frames = len(inputs)
     for _ in range(-(-frames // FRAMES_PER_TIME_MASK)):
         inputs[_draw_span(random, frames, min(MAX_TIME_MASK, frames // 4))] = fill
     if inputs.ndim > 1:
-        dimensions = inputs.shape[-1]
+        dimensions = inputs.shape[1]
         for _ in range(DIMENSION_MASKS):
             span = _draw_span(random, dimensions, int(dimensions * MAX_DIMENSION_MASK))
-            inputs[..., span] = fill[..., span]
+            inputs[:, span] = fill[span]
     return inputs
 
 

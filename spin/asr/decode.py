@@ -137,7 +137,7 @@ class Decoding:
         lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
         self.resources = shared_resources(lang, graphs, self.config, self.device)
         inventory = UnitInventory.load(recogniser.product.path) if recogniser.source == UNITS else None
-        self.reader = open_reader(context.config, recogniser.system, recogniser.source, inventory)
+        self.reader = open_reader(recogniser.source, inventory)
 
     @functools.cached_property
     def model(self) -> CtcModel:

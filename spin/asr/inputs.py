@@ -1,4 +1,4 @@
-"""What a recogniser reads: stored features, features computed as they are needed, or the symbols of units.
+"""What a recogniser reads: stored features, or the symbols of units.
 
 The statistics of the inputs of a training are kept with it: mean and deviation of features, or the inventory of units.
 """
@@ -12,19 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from lhotse.cut import Cut
 
 from spin import artifacts
 from spin.asr.batches import frames_of
-from spin.config import AsrConfig, Config
-from spin.data.audio import UnreadableAudio, read_audio
+from spin.config import AsrConfig
 from spin.data.store import load_array
 from spin.errors import DataError, rerun
 from spin.runtime import seeding
-from spin.runtime.devices import one_thread, resolve_device
 from spin.runtime.files import read_json, write_json
-from spin.systems import System
 from spin.units.units import find_runs
 
 FEATURES, UNITS = "features", "units"
@@ -37,7 +33,7 @@ INVENTORY_FILE = "inventory.json"
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Mean and standard deviation of each feature dimension over training frames, float32 (D,), or (L + 1, D) of every layer."""
+    """Mean and standard deviation of each feature dimension over training frames, (D,) float32."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -89,7 +85,7 @@ class InputReader:
         self._kept: dict[str, np.ndarray] = {}
 
     def read(self, cut: Cut) -> np.ndarray:
-        """(T, D) or (T, L + 1, D) float16, or (T,) int64 symbols.
+        """(T, D) float16, or (T,) int64 symbols.
 
         Raises:
             DataError: the array is missing, damaged or has another shape than the manifest says.
@@ -111,40 +107,6 @@ class InputReader:
     def length(self, cut: Cut) -> int:
         """Number of frames or symbols that `read` gives."""
         return frames_of(cut, self.field)
-
-
-class EncoderReader(InputReader):
-    """Features straight from the encoder, as stage 3 stores them: rounded to float16, each utterance by itself.
-
-    On a GPU stage 3 runs batches, which round differently in the last bits. Here no batch matters, so a resumed training reads
-    the same features. With asr.weighted_sum: (T, L + 1, D), the input of the first layer in front.
-    """
-
-    def __init__(self, system: System, config: Config, max_bytes: int):
-        from spin.units.extractors import EncoderExtractor
-
-        super().__init__(max_bytes)
-        self._device = resolve_device(config.runtime.device)
-        self._extractor = EncoderExtractor(system, config.encoder.official_padding, self._device)
-        depth = self._extractor.encoder.shape.layers
-        self._layers = range(depth + 1) if config.asr.weighted_sum else (None,)
-
-    def load(self, cut: Cut) -> np.ndarray:
-        try:
-            waveform = torch.from_numpy(read_audio(cut))[None].to(self._device)
-        except UnreadableAudio as error:
-            subject, remedy = f"audio of {cut.id}", f"restore the audio, or {rerun(0)}"
-            raise DataError(subject, found=error.reason, expected="audio that stage 3 could read", remedy=remedy) from error
-        with one_thread():  # as in stage 3: sums over several threads round differently
-            (extracted,), _ = self._extractor.run(waveform, torch.tensor([waveform.shape[1]]), self._layers, None)
-        layers = [extracted.features[layer] for layer in self._layers]
-        with np.errstate(over="ignore"):
-            features = (np.stack(layers, axis=1) if len(layers) > 1 else layers[0]).astype(np.float16)
-        if len(features) != self.length(cut):
-            raise _wrong_array(cut, f"{len(features)} frames", f"{self.length(cut)}, as in stage 3")
-        if not np.isfinite(features).all():
-            raise _wrong_array(cut, "a value beyond 65,504", "finite float16 numbers")
-        return features
 
 
 class UnitReader(InputReader):
@@ -170,23 +132,9 @@ class UnitReader(InputReader):
         return super().length(cut) if self._inventory.unit_input == "raw" else len(self.read(cut))
 
 
-def open_reader(
-    config: Config, system: System, source: str, inventory: UnitInventory | None = None, max_bytes: int = 0
-) -> InputReader:
-    """The reader that the configuration asks for; a filterbank is always read from the disk.
-
-    Args:
-        source: features, or units, which need the inventory of the training units.
-        max_bytes: bound of what is kept in memory.
-
-    Raises:
-        CheckpointError: the encoder, or the model, cannot be read.
-    """
-    if source == UNITS:
-        return UnitReader(inventory, max_bytes)
-    if config.asr.features == "stored" or system.kind == "fbank":
-        return InputReader(max_bytes)
-    return EncoderReader(system, config, max_bytes)
+def open_reader(source: str, inventory: UnitInventory | None = None, max_bytes: int = 0) -> InputReader:
+    """The reader of features, or of units, which needs the inventory of the training units; `max_bytes` bounds its memory."""
+    return UnitReader(inventory, max_bytes) if source == UNITS else InputReader(max_bytes)
 
 
 def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> FeatureStatistics:

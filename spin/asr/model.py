@@ -38,7 +38,7 @@ class CtcModel(nn.Module):
         """(B, T, V) float32 log-probabilities of the tokens.
 
         Args:
-            inputs: (B, T, D) or (B, T, L + 1, D) float32 features, or (B, T) int64 symbols; ignored at and after `lengths`.
+            inputs: (B, T, D) float32 features, or (B, T) int64 symbols; ignored at and after `lengths`.
             lengths: (B,) int64 frames, at least 1, not increasing.
         """
         hidden = self.front(inputs)
@@ -51,27 +51,17 @@ def is_inside(padded: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 class FeatureFront(nn.Module):
-    """Normalizes features by the training statistics; a learned convex combination of layers where there are several.
-
-    The combination follows SUPERB (Yang et al. 2021, section 3.1) and begins with equal shares. SUPERB sums the layers as they
-    are; here each is normalized first, so that the weights say how much of each layer is used.
-    """
+    """Normalizes features by the training statistics."""
 
     def __init__(self, statistics: FeatureStatistics):
         super().__init__()
         self.register_buffer("mean", torch.from_numpy(np.asarray(statistics.mean, dtype=np.float32)))
         self.register_buffer("scale", 1.0 / torch.from_numpy(np.asarray(statistics.deviation, dtype=np.float32)))
-        self.width = statistics.mean.shape[-1]
-        self.layer_weights = nn.Parameter(torch.zeros(len(statistics.mean))) if statistics.mean.ndim == 2 else None
-
-    def shares(self) -> torch.Tensor | None:
-        """(L + 1,) shares of the layers, above zero and summing to 1; None with one layer."""
-        return None if self.layer_weights is None else self.layer_weights.softmax(dim=0)
+        self.width = len(statistics.mean)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) or (B, T, L + 1, D) -> (B, T, D)."""
-        features = (features - self.mean) * self.scale
-        return features if self.layer_weights is None else torch.einsum("btld,l->btd", features, self.shares())
+        """(B, T, D) -> (B, T, D)."""
+        return (features - self.mean) * self.scale
 
 
 class UnitFront(nn.Module):
@@ -82,9 +72,6 @@ class UnitFront(nn.Module):
     def __init__(self, symbols: int):
         super().__init__()
         self.embedding = nn.Embedding(symbols, UNIT_WIDTH)
-
-    def shares(self) -> None:
-        """Units come from one layer."""
 
     def forward(self, symbols: torch.Tensor) -> torch.Tensor:
         """(B, T) -> (B, T, UNIT_WIDTH)."""

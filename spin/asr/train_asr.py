@@ -46,7 +46,7 @@ def prepare_data(context: Context, lang: Lang, system: System, source: str) -> T
     config, exp = context.config, context.exp
     cuts, valid = (open_cuts(exp, system.name, source, parts) for parts in (config.corpus.asr_train, config.corpus.valid))
     inventory = count_units(cuts, config.asr) if source == UNITS else None
-    reader = open_reader(config, system, source, inventory)
+    reader = open_reader(source, inventory)
     rejects = Rejects(artifacts.rejects(exp, f"asr_{system.name}_{source}"), STAGE)
     left_out, total = set(), 0
     for cut in cuts:

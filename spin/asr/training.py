@@ -63,7 +63,7 @@ class Training:
         if inventory is not None:
             inventory.save(folder)
         self.fill = job.data.inputs.mean if inventory is None else MASK
-        self.reader = open_reader(self.context.config, job.system, job.source, inventory, CACHE_BYTES)
+        self.reader = open_reader(job.source, inventory, CACHE_BYTES)
         self.store = CheckpointStore(folder)
         seeding.seed_torch("asr model", job.seed)
         self.model = build_model(self.config, job.data.inputs, self.lang.vocabulary_size).to(self.device)
@@ -178,11 +178,6 @@ class Training:
         """Measures loss and error rates of the best path on the valid parts; adds a line to the history."""
         valid, texts = self.measure(self.model)
         record = {"step": self.step, "loss": train_loss, **{f"valid_{name}": value for name, value in valid.items()}}
-        shares = self.model.front.shares()
-        if shares is not None:
-            record["layer_weights"] = [round(share, 6) for share in shares.tolist()]
-            for layer, share in enumerate(record["layer_weights"]):
-                self.writer.add_scalar(f"layer_weights/{layer}", share, self.step)
         append_jsonl(self.history_path, record)
         for name, value in valid.items():
             self.writer.add_scalar(f"valid/{name}", value, self.step)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import torch
 
@@ -78,17 +76,6 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A small CPU tensor on `device`; a GPU is not waited for, as a plain copy would do."""
     pinned = tensor.pin_memory() if device.type == "cuda" and not tensor.is_cuda else tensor
     return pinned.to(device, non_blocking=True)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch inside, for numbers that must be those of any other machine; the number before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def prepare_cpu(threads: int) -> None:

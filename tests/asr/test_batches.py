@@ -93,14 +93,6 @@ def test_what_is_missing_is_named(train, made_corpus):
         open_cuts(made_corpus / "exp", "fbank", "features", [])
 
 
-def test_spec_augment_masks_all_layers_alike():
-    fill = np.stack([np.full(40, 7.0, np.float32), np.full(40, 9.0, np.float32)])
-    masked = spec_augment(np.ones((300, 2, 40), dtype=np.float32), fill, 0, 0, "a")
-    alone = spec_augment(np.ones((300, 40), dtype=np.float32), fill[0], 0, 0, "a")
-    assert np.array_equal(masked[:, 0], alone)
-    assert np.array_equal(masked[:, 1] == 9.0, alone == 7.0)
-
-
 @given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 5))
 def test_spec_augment_masks_whole_spans_and_repeats(frames, dimensions, seed):
     features, fill = np.ones((frames, dimensions), dtype=np.float32), np.full(dimensions, 7.0, dtype=np.float32)

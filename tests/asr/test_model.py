@@ -1,4 +1,4 @@
-"""The CTC models: independence of padding and batch, sums of layers. The CTC loss against torch's and enumeration by hand."""
+"""The CTC models: independence of padding and batch. The CTC loss against torch's and enumeration by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from spin.asr.inputs import FeatureStatistics
 from spin.asr.model import (
     BlstmBody,
     CtcModel,
-    FeatureFront,
     count_needed_frames,
     ctc_loss,
     dense_segments,
@@ -81,45 +80,6 @@ def test_features_are_normalized(kind):
     load_weights(other, {**model.state_dict(), "front.mean": other.front.mean, "front.scale": other.front.scale}, "other")
     normalised = (features - torch.from_numpy(STATISTICS.mean)) / torch.from_numpy(STATISTICS.deviation)
     torch.testing.assert_close(model(features, torch.tensor([7])), other(normalised, torch.tensor([7])))
-
-
-def make_front(weights: torch.Tensor) -> FeatureFront:
-    """A front of several layers that are normalized already."""
-    count = len(weights)
-    front = FeatureFront(FeatureStatistics(np.zeros((count, 3), np.float32), np.ones((count, 3), np.float32)))
-    assert front.shares().tolist() == pytest.approx([1 / count] * count)
-    front.layer_weights.data.copy_(weights)
-    return front
-
-
-def test_sum_of_layers_by_hand():
-    features = torch.tensor([[[[1.0, 10.0, 0.0], [2.0, 20.0, 0.0], [6.0, 60.0, 0.0]]]])
-    for shares, expected in (([1 / 3] * 3, [3.0, 30.0, 0.0]), ([0.5, 0.25, 0.25], [2.5, 25.0, 0.0])):
-        torch.testing.assert_close(make_front(torch.tensor(shares).log())(features), torch.tensor([[expected]]))
-
-
-@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**16))
-def test_sum_of_layers_against_a_loop_and_between_the_layers(count, frames, seed):
-    torch.manual_seed(seed)
-    features, front = torch.randn(2, frames, count, 3), make_front(torch.randn(count))
-    summed, shares = front(features), front.shares()
-    looped = torch.stack([sum(shares[n] * features[row, :, n] for n in range(count)) for row in range(2)])
-    torch.testing.assert_close(summed, looped)
-    assert (summed <= features.amax(2) + 1e-5).all() and (summed >= features.amin(2) - 1e-5).all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_of_several_layers_normalizes_each_and_learns_the_shares(kind):
-    torch.manual_seed(0)
-    mean, deviation = np.zeros((2, 6), np.float32), np.ones((2, 6), np.float32)
-    mean[1], deviation[1] = 5.0, 2.0
-    model, one, lengths = make(kind, FeatureStatistics(mean, deviation)), torch.randn(2, 9, 6), torch.tensor([9, 4])
-    both = torch.stack([one, 5.0 + 2.0 * one], dim=2)  # the same numbers once normalized: any shares give the same sum
-    before = model(both, lengths)
-    model.front.layer_weights.data.copy_(torch.tensor([3.0, -1.0]))
-    torch.testing.assert_close(model(both, lengths), before, rtol=1e-4, atol=1e-5)
-    model(torch.randn(2, 9, 2, 6), lengths).square().sum().backward()
-    assert model.front.layer_weights.grad.abs().sum() > 0
 
 
 # The loss

@@ -136,7 +136,6 @@ BAD_OVERRIDES = {
     "asr.seeds=[-1]": None,
     "asr.seeds=[1,1]": None,
     "asr.seeds=[]": None,
-    "asr.weighted_sum=true": "features=on_the_fly",
     "decoding.methods=[magic]": None,
     "decoding.search_beam=0": None,
     "decoding.lm_scales=[-0.5]": None,
