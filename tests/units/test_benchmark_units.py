@@ -7,21 +7,16 @@ import json
 import torch
 
 from spin.__main__ import main
-from spin.tools.benchmark_units import make_extractors, make_utterances
+from spin.tools.benchmark_units import make_extractors
 
 
 def test_the_command(small_models, capsys):
-    words = ["--encoder", str(small_models[0]), "--seconds", "5", "--hours", "0.01", "0.05", "--device", "cpu", "--json"]
+    words = ["--encoder", str(small_models[0]), "--seconds", "5", "--device", "cpu", "--json"]
     assert main(["benchmark", "units", *words]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["ratio"] > 0 and result["reference"] and result["device"] == "cpu" and result["audio_seconds"] >= 5
-    assert 0.5 < result["metrics_memory_ratio"] < 1.5 and 0.5 < result["kmeans_memory_ratio"] < 1.5
 
 
 def test_the_systems_differ_in_the_top_layers_only(small_models):
     _, after = make_extractors(str(small_models[0]), torch.device("cpu")).values()
     assert after.shared == 1
-
-
-def test_generated_utterances_cover_the_hours():
-    assert sum(utterance.seconds for utterance in make_utterances(0.1)) > 0.09 * 3600
