@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,18 @@ from spin.runtime.seeding import generator
 def write_flac(path: Path, seconds: float = 1.0, rate: int = 16_000, channels: int = 1) -> None:
     """Quiet noise."""
     samples = generator("noise", path.stem).normal(0, 0.05, (round(seconds * rate), channels))
-    path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(str(path), np.clip(samples, -1, 1), rate)
 
 
-def write_chapter(part: Path, speaker: str, chapter: str, texts: list[str], seconds: float = 1.0) -> list[str]:
+def write_chapter(
+    part: Path, speaker: str, chapter: str, texts: list[str], write: Callable[[Path], object] = write_flac
+) -> list[str]:
     """Audio and transcripts <speaker>-<chapter>-0000 and so on; returns the ids."""
     folder = part / speaker / chapter
+    folder.mkdir(parents=True)
     ids = [f"{speaker}-{chapter}-{number:04d}" for number in range(len(texts))]
     for identity in ids:
-        write_flac(folder / f"{identity}.flac", seconds)
+        write(folder / f"{identity}.flac")
     lines = "".join(f"{identity} {text}\n" for identity, text in zip(ids, texts, strict=True))
     (folder / f"{speaker}-{chapter}.trans.txt").write_text(lines, encoding="utf-8")
     return ids

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from tests.corpus import layout
 
 RATE = 16_000
 CONF = """name: t
@@ -37,16 +40,7 @@ def write_audio(path: Path, samples: np.ndarray | None = None, rate: int = RATE,
         soundfile.write(stream, samples, rate, format=kind, subtype=subtype or None)
 
 
-def write_chapter(part: Path, speaker: str, chapter: str, texts: list[str]) -> list[str]:
-    """<part>/<speaker>/<chapter> with audio and transcripts; returns the ids."""
-    folder = part / speaker / chapter
-    folder.mkdir(parents=True)
-    ids = [f"{speaker}-{chapter}-{number:04d}" for number in range(len(texts))]
-    for identity in ids:
-        write_audio(folder / f"{identity}.flac")
-    lines = "".join(f"{identity} {text}\n" for identity, text in zip(ids, texts, strict=True))
-    (folder / f"{speaker}-{chapter}.trans.txt").write_text(lines, encoding="utf-8")
-    return ids
+write_chapter = functools.partial(layout.write_chapter, write=write_audio)
 
 
 def small_corpus(folder: Path) -> Path:
