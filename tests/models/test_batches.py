@@ -43,32 +43,11 @@ def test_units_do_not_depend_on_the_batch(name, indices, extra, fill):
 
 
 @torch.no_grad()
-def test_hidden_states_alone_and_padded(encoder: Encoder, assert_close):
-    waveforms, lengths = collate([5, 0, 3, 2], extra=1234, fill=0.5)
-    hidden, frames = encoder(waveforms, lengths)
-    assert frames.tolist() == [(n - 400) // 320 + 1 for n in lengths.tolist()]
-    for i in range(4):
-        alone, count = encoder(waveforms[i : i + 1, : lengths[i]], lengths[i : i + 1])
-        assert count == frames[i]
-        for layer in range(4):
-            assert_close(hidden[layer][i : i + 1, : frames[i]], alone[layer], 1e-5)
-
-
-@torch.no_grad()
 def test_layer_output_is_the_same_to_the_last_bit(encoder: Encoder):
     waveforms, lengths = collate([5, 0, 3, 2], extra=77, fill=0.0)
     outputs = encoder.layer_output(waveforms, lengths, 2)
     for i in range(4):
         assert torch.equal(outputs[i], encoder(waveforms[i : i + 1, : lengths[i]], lengths[i : i + 1], 2)[0][-1][0])
-
-
-@torch.no_grad()
-def test_layer_output_with_official_padding_is_that_of_the_batch(small_encoder: Encoder):
-    small_encoder.official_padding = True
-    waveforms, lengths = collate([5, 3], extra=0, fill=0.0)
-    hidden, frames = small_encoder(waveforms, lengths)
-    for i, output in enumerate(small_encoder.layer_output(waveforms, lengths)):
-        assert torch.equal(output, hidden[-1][i, : frames[i]])
 
 
 @torch.no_grad()

@@ -39,31 +39,26 @@ def test_hubert_batch_equals_each_utterance_alone(golden_dir, hubert, assert_clo
         assert_close(hidden[4][i : i + 1, : frame_lengths[i]], alone)
 
 
+@pytest.mark.parametrize(
+    ("name", "figures", "first"),
+    [
+        ("hf_hubert", "hf_hubert/golden.npz", 0),
+        ("hf_wavlm", "hf_wavlm/golden.npz", 0),
+        ("wavlm_unilm.pt", "wavlm_unilm_golden.npz", 1),
+    ],
+)
 @torch.no_grad()
-def test_wavlm_unilm(golden_dir, assert_close):
-    encoder = load_encoder(golden_dir / "wavlm_unilm.pt")
-    with np.load(golden_dir / "wavlm_unilm_golden.npz") as golden:
-        waveforms, lengths = torch.tensor(golden["wav"]), torch.tensor((~golden["padding_mask"]).sum(1))
-        hidden, frames = encoder(waveforms, lengths)
-        encoder.official_padding = True
-        official, _ = encoder(waveforms, lengths)
-        for layer in range(4):
-            assert_close(official[layer + 1], golden[f"layer{layer}"])
-            assert_close(hidden[layer + 1][1:, : frames[1]], golden[f"short_layer{layer}"])
-
-
-@pytest.mark.parametrize("name", ["hf_hubert", "hf_wavlm"])
-@torch.no_grad()
-def test_transformers_folder(golden_dir, assert_close, name):
-    encoder = load_encoder(golden_dir / name)
-    with np.load(golden_dir / name / "golden.npz") as golden:
-        waveforms, lengths = torch.tensor(golden["wav"]), torch.tensor(golden["mask"].sum(1))
-        hidden, frames = encoder(waveforms, lengths)
-        encoder.official_padding = True
-        official, _ = encoder(waveforms, lengths)
-        for layer in range(5):
-            assert_close(official[layer], golden[f"layer{layer}"])
-            assert_close(hidden[layer][1:, : frames[1]], golden[f"short_layer{layer}"])
+def test_transformers_folders_and_unilm(golden_dir, assert_close, name, figures, first):
+    """Layers of the figures begin with our layer `first`."""
+    encoder, golden = load_encoder(golden_dir / name), np.load(golden_dir / figures)
+    lengths = (golden["mask"] if "mask" in golden else ~golden["padding_mask"]).sum(1)
+    waveforms, lengths = torch.tensor(golden["wav"]), torch.tensor(lengths)
+    hidden, frames = encoder(waveforms, lengths)
+    encoder.official_padding = True
+    official, _ = encoder(waveforms, lengths)
+    for layer in range(first, 5):
+        assert_close(official[layer], golden[f"layer{layer - first}"])
+        assert_close(hidden[layer][1:, : frames[1]], golden[f"short_layer{layer - first}"])
 
 
 def project(model: SpinModel, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -8,11 +8,10 @@ import sys
 import pytest
 import torch
 
-from spin.errors import DataError
 from spin.models import importers, published
 from spin.models.importers import ENCODER_SOURCES, EncoderSource, known_formats, load_encoder
 from spin.models.model_files import MODEL_KEYS, read_model
-from spin.models.published import PUBLISHED, is_model_source
+from spin.models.published import is_model_source
 from spin.models.safetensors_io import save_encoder
 from spin.objectives.model import SpinModel, load_model, save_model
 from tests.models.conftest import SHAPES, make_encoder, make_model
@@ -23,14 +22,6 @@ BATCH = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0)) * 0.1, 
 
 def same_units(one: SpinModel, other: SpinModel) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.units(*BATCH), other.units(*BATCH), strict=True))
-
-
-def test_names_and_addresses_of_the_released_models():
-    assert len(PUBLISHED) == 17
-    assert (
-        PUBLISHED["spin_hubert_256"] == "https://huggingface.co/datasets/vectominist/spin_ckpt/resolve/main/spin_hubert_256.ckpt"
-    )
-    assert PUBLISHED["wavlm_rspin_32"] == "https://data.csail.mit.edu/public-release-sls/rspin/wavlm_rspin_32-40k.pt"
 
 
 def test_rspin_checkpoint(tmp_path):
@@ -83,15 +74,6 @@ def test_a_published_model_by_name_is_downloaded_once(tmp_path, monkeypatch):
     path.unlink()
     assert same_units(load_model("wavlm_rspin_32"), model)
     assert (tmp_path / "cache" / "models" / path.name).is_file()
-
-
-def test_without_a_network_a_published_name_is_explained(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPIN_CACHE", str(tmp_path))
-    monkeypatch.setitem(published.PUBLISHED, "spin_hubert_128", "http://127.0.0.1:1/spin_hubert_128.ckpt")
-    with pytest.raises(DataError, match="no network") as caught:
-        load_model("spin_hubert_128")
-    assert str(tmp_path / "models" / "spin_hubert_128.ckpt") in caught.value.remedy
-    assert "spin_wavlm_2048" in error_of("spin_hubert_100", read_model)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
