@@ -106,13 +106,10 @@ def test_the_published_setting_needs_a_fifth_of_a_24_gb_card(padded):
     assert row["product_ms"]["H100"] < row["roofline_ms"]["H100"] < 36
 
 
-def test_the_command_prints_a_table_or_json(capsys):
+def test_the_command_prints_a_row_without_and_one_with_padding(capsys):
     words = ["--conf", str(CONF / "tiny.yaml"), "--set", "encoder.source=mini", "--set", "spin.batch_seconds=15"]
     assert benchmark_memory.main([*words, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["padded"] for row in rows] == [False, True] and set(rows[0]["roofline_ms"]) == set(benchmark_memory.GPUS)
-    table = benchmark_memory.table(rows).splitlines()
-    assert len(table) == 4 and all(line.count("|") == table[0].count("|") for line in table)
+    assert [row["padded"] for row in json.loads(capsys.readouterr().out)] == [False, True]
 
 
 def test_rows_on_a_device_name_their_error_and_the_prediction(monkeypatch, capsys):

@@ -40,38 +40,19 @@ def test_outcomes_of_steps(tmp_path):
 
 
 def test_a_failed_step_is_not_ok_and_the_others_run(tmp_path, monkeypatch):
-    answers = {
-        "updates": '{"name": "tiny"}\n{"name": "other"}\n',
-        "tests": "...\n3 passed in 1s\n",
-        "benchmark spin": '{"ratio": 2.0}',
-        "benchmark units": None,
-    }
+    """Stage 2 is stopped, resumed and fails: no stage 3, but the benchmarks."""
+    ran = []
 
-    def run(self, name, words, *_, **__):
-        self.steps[name] = {"status": FAILED if answers.get(name, "") is None else PASSED, "seconds": 0.0}
-        return answers.get(name, "")
+    def run(self, name, *_, **__):
+        ran.append(name)
+        self.steps[name] = {"status": FAILED if name == "stage 2" else PASSED, "seconds": 0.0}
+        return None if name == "stage 2" else '{"name": "tiny"}'
 
     monkeypatch.setattr(Check, "run", run)
-    monkeypatch.setattr(gpu_check, "run_stages", lambda work, name, device, options: {"conf": name})
-    result = gpu_check.check(Check(tmp_path / "new", time.monotonic() + 60), "cpu", None, PARTS)
-    assert result["ok"] is False and result["device"] == "cpu" and result["training"] == {"conf": "tiny"}
-    assert [row["name"] for row in result["updates"]] == ["tiny", "other"]
-    assert (
-        result["benchmark_spin"] == {"ratio": 2.0} and result["benchmark_units"] is None and result["tests"] == "3 passed in 1s"
-    )
-
-
-def test_stage_2_is_stopped_and_resumed(tmp_path, monkeypatch):
-    steps = []
-
-    def run(self, name, words, stop_after=None):
-        steps.append((name, words[0], stop_after is not None))
-        return None if name == "stage 3" else ""
-
-    monkeypatch.setattr(Check, "run", run)
-    assert gpu_check.run_stages(Check(tmp_path, time.monotonic() + 60), "tiny", "cpu", []) is None
-    assert [name for name, _, _ in steps] == ["stage 0", "stage 1", "stage 2 stopped", "stage 2", "stage 3"]
-    assert steps[2][1:] == ("local/2_train_spin.py", True) and steps[3][1:] == ("local/2_train_spin.py", False)
+    result = gpu_check.check(Check(tmp_path, time.monotonic() + 60), "cpu", None, PARTS)
+    assert result["ok"] is False and result["training"] is None
+    assert result["updates"] == [{"name": "tiny"}] and result["benchmark_units"] == {"name": "tiny"}
+    assert [name for name in ran if name.startswith("stage")] == ["stage 0", "stage 1", "stage 2 stopped", "stage 2"]
 
 
 def test_a_pack_is_small_and_reads_back_as_librispeech(librispeech_dir, tmp_path, capsys):
@@ -96,20 +77,6 @@ def test_a_pack_is_small_and_reads_back_as_librispeech(librispeech_dir, tmp_path
     assert aligned and set(aligned) <= {file.stem for file in (root / "dev-clean").rglob("*.flac")}
     words = ["gpu-check", "--pack", str(pack), "--corpus-dir", str(root), "--parts", *parts]
     assert main(words) == 1 and "a new or empty folder" in capsys.readouterr().err
-
-
-def test_real_speech_is_unpacked_and_needs_no_pronunciations(tmp_path, monkeypatch):
-    steps = []
-    monkeypatch.setattr(Check, "run", lambda self, name, words, *_, **__: steps.append((name, words)) or "")
-    monkeypatch.setattr(gpu_check, "run_stages", lambda work, name, device, options: {"conf": name, "options": options})
-    (tmp_path / "pack").mkdir()
-    (tmp_path / "pack" / "a.opus").touch()
-    (tmp_path / "LibriSpeech" / "alignments").mkdir(parents=True)
-    result = gpu_check.train_real(Check(tmp_path, 0.0), "cpu", str(tmp_path / "pack"), ["a", "b", "c"])
-    assert [name for name, _ in steps] == ["unpack", "stage 0 of pre-training", "pre-training"]
-    assert steps[0][1][1:] == ["spin.tools.gpu_pack", str(tmp_path / "pack"), str(tmp_path / "LibriSpeech")]
-    assert {"corpus.spin_train=[a]", "--set=corpus.test=[c]", "--set=corpus.asr_train=[]"} <= set(result["options"])
-    assert f"--set=corpus.alignment_tsv={tmp_path / 'LibriSpeech' / 'alignments'}" in result["options"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

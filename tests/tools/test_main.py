@@ -20,12 +20,6 @@ def test_every_command_has_a_help_of_its_own(command, capsys):
     assert stopped.value.code == 0 and "usage" in capsys.readouterr().out
 
 
-def test_the_commands_are_listed(capsys):
-    assert __main__.main(["--help"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == [f"  {name}" for name in __main__.COMMANDS]
-
-
 @pytest.mark.parametrize("words", [[], ["nothing"], ["benchmark"], ["benchmark", "nothing"], ["unit"]])
 def test_unknown_commands_are_wrong_usage(words, capsys):
     assert __main__.main(words) == 2 and "usage" in capsys.readouterr().err
