@@ -5,17 +5,26 @@ To add one, write a file with a subclass of Spin and add one line to OBJECTIVES.
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
+from typing import NamedTuple
 
 NO_LABEL = -1  # a frame without a label
+
+
+class Objective(NamedTuple):
+    """One entry of OBJECTIVES."""
+
+    title: str  # its name in reports
+    path: str  # "module:Class"
+
+
 OBJECTIVES = {
-    "spin": "spin.objectives.spin:Spin",
-    "rspin": "spin.objectives.rspin:RSpin",
-    "dcspin": "spin.objectives.dcspin:DCSpin",
+    "spin": Objective("Spin", "spin.objectives.spin:Spin"),
+    "rspin": Objective("R-Spin", "spin.objectives.rspin:RSpin"),
+    "dcspin": Objective("DC-Spin-style", "spin.objectives.dcspin:DCSpin"),
 }
 
 
 def find_objective(name: str) -> type:
     """The class of an objective, a key of OBJECTIVES."""
-    module, _, attribute = OBJECTIVES[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return pkgutil.resolve_name(OBJECTIVES[name].path)

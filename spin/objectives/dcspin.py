@@ -40,10 +40,12 @@ class DCSpin(Spin):
         sums = primary.sums | {PREFIX + name: value for name, value in auxiliary.sums.items()}
         return Loss(primary.value + self.weight * auxiliary.value, sums)
 
-    def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
+    def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Those of Spin for both codebooks; the auxiliary ones begin with "auxiliary_"."""
         auxiliary = {name.removeprefix(PREFIX): value for name, value in sums.items() if name.startswith(PREFIX)}
-        return super().figures(sums) | {PREFIX + name: value for name, value in self.auxiliary.figures(auxiliary).items()}
+        return super().compute_metrics(sums) | {
+            PREFIX + name: value for name, value in self.auxiliary.compute_metrics(auxiliary).items()
+        }
 
     def after_step(self) -> None:
         """Brings the codes of both codebooks back to length 1."""

@@ -88,13 +88,13 @@ class RSpin(Spin):
         cross_entropy = F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum")
         return cross_entropy, (logits.detach().argmax(-1) == labels).sum()
 
-    def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
+    def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Those of Spin, and both losses and the accuracy of the classifier (0 to 1; 0 without labelled frames)."""
-        figures = super().figures(sums)
+        metrics = super().compute_metrics(sums)
         if "labels" in sums:
-            figures |= {name: float(sums[name]) for name in ("spin_loss", "auxiliary_loss")}
-            figures["auxiliary_accuracy"] = float(sums["correct"] / sums["labels"].clamp(min=1))
-        return figures
+            metrics |= {name: float(sums[name]) for name in ("spin_loss", "auxiliary_loss")}
+            metrics["auxiliary_accuracy"] = float(sums["correct"] / sums["labels"].clamp(min=1))
+        return metrics
 
 
 def read_classes(folder: str | Path) -> int:

@@ -23,7 +23,7 @@ class Loss:
     """Loss of one batch on one rank. Sums over ranks are those of the whole batch."""
 
     value: Tensor  # scalar with graph
-    sums: dict[str, Tensor] = field(default_factory=dict)  # statistics for Spin.figures, without graph; empty unless asked for
+    sums: dict[str, Tensor] = field(default_factory=dict)  # for Spin.compute_metrics, without graph; empty unless asked for
 
 
 class Spin(nn.Module):
@@ -93,7 +93,7 @@ class Spin(nn.Module):
             sums = _count(scores.detach(), targets, log_probabilities.detach()) if with_sums else {}
         return Loss(loss, sums)
 
-    def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
+    def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Figures to log, from `Loss.sums` added over ranks."""
         return {
             "agreement": float(sums["agreeing"] / sums["frames"]),  # nearest code = the other view's likeliest target, 0 to 1

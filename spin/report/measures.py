@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from spin.asr.decoders import DECODERS
+from spin.objectives import OBJECTIVES
 from spin.units.metrics import HIGHER, LOWER, Metric
 
 NOT_MEASURED = "not measured"
 SPACE = "\u00a0"  # keeps a figure and its unit on one line
 MINUS, DASH = "\u2212", "\u2014"
 SIGNIFICANT = 0.05  # the usual level of a test; the page names it
-OBJECTIVE_TITLES = {"spin": "Spin", "rspin": "R-Spin", "dcspin": "DC-Spin-style"}
 
 WER = Metric("wer", "word error rate", 1, "%", LOWER, "Wrong, missing and added words per 100 words of the reference.", "")
 CER = Metric("cer", "character error rate", 1, "%", LOWER, "The same, counted in characters.", "")
@@ -35,7 +35,8 @@ def method_title(method: str) -> str:
 def system_titles(report: dict) -> dict[str, str]:
     """Name -> title of each system; the trained one is called by its objective."""
     objective = (report.get("config") or {}).get("objective", "spin")
-    known = {"spin": OBJECTIVE_TITLES.get(objective, objective), "fbank": "filterbank"}
+    trained = OBJECTIVES[objective].title if objective in OBJECTIVES else objective
+    known = {"spin": trained, "fbank": "filterbank"}
     return {name: known.get(name, name.replace("_", " ")) for name in report["systems"]}
 
 

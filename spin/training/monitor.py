@@ -41,7 +41,7 @@ class Monitor:
 
     Args:
         writer: TensorBoard; None on ranks above 0.
-        objective: makes figures from the sums of its losses.
+        objective: computes metrics from the sums of its losses.
         utterances: number of utterances of the training set, for shares.
     """
 
@@ -113,17 +113,17 @@ class Monitor:
         self.loss = sum(losses) / len(losses)
         last = self._steps[-1]
         sums = {name: distributed.total(value.clone()).cpu() for name, value in last.sums.items()}
-        figures = {"loss": self.loss, "learning_rate": last.rate, "gradient_norm": sum(norms) / len(norms)}
-        figures |= self.objective.figures(sums)
+        metrics = {"loss": self.loss, "learning_rate": last.rate, "gradient_norm": sum(norms) / len(norms)}
+        metrics |= self.objective.compute_metrics(sums)
         speed = self._measure_speed(waited)
         self._steps, self._restored = [], []
         if self.writer is None:
             return
         step = last.step + 1
-        self._draw("train", figures, step)
+        self._draw("train", metrics, step)
         self._draw("speed", speed, step)
         self._draw("data", {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}, step)
-        line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+        line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
         times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
         self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spin.config import Config, EncoderConfig, SpinConfig
+from spin.config import Config
 from spin.errors import ConfigError
-from spin.models.safetensors_io import read, save_encoder
-from spin.objectives.dcspin import DCSpin
+from spin.models.safetensors_io import read
 from spin.objectives.model import SpinModel, load_model, save_model, select_valid
 from spin.objectives.rspin import RSpin
 from spin.objectives.spin import Spin
@@ -108,15 +107,6 @@ def test_layers_that_are_not_there():
     for top in (-1, 4):
         with pytest.raises(ConfigError, match="trainable_layers"):
             make_model(layer=2).set_trainable(top)
-
-
-def test_create_follows_the_configuration(tmp_path):
-    save_encoder(tmp_path / "e.safetensors", make_encoder(SMALL))
-    encoder = EncoderConfig(source=str(tmp_path / "e.safetensors"), layer=3, official_padding=True)
-    config = Config(objective="dcspin", encoder=encoder, spin=SpinConfig(codebook_size=7, codebook_dim=5, trainable_layers=1))
-    model = SpinModel.create(config)
-    assert isinstance(model.objective, DCSpin) and model.codebook_size == 7 and model.head.out_features == 5
-    assert model.encoder.official_padding and model.trainable_from == 3
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))

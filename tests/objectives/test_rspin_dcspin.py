@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spin.config import Config, DCSpinConfig, RSpinConfig, SpinConfig
 from spin.errors import DataError
-from spin.objectives import NO_LABEL, OBJECTIVES, find_objective, rspin
+from spin.objectives import NO_LABEL, OBJECTIVES, Objective, find_objective, rspin
 from spin.objectives.dcspin import DCSpin
 from spin.objectives.rspin import RSpin
 from spin.objectives.spin import Spin
@@ -70,7 +70,7 @@ def test_rspin_loss_and_gradient_equal_the_slow_oracle(frames, classes, seed, mi
     auxiliary, gradient = _slow_auxiliary(weights, bias, values, labels.tolist())
     assert result.value.item() == pytest.approx(spin_loss + 5.0 * auxiliary, rel=1e-4)
     np.testing.assert_allclose(classifier.weight.grad.numpy(), 5.0 * gradient, rtol=1e-4, atol=1e-5)
-    figures = objective.figures(result.sums)
+    figures = objective.compute_metrics(result.sums)
     assert figures["spin_loss"] == pytest.approx(spin_loss, rel=1e-4)
     assert figures["auxiliary_loss"] == pytest.approx(auxiliary, rel=1e-4, abs=1e-6)
 
@@ -116,7 +116,7 @@ def test_classifier_by_hand():
         objective.classifier.weight.zero_()
         objective.classifier.bias.copy_(torch.tensor([0.0, 1.0]))
     result = objective(objective.represent(make_frames(2)), torch.tensor([0, 1]), with_sums=True)
-    figures = objective.figures(result.sums)
+    figures = objective.compute_metrics(result.sums)
     expected = 0.5 * (math.log1p(math.e) + math.log1p(math.exp(-1)))
     assert figures["auxiliary_loss"] == pytest.approx(expected) and figures["auxiliary_accuracy"] == 0.5
     assert result.value.item() == pytest.approx(figures["spin_loss"] + 2.0 * expected)
@@ -139,7 +139,7 @@ def test_no_labelled_frame_leaves_the_spin_loss(labels):
     result = objective(objective.represent(hidden), labels, with_sums=True)
     expected = Spin.forward(objective, objective.represent(hidden)).value
     torch.testing.assert_close(result.value, expected, equal_nan=True)
-    assert objective.figures(result.sums)["auxiliary_accuracy"] == 0.0
+    assert objective.compute_metrics(result.sums)["auxiliary_accuracy"] == 0.0
 
 
 def test_dcspin_is_the_weighted_sum_of_two_spin_losses():
@@ -153,7 +153,7 @@ def test_dcspin_is_the_weighted_sum_of_two_spin_losses():
         for part in (objective, objective.auxiliary)
     ]
     assert result.value.item() == pytest.approx(losses[0] + 0.5 * losses[1], rel=1e-4)
-    figures = objective.figures(result.sums)
+    figures = objective.compute_metrics(result.sums)
     assert {"agreement", "auxiliary_agreement"} <= figures.keys() and figures["auxiliary_code_perplexity"] <= 9
     alone = Spin.create(Config(spin=SPIN), DIM)
     assert torch.equal(alone.codebook.weight, objective.codebook.weight)  # the primary part starts as Spin's
@@ -173,9 +173,9 @@ def test_every_objective_trains_on_frames_and_a_toy_entry_is_found(monkeypatch):
         result = objective(objective.represent(hidden), with_sums=True)
         result.value.backward()
         assert torch.isfinite(hidden.grad).all() and hidden.grad.abs().sum() > 0
-        assert all(math.isfinite(value) for value in objective.figures(result.sums).values())
+        assert all(math.isfinite(value) for value in objective.compute_metrics(result.sums).values())
         assert objective.units(hidden[0]).shape == (5,)
-    monkeypatch.setitem(OBJECTIVES, "toy", "tests.objectives.test_rspin_dcspin:Toy")
+    monkeypatch.setitem(OBJECTIVES, "toy", Objective("Toy", "tests.objectives.test_rspin_dcspin:Toy"))
     assert find_objective("toy") is Toy
 
 

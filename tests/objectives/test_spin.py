@@ -48,7 +48,7 @@ def test_loss_targets_and_gradients_are_the_official_ones(golden_dir):
         torch.testing.assert_close(targets, torch.from_numpy(golden[name]), rtol=1e-5, atol=1e-9)
     for tensor, name in ((z1, "grad_z1"), (z2, "grad_z2"), (objective.codebook.weight, "grad_codebook")):
         assert _relative(tensor.grad, golden[name]) < 1e-5, name
-    figures = objective.figures(result.sums)
+    figures = objective.compute_metrics(result.sums)
     assert figures["agreement"] == pytest.approx(float(golden["acc"]), rel=1e-6)
     assert figures["code_perplexity"] == pytest.approx(float(golden["code_perplexity"]), rel=1e-5)
     assert figures["probability_perplexity"] == pytest.approx(float(golden["prob_perplexity"]), rel=1e-5)
@@ -117,7 +117,7 @@ def test_hand_computed_case():
     assert result.value.item() == pytest.approx(math.log1p(math.exp(-10)), rel=1e-3)
     torch.testing.assert_close(targets_of(objective, torch.eye(2))[0], torch.eye(2))
     two = pytest.approx(2.0)
-    assert objective.figures(result.sums) == {"agreement": 1.0, "code_perplexity": two, "probability_perplexity": two}
+    assert objective.compute_metrics(result.sums) == {"agreement": 1.0, "code_perplexity": two, "probability_perplexity": two}
 
 
 def test_single_frame_and_two_codes():
