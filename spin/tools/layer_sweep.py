@@ -82,8 +82,8 @@ def measure_cell(cell: Cell) -> None:
     size = cell.clusters or read_json(artifacts.codebook_in(folders[0][0]))["codebook_size"]
     read = partial(read_utterances, folders, config.units.metrics_first_seconds)
     sample = EvaluationSet(size, config.seed, 1, config.units.abx_max_utterances, read)
-    figures, _ = measure(sample)
-    write_json(cell.path, {"K": size, "figures": figures})
+    metrics, _ = measure(sample)
+    write_json(cell.path, {"K": size, "metrics": metrics})
 
 
 def _train_kmeans(cell: Cell) -> Path:
@@ -123,7 +123,7 @@ def extract_missing(config: Config, corpus: Path, systems: Iterable[System], cel
 def check_protocol(config: Config, corpus: Path, output: Path, systems: Iterable[System]) -> None:
     """Refuses an output folder whose work was done with other data, models or settings."""
     parts = dict.fromkeys((*config.corpus.spin_train, *config.corpus.test))
-    units = dataclasses.asdict(dataclasses.replace(config.units, batch_seconds=1.0, pictures=0))  # these change no figure
+    units = dataclasses.asdict(dataclasses.replace(config.units, batch_seconds=1.0, pictures=0))  # these change no metric
     protocol = {
         "manifests": {part: content_digest(artifacts.cuts(corpus, part)) for part in parts},
         "systems": {system.name: source_digest(system.source) if system.source else None for system in systems},
@@ -146,9 +146,9 @@ def make_rows(cells: Iterable[Cell]) -> list[dict]:
     rows = []
     for (system, layer, _), own in groups.items():
         contents = [read_json(cell.path) for cell in own]
-        figures = {name: spread([content["figures"][name] for content in contents]) for name in contents[0]["figures"]}
+        metrics = {name: spread([content["metrics"][name] for content in contents]) for name in contents[0]["metrics"]}
         seeds = [cell.seed for cell in own]
-        rows.append({"system": system, "layer": layer, "K": contents[0]["K"], "seeds": seeds, "figures": figures})
+        rows.append({"system": system, "layer": layer, "K": contents[0]["K"], "seeds": seeds, "metrics": metrics})
     return rows
 
 
@@ -161,12 +161,12 @@ def spread(values: list[float | None]) -> dict:
 
 def to_markdown(rows: list[dict]) -> str:
     """A table of all rows with the metrics that any row has."""
-    names = [name for name in rows[0]["figures"] if name != "K" and any(row["figures"][name]["mean"] is not None for row in rows)]
+    names = [name for name in rows[0]["metrics"] if name != "K" and any(row["metrics"][name]["mean"] is not None for row in rows)]
     lines = [["system", "layer", "K", "seeds", *(find_metric(name).title for name in names)]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
     for row in rows:
         start = [row["system"], str(row["layer"] or "own"), str(row["K"]), str(len(row["seeds"]))]
-        lines.append(start + [_show(row["figures"][name], find_metric(name).digits) for name in names])
+        lines.append(start + [_show(row["metrics"][name], find_metric(name).digits) for name in names])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -231,6 +231,6 @@ def main(argv: list[str] | None = None) -> None:
     for _ in progress(map_jobs(measure_cell, missing, arguments.nj), "cells", len(missing)):
         pass
     rows = make_rows(cells)
-    write_json(arguments.output / "sweep.json", {"schema": 3, "commit": commit(), "seed": config.seed, "rows": rows})
+    write_json(arguments.output / "sweep.json", {"schema": 4, "commit": commit(), "seed": config.seed, "rows": rows})
     write_text(arguments.output / "sweep.md", to_markdown(rows))
     print(to_markdown(rows), end="")

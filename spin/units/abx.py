@@ -34,20 +34,20 @@ class Abx:
         if utterance.alignment:
             self._speakers[utterance.id] = utterance.speaker or ""
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """abx_within and abx_across of features, abx_units_within and abx_units_across, in percent; NaN without comparisons."""
         chosen = set(sample_utterances(self._speakers, self.sample.abx_max_utterances, self.sample.seed))
         utterances = {utterance.id: utterance for utterance in self.sample.read() if utterance.id in chosen}
         items = [
             item
             for utterance in utterances.values()
-            for item in triphones(utterance.id, utterance.speaker or "", utterance.alignment, len(utterance.all_units))
+            for item in triphones(utterance.id, utterance.speaker or "", utterance.alignment, len(utterance.untruncated_units))
         ]
         plan = design(items, seed=self.sample.seed)
         text = "ABX: %d utterances, %d triphones; %d compared, at most %d per group; %d cells within, %d across speakers"
         sizes = (len(utterances), len(items), len(plan.items), plan.items_per_group, len(plan.within), len(plan.across))
         get_logger("units").info(text, *sizes)
-        units = abx(plan, lambda name: utterances[name].all_units, self.sample.threads)
+        units = abx(plan, lambda name: utterances[name].untruncated_units, self.sample.threads)
         result = {"abx_units_within": units.within, "abx_units_across": units.across}
         if all(utterance.load_features is not None for utterance in utterances.values()):
             features = abx(plan, lambda name: utterances[name].load_features(), self.sample.threads)

@@ -40,7 +40,7 @@ class Boundaries:
         self.units += len(units)
         self.hits += count_hits(phones, units)
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """The ratios of `scores`, as boundary_<name>."""
         return {f"boundary_{name}": value for name, value in scores(self.phones, self.units, self.hits).items()}
 

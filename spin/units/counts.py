@@ -70,7 +70,7 @@ class JointCounts(LabelCounts):
 
 
 class Purity:
-    """The three figures over the utterances that have an alignment."""
+    """The three metrics over the utterances that have an alignment."""
 
     def __init__(self, sample: EvaluationSet):
         self.counts = JointCounts(sample.codebook_size)
@@ -80,7 +80,7 @@ class Purity:
             labels = frame_labels(utterance.alignment, LABELS_PER_UNIT * len(utterance.units))
             self.counts.add(labels, utterance.units)
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         counts = self.counts.matrix()
         return {"pnmi": pnmi(counts), "phone_purity": phone_purity(counts), "cluster_purity": cluster_purity(counts)}
 
@@ -147,7 +147,7 @@ class SpeakerNmi:
         if utterance.speaker:
             self.counts.add(utterance.speaker, utterance.units)
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """speaker_nmi: 0 to 1; NaN without speakers."""
         return {"speaker_nmi": normalized_mutual_information(self.counts.matrix())}
 
@@ -169,7 +169,7 @@ class CharacterNmi:
         if inside.any():
             self.counts.add([label for label in labels if label], np.asarray(utterance.units)[inside])
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """character_nmi: 0 to 1; NaN without word alignments."""
         return {"character_nmi": normalized_mutual_information(self.counts.matrix())}
 

@@ -18,7 +18,7 @@ def build_features(context: Context, systems: Sequence[System]) -> None:
     for part in products.all_parts(context.config):
         for system in systems:
             product = products.features(context, system, part)
-            if product.is_stale():
+            if product.needs_build():
                 due.setdefault(part, []).append((system, product))
     if not due:
         return
@@ -36,7 +36,7 @@ def build_features(context: Context, systems: Sequence[System]) -> None:
 def build_kmeans(context: Context, system: System) -> None:
     """k-means with spin.codebook_size clusters on at most units.kmeans_hours of the features of spin_train."""
     product = products.kmeans(context, system)
-    if not product.is_stale():
+    if not product.needs_build():
         return
     from spin.data.cuts import read_cuts
     from spin.units.kmeans import draw_utterances, save_kmeans, train_kmeans
@@ -56,7 +56,7 @@ def build_units(context: Context, system: System) -> None:
     """Units of all parts by one system, from its own codebook or from k-means."""
     for part in products.all_parts(context.config):
         product = products.units(context, system, part)
-        if not product.is_stale():
+        if not product.needs_build():
             continue
         from spin.units.kmeans import assign_units
         from spin.units.units import read_units, write_units
@@ -76,7 +76,7 @@ def build_units(context: Context, system: System) -> None:
 def build_metrics(context: Context, system: System) -> None:
     """All metrics of one system on the test parts."""
     product = products.metrics(context, system)
-    if not product.is_stale():
+    if not product.needs_build():
         return
     from spin.units.measure import write_metrics
 
@@ -87,7 +87,7 @@ def build_metrics(context: Context, system: System) -> None:
 def build_pictures(context: Context, systems: Sequence[System]) -> None:
     """TensorBoard: all metrics, unit maps, and a few utterances with the units of every system."""
     product = products.unit_pictures(context)
-    if not product.is_stale():
+    if not product.needs_build():
         return
     from spin.units.figures import write_pictures
 

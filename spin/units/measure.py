@@ -32,7 +32,7 @@ class Utterance:
     seconds: float  # duration of the audio behind `units`
     alignment: Sequence = ()  # phone items in seconds; empty without an alignment
     words: Sequence = ()  # word items in seconds; empty without a word alignment
-    all_units: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # (T',) of the whole utterance
+    untruncated_units: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # (T',) of the whole utterance
     load_features: Callable[[], np.ndarray] | None = None  # reads (T', D) features of the whole utterance
 
 
@@ -49,26 +49,26 @@ class EvaluationSet:
 
 
 class MetricComputer(Protocol):
-    """Computes related metrics: made with an EvaluationSet, given each utterance once, asked for the figures once."""
+    """Computes related metrics: made with an EvaluationSet, given each utterance once, asked for its metrics once."""
 
     def add(self, utterance: Utterance) -> None: ...
 
-    def figures(self) -> dict[str, float]: ...
+    def compute(self) -> dict[str, float]: ...
 
 
 def measure(
     sample: EvaluationSet, metrics: Iterable[Metric] = METRICS
 ) -> tuple[dict[str, float | None], dict[str, MetricComputer]]:
-    """Figures by name (None where there is nothing to measure), and the computers that computed them by the names in METRICS."""
+    """Metrics by name (None where there is nothing to measure), and the computers that computed them by the names in METRICS."""
     metrics = tuple(metrics)
     computers = {path: pkgutil.resolve_name(path)(sample) for path in dict.fromkeys(metric.computer for metric in metrics)}
     for utterance in sample.read():
         for computer in computers.values():
             computer.add(utterance)
-    figures = {
-        name: value for computer in computers.values() for name, value in computer.figures().items() if math.isfinite(value)
+    values = {
+        name: value for computer in computers.values() for name, value in computer.compute().items() if math.isfinite(value)
     }
-    return {metric.name: figures.get(metric.name) for metric in metrics}, computers  # JSON has no NaN
+    return {metric.name: values.get(metric.name) for metric in metrics}, computers  # JSON has no NaN
 
 
 def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float = 0.0) -> Iterator[Utterance]:
@@ -88,7 +88,7 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
                 seconds=min(cut.duration, first_seconds) if first_seconds > 0 else cut.duration,
                 alignment=alignment_of(cut) or (),
                 words=alignment_of(cut, artifacts.WORD_TIER) or (),
-                all_units=sequence,
+                untruncated_units=sequence,
                 load_features=partial(load_array, cut, artifacts.HIDDEN_FIELD),
             )
 
@@ -96,8 +96,8 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
 def write_metrics(context: Context, system: System, folder: Path) -> None:
     """Measures the finished features and units of the test parts, clean ones together and each part by itself.
 
-    metrics.json holds {"units": figures over the clean test parts, "speaker": {"accuracy", "chance"} of the probe of features,
-    "parts": {part: figures}}; None is what could not be measured. phone_counts.npz holds the frames by phone and unit.
+    metrics.json holds {"units": metrics over the clean test parts, "speaker": {"accuracy", "chance"} of the probe of features,
+    "parts": {part: metrics}}; None is what could not be measured. phone_counts.npz holds the frames by phone and unit.
     """
     config, clean = context.config, list(context.config.corpus.test)
     sample = _make_sample(context, system, clean)

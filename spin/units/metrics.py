@@ -1,7 +1,7 @@
 """The table of unit metrics. Stage 3 measures them, the report displays them and the layer sweep tabulates them from here.
 
-To add a metric: write a class with add() and figures() in a file of its own, and add a line to METRICS for each figure.
-This module imports nothing heavy, so that the report can read it where k2 runs.
+To add a metric: write a class with add() and compute() in a file of its own, and add a line to METRICS for each number that it
+computes. This module imports nothing heavy, so that the report can read it where k2 runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ LOWER, HIGHER, NEITHER = "lower", "higher", ""
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a system's units."""
+    """One metric of a system's units."""
 
     name: str  # key in metrics.json and report.json
     title: str  # what people call it
@@ -24,9 +24,16 @@ class Metric:
     computer: str  # "module:Class" that computes it, called with an EvaluationSet (spin/units/measure.py); one pass for all
 
 
-_USAGE, _PURITY, _BOUNDARIES = "spin.units.usage:UnitUse", "spin.units.counts:Purity", "spin.units.boundaries:Boundaries"
-_ABX, _SPEAKERS, _PROBE = "spin.units.abx:Abx", "spin.units.counts:SpeakerNmi", "spin.units.speaker_probe:SpeakerProbe"
-_LM, _CHARACTERS, _EDITS = "spin.units.unit_lm:Predictability", "spin.units.counts:CharacterNmi", "spin.units.usage:EditDistance"
+# Classes that compute them
+_USAGE = "spin.units.usage:UnitUse"
+_PURITY = "spin.units.counts:Purity"
+_BOUNDARIES = "spin.units.boundaries:Boundaries"
+_ABX = "spin.units.abx:Abx"
+_SPEAKERS = "spin.units.counts:SpeakerNmi"
+_PROBE = "spin.units.speaker_probe:SpeakerProbe"
+_LM = "spin.units.unit_lm:Predictability"
+_CHARACTERS = "spin.units.counts:CharacterNmi"
+_EDITS = "spin.units.usage:EditDistance"
 
 METRICS: tuple[Metric, ...] = (
     Metric("K", "codebook size (K)", 0, "", NEITHER, "Number of codes, or of k-means clusters.", _USAGE),

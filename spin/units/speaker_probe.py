@@ -36,7 +36,7 @@ class SpeakerProbe:
         if utterance.load_features is not None:
             self.means.append(utterance.load_features().astype(np.float32).mean(0))
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """speaker_accuracy (from units), speaker_accuracy_of_features and speaker_chance, as ratios."""
         accuracy, chance = self._probe(self.histograms)
         accuracy_of_features, _ = self._probe(self.means)

@@ -39,7 +39,7 @@ class Predictability:
         self._sequences[utterance.id] = find_runs(utterance.units)[0].tolist()
         self.seconds += utterance.seconds
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """ngram_perplexity, at least 1, and ngram_bitrate in bits per second; NaN with fewer than two utterances of units."""
         names = [name for name, units in self._sequences.items() if units]
         names.sort(key=lambda name: (integer(self.seed, "n-gram half", name), name))

@@ -1,4 +1,4 @@
-"""Smoothed, deduplicated and fewer units: the figures of the variants of an experiment's units, side by side.
+"""Smoothed, deduplicated and fewer units: the metrics of the variants of an experiment's units, side by side.
 
 python -m spin unit-variants --exp exp/mini --system baseline spin --smooth 3 5 7 --merge 2 4 --part test
 
@@ -55,7 +55,7 @@ def find_centroids(utterances: Iterable[Utterance], codebook_size: int) -> tuple
     """(K, D) mean features of the frames of each code, those of all frames for a code without any, and (K,) frames."""
     sums, frames = 0.0, np.zeros(codebook_size)
     for utterance in utterances:
-        one_hot = np.eye(codebook_size)[utterance.all_units]
+        one_hot = np.eye(codebook_size)[utterance.untruncated_units]
         sums, frames = sums + one_hot.T @ utterance.load_features(), frames + one_hot.sum(0)
     means = sums / np.maximum(frames, 1)[:, None]
     return np.where(frames[:, None] > 0, means, sums.sum(0) / frames.sum()), frames
@@ -71,7 +71,7 @@ def merge_codes(centroids: np.ndarray, frames: np.ndarray, count: int, seed: int
 def measure_variants(
     exp: Path, system: str, parts: Sequence[str], widths: Sequence[int], divisors: Sequence[int]
 ) -> Iterator[tuple[str, int, dict[str, float | None]]]:
-    """(name, K, figures by name) of each variant of one system's units; None is what could not be measured."""
+    """(name, K, metrics by name) of each variant of one system's units; None is what could not be measured."""
     config = load_config(artifacts.config_file(exp))
     size = [find_units(exp, system, part)[1] for part in parts][0]
     variants: list[tuple[str, int, Callable]] = [("deduplicated", size, np.asarray)]
@@ -82,11 +82,11 @@ def measure_variants(
         count = max(1, size // divisor)
         variants.append((f"merged to K / {divisor}", count, merge_codes(centroids, frames, count, config.seed).__getitem__))
     for name, count, change in variants:
-        figures = _measure(config, _folders(exp, system, parts), count, change)
+        metrics = _measure(config, _folders(exp, system, parts), count, change)
         if name == "deduplicated":
-            rate = figures[RATE] / figures[SHARE]  # of frames
-            yield "raw", size, figures | {RATE: rate, BITS: rate * figures[ENTROPY]}
-        yield name, count, figures
+            rate = metrics[RATE] / metrics[SHARE]  # of frames
+            yield "raw", size, metrics | {RATE: rate, BITS: rate * metrics[ENTROPY]}
+        yield name, count, metrics
 
 
 def _folders(exp: Path, system: str, parts: Iterable[str]) -> list[tuple[Path, Path]]:
@@ -94,12 +94,12 @@ def _folders(exp: Path, system: str, parts: Iterable[str]) -> list[tuple[Path, P
 
 
 def _measure(config: Config, folders: list[tuple[Path, Path]], size: int, change: Callable) -> dict[str, float | None]:
-    """Figures of the units that `change` makes of the (T,) units of each utterance."""
+    """Metrics of the units that `change` makes of the (T,) units of each utterance."""
 
     def read() -> Iterator[Utterance]:
         for utterance in read_utterances(folders, config.units.metrics_first_seconds):
-            units = change(utterance.all_units)
-            yield dataclasses.replace(utterance, units=units[: len(utterance.units)], all_units=units, load_features=None)
+            units = change(utterance.untruncated_units)
+            yield dataclasses.replace(utterance, units=units[: len(utterance.units)], untruncated_units=units, load_features=None)
 
     sample = EvaluationSet(size, config.seed, config.runtime.nj, config.units.abx_max_utterances, read)
     return measure(sample, [find_metric(name) for name in (RATE, BITS, ENTROPY, SHARE, *SHOWN)])[0]
@@ -127,9 +127,9 @@ def main(argv: list[str] | None = None) -> None:
     print("| system | units | K | per second |", " | ".join(metric.title for metric in columns), "|")
     print("|---|---|" + "---:|" * (2 + len(columns)))
     for system in arguments.system:
-        for name, size, figures in measure_variants(arguments.exp, system, parts, arguments.smooth, arguments.merge):
-            numbers = [_show(figures[metric.name], metric.digits) for metric in columns]
-            print(f"| {system} | {name} | {size} | {_show(figures[RATE], 1)} |", " | ".join(numbers), "|")
+        for name, size, metrics in measure_variants(arguments.exp, system, parts, arguments.smooth, arguments.merge):
+            numbers = [_show(metrics[metric.name], metric.digits) for metric in columns]
+            print(f"| {system} | {name} | {size} | {_show(metrics[RATE], 1)} |", " | ".join(numbers), "|")
     print(NOTE, end="")
 
 

@@ -28,8 +28,8 @@ class UnitUse:
         self.segments += np.bincount(find_runs(units)[0], minlength=self.codebook_size)
         self.seconds += utterance.seconds
 
-    def figures(self) -> dict[str, float]:
-        """The figures by name; without audio or frames, rates and shares are NaN and entropies 0.
+    def compute(self) -> dict[str, float]:
+        """Metrics by name; without audio or frames, rates and shares are NaN and entropies 0.
 
         bitrate: segments per second times the entropy of one, in bits per second (ZeroSpeech 2019, arXiv 1904.11469, section
         3.2, where a symbol is what the encoder sends). A run of equal units is one symbol here, and its length is not coded.
@@ -76,6 +76,6 @@ class EditDistance:
             self.edits += edit_distance(clean.tolist(), noisy.tolist())["total"]
             self.length += len(clean)
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """unit_edit_distance, in percent; NaN without clean units."""
         return {"unit_edit_distance": 100 * self.edits / self.length if self.length else math.nan}

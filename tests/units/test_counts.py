@@ -1,4 +1,4 @@
-"""Counts of labels and units, NMI, purities and PNMI: golden figures, by hand, oracles, properties, degenerate input."""
+"""Counts of labels and units, NMI, purities, PNMI, the speaker probe: golden figures, by hand, oracles, properties."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from spin.units.counts import (
 from spin.units.counts import normalized_mutual_information as nmi
 from spin.units.measure import EvaluationSet, Utterance
 from spin.units.phones import PHONE_CLASSES, by_class, phone_class
+from spin.units.speaker_probe import histogram, probe_speakers, split
 
 MATRICES = st.integers(1, 6).flatmap(
     lambda k: st.lists(st.lists(st.integers(0, 20), min_size=k, max_size=k), min_size=1, max_size=6).map(np.array)
@@ -151,7 +152,7 @@ def test_only_aligned_utterances_count():
     purity.add(Utterance("a", "s", np.array([2, 1]), 0.04, [AlignmentItem("AH", 0.0, 0.02)]))
     purity.add(Utterance("b", "s", np.array([0, 0]), 0.04))
     assert purity.counts.labels == ["SIL", "AH"] and purity.counts.matrix().tolist() == [[0, 2, 0], [0, 0, 2]]
-    assert purity.figures()["phone_purity"] == 1.0
+    assert purity.compute()["phone_purity"] == 1.0
 
 
 def test_phone_order():
@@ -163,10 +164,10 @@ def test_phone_order():
 
 def test_speakers():
     family = SpeakerNmi(EvaluationSet(2))
-    assert math.isnan(family.figures()["speaker_nmi"])
+    assert math.isnan(family.compute()["speaker_nmi"])
     for speaker, unit in (("a", 0), ("b", 1), (None, 0)):
         family.add(Utterance(f"{speaker}", speaker, np.full(5, unit), 0.1))
-    assert family.figures()["speaker_nmi"] == pytest.approx(1)
+    assert family.compute()["speaker_nmi"] == pytest.approx(1)
 
 
 def test_characters_share_the_time_of_their_word():
@@ -176,6 +177,56 @@ def test_characters_share_the_time_of_their_word():
     assert character_labels(words, 2) == ["", "A"] and character_labels([], 3) == [""] * 3
     family = CharacterNmi(EvaluationSet(4))
     family.add(Utterance("none", "s", np.array([1, 2]), 0.04))
-    assert math.isnan(family.figures()["character_nmi"])
+    assert math.isnan(family.compute()["character_nmi"])
     family.add(Utterance("u", "s", np.array([3, 0, 0, 1, 1, 3, 2, 3]), 0.16, words=words))
-    assert family.figures()["character_nmi"] == pytest.approx(1)  # 3 lies outside all words
+    assert family.compute()["character_nmi"] == pytest.approx(1)  # 3 lies outside all words
+
+
+def make(speakers: int, utterances: int, strength: float, seed: int = 0, dim: int = 12):
+    random = np.random.default_rng(seed)
+    voices = random.normal(size=(speakers, dim)) * strength
+    names = [f"{s:02d}-{u:03d}" for s in range(speakers) for u in range(utterances)]
+    labels = [name.split("-")[0] for name in names]
+    return voices[[int(label) for label in labels]] + random.normal(size=(len(names), dim)), names, labels
+
+
+def test_finds_speakers_that_are_there_and_no_others():
+    accuracy, chance = probe_speakers(*make(6, 20, 5.0))
+    assert accuracy > 0.99 and chance == pytest.approx(1 / 6)
+    assert abs(probe_speakers(*make(4, 200, 0.0))[0] - 0.25) < 0.08
+    features, names, labels = make(5, 12, 0.5)
+    one, scaled = probe_speakers(features, names, labels), probe_speakers(features * 1000 + 5, names, labels)
+    assert scaled[0] == pytest.approx(one[0], abs=0.1)
+
+
+def test_split_is_fixed_disjoint_and_does_not_depend_on_order():
+    names = [f"{s}-{u}" for s in "abc" for u in range(10)] + ["lonely-1"]
+    speakers = [name.split("-")[0] for name in names]
+    train, test = split(names, speakers)
+    assert not set(train) & set(test) and len(train) == 24 and len(test) == 6
+    assert {speakers[i] for i in train} == {speakers[i] for i in test} == set("abc")
+    order = np.random.default_rng(0).permutation(len(names))
+    again, _ = split([names[i] for i in order], [speakers[i] for i in order])
+    assert [names[order[i]] for i in again] == [names[i] for i in train]
+    assert split(names, speakers, seed=1)[0] != train
+
+
+@pytest.mark.parametrize(("speakers", "utterances"), [(1, 10), (5, 1), (0, 0)])
+def test_nothing_to_tell_apart(speakers, utterances):
+    assert all(math.isnan(value) for value in probe_speakers(*make(speakers, utterances, 1.0)))
+
+
+def test_histogram_by_hand():
+    shares = histogram(np.array([2, 0, 2, 2]), 4)
+    assert shares.dtype == np.float32 and shares.tolist() == [0.25, 0, 0.75, 0]
+    assert histogram(np.zeros(0, int), 3).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("own", "low", "high"), [(True, 0.9, 1.0), (False, 0.0, 0.45)])
+def test_speakers_from_unit_histograms(own: bool, low: float, high: float):
+    """Speakers that prefer units of their own are found; speakers that use all alike are not."""
+    random = np.random.default_rng(0)
+    names = [f"{s}-{u:02d}" for s in "abcd" for u in range(24)]
+    use = random.dirichlet(np.full(16, 0.5), 4) if own else np.full((4, 16), 1 / 16)
+    rows = [histogram(random.choice(16, 100, p=use["abcd".index(name[0])]), 16) for name in names]
+    assert low <= probe_speakers(np.stack(rows), names, [name[0] for name in names])[0] <= high

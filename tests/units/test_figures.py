@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from spin import artifacts
-from spin.runtime.figures import BANDS, SYSTEM_COLOURS, spectrogram, system_colour
-from spin.units.figures import draw_unit_map, draw_utterance, unit_map, unit_spans
+from spin.runtime.figures import BANDS, spectrogram
+from spin.units.figures import unit_map, unit_spans
 
 
 def test_a_tone_is_in_its_band():
@@ -24,11 +24,6 @@ def test_a_tone_is_in_its_band():
 def test_silence_and_very_short_audio_are_finite(samples):
     levels = spectrogram(np.zeros(samples))
     assert levels.shape == (BANDS, 1) and np.isfinite(levels).all()
-
-
-def test_only_the_baseline_is_grey():
-    colours = [system_colour(index) for index in range(20)]
-    assert colours.count(SYSTEM_COLOURS[0]) == 1 and len(set(colours[:8])) == 8
 
 
 def test_unit_map_by_hand():
@@ -52,21 +47,6 @@ def test_columns_are_shares_and_none_is_lost(counts):
     assert main == sorted(main) and 0.0 <= content.clear_share <= 1.0
 
 
-def test_phones_outside_the_classes_come_last():
-    content = unit_map(["ZZZ", "T", "SIL"], np.ones((3, 2), np.int64))
-    assert content.phones == ("SIL", "T", "ZZZ")
-    labels = [text.get_text() for text in draw_unit_map(content).axes[0].texts]
-    assert labels == ["silence", "stops", "other"]
-
-
 def test_runs_by_hand():
     assert unit_spans([]) == []
     assert [(round(a, 3), round(b, 3), label) for a, b, label in unit_spans([7, 7, 2])] == [(0, 0.04, "7"), (0.04, 0.06, "2")]
-
-
-def test_an_utterance_has_a_strip_for_phones_and_each_system():
-    units = {"baseline": [1, 1, 2, 2], "Spin": [3, 3, 3, 4]}
-    figure = draw_utterance(np.zeros(1280), [(0.0, 0.08, "AA")], units)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["kHz", "phones", "baseline", "Spin"]
-    assert [text.get_text() for text in figure.axes[2].texts] == ["1", "2"]
-    assert [text.get_text() for text in figure.axes[3].texts] == ["3"]  # a single unit is too narrow for its label

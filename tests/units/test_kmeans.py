@@ -90,11 +90,6 @@ def test_ties_go_to_the_lowest_number():
     assert model.assign(np.zeros((0, 2))).tolist() == []
 
 
-def test_more_starts_are_not_worse_on_a_hard_case():
-    errors = [train_kmeans(blobs(count=12, seed=5)[2], 12, starts=starts, epochs=1, seed=1).inertia for starts in (1, 6)]
-    assert errors[1] <= errors[0]
-
-
 def test_bad_input():
     _, _, data = blobs(utterances=1, frames=3)
     with pytest.raises(DataError, match="3 frames"):

@@ -1,28 +1,28 @@
-"""The layer sweep: agrees with stage 3, resumes, refuses other data; its table by hand."""
+"""Sweeps over layers, k-means and variants of units: by hand, and against the figures of stage 3."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spin import artifacts
 from spin.__main__ import main
 from spin.runtime.files import read_json
 from spin.tools import layer_sweep
-from spin.tools.layer_sweep import spread, to_markdown
+from spin.tools.layer_sweep import spread
+from spin.units.measure import Utterance
 from spin.units.metrics import METRICS
+from spin.units.unit_variants import SHOWN, find_centroids, measure_variants, merge_codes, smooth
 
 
 def test_spread_by_hand():
     assert spread([1.0, 3.0]) == {"mean": 2.0, "sd": pytest.approx(2**0.5), "values": [1.0, 3.0]}
     assert spread([5.0])["sd"] is None and spread([None, 1.0])["mean"] is None
-
-
-def test_table_by_hand():
-    figures = {"K": spread([8]), "pnmi": spread([0.5, 0.7]), "bitrate": spread([None]), "abx_within": spread([3.0])}
-    rows = [{"system": "spin", "layer": None, "K": 8, "seeds": [0, 1], "figures": figures}]
-    head, _, row = to_markdown(rows).splitlines()
-    assert head == "| system | layer | K | seeds | PNMI | ABX error, same speaker |"
-    assert row == "| spin | own | 8 | 2 | 0.600 ± 0.141 | 3.0 |"
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_the_same_figures_as_stage_3_and_finished_cells_are_kept(tmp_path, finis
     assert len(rows) == 2 + 2 + 1  # both layers for both systems, and the codebook
     for system, layer in (("baseline", 3), ("spin", None)):
         expected = read_json(artifacts.metrics_in(artifacts.metrics_folder(finished.exp, system)))["units"]
-        found = {name: figure["mean"] for name, figure in rows[system, layer]["figures"].items()}
+        found = {name: figure["mean"] for name, figure in rows[system, layer]["metrics"].items()}
         assert found == expected and list(found) == [metric.name for metric in METRICS]
-    assert rows["spin", 2]["figures"] == rows["baseline", 2]["figures"]  # layers that Spin does not train
+    assert rows["spin", 2]["metrics"] == rows["baseline", 2]["metrics"]  # layers that Spin does not train
     table = capsys.readouterr().out
     monkeypatch.setattr(layer_sweep, "measure_cell", lambda cell: pytest.fail("every cell is finished"))
     monkeypatch.setattr(layer_sweep, "extract_features", lambda *_: pytest.fail("all features are finished"))
@@ -65,7 +65,53 @@ def test_errors(words, capsys, options, expected):
     assert expected in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--k", "1"], ["--layers", "0", "2"], ["--nj", "0"]])
-def test_wrong_usage(option):
-    with pytest.raises(SystemExit):
-        layer_sweep.main(["--exp", "x", "--output", "y", *option])
+def test_smoothing_by_hand():
+    assert smooth(np.array([1, 1, 2, 1, 1]), 3).tolist() == [1] * 5
+    assert smooth(np.array([1, 2, 3]), 3).tolist() == [1, 2, 3]  # ties keep the frame's own unit
+    assert smooth(np.array([5, 4, 0, 0, 4, 4]), 5).tolist() == [5, 0, 0, 4, 4, 4]
+    assert smooth(np.zeros(0, int), 5).tolist() == []
+
+
+@given(st.lists(st.integers(0, 3), max_size=25), st.sampled_from([1, 3, 5]))
+def test_smoothing_equals_slow_oracle(units, width):
+    expected = []
+    for frame, own in enumerate(units):
+        counts = Counter(units[max(0, frame - width // 2) : frame + width // 2 + 1])
+        best = max(counts.values())
+        expected.append(own if counts[own] == best else min(unit for unit, count in counts.items() if count == best))
+    assert smooth(np.array(units, dtype=int), width).tolist() == expected
+
+
+def test_merging_by_hand():
+    """Codes 0 and 2 lie near 0, codes 1 and 4 near 10; code 3 has no frame and gets the mean of all frames, 34 / 6."""
+    values = {0: 0.0, 1: 10.0, 2: 1.0, 4: 11.0}
+    own = [np.array([0, 1, 1]), np.array([2, 4]), np.array([2])]
+    features = [np.array([[values[unit] + shift] for unit, shift in zip(units, (0, 0.5, -0.5))]) for units in own]
+    utterances = [
+        Utterance(str(i), "s", units, 1.0, untruncated_units=units, load_features=lambda i=i: features[i])
+        for i, units in enumerate(own)
+    ]
+    centroids, frames = find_centroids(utterances, 5)
+    assert centroids[:, 0].tolist() == pytest.approx([0, 10, 1, 33.5 / 6, 11.5]) and frames.tolist() == [1, 2, 2, 0, 1]
+    merged = merge_codes(centroids, frames, 2, seed=0).tolist()
+    assert merged[0] == merged[2] != merged[1] == merged[4] and set(merged) == {0, 1}
+
+
+@pytest.mark.parametrize("system", ["baseline", "spin"])
+def test_variants_against_stage_3(finished, system):
+    rows = {name: (size, figures) for name, size, figures in measure_variants(finished.exp, system, ["test"], [3, 7], [1, 2, 12])}
+    expected = read_json(artifacts.metrics_in(artifacts.metrics_folder(finished.exp, system)))["units"]
+    (size, raw), (_, deduplicated) = rows["raw"], rows["deduplicated"]
+    assert size == 12 and deduplicated == {name: expected[name] for name in deduplicated}
+    frames_per_second = expected["segments_per_second"] / expected["deduplicated_share"]
+    assert raw["segments_per_second"] == frames_per_second and 45 < frames_per_second < 50
+    assert raw["bitrate"] == pytest.approx(frames_per_second * expected["unit_entropy"])
+    assert {name: raw[name] for name in SHOWN} == {name: deduplicated[name] for name in SHOWN}
+    names = ("deduplicated", "smoothed over 3 frames", "smoothed over 7 frames")
+    rates = [rows[name][1]["segments_per_second"] for name in names]
+    assert rates == sorted(rates, reverse=True) and len(set(rates)) == 3
+    size, same = rows["merged to K / 1"]  # every code by itself: the same units by other numbers
+    assert size == 12 and same == pytest.approx(deduplicated)
+    assert rows["merged to K / 2"][0] == 6 and rows["merged to K / 2"][1]["pnmi"] < deduplicated["pnmi"]
+    size, one = rows["merged to K / 12"]
+    assert size == 1 and one["bitrate"] == 0 and one["boundary_r_value"] == pytest.approx(1 - 1 / math.sqrt(2))

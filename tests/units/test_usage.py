@@ -1,16 +1,22 @@
-"""Usage of units, runs and the edit distance: by hand, oracles, properties, degenerate input."""
+"""The table of metrics; usage of units, runs, edit distance and boundaries: by hand, oracles, properties, degenerate input."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import pkgutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lhotse.supervision import AlignmentItem
 
-from spin.units.measure import EvaluationSet, Utterance
+from spin.units.boundaries import Boundaries, count_hits, phone_boundaries, scores, unit_boundaries
+from spin.units.measure import EvaluationSet, Utterance, measure
+from spin.units.metrics import HIGHER, LOWER, METRICS, NEITHER, Metric, find_metric
 from spin.units.units import find_runs
 from spin.units.usage import EditDistance, UnitUse, entropy
 
@@ -26,7 +32,7 @@ def use_of(codebook_size: int, *utterances: tuple[list[int], float]) -> UnitUse:
 
 def test_by_hand():
     """aabbbbab in 2 s: segments a b a b, entropy 1 bit, 4 segments in 2 s: 2 bits per second; frames 3 a, 5 b."""
-    figures = use_of(4, ([0, 0, 1, 1, 1, 1, 0, 1], 2.0)).figures()
+    figures = use_of(4, ([0, 0, 1, 1, 1, 1, 0, 1], 2.0)).compute()
     expected = -(3 / 8 * math.log2(3 / 8) + 5 / 8 * math.log2(5 / 8))
     assert figures["K"] == 4 and figures["bitrate"] == 2.0
     assert figures["unit_entropy"] == pytest.approx(expected) and figures["perplexity"] == pytest.approx(2**expected)
@@ -35,16 +41,16 @@ def test_by_hand():
 
 
 def test_degenerate():
-    nothing = use_of(3).figures()
+    nothing = use_of(3).compute()
     assert all(math.isnan(nothing[name]) for name in ("segments_per_second", "deduplicated_share", "bitrate"))
     assert (nothing["unit_entropy"], nothing["perplexity"], nothing["used_codes"]) == (0, 1, 0)
     use = use_of(3, ([0] * 50, 1.0), ([], 0.5))
     assert use.seconds == 1.5
-    assert (use.figures()["bitrate"], use.figures()["perplexity"], use.figures()["used_codes"]) == (0, 1, 1)
+    assert (use.compute()["bitrate"], use.compute()["perplexity"], use.compute()["used_codes"]) == (0, 1, 1)
 
 
 def test_equal_use_has_perplexity_k():
-    figures = use_of(8, (list(range(8)) * 10, 1.6)).figures()
+    figures = use_of(8, (list(range(8)) * 10, 1.6)).compute()
     assert figures["perplexity"] == pytest.approx(8) and figures["unit_entropy"] == pytest.approx(3)
     assert figures["bitrate"] == pytest.approx(50 * 3)
 
@@ -73,5 +79,120 @@ def test_edit_distance_by_hand():
     family.add(Utterance("a", "s", np.array([0, 0, 2, 2]), 0.08))
     family.add(Utterance("b", "s", np.array([0, 1, 0, 1, 0]), 0.1))
     family.add(Utterance("not in the clean part", "s", np.array([1]), 0.02))
-    assert family.figures()["unit_edit_distance"] == pytest.approx(100 / 8)
-    assert math.isnan(EditDistance(EvaluationSet(4)).figures()["unit_edit_distance"])
+    assert family.compute()["unit_edit_distance"] == pytest.approx(100 / 8)
+    assert math.isnan(EditDistance(EvaluationSet(4)).compute()["unit_edit_distance"])
+
+
+def items(*times: float) -> list[AlignmentItem]:
+    return [AlignmentItem("AA", start, round(end - start, 6)) for start, end in itertools.pairwise(times)]
+
+
+def count(*utterances: tuple[list[AlignmentItem], np.ndarray]) -> Boundaries:
+    counts = Boundaries(EvaluationSet(50))
+    for number, (alignment, units) in enumerate(utterances):
+        counts.add(Utterance(str(number), "s", units, 0.02 * len(units), alignment))
+    return counts
+
+
+def test_boundaries_by_hand():
+    """Phones change at 0.10, 0.20 and 0.30 s, units at 0.08 (a hit), 0.24 (too far), 0.32 (a hit) and 0.34 (used up)."""
+    counts = count((items(0, 0.1, 0.2, 0.3, 0.4), np.repeat([0, 1, 2, 3, 4], [4, 8, 4, 1, 3])))
+    assert (counts.phones, counts.units, counts.hits) == (3, 4, 2)
+    first, second = math.sqrt((1 / 3) ** 2 + (1 / 3) ** 2), (-1 / 3 + 2 / 3 - 1) / math.sqrt(2)
+    assert counts.compute() == {
+        "boundary_precision": 0.5,
+        "boundary_recall": pytest.approx(2 / 3),
+        "boundary_f1": pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3)),
+        "boundary_over_segmentation": pytest.approx(1 / 3),
+        "boundary_r_value": pytest.approx(1 - (abs(first) + abs(second)) / 2),
+    }
+
+
+def test_r_value_from_its_formula():
+    """Hit rate 80 % without over-segmentation; and twice as many unit as phone boundaries, all found."""
+    assert scores(100, 100, 80)["r_value"] == pytest.approx(1 - (0.2 + 0.2 / math.sqrt(2)) / 2)
+    assert scores(100, 200, 100)["r_value"] == pytest.approx(1 - (1 + 1 / math.sqrt(2)) / 2)
+    assert scores(100, 217, 100)["r_value"] > 0 > scores(100, 218, 100)["r_value"]  # the most that a positive one allows
+
+
+def test_degenerate_boundaries():
+    assert all(math.isnan(value) for value in count().compute().values())
+    none = scores(5, 0, 0)
+    assert math.isnan(none["precision"]) and none["recall"] == 0 and none["f1"] == 0 and none["over_segmentation"] == -1
+    assert none["r_value"] == pytest.approx(1 - 1 / math.sqrt(2))
+    # No alignment; then one phone and one unit, whose end is the utterance's.
+    counts = count(([], np.arange(5)), (items(0, 1.0), np.zeros(50, int)))
+    assert (counts.phones, counts.units, counts.hits) == (0, 0, 0)
+
+
+def test_times_of_boundaries():
+    assert unit_boundaries(np.array([3, 3, 1, 1, 1, 2])).tolist() == pytest.approx([0.04, 0.1])
+    gap = [AlignmentItem("AA", 0.1, 0.1), AlignmentItem("B", 0.25, 0.1), AlignmentItem("K", 0.35, 0.3)]
+    assert phone_boundaries(reversed(gap), 0.5).tolist() == pytest.approx([0.1, 0.2, 0.25, 0.35])
+
+
+def most_hits(phones: list[float], units: list[float], tolerance: float) -> int:
+    """Tries every pairing."""
+    if not phones:
+        return 0
+    best = most_hits(phones[1:], units, tolerance)
+    for index, time in enumerate(units):
+        if abs(phones[0] - time) <= tolerance + 1e-6:
+            best = max(best, 1 + most_hits(phones[1:], units[:index] + units[index + 1 :], tolerance))
+    return best
+
+
+times = st.lists(st.integers(0, 30), max_size=6, unique=True).map(lambda values: [value / 100 for value in sorted(values)])
+
+
+@given(times, times, st.sampled_from([0.0, 0.01, 0.02, 0.05, 1.0]))
+def test_hits_are_the_most_possible(phones, units, tolerance):
+    assert count_hits(np.array(phones), np.array(units), tolerance) == most_hits(phones, units, tolerance)
+    assert count_hits(np.array(phones), np.array(phones), tolerance) == len(phones)
+
+
+class ToyFamily:
+    """Number of utterances, and nothing measured."""
+
+    def __init__(self, sample: EvaluationSet):
+        self.count = 0
+
+    def add(self, utterance: Utterance) -> None:
+        self.count += 1
+
+    def compute(self) -> dict[str, float]:
+        return {"toy_count": self.count, "toy_nothing": math.nan}
+
+
+def make_sample() -> EvaluationSet:
+    random = np.random.default_rng(0)
+    units = [random.integers(0, 4, 30) for _ in range(6)]
+    utterances = [Utterance(f"u{i}", f"s{i % 2}", own, 0.6, untruncated_units=own) for i, own in enumerate(units)]
+    return EvaluationSet(4, read=lambda: iter(utterances))
+
+
+def test_every_line_is_complete_and_computed_by_its_family():
+    for metric in METRICS:
+        assert metric.title and metric.meaning.endswith(".") and metric.digits >= 0
+        assert metric.direction in (LOWER, HIGHER, NEITHER) and find_metric(metric.name) is metric
+    for path in dict.fromkeys(metric.computer for metric in METRICS):
+        computer = pkgutil.resolve_name(path)(make_sample())
+        for utterance in make_sample().read():
+            computer.add(utterance)
+        names = {metric.name for metric in METRICS if metric.computer == path}
+        figures = set(computer.compute())
+        assert figures <= names and names - figures <= {"abx_within", "abx_across"}  # these need features
+
+
+def test_a_new_metric_is_a_class_and_a_line():
+    computer = f"{__name__}:ToyFamily"
+    lines = [Metric(f"toy_{name}", name, 0, "", NEITHER, "A toy.", computer) for name in ("count", "nothing", "absent")]
+    figures, computers = measure(make_sample(), [find_metric("used_codes"), *lines])
+    assert figures == {"used_codes": 4, "toy_count": 6, "toy_nothing": None, "toy_absent": None}
+    assert computers[computer].count == 6
+
+
+def test_the_table_is_light():
+    code = "import sys; import spin.units.metrics; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    assert not {"torch", "numpy", "numba", "sklearn", "lhotse"} & set(modules)
