@@ -26,7 +26,7 @@ def encoder_product(context: Context) -> Product:
     inputs = [products.manifest(context, part) for part in config.pretrain.parts]
     key = make_key(config, "pretrain", {"seed": config.seed})
     path = context.exp / "pretrain"
-    return Product(context, "pre-trained encoder", path, 2, key, inputs, content=("encoder.safetensors",))
+    return Product(context, "pre-trained encoder", path, stage=2, own_key=key, inputs=inputs, content=("encoder.safetensors",))
 
 
 def pretrain_encoder(context: Context) -> None:

@@ -52,11 +52,11 @@ def manifest(context: Context, part: str) -> Product:
         sources = [*config.noise.impulse_responses] if kind == "reverb" else [*config.noise.manifests]
         key = {"config": noise, "files": {source: [source_digest(source)] for source in sources}}
         others = [manifest(context, other) for other in config.corpus.spin_train] if kind == "babble" else []
-        return Product(context, name, path, 0, key, [manifest(context, clean), *others])
+        return Product(context, name, path, stage=0, own_key=key, inputs=[manifest(context, clean), *others])
     from spin.corpus.registry import fingerprint_part
 
     key = make_key(config, "manifest", fingerprint_part(config, context.corpus, part))
-    return Product(context, name, path, 0, key)
+    return Product(context, name, path, stage=0, own_key=key)
 
 
 def lexicon(context: Context) -> Product:
@@ -64,7 +64,9 @@ def lexicon(context: Context) -> Product:
     config = context.config
     parts = dict.fromkeys((*config.corpus.asr_train, *config.corpus.valid, *config.corpus.test))
     inputs = [lm_text(context), *(manifest(context, part) for part in parts)]
-    return Product(context, "lexicon", artifacts.lexicon(context.corpus), 0, make_key(config, "lexicon"), inputs)
+    return Product(
+        context, "lexicon", artifacts.lexicon(context.corpus), stage=0, own_key=make_key(config, "lexicon"), inputs=inputs
+    )
 
 
 def lm_text(context: Context) -> Product:
@@ -72,7 +74,9 @@ def lm_text(context: Context) -> Product:
     config = context.config
     own = () if config.corpus.lm_text else config.corpus.asr_train
     inputs = [manifest(context, part) for part in dict.fromkeys((*own, *config.corpus.valid, *config.corpus.test))]
-    return Product(context, "LM text", artifacts.lm_text(context.corpus), 0, make_key(config, "lm_text"), inputs)
+    return Product(
+        context, "LM text", artifacts.lm_text(context.corpus), stage=0, own_key=make_key(config, "lm_text"), inputs=inputs
+    )
 
 
 # Stage 1
@@ -80,13 +84,15 @@ def speaker_pitch(context: Context) -> Product:
     """Pitch range of each speaker of spin_train."""
     inputs = [manifest(context, part) for part in context.config.corpus.spin_train]
     key, path = make_key(context.config, "speaker_pitch"), artifacts.speaker_pitch(context.corpus)
-    return Product(context, "pitch ranges", path, 1, key, inputs)
+    return Product(context, "pitch ranges", path, stage=1, own_key=key, inputs=inputs)
 
 
 def pitch(context: Context, part: str) -> Product:
     """Pitch contours and pulses of a part."""
     path, key = artifacts.pitch_folder(context.corpus, part), make_key(context.config, "pitch")
-    return Product(context, f"pitch of {part}", path, 1, key, [speaker_pitch(context), manifest(context, part)])
+    return Product(
+        context, f"pitch of {part}", path, stage=1, own_key=key, inputs=[speaker_pitch(context), manifest(context, part)]
+    )
 
 
 # Stage 2
@@ -95,7 +101,7 @@ def spin(context: Context) -> Product:
     corpus = context.config.corpus
     inputs = [*(pitch(context, part) for part in corpus.spin_train), *(manifest(context, part) for part in corpus.valid)]
     path, key = artifacts.spin_folder(context.exp), make_key(context.config, "spin")
-    return Product(context, "Spin model", path, 2, key, inputs, content=("model.safetensors",))
+    return Product(context, "Spin model", path, stage=2, own_key=key, inputs=inputs, content=("model.safetensors",))
 
 
 # Stage 3
@@ -104,21 +110,21 @@ def features(context: Context, system: System, part: str) -> Product:
     inputs = [manifest(context, part), *([spin(context)] if uses_stage_2(system, context.exp) else [])]
     key = _system_key(context, "features", system)
     path = artifacts.features_folder(context.exp, system.name, part)
-    return Product(context, f"features of {system.name}, {part}", path, 3, key, inputs)
+    return Product(context, f"features of {system.name}, {part}", path, stage=3, own_key=key, inputs=inputs)
 
 
 def kmeans(context: Context, system: System) -> Product:
     """Cluster centres of a system without a codebook."""
     inputs = [features(context, system, part) for part in context.config.corpus.spin_train]
     key, path = _system_key(context, "kmeans", system), artifacts.kmeans(context.exp, system.name)
-    return Product(context, f"k-means of {system.name}", path, 3, key, inputs)
+    return Product(context, f"k-means of {system.name}", path, stage=3, own_key=key, inputs=inputs)
 
 
 def units(context: Context, system: System, part: str) -> Product:
     """Units of a part by one system."""
     inputs = [features(context, system, part), *([] if system.has_codebook else [kmeans(context, system)])]
     key, path = _system_key(context, "units", system), artifacts.units_folder(context.exp, system.name, part)
-    return Product(context, f"units of {system.name}, {part}", path, 3, key, inputs)
+    return Product(context, f"units of {system.name}, {part}", path, stage=3, own_key=key, inputs=inputs)
 
 
 def metrics(context: Context, system: System) -> Product:
@@ -126,14 +132,14 @@ def metrics(context: Context, system: System) -> Product:
     parts = test_parts(context.config)
     inputs = [product(context, system, part) for part in parts for product in (features, units)]
     key, path = make_key(context.config, "metrics", {"parts": parts}), artifacts.metrics_folder(context.exp, system.name)
-    return Product(context, f"metrics of {system.name}", path, 3, key, inputs)
+    return Product(context, f"metrics of {system.name}", path, stage=3, own_key=key, inputs=inputs)
 
 
 def unit_pictures(context: Context) -> Product:
     """Stage 3 in TensorBoard: all metrics, unit maps, and a few utterances."""
     inputs = [metrics(context, system) for system in systems_of(context.config, context.exp)]
     path, key = artifacts.tensorboard(context.exp, 3), make_key(context.config, "unit_pictures")
-    return Product(context, "TensorBoard of stage 3", path, 3, key, inputs)
+    return Product(context, "TensorBoard of stage 3", path, stage=3, own_key=key, inputs=inputs)
 
 
 # Stages 4 and 5
@@ -143,24 +149,28 @@ def lang(context: Context) -> Product:
     inputs = [lm_text(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
     if asr.tokens == "phone" and asr.lexicon is None:  # it depends on the words of test parts; other tokens must not
         inputs.append(lexicon(context))
-    return Product(context, "lang", artifacts.lang_folder(context.exp), 4, make_key(context.config, "lang"), inputs)
+    return Product(
+        context, "lang", artifacts.lang_folder(context.exp), stage=4, own_key=make_key(context.config, "lang"), inputs=inputs
+    )
 
 
-def recogniser_input(context: Context, system: System, source: str, part: str) -> Product:
+def recogniser_input(context: Context, system: System, input_kind: str, part: str) -> Product:
     """What a recogniser reads of a part: features or units."""
-    return (features if source == "features" else units)(context, system, part)
+    return (features if input_kind == "features" else units)(context, system, part)
 
 
-def recogniser(context: Context, system: System, source: str, seed: int) -> Product:
+def recogniser(context: Context, system: System, input_kind: str, seed: int) -> Product:
     """A trained recogniser; what other products read of it is the best checkpoint."""
     corpus = context.config.corpus
     parts = dict.fromkeys((*corpus.asr_train, *corpus.valid))
     tokens = lang(context).only(artifacts.training_tokens_in(Path()).name, "bpe.model")
-    inputs = [tokens, *(recogniser_input(context, system, source, part) for part in parts)]
-    key = make_key(context.config, "recogniser", {"asr.seed": seed, "asr.input": source, **_input_values(context, source)})
-    path = artifacts.recogniser_folder(context.exp, system.name, source, seed)
-    name = f"recogniser of {system.name}, {source}, seed {seed}"
-    return Product(context, name, path, 4, key, inputs, content=("best.safetensors",))
+    inputs = [tokens, *(recogniser_input(context, system, input_kind, part) for part in parts)]
+    key = make_key(
+        context.config, "recogniser", {"asr.seed": seed, "asr.input": input_kind, **_input_values(context, input_kind)}
+    )
+    path = artifacts.recogniser_folder(context.exp, system.name, input_kind, seed)
+    name = f"recogniser of {system.name}, {input_kind}, seed {seed}"
+    return Product(context, name, path, stage=4, own_key=key, inputs=inputs, content=("best.safetensors",))
 
 
 def graph(context: Context, order: int, kind: str = "HLG") -> Product:
@@ -172,20 +182,20 @@ def graph(context: Context, order: int, kind: str = "HLG") -> Product:
     if kind != "HLG":  # rescoring uses the word table of the search, which a given ARPA file may have extended
         inputs.append(graph(context, context.config.decoding.lm_order))
     path = artifacts.graph_folder(context.exp, order, kind)
-    return Product(context, f"{kind} of the {order}-gram LM", path, 5, key, inputs)
+    return Product(context, f"{kind} of the {order}-gram LM", path, stage=5, own_key=key, inputs=inputs)
 
 
-def tuning(context: Context, system: System, source: str, seed: int, method: str, values: dict, graphs: Sequence) -> Product:
+def tuning(context: Context, system: System, input_kind: str, seed: int, method: str, values: dict, graphs: Sequence) -> Product:
     """Word error rates on the valid parts by LM scale; `values` and `graphs` as in decoding()."""
-    valid = [recogniser_input(context, system, source, part) for part in context.config.corpus.valid]
-    inputs = [recogniser(context, system, source, seed), *valid, *graphs]
-    path = artifacts.tuning(context.exp, system.name, source, seed, method)
-    name = f"LM scales of {method}: {system.name}, {source}, seed {seed}"
-    return Product(context, name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
+    valid = [recogniser_input(context, system, input_kind, part) for part in context.config.corpus.valid]
+    inputs = [recogniser(context, system, input_kind, seed), *valid, *graphs]
+    path = artifacts.tuning(context.exp, system.name, input_kind, seed, method)
+    name = f"LM scales of {method}: {system.name}, {input_kind}, seed {seed}"
+    return Product(context, name, path, stage=5, own_key={"config": {"method": method, **values}, "files": {}}, inputs=inputs)
 
 
 def decoding(
-    context: Context, system: System, source: str, seed: int, part: str, method: str, values: dict, graphs: Sequence = ()
+    context: Context, system: System, input_kind: str, seed: int, part: str, method: str, values: dict, graphs: Sequence = ()
 ) -> Product:
     """One decoding.
 
@@ -193,21 +203,23 @@ def decoding(
         values: what the method reads of the configuration, with the LM scale or scales.
         graphs: the products that the method searches.
     """
-    inputs = [recogniser(context, system, source, seed), recogniser_input(context, system, source, part), *graphs]
-    path = artifacts.decoding_folder(context.exp, system.name, source, seed, part, method)
-    name = f"decoding of {part} by {method}: {system.name}, {source}, seed {seed}"
-    return Product(context, name, path, 5, {"config": {"method": method, **values}, "files": {}}, inputs)
+    inputs = [recogniser(context, system, input_kind, seed), recogniser_input(context, system, input_kind, part), *graphs]
+    path = artifacts.decoding_folder(context.exp, system.name, input_kind, seed, part, method)
+    name = f"decoding of {part} by {method}: {system.name}, {input_kind}, seed {seed}"
+    return Product(context, name, path, stage=5, own_key={"config": {"method": method, **values}, "files": {}}, inputs=inputs)
 
 
 def scores(context: Context, decodings: Sequence[Product]) -> Product:
     """Error rates of all decodings, with intervals and paired tests."""
-    return Product(context, "scores", artifacts.scores(context.exp), 5, make_key(context.config, "scores"), decodings)
+    return Product(
+        context, "scores", artifacts.scores(context.exp), stage=5, own_key=make_key(context.config, "scores"), inputs=decodings
+    )
 
 
 def report(context: Context, inputs: Sequence[Product], kind: str) -> Product:
     """report.json, or report.html where no recogniser is trained; the other pages are written before it."""
     path = artifacts.report(context.exp, kind)
-    return Product(context, "report", path, 5, make_key(context.config, "report"), inputs)
+    return Product(context, "report", path, stage=5, own_key=make_key(context.config, "report"), inputs=inputs)
 
 
 def _system_key(context: Context, kind: str, system: System) -> dict:
@@ -219,9 +231,9 @@ def _system_key(context: Context, kind: str, system: System) -> dict:
     return {"config": config, "files": external}
 
 
-def _input_values(context: Context, source: str) -> dict:
+def _input_values(context: Context, input_kind: str) -> dict:
     """What only recognisers on units read."""
     asr = context.config.asr
-    if source != "units":
+    if input_kind != "units":
         return {}
     return {"asr.unit_input": asr.unit_input} | ({"asr.unit_pieces": asr.unit_pieces} if asr.unit_input == "pieces" else {})

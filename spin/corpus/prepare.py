@@ -49,7 +49,7 @@ def show_parts(context: Context, parts: list[str]) -> None:
 def prepare_parts(context: Context, corpus: Corpus, parts: list[str]) -> bool:
     """Builds stale manifests; returns whether there were any. All parts are read and checked before the hours of alignment."""
     indexes = open_alignments(context.config, parts)
-    stale = {part: product for part in parts if (product := products.manifest(context, part)).is_stale()}
+    stale = {part: product for part in parts if (product := products.manifest(context, part)).needs_build()}
     stale = {part: product for part, product in stale.items() if not move_manifest(product, part)}
     works = {part: PartWork(corpus, part, product.key) for part, product in stale.items()}
     for part, work in works.items():
@@ -68,7 +68,7 @@ def prepare_parts(context: Context, corpus: Corpus, parts: list[str]) -> bool:
 def add_noise(context: Context, part: str, clean: str, kind: str, snr: float | None) -> None:
     """Builds the manifest of a noisy copy of a test part; the noise itself is added when the audio is read."""
     product = products.manifest(context, part)
-    if product.is_stale():
+    if product.needs_build():
         pool = read_pool(noise_sources(context, kind), kind) if kind != GAUSSIAN else ()
         cuts = read_cuts(artifacts.cuts(context.corpus, clean))
         with product.building() as partial:
@@ -91,12 +91,12 @@ def prepare_words(context: Context, corpus: Corpus) -> None:
     """Builds the LM text, without the sentences of valid and test, and the lexicon of all words."""
     config, log = context.config.corpus, context.log
     lm_text, lexicon = products.lm_text(context), products.lexicon(context)
-    if lm_text.is_stale():
+    if lm_text.needs_build():
         own = itertools.chain(transcripts(context, config.asr_train), corpus.lm_sentences())
         held_out = set(transcripts(context, (*config.valid, *config.test)))
         with lm_text.building() as partial:
             write_lm_text(partial, given_sentences(config, log) if config.lm_text else own, held_out, log)
-    if lexicon.is_stale():
+    if lexicon.needs_build():
         spoken = transcripts(context, (*config.asr_train, *config.valid, *config.test))
         texts = itertools.chain(spoken, read_sentences(artifacts.lm_text(context.corpus), log))
         with lexicon.building() as partial:

@@ -21,7 +21,7 @@ _TOLERANCE_IN_S = 0.025  # one analysis window past the end
 
 @dataclass
 class PartSummary:
-    """The figures of one part."""
+    """What is counted of one part."""
 
     name: str
     durations: list[float] = field(default_factory=list)  # seconds, in the order of the manifest
@@ -34,8 +34,8 @@ class PartSummary:
         return sum(self.durations) / 3600
 
     def __str__(self) -> str:
-        figures = f"{len(self.durations)} utterances, {self.hours:.2f} h, {len(self.seconds_of)} speakers"
-        return f"part {self.name}: {figures}, {self.aligned} utterances with phones"
+        counts = f"{len(self.durations)} utterances, {self.hours:.2f} h, {len(self.seconds_of)} speakers"
+        return f"part {self.name}: {counts}, {self.aligned} utterances with phones"
 
 
 def summarize(name: str, cuts: Iterable[dict], known: dict[str, str]) -> PartSummary:

@@ -18,7 +18,6 @@ from spin.runtime.logs import get_logger
 KEPT = 2  # latest checkpoints: the one before serves when the last is damaged
 BEST, BEST_NOTE = "best.safetensors", "best.json"
 METADATA, TENSOR = "checkpoint", "tensor:"
-ALLOWED_NAN = "figures"  # the part of a state whose tensors may hold NaN or infinity
 
 
 class CheckpointStore:
@@ -106,7 +105,7 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict]:
             tree = json.loads((content.metadata() or {})[METADATA])
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a dict
         for name, tensor in tensors.items():
-            if name.split(".")[0] != ALLOWED_NAN and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"{name} has values that are not finite")
         return int(tree["step"]), _unpack(tree["state"], tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

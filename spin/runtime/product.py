@@ -37,6 +37,7 @@ class Product:
     context: Context  # of the stage that asks
     name: str  # for messages, such as "units of baseline, test"
     path: Path  # of the finished product
+    _: dataclasses.KW_ONLY
     stage: int  # the stage that builds it
     own_key: dict  # {"config": {key: value}, "files": {key: digest}}; JSON values
     inputs: Sequence[Product] = ()  # products it reads; their contents belong to the key
@@ -73,7 +74,7 @@ class Product:
         """Time its build took."""
         return self._record().get("seconds")
 
-    def is_stale(self) -> bool:
+    def needs_build(self) -> bool:
         """Whether the product must be built; the log says why.
 
         Raises:

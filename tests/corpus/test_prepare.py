@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
@@ -41,12 +40,8 @@ def lm_text(context: Context) -> list[str]:
     return artifacts.lm_text(context.corpus).read_text().splitlines()
 
 
-def rejects(context: Context) -> Path:
-    return artifacts.rejects(context.corpus, "prepare_data")
-
-
 def rejected(context: Context) -> list[str]:
-    return [record["id"] for record in read_jsonl(rejects(context))]
+    return [record["id"] for record in read_jsonl(artifacts.rejects(context.corpus, "prepare_data"))]
 
 
 def interrupt(*_, **__):
@@ -119,17 +114,13 @@ def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make
     assert rebuilt() == set()
 
 
-def test_bad_utterances_are_named_and_too_many_end_the_stage(small_corpus: Path, make_context, prepare_data):
-    bad, strict = small_corpus / "train/1034/7/1034-7-0001.flac", make_context(small_corpus, max_bad_share=0.1)
+def test_bad_utterances_of_finished_parts_count_and_corrected_ones_are_read(small_corpus: Path, make_context, prepare_data):
+    """What is bad: tests/faults/test_bad_utterances.py."""
+    bad, context = small_corpus / "train/1034/7/1034-7-0001.flac", make_context(small_corpus, max_bad_share=0.2)
     bad.write_bytes(b"noise")
-    with pytest.raises(DataError, match="1 of 9 utterances cannot be used"):
-        prepare_data(strict)
-    assert not artifacts.cuts(strict.corpus, "train").exists()
-    context = make_context(small_corpus, max_bad_share=0.2)
     prepare_data(context)
-    (record,) = read_jsonl(rejects(context))
+    (record,) = read_jsonl(artifacts.rejects(context.corpus, "prepare_data"))
     assert (record["id"], record["part"], record["stage"]) == ("1034-7-0001", "train", 0)
-    assert record["reason"].startswith("unreadable audio")
     (small_corpus / "test/6/1/6-1-0001.flac").write_bytes(b"noise")
     with pytest.raises(DataError, match="2 of 9"):  # those of a part that is up to date count
         prepare_data(context)
@@ -149,14 +140,11 @@ def test_alignment_of_exact_phones_and_roles(make_context, prepare_data):
     check_roles(CorpusConfig(spin_train=("a",), asr_train=(), valid=(), test=("b",)))  # units alone
 
 
-def test_lm_text_from_a_file(small_corpus: Path, make_context, prepare_data, tmp_path: Path, rebuilt):
-    prepare_data(make_context(small_corpus))
+def test_lm_text_from_a_file(small_corpus: Path, make_context, prepare_data, tmp_path: Path):
     text = tmp_path / "text.txt"
     text.write_text("\ufeffa first line\r\n\r\nIt is a test.\nchapter 12\nthe last line", encoding="utf-8")
     context = make_context(small_corpus, lm_text=str(text))
-    rebuilt()
     prepare_data(context)
-    assert rebuilt() == {"LM text", "lexicon"}
     assert lm_text(context) == ["A FIRST LINE", "THE LAST LINE"]
     assert "LINE\tL AY N\n" in artifacts.lexicon(context.corpus).read_text()
     compressed = tmp_path / "text.txt.gz"
@@ -227,24 +215,6 @@ def test_official_alignments_are_downloaded_once(small_corpus: Path, make_contex
     assert aligned[0][:3] == ["SIL", 0.0, 1.0] and others == [None] * 3
     (tmp_path / "dev-clean.tsv").unlink()
     prepare_data(make_context(small_corpus, "again", alignment="official", valid=("dev-clean",)))
-
-
-def test_a_changed_part_is_rebuilt_and_no_other(small_corpus: Path, make_context, prepare_data, aligned: dict, rebuilt):
-    """More speakers, fewer, another text and another recording; test_registry has each change alone."""
-    keys, train = {"max_bad_share": 0.9, "align_parts": "all", **aligned}, small_corpus / "train"
-    context = make_context(small_corpus, **keys)
-    prepare_data(context)
-    write_chapter(train, "2000", "1", ["A THIRD SPEAKER"])
-    shutil.rmtree(train / "1034")
-    transcripts = train / "103/1240/103-1240.trans.txt"
-    transcripts.write_text(transcripts.read_text().replace("HELLO", "YELLO"))
-    write_flac(train / "103/1240/103-1240-0001.flac", seconds=1.5)
-    rebuilt()
-    prepare_data(context)
-    assert rebuilt("manifest") == {"manifest of train"}
-    whole = make_context(small_corpus, "whole", **keys)
-    prepare_data(whole)
-    assert files(context) == files(whole)
 
 
 def test_a_moved_corpus_is_neither_read_nor_aligned_again(
@@ -329,8 +299,6 @@ def test_noisy_copies_of_test_parts(small_corpus: Path, make_context, prepare_da
         assert {(noise["kind"], noise["snr_in_db"]) for noise in noises} == {(kind, float(level[:-2]))}
         assert len({noise["seed"] for noise in noises}) == len(found)
     rebuilt()
-    prepare_data(context)
-    assert rebuilt() == set()
     more = NoiseConfig(test_kinds=("gaussian", "babble"), test_snrs_in_db=(0.0, 5.0))
     prepare_data(make_context(small_corpus, sections={"noise": more}))
     assert rebuilt() == {"manifest of test+gaussian_5dB", "manifest of test+babble_5dB"}

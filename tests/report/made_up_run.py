@@ -68,7 +68,7 @@ def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
 def write_decodings(exp: Path, systems, where: lookup.Decoding) -> None:
     """hypotheses.txt and counts.jsonl of every decoding."""
     for column, system in enumerate(systems):
-        folder = artifacts.decoding_folder(exp, system, where.source, 0, where.part, where.method)
+        folder = artifacts.decoding_folder(exp, system, where.input_kind, 0, where.part, where.method)
         lines, records = [], []
         for name, speaker, reference, texts in SENTENCES:
             lines.append(f"{name}\t{reference}\t{texts[column % 2]}\n")

@@ -13,26 +13,24 @@ def plain(text):
 
 
 @pytest.mark.parametrize(
-    ("baseline", "errors", "p_value", "verdict", "figure", "title", "detail"),
+    ("baseline", "errors", "p_value", "verdict", "figure", "title"),
     [
-        (412, 361, 0.001, BETTER, "−12.4 %", "Spin lowers {} by 12.4 % relative: 41.2 % → 36.1 %", "paired test p = 0.001;"),
-        (412, 409, 0.41, UNCLEAR, "−0.7 %", "No reliable gain: {} goes 41.2 % → 40.9 % with Spin, which may be chance",
-         "p = 0.410, not below 0.05"),
-        (412, 453, 0.004, WORSE, "+10.0 %", "Spin raises {} by 10.0 % relative: 41.2 % → 45.3 %", "p = 0.004"),
-        (412, 412, 1.0, UNCLEAR, "0.0 %", "No gain: {} is 41.2 % with and without Spin", "p = 1.000"),
-        (412, 300, None, UNCLEAR, "−27.2 %", "No reliable gain: {} goes 41.2 % → 30.0 % with Spin, which may be chance",
-         "no test of significance was made"),
-        (0, 5, 0.02, WORSE, "—", "Spin raises {}: 0.0 % → 0.5 %", "baseline 0.0 to 1.0 %"),
+        (412, 361, 0.001, BETTER, "−12.4 %", "Spin lowers {} by 12.4 % relative: 41.2 % → 36.1 %"),
+        (412, 409, 0.41, UNCLEAR, "−0.7 %", "No reliable gain: {} goes 41.2 % → 40.9 % with Spin, which may be chance"),
+        (412, 453, 0.004, WORSE, "+10.0 %", "Spin raises {} by 10.0 % relative: 41.2 % → 45.3 %"),
+        (412, 412, 1.0, UNCLEAR, "0.0 %", "No gain: {} is 41.2 % with and without Spin"),
+        (412, 300, None, UNCLEAR, "−27.2 %", "No reliable gain: {} goes 41.2 % → 30.0 % with Spin, which may be chance"),
+        (0, 5, 0.02, WORSE, "—", "Spin raises {}: 0.0 % → 0.5 %"),
     ],
-)  # fmt: skip
-def test_gain_loss_and_chance(report, baseline, errors, p_value, verdict, figure, title, detail):
+)
+def test_gain_loss_and_chance(report, baseline, errors, p_value, verdict, figure, title):
     for system, count in (("baseline", baseline), ("spin", errors)):
         wer = count / 10
         report["asr"][system]["test"]["hlg"] |= {"errors": count, "wer": wer, "ci95": [max(0.0, wer - 1), wer + 1]}
     report["gain"]["spin"]["test"]["hlg"] = {"relative_wer_reduction": None, "p_value": p_value}
     answer = headline(report)
     assert (answer.verdict, plain(answer.figure)) == (verdict, figure)
-    assert plain(answer.title) == title.format("the word error rate on test") and detail in plain(answer.detail)
+    assert plain(answer.title) == title.format("the word error rate on test")
 
 
 def test_nothing_decoded(report):
@@ -40,12 +38,6 @@ def test_nothing_decoded(report):
     assert primary(report) is None and headline(report).verdict == OPEN
     assert headline(report).detail == "The figures below go from baseline to Spin. Highest PNMI of 2 systems: Spin, 0.426."
     assert headline({**report, "systems": ["baseline"]}).detail == ""
-
-
-def test_one_system_has_no_comparison(report):
-    answer = headline({**report, "systems": ["baseline"]})
-    assert (answer.verdict, answer.figure) == (OPEN, "")
-    assert plain(answer.title) == "The word error rate on test is 41.2 %"
 
 
 def test_of_several_systems_the_trained_one_is_the_subject(five):

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import functools
-import itertools
 import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from matplotlib.textpath import TextPath
 
 from spin.report import tables
 from spin.report.alignment import choose_examples
 from spin.report.write_report import cards, draw, render_markdown, render_page, table
 
 BARE = dict.fromkeys(("recognition", "units", "maps", "utterances", "training"), ())
-PAGE_WIDTH, CELL_PADDING = 1056, 25.6  # CSS pixels
 
 
 def attributes(root, *names):
@@ -44,35 +39,6 @@ def test_the_page_is_whole_and_loads_nothing(five):
     assert body.index("Spin lowers the word error rate on test by 12.4") < body.index('class="cards"') < body.index("<table>")
     assert 'class="answer better"' in body and "prefers-color-scheme: dark" in text
     assert render_page(material, draw(material)) == text
-
-
-@functools.cache
-def text_width(text, size):
-    """In a wide face; other faces need less."""
-    return TextPath((0, 0), text.replace("\u00a0", "n"), size=size).get_extents().width if text else 0.0
-
-
-def narrowest(content):
-    """Width of a table in CSS pixels when its cells break wherever they may."""
-    columns = collections.defaultdict(float)
-    for row in content.iter("tr"):
-        for index, cell in enumerate(row):
-            parts = [cell.text] if cell.get("scope") == "row" else (cell.text or "").split(" ")
-            widths = [text_width(part, 14.4) for part in parts]
-            widths += [text_width(part, 12.3) for below in cell for part in below.text.split(" ")]
-            columns[index] = max(columns[index], max(widths) + CELL_PADDING)
-    return sum(columns.values())
-
-
-def test_five_systems_fit_the_page(five):
-    material, pictures = five
-    titles = ("baseline", "Spin", "filterbank", "hubert 256", "r spin")
-    assert tables.recognition(material.report, "features").header == ("part", "decoding", "measure", *titles, "words")
-    assert tables.unit_metrics(material.report).header == ("measure", *titles)
-    widths = [narrowest(content) for content in ElementTree.fromstring(render_page(material, pictures)).iter("table")]
-    assert len(widths) == 5 and max(widths) < PAGE_WIDTH
-    for picture in itertools.chain(*pictures.values()):
-        assert float(re.search(r'viewBox="0 0 ([0-9.]+) ', picture.document)[1]) * 4 / 3 < PAGE_WIDTH  # text is not shrunk
 
 
 def test_text_that_looks_like_code_is_text(material):
@@ -113,15 +79,6 @@ def test_a_run_with_few_measures(material):
     for words in ("not measured", "No phone alignment", "No training curve was recorded", "No recognised text was kept"):
         assert words in text
     assert "not measured" in render_markdown(bare)
-
-
-def test_recognisers_of_units_have_their_own_table(material):
-    report = material.report
-    assert tables.recognition(report, "units") is None
-    report |= {"asr_from_units": report["asr"], "gain_from_units": report["gain"]}
-    assert tables.recognition(report, "units").title == "Recognition errors from units"
-    pictures = draw(material)
-    assert [picture.title for picture in pictures["recognition"]] == ["Error rates", "Error rates from units"]
 
 
 def plain(row):

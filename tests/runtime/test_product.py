@@ -27,16 +27,18 @@ def context(tmp_path) -> Context:
 
 
 def folder(context: Context, value: int = 1, inputs=(), **more) -> Product:
-    return Product(context, "units", context.exp / "units", 3, {"config": {"a": value}, "files": {}}, inputs, **more)
+    return Product(
+        context, "units", context.exp / "units", stage=3, own_key={"config": {"a": value}, "files": {}}, inputs=inputs, **more
+    )
 
 
 def single(context: Context, value: int = 1, name: str = "cuts.jsonl.gz", stage: int = 3) -> Product:
-    return Product(context, name, context.exp / name, stage, {"config": {"b": value}, "files": {}})
+    return Product(context, name, context.exp / name, stage=stage, own_key={"config": {"b": value}, "files": {}})
 
 
 def build(product: Product, text: str = "content") -> bool:
     """Builds a product where that is needed; whether it was."""
-    if not product.is_stale():
+    if not product.needs_build():
         return False
     with product.building() as partial:
         (partial if product.is_file else partial / "file.txt").write_text(text)
@@ -59,7 +61,7 @@ def test_the_old_product_stays_until_the_new_one_is_complete(context, make):
     with pytest.raises(RuntimeError), make(context, 2).building() as partial:
         (partial if make is single else partial / "file.txt").write_text("half")
         raise RuntimeError
-    assert not make(context).is_stale()
+    assert not make(context).needs_build()
     path = make(context).path
     assert (path if path.is_file() else path / "file.txt").read_text() == "old"
 
@@ -93,7 +95,7 @@ def test_only_the_named_files_count_for_readers(context):
 
 def test_a_reader_of_some_files_ignores_the_others(context):
     def inner(value: int) -> Product:
-        return Product(context, "lang", context.exp / "lang", 3, {"config": {"c": value}, "files": {}})
+        return Product(context, "lang", context.exp / "lang", stage=3, own_key={"config": {"c": value}, "files": {}})
 
     for value, words, stale in ((1, "a b", True), (2, "a b c", False), (3, "a b d", True)):
         with inner(value).building() as partial:
@@ -139,7 +141,7 @@ def test_files_of_another_program_are_never_replaced(tmp_path):
 def test_a_missing_or_stale_input_names_its_stage(context):
     earlier = single(context, stage=0)
     with pytest.raises(DataError, match=r"not built yet[\s\S]*run.sh --stage 0 --stop-stage 3"):
-        folder(context, inputs=[earlier]).is_stale()
+        folder(context, inputs=[earlier]).needs_build()
     build(single(make_context(context.exp.parent, 0), stage=0))
     assert build(folder(context, inputs=[earlier]))
     context.checked.clear()  # the next run
@@ -174,7 +176,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(context, complete):
         note = partial / KEY
         note.write_text(json.dumps(json.loads(note.read_text()) | {"forced": None} | product._contents(partial)))
     os.replace(product.path, product._replaced)  # the state after a kill
-    assert folder(context, 2).is_stale() == (not complete)
+    assert folder(context, 2).needs_build() == (not complete)
     expected = "new" if complete else "old"
     assert (product.path / "file.txt").read_text() == expected and not product._replaced.exists()
 

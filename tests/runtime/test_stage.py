@@ -30,7 +30,7 @@ from spin.runtime.process import StopRequest
 def work(context):
     what = context.config.name
     product = Product(context, "units", context.exp / "units", 3, {"config": {"seed": context.config.seed}, "files": {}})
-    if not product.is_stale():
+    if not product.needs_build():
         return
     with product.building() as partial:
         steps = partial / "steps"
