@@ -129,9 +129,9 @@ def metrics_folder(exp: Path, system: str) -> Path:
     return exp / "metrics" / system
 
 
-def recogniser_folder(exp: Path, system: str, source: str, seed: int) -> Path:
-    """Stage 4: best.safetensors, history.jsonl. `source` is what the recogniser reads: features or units."""
-    return exp / "asr" / system / source / f"seed{seed}"
+def recogniser_folder(exp: Path, system: str, input_kind: str, seed: int) -> Path:
+    """Stage 4: best.safetensors, history.jsonl. `input_kind` is what the recogniser reads: features or units."""
+    return exp / "asr" / system / input_kind / f"seed{seed}"
 
 
 def graph_folder(exp: Path, order: int, kind: str = "HLG") -> Path:
@@ -139,14 +139,14 @@ def graph_folder(exp: Path, order: int, kind: str = "HLG") -> Path:
     return exp / "graphs" / f"{kind}_{order}gram"
 
 
-def tuning(exp: Path, system: str, source: str, seed: int, method: str) -> Path:
+def tuning(exp: Path, system: str, input_kind: str, seed: int, method: str) -> Path:
     """Stage 5: JSON {"wer": {LM scale: percent on the valid parts}} of one recogniser and method."""
-    return exp / "decode" / system / source / f"seed{seed}" / f"lm_scales_{method}.json"
+    return exp / "decode" / system / input_kind / f"seed{seed}" / f"lm_scales_{method}.json"
 
 
-def decoding_folder(exp: Path, system: str, source: str, seed: int, part: str, method: str) -> Path:
+def decoding_folder(exp: Path, system: str, input_kind: str, seed: int, part: str, method: str) -> Path:
     """Stage 5: hypotheses.txt, alignments.txt, errors.txt, counts.jsonl, summary.json."""
-    return exp / "decode" / system / source / f"seed{seed}" / part / method
+    return exp / "decode" / system / input_kind / f"seed{seed}" / part / method
 
 
 def report(exp: Path, kind: str) -> Path:

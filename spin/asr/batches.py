@@ -62,13 +62,13 @@ class _Manifests:
             yield from read_cuts(path)
 
 
-def open_cuts(exp: Path, system: str, source: str, parts: Iterable[str]) -> CutSet:
-    """The cuts of some parts, one part after the other, read lazily from stage 3; `source` is features or units.
+def open_cuts(exp: Path, system: str, input_kind: str, parts: Iterable[str]) -> CutSet:
+    """The cuts of some parts, one part after the other, read lazily from stage 3; `input_kind` is features or units.
 
     Raises:
         DataError: no part; while it is read: a manifest is missing or damaged.
     """
-    folder = artifacts.features_folder if source == "features" else artifacts.units_folder
+    folder = artifacts.features_folder if input_kind == "features" else artifacts.units_folder
     paths = [artifacts.cuts_in(folder(exp, system, part)) for part in parts]
     if not paths:
         expected = "parts in corpus.asr_train, corpus.valid and corpus.test"

@@ -109,7 +109,7 @@ def is_finished(recogniser: Recogniser) -> bool:
     context = recogniser.context
     recogniser.product.require()
     for part in products.test_parts(context.config):
-        products.recogniser_input(context, recogniser.system, recogniser.source, part).require()
+        products.recogniser_input(context, recogniser.system, recogniser.input_kind, part).require()
     return all(product is not None and product.stale_reason(forced=True) is None for product in decodings_of(recogniser))
 
 
@@ -121,7 +121,7 @@ def decode_recogniser(recogniser: Recogniser) -> None:
             scales = decoding.tune(method)
             for part in products.test_parts(recogniser.context.config):
                 product = decoding_product(recogniser, part, method, scales)
-                if product.is_stale():
+                if product.needs_build():
                     decoding.build(product, part, method, scales)
 
 
@@ -136,8 +136,8 @@ class Decoding:
         graphs = tuple((kind, graph_product(context, kind).path / GRAPH) for kind in kinds)
         lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
         self.resources = shared_resources(lang, graphs, self.config, self.device)
-        inventory = UnitInventory.load(recogniser.product.path) if recogniser.source == UNITS else None
-        self.reader = open_reader(recogniser.source, inventory)
+        inventory = UnitInventory.load(recogniser.product.path) if recogniser.input_kind == UNITS else None
+        self.reader = open_reader(recogniser.input_kind, inventory)
 
     @functools.cached_property
     def model(self) -> CtcModel:
@@ -155,7 +155,7 @@ class Decoding:
         first_pass, scales = DECODERS[method].first_pass, sorted(self.config.lm_scales)
         search = self.tune(first_pass).final if first_pass else mean_scale(scales)
         product = tuning_product(self.recogniser, method, search)
-        if product.is_stale():
+        if product.needs_build():
             with product.building() as path:
                 counts = dict.fromkeys(scales, ErrorCounts())
                 for batch, recognised in self.recognise(method, self.recogniser.context.config.corpus.valid, search, scales):

@@ -42,7 +42,9 @@ def build_decodings(context: Context, systems: Sequence[System]) -> list[Product
         DataError: a recogniser, features or units are missing or stale.
     """
     asr = context.config.asr
-    recognisers = [Recogniser(context, system, source, seed) for seed in asr.seeds for source in asr.inputs for system in systems]
+    recognisers = [
+        Recogniser(context, system, input_kind, seed) for seed in asr.seeds for input_kind in asr.inputs for system in systems
+    ]
     due = [recogniser for recogniser in recognisers if not is_finished(recogniser)]
     context.log.info("%d of %d recognisers have decodings to do", len(due), len(recognisers))
     for _ in run_jobs(context.config, decode_recogniser, due, PER_GPU):
@@ -54,7 +56,7 @@ def build_decodings(context: Context, systems: Sequence[System]) -> list[Product
 def build_scores(context: Context, systems: Sequence[System], decodings: Sequence[Product]) -> Product:
     """Scores all decodings, and shows them in TensorBoard."""
     product = products.scores(context, decodings)
-    if product.is_stale():
+    if product.needs_build():
         with product.building() as path:
             write_json(path, compute_scores(context.exp, context.config, [system.name for system in systems]))
         for system in systems:
@@ -67,9 +69,9 @@ def show_decodings(context: Context, system: str) -> None:
     asr, decoding = context.config.asr, context.config.decoding
     writer = summary_writer(context.tensorboard / system)
     every = itertools.product(asr.inputs, asr.seeds, products.test_parts(context.config), decoding.methods)
-    for source, seed, part, method in every:
-        folder = artifacts.decoding_folder(context.exp, system, source, seed, part, method)
-        summary, name = read_json(artifacts.decode_summary(folder)), f"{source}/{part}/{method}"
+    for input_kind, seed, part, method in every:
+        folder = artifacts.decoding_folder(context.exp, system, input_kind, seed, part, method)
+        summary, name = read_json(artifacts.decode_summary(folder)), f"{input_kind}/{part}/{method}"
         for rate in ("wer", "cer"):
             writer.add_scalar(f"{rate}/{name}", summary[rate], seed)
         lines = artifacts.word_alignments(folder).read_text(encoding="utf-8").split("\n")

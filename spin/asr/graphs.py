@@ -239,7 +239,7 @@ def prepare_graph(context: Context, kind: str) -> Product:
         DataError: no LM text, an ARPA file that cannot be read, or an LM without a word of the lexicon.
     """
     product = graph_product(context, kind)
-    if product.is_stale():
+    if product.needs_build():
         with product.building() as folder:
             graph = _make_hlg(context, folder) if kind == HLG else _make_g(context, folder)
             save_graph(graph, folder / GRAPH)

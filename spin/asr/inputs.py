@@ -132,9 +132,9 @@ class UnitReader(InputReader):
         return super().length(cut) if self._inventory.unit_input == "raw" else len(self.read(cut))
 
 
-def open_reader(source: str, inventory: UnitInventory | None = None, max_bytes: int = 0) -> InputReader:
+def open_reader(input_kind: str, inventory: UnitInventory | None = None, max_bytes: int = 0) -> InputReader:
     """The reader of features, or of units, which needs the inventory of the training units; `max_bytes` bounds its memory."""
-    return UnitReader(inventory, max_bytes) if source == UNITS else InputReader(max_bytes)
+    return UnitReader(inventory, max_bytes) if input_kind == UNITS else InputReader(max_bytes)
 
 
 def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> FeatureStatistics:

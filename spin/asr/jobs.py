@@ -22,22 +22,22 @@ THREADS = 1  # of torch in each training and decoding, so that the bits do not d
 
 @dataclass(frozen=True)
 class Recogniser:
-    """One recogniser; `source` is features or units."""
+    """One recogniser; `input_kind` is features or units."""
 
     context: Context
     system: System
-    source: str
+    input_kind: str
     seed: int
 
     @property
     def name(self) -> str:
         """For messages."""
-        return f"{self.system.name}, {self.source}, seed {self.seed}"
+        return f"{self.system.name}, {self.input_kind}, seed {self.seed}"
 
     @property
     def identity(self) -> tuple[Context, System, str, int]:
         """The arguments that name it in spin/products.py."""
-        return self.context, self.system, self.source, self.seed
+        return self.context, self.system, self.input_kind, self.seed
 
     @property
     def product(self) -> Product:
@@ -46,12 +46,12 @@ class Recogniser:
 
     def cuts(self, parts: Iterable[str]) -> CutSet:
         """The cuts of some parts, with what the recogniser reads."""
-        return open_cuts(self.context.exp, self.system.name, self.source, parts)
+        return open_cuts(self.context.exp, self.system.name, self.input_kind, parts)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training data of one system and source.
+    """Training data of one system and kind of input.
 
     Attributes:
         inputs: statistics of the training features, or inventory of the training units.

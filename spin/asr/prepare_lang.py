@@ -24,7 +24,7 @@ def prepare_lang(context: Context) -> Lang:
         DataError: no text, no lexicon, or a damaged lang folder.
     """
     product, asr = products.lang(context), context.config.asr
-    if product.is_stale():
+    if product.needs_build():
         with product.building() as folder:
             parts = (read_cuts(artifacts.cuts(context.corpus, part)) for part in context.config.corpus.asr_train)
             transcripts = [text for cuts in parts for text in map(text_of, cuts) if text]

@@ -30,17 +30,17 @@ def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
         DataError: two decodings of a part have different utterances.
     """
     scores: dict = {"asr": {}, "gain": {}}
-    for source in config.asr.inputs:
+    for input_kind in config.asr.inputs:
         rates: dict = {system: {part: {} for part in test_parts(config)} for system in systems}
         gains: dict = {system: {part: {} for part in test_parts(config)} for system in systems[1:]}
         for part in test_parts(config):
             for method in config.decoding.methods:
-                baseline, *others = (_read_pooled(exp, config, system, source, part, method) for system in systems)
+                baseline, *others = (_read_pooled(exp, config, system, input_kind, part, method) for system in systems)
                 for pooled in (baseline, *others):
                     rates[pooled.system][part][method] = pooled.score
                 for pooled in others:
                     gains[pooled.system][part][method] = compute_gain(baseline, pooled, config)
-        suffix = "" if source == FEATURES else f"_from_{source}"
+        suffix = "" if input_kind == FEATURES else f"_from_{input_kind}"
         scores |= {f"asr{suffix}": rates, f"gain{suffix}": gains}
     return scores
 
@@ -65,10 +65,10 @@ class Pooled:
     score: dict
 
 
-def _read_pooled(exp: Path, config: Config, system: str, source: str, part: str, method: str) -> Pooled:
+def _read_pooled(exp: Path, config: Config, system: str, input_kind: str, part: str, method: str) -> Pooled:
     """Sums over seeds, and error rates with intervals."""
-    name = f"decodings of {part} by {method}, {system}, {source}"
-    folders = [artifacts.decoding_folder(exp, system, source, seed, part, method) for seed in config.asr.seeds]
+    name = f"decodings of {part} by {method}, {system}, {input_kind}"
+    folders = [artifacts.decoding_folder(exp, system, input_kind, seed, part, method) for seed in config.asr.seeds]
     seeds = [read_counts(folder) for folder in folders]
     utterances = sorted(seeds[0])
     by_speaker: dict[str, ErrorCounts] = {}

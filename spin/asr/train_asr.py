@@ -26,28 +26,28 @@ def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -
     """Trains every recogniser that is missing or stale: one per system, input and seed."""
     asr = context.config.asr
     jobs = []
-    for source in asr.inputs:
+    for input_kind in asr.inputs:
         for system in systems:
-            due = [seed for seed in asr.seeds if products.recogniser(context, system, source, seed).is_stale()]
-            data = prepare_data(context, lang, system, source) if due else None
-            jobs += [TrainJob(context, system, source, seed, data) for seed in due]
+            due = [seed for seed in asr.seeds if products.recogniser(context, system, input_kind, seed).needs_build()]
+            data = prepare_data(context, lang, system, input_kind) if due else None
+            jobs += [TrainJob(context, system, input_kind, seed, data) for seed in due]
     jobs.sort(key=lambda job: asr.seeds.index(job.seed))  # the first results of all systems come first
     context.log.info("%d trainings of %d steps", len(jobs), asr.max_steps)
     for line in run_jobs(context.config, train_recogniser, jobs, PER_GPU):
         context.log.info("%s", line)
 
 
-def prepare_data(context: Context, lang: Lang, system: System, source: str) -> TrainingData:
-    """Utterances and input statistics of the trainings of one system and source; writes the rejects file.
+def prepare_data(context: Context, lang: Lang, system: System, input_kind: str) -> TrainingData:
+    """Utterances and input statistics of the trainings of one system and kind of input; writes the rejects file.
 
     Raises:
         DataError: the share of rejected utterances is above corpus.max_bad_share, or no valid utterance has a transcript.
     """
     config, exp = context.config, context.exp
-    cuts, valid = (open_cuts(exp, system.name, source, parts) for parts in (config.corpus.asr_train, config.corpus.valid))
-    inventory = count_units(cuts, config.asr) if source == UNITS else None
-    reader = open_reader(source, inventory)
-    rejects = Rejects(artifacts.rejects(exp, f"asr_{system.name}_{source}"), STAGE)
+    cuts, valid = (open_cuts(exp, system.name, input_kind, parts) for parts in (config.corpus.asr_train, config.corpus.valid))
+    inventory = count_units(cuts, config.asr) if input_kind == UNITS else None
+    reader = open_reader(input_kind, inventory)
+    rejects = Rejects(artifacts.rejects(exp, f"asr_{system.name}_{input_kind}"), STAGE)
     left_out, total = set(), 0
     for cut in cuts:
         total += 1

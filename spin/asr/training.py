@@ -63,7 +63,7 @@ class Training:
         if inventory is not None:
             inventory.save(folder)
         self.fill = job.data.inputs.mean if inventory is None else MASK
-        self.reader = open_reader(job.source, inventory, CACHE_BYTES)
+        self.reader = open_reader(job.input_kind, inventory, CACHE_BYTES)
         self.store = CheckpointStore(folder)
         seeding.seed_torch("asr model", job.seed)
         self.model = build_model(self.config, job.data.inputs, self.lang.vocabulary_size).to(self.device)
@@ -78,7 +78,7 @@ class Training:
         """Trains the remaining steps; returns a line about the best checkpoint."""
         self.resume()
         if self.step < self.config.max_steps:
-            folder = self.context.tensorboard / self.job.system.name / self.job.source / f"seed{self.job.seed}"
+            folder = self.context.tensorboard / self.job.system.name / self.job.input_kind / f"seed{self.job.seed}"
             self.writer = summary_writer(folder, self.step + 1 if self.step else 0)
             self.train()
             self.writer.close()
@@ -92,15 +92,15 @@ class Training:
         begun, seconds = time.monotonic(), 0.0
         with StopRequest() as stop:
             for epoch, number, batch in self.batches():
-                figures = self.update(batch)
-                self.losses.append(figures["loss"])
+                metrics = self.update(batch)
+                self.losses.append(metrics["loss"])
                 seconds += sum(cut.duration for cut in batch.cuts)
                 self.epoch, self.batch = epoch, number + 1
                 if self.step % LOG_EVERY_STEPS == 0 or self.step == self.config.max_steps:
                     recent = self.losses[-LOG_EVERY_STEPS:]
                     speed = seconds / max(1e-9, time.monotonic() - begun)
-                    figures |= {"loss": sum(recent) / len(recent), "epoch": epoch, "seconds_of_audio_per_second": speed}
-                    for name, value in figures.items():
+                    metrics |= {"loss": sum(recent) / len(recent), "epoch": epoch, "seconds_of_audio_per_second": speed}
+                    for name, value in metrics.items():
                         self.writer.add_scalar(f"train/{name}", value, self.step)
                 saved = self.validate_and_save()
                 if self.step >= self.config.max_steps:
@@ -143,21 +143,21 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        figures = {"loss": float(loss), "gradient_norm": float(norm), "learning_rate": learning_rate(step, self.config)}
-        bad = next((name for name, value in figures.items() if not math.isfinite(value)), None)
+        metrics = {"loss": float(loss), "gradient_norm": float(norm), "learning_rate": learning_rate(step, self.config)}
+        bad = next((name for name, value in metrics.items() if not math.isfinite(value)), None)
         if bad is not None:
             raise TrainingError(
                 f"{self.job.name}, step {step}",
-                found=f"{bad} {figures[bad]}, utterances {', '.join(batch.ids[:3])} ...",
+                found=f"{bad} {metrics[bad]}, utterances {', '.join(batch.ids[:3])} ...",
                 expected="finite numbers",
                 cause="a learning rate that is too high, or features that are not finite",
                 remedy=f"--set asr.learning_rate={self.config.learning_rate / 3:g}",
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = figures["learning_rate"]
+            group["lr"] = metrics["learning_rate"]
         self.optimizer.step()
         self.step = step
-        return figures
+        return metrics
 
     def validate_and_save(self) -> bool:
         """Validates and saves when it is time to; returns whether a checkpoint was saved."""

@@ -33,9 +33,9 @@ class Group(NamedTuple):
     intervals: list[list[float]] | None = None
 
 
-def error_bars(report: dict, source: str = "features") -> Picture | None:
+def error_bars(report: dict, input_kind: str = "features") -> Picture | None:
     """Error rates of the systems with 95 % intervals, one group per part and method; None without results."""
-    decodings = lookup.decodings(report, source)
+    decodings = lookup.decodings(report, input_kind)
     if not decodings:
         return None
     if len(decodings) > MOST_GROUPS:
@@ -47,19 +47,19 @@ def error_bars(report: dict, source: str = "features") -> Picture | None:
         measure = measures.error_measures(results[0])[0]
         name = f"{measures.initials(measure)}, {decoding.part}, {measures.method_title(decoding.method)}"
         groups.append(Group(name, measure, [result["wer"] for result in results], [result["ci95"] for result in results]))
-    title = "Error rates" if source == "features" else "Error rates from units"
+    title = "Error rates" if input_kind == "features" else "Error rates from units"
     caption = (
         "Compare each bar with the first system's. Thin lines are 95\u00a0% intervals of each system by itself. The paired test "
         "in the table compares systems on the same sentences and is the sharper judge."
     )
-    return _bar_chart(report, groups, f"wer{lookup.SUFFIXES[source]}", title, "error rate, %", caption)
+    return _bar_chart(report, groups, f"wer{lookup.SUFFIXES[input_kind]}", title, "error rate, %", caption)
 
 
 def unit_bars(report: dict) -> list[Picture]:
     """Ratios that should rise and percentages that should fall; a chart without any figure is left out."""
     pictures = []
     for name, title, names, label, caption in UNIT_CHARTS:
-        figures = {metric: lookup.unit_figures(report, metric.name) for metric in map(find_metric, names)}
+        figures = {metric: lookup.unit_values(report, metric.name) for metric in map(find_metric, names)}
         groups = [Group(metric.title, metric, values) for metric, values in figures.items() if values != [None] * len(values)]
         if groups:
             pictures.append(_bar_chart(report, groups, name, title, label, caption))
@@ -140,8 +140,8 @@ def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]
     """
     pictures, titles = [], measures.system_titles(report)
     owners = {"training": titles.get(artifacts.SPIN), "features": "Recognisers", "units": "Recognisers of units"}
-    for source, by_system in histories.items():
-        for curve in TRAINING if source == "training" else RECOGNISERS:
+    for input_kind, by_system in histories.items():
+        for curve in TRAINING if input_kind == "training" else RECOGNISERS:
             lines = [(system, *points(records, curve.key)) for system, seeds in by_system.items() for records in seeds]
             lines = [line for line in lines if line[1]]
             if lines:
@@ -150,7 +150,8 @@ def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]
                     f"{titles[system]} from {values[0]:.4g} at step {steps[0]:g} to {values[-1]:.4g} at step {steps[-1]:g}"
                     for system, steps, values in lines
                 )
-                name, title = curve.name + lookup.SUFFIXES.get(source, ""), f"{owners[source]}: {curve.label.removesuffix(', %')}"
+                name = curve.name + lookup.SUFFIXES.get(input_kind, "")
+                title = f"{owners[input_kind]}: {curve.label.removesuffix(', %')}"
                 figure = _draw_curves(curve.label, titles, lines, level)
                 pictures.append(Picture(name, title, f"Line chart: {curve.label}. {ends}.", curve.caption, figure))
     return pictures

@@ -51,10 +51,10 @@ def collect(context: Context, scores: Product | None) -> Material:
         DataError: a product is missing or stale, or its figures do not fit the report's schema; names the stage to run.
     """
     metrics = {system.name: products.metrics(context, system) for system in systems_of(context.config, context.exp)}
-    figures = {name: read_json(artifacts.metrics_in(product.require())) for name, product in metrics.items()}
+    metric_values = {name: read_json(artifacts.metrics_in(product.require())) for name, product in metrics.items()}
     rates = read_json(scores.require()) if scores else {"asr": {}, "gain": {}}
     seconds = build_seconds([*metrics.values(), *filter(None, [scores])])
-    report = build_report(context, figures, rates, seconds)
+    report = build_report(context, metric_values, rates, seconds)
     check_report(report, decoded=scores is not None)
     return Material(
         report=report,
@@ -134,14 +134,16 @@ def version(package: str) -> str:
 
 def _histories(exp: Path, report: dict) -> Histories:
     folders = {"training": {artifacts.SPIN: [artifacts.spin_folder(exp)]} if artifacts.SPIN in report["systems"] else {}}
-    for source in lookup.SUFFIXES:
-        folders[source] = {
-            system: [artifacts.recogniser_folder(exp, system, source, seed) for seed in report["seeds"]]
-            for system in lookup.results(report, source)
+    for input_kind in lookup.SUFFIXES:
+        folders[input_kind] = {
+            system: [artifacts.recogniser_folder(exp, system, input_kind, seed) for seed in report["seeds"]]
+            for system in lookup.results(report, input_kind)
         }
     return {
-        source: {name: [list(read_jsonl(artifacts.history_in(folder))) for folder in seeds] for name, seeds in by_system.items()}
-        for source, by_system in folders.items()
+        input_kind: {
+            name: [list(read_jsonl(artifacts.history_in(folder))) for folder in seeds] for name, seeds in by_system.items()
+        }
+        for input_kind, by_system in folders.items()
     }
 
 

@@ -41,7 +41,7 @@ def headline(report: dict) -> Headline:
 def _units_only(report: dict, system: str | None) -> Headline:
     """The headline of a run without recognisers: which systems the cards compare, and who has the highest PNMI."""
     titles, metric = measures.system_titles(report), find_metric("pnmi")
-    figures = [pair for pair in zip(lookup.unit_figures(report, "pnmi"), titles.values()) if pair[0] is not None]
+    figures = [pair for pair in zip(lookup.unit_values(report, "pnmi"), titles.values()) if pair[0] is not None]
     sentences = [] if system is None else [f"The figures below go from {titles[report['systems'][0]]} to {titles[system]}."]
     if len(figures) > 1:
         best, name = max(figures)
@@ -69,7 +69,7 @@ def _detail(report: dict, where: lookup.Decoding, p: float | None) -> str:
     symbols = "words" if results[baseline].get("per") is None else "phones"
     count = f"{results[baseline]['words'] // seeds:,} {symbols}"  # errors and words are sums over the seeds
     trained = "one recogniser" if seeds == 1 else f"{seeds} recognisers"
-    method = measures.method_title(where.method) + ("" if where.source == "features" else ", from units")
+    method = measures.method_title(where.method) + ("" if where.input_kind == "features" else ", from units")
     detail = f"{method}; 95\u00a0% intervals: {', '.join(spans)}; {test}; {count}, {trained} trained per system."
     if len(titles) > 2:
         best = min(results, key=lambda name: results[name]["wer"])

@@ -12,26 +12,26 @@ SUFFIXES = {"features": "", "units": "_from_units"}  # what the recognisers read
 class Decoding(NamedTuple):
     """One decoding of every system."""
 
-    source: str  # what the recognisers read: features or units
+    input_kind: str  # what the recognisers read: features or units
     part: str
     method: str
 
 
-def unit_figures(report: dict, metric: str) -> list[float | None]:
+def unit_values(report: dict, metric: str) -> list[float | None]:
     """A metric of every system's units, pooled over the clean test parts."""
     return [report["units"][system].get(metric) for system in report["systems"]]
 
 
-def results(report: dict, source: str) -> dict:
-    """System -> part -> method -> result; empty where no recogniser reads this source."""
-    return report.get(f"asr{SUFFIXES[source]}") or {}
+def results(report: dict, input_kind: str) -> dict:
+    """System -> part -> method -> result; empty where no recogniser reads this input."""
+    return report.get(f"asr{SUFFIXES[input_kind]}") or {}
 
 
-def decodings(report: dict, source: str | None = None) -> list[Decoding]:
-    """The decodings in the report's order, of one source or of all. Every system has them."""
+def decodings(report: dict, input_kind: str | None = None) -> list[Decoding]:
+    """The decodings in the report's order, of one kind of input or of all. Every system has them."""
     return [
         Decoding(name, part, method)
-        for name in (SUFFIXES if source is None else (source,))
+        for name in (SUFFIXES if input_kind is None else (input_kind,))
         for part, methods in results(report, name).get(report["systems"][0], {}).items()
         for method in methods
     ]
@@ -39,14 +39,14 @@ def decodings(report: dict, source: str | None = None) -> list[Decoding]:
 
 def result(report: dict, decoding: Decoding, system: str) -> dict:
     """Error rates of one system by one decoding."""
-    return results(report, decoding.source)[system][decoding.part][decoding.method]
+    return results(report, decoding.input_kind)[system][decoding.part][decoding.method]
 
 
 def gain(report: dict, decoding: Decoding, system: str) -> dict:
     """Gain of one system over the baseline, with its p-value; empty for the baseline."""
     if system == report["systems"][0]:
         return {}
-    return report[f"gain{SUFFIXES[decoding.source]}"][system][decoding.part][decoding.method]
+    return report[f"gain{SUFFIXES[decoding.input_kind]}"][system][decoding.part][decoding.method]
 
 
 def subject(report: dict) -> str | None:
@@ -61,7 +61,7 @@ def primary(report: dict) -> Decoding | None:
     if not found:
         return None
     configured = (report.get("config") or {}).get("corpus", {}).get("test", [])
-    parts = [item.part for item in found if item.source == found[0].source]
+    parts = [item.part for item in found if item.input_kind == found[0].input_kind]
     part = next((name for name in configured if name in parts), parts[0])
-    chosen = [item for item in found if (item.source, item.part) == (found[0].source, part)]
+    chosen = [item for item in found if (item.input_kind, item.part) == (found[0].input_kind, part)]
     return next((item for item in chosen if item.method == "hlg"), chosen[-1])

@@ -69,16 +69,16 @@ def system_cells(measure: Metric, values: Sequence[float | None], spans: Sequenc
     return [Cell(texts[0]), *(change_cell(measure, text, values[0], value, p) for text, value, p in changes)]
 
 
-def recognition(report: dict, source: str) -> Table | None:
-    """Error rates of every decoding by the recognisers that read this source; None where there are none."""
-    rows = [row for decoding in lookup.decodings(report, source) for row in _recognition_rows(report, decoding)]
+def recognition(report: dict, input_kind: str) -> Table | None:
+    """Error rates of every decoding by the recognisers that read this input; None where there are none."""
+    rows = [row for decoding in lookup.decodings(report, input_kind) for row in _recognition_rows(report, decoding)]
     header = ("part", "decoding", "measure", *measures.system_titles(report).values(), "words")
     note = (
         "Brackets: 95\u00a0% interval. Second line: relative change against the first system, and a paired test on the same "
         "utterances. Both by bootstrap over utterances; with three or more seeds they include the spread of the trainings "
         "(Student's t), with fewer they hold for these trainings only. Words: over all seeds."
     )
-    return Table(SOURCE_TITLES[source], header, rows, 3, note) if rows else None
+    return Table(SOURCE_TITLES[input_kind], header, rows, 3, note) if rows else None
 
 
 def _recognition_rows(report: dict, decoding: lookup.Decoding) -> list[list[Cell]]:
@@ -99,7 +99,7 @@ def unit_metrics(report: dict) -> Table:
     for metric in METRICS:
         if any(metric.name in figures for figures in report["units"].values()):  # figures of noisy parts are not pooled
             name = Cell(metric.title + measures.arrow(metric), metric.meaning)
-            rows.append([name, *system_cells(metric, lookup.unit_figures(report, metric.name))])
+            rows.append([name, *system_cells(metric, lookup.unit_values(report, metric.name))])
     header = ("measure", *measures.system_titles(report).values())
     note = "All systems see the same audio and alignments. Units come from a system's own codebook, otherwise from k-means."
     return Table("Quality of the units", header, rows, note=note)
@@ -154,7 +154,7 @@ def over_speakers(report: dict) -> Table | None:
             gains = [lookup.gain(report, decoding, system) for system in report["systems"][1:]]
             tests = ["", *(f" ({measures.p_value(gain.get('p_value_speakers'))})" for gain in gains)]
             row = [measures.interval(result["ci95_speakers"]) + test for result, test in zip(results, tests)]
-            rows.append(cells(decoding.part, decoding.source, measures.method_title(decoding.method), *row))
+            rows.append(cells(decoding.part, decoding.input_kind, measures.method_title(decoding.method), *row))
     note = (
         "95\u00a0% intervals of the error rate over speakers (bootstrap; Student's t below 20 speakers), and paired tests "
         "against the first system by flipping the signs of the speakers' differences: what another choice of speakers could have "
@@ -235,7 +235,7 @@ def read_hypotheses(exp: Path, system: str, seed: int, where: lookup.Decoding) -
 
 
 def _folder(exp: Path, system: str, seed: int, where: lookup.Decoding) -> Path:
-    return artifacts.decoding_folder(exp, system, where.source, seed, where.part, where.method)
+    return artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method)
 
 
 def _place(where: lookup.Decoding) -> str:

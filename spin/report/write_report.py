@@ -36,7 +36,7 @@ def write_report(context: Context, scores: Product | None) -> None:
     metrics = [products.metrics(context, system) for system in systems_of(context.config, context.exp)]
     product = products.report(context, [*filter(None, [scores]), *metrics], "json" if scores else "html")
     page, text = (artifacts.report(context.exp, kind) for kind in ("html", "md"))
-    if product.is_stale() or not page.exists() or not text.exists():
+    if product.needs_build() or not page.exists() or not text.exists():
         with product.building() as partial:
             material = collect(context, scores)
             write_text(text, render_markdown(material))
@@ -56,7 +56,7 @@ def draw(material: Material) -> dict[str, list[Picture]]:
     """All pictures of a page by section; what was not measured has none."""
     report = material.report
     return {
-        "recognition": [chart for source in lookup.SUFFIXES if (chart := charts.error_bars(report, source)) is not None],
+        "recognition": [chart for input_kind in lookup.SUFFIXES if (chart := charts.error_bars(report, input_kind)) is not None],
         "units": charts.unit_bars(report),
         "maps": pictures.unit_map_pictures(report, material.counts),
         "utterances": [pictures.utterance_picture(report, *item) for item in enumerate(material.utterances)],
@@ -81,7 +81,7 @@ def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
         answer=headline(report),
         cards=cards(report),
         pictures=drawn,
-        recognition=[tables.recognition(report, source) for source in lookup.SUFFIXES],
+        recognition=[tables.recognition(report, input_kind) for input_kind in lookup.SUFFIXES],
         tables=tables,
         subject=measures.system_titles(report).get(lookup.subject(report), ""),
         config=yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True),
@@ -113,7 +113,7 @@ def _card(measure: Metric, name: str, values: list[float | None], p: float | Non
 def render_markdown(material: Material) -> str:
     """report.md: answer, tables and texts for a terminal, a repository page or a mail."""
     report, answer = material.report, headline(material.report)
-    recognition = [*(tables.recognition(report, source) for source in lookup.SUFFIXES), *material.details]
+    recognition = [*(tables.recognition(report, input_kind) for input_kind in lookup.SUFFIXES), *material.details]
     by_part = tables.units_by_part(report)
     blocks = [
         f"# Spin report: {escape(report['name'])}",

@@ -87,8 +87,8 @@ def recognition_rows(runs: Sequence[dict]) -> Iterator[Row]:
     for decoding in lookup.decodings(runs[0]):
         results = {system: [lookup.result(run, decoding, system) for run in runs] for system in systems}
         for measure in measures.error_measures(results[systems[0]][0]):
-            source = "" if decoding.source == "features" else " from units"
-            name = f"{measures.initials(measure)}{source}, {decoding.part}, {measures.method_title(decoding.method)}"
+            input_kind = "" if decoding.input_kind == "features" else " from units"
+            name = f"{measures.initials(measure)}{input_kind}, {decoding.part}, {measures.method_title(decoding.method)}"
             yield Row(name, measure, tuple(_seed_values(results[system], measure.name) for system in systems))
 
 
@@ -180,5 +180,5 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     group_runs(reports)
     report = reports[0][1]
-    write_text(arguments.svg, on_white(error_bars(report, lookup.primary(report).source)))
+    write_text(arguments.svg, on_white(error_bars(report, lookup.primary(report).input_kind)))
     return 0
