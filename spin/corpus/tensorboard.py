@@ -14,7 +14,7 @@ from spin import artifacts
 from spin.corpus.validate import PartSummary
 from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
-from spin.runtime.figures import COLOURS, draw_spectrogram
+from spin.runtime.figures import COLOURS, plot_spectrogram
 from spin.runtime.logs import summary_writer
 from spin.runtime.seeding import integer
 
@@ -36,9 +36,9 @@ def show_corpus(folder: Path, corpus: Path, summaries: Mapping[str, PartSummary]
             for cut in choose_examples(artifacts.cuts(corpus, part), seed, _EXAMPLES):
                 samples = read_audio(cut)
                 writer.add_audio(f"{part}/{cut.id}", samples[None], 0, sample_rate=cut.sampling_rate)
-                writer.add_figure(f"{part}/{cut.id}", draw_phones(cut, samples), 0)
+                writer.add_figure(f"{part}/{cut.id}", plot_phones(cut, samples), 0)
         writer.add_text("parts", "\n\n".join(map(str, summaries.values())), 0)
-        writer.add_figure("speakers", draw_speakers(list(summaries.values())), 0)
+        writer.add_figure("speakers", plot_speakers(list(summaries.values())), 0)
     finally:
         writer.close()
 
@@ -49,7 +49,7 @@ def choose_examples(path: Path, seed: int, count: int) -> list[MonoCut]:
     return sorted(first, key=lambda cut: (not cut.supervisions[0].alignment, integer(seed, "heard", cut.id)))[:count]
 
 
-def draw_speakers(summaries: list[PartSummary]) -> Figure:
+def plot_speakers(summaries: list[PartSummary]) -> Figure:
     """Minutes of speech per speaker, longest first, one panel per part; of many speakers, the quantiles."""
     figure = Figure(figsize=(10, 2.2 * len(summaries)), layout="constrained")
     for axes, part in zip(figure.subplots(len(summaries), squeeze=False)[:, 0], summaries, strict=True):
@@ -67,13 +67,13 @@ def draw_speakers(summaries: list[PartSummary]) -> Figure:
     return figure
 
 
-def draw_phones(cut: MonoCut, samples: np.ndarray) -> Figure:
+def plot_phones(cut: MonoCut, samples: np.ndarray) -> Figure:
     """The spectrogram of the first seconds of an utterance (S,) at 16 kHz, with the phones of its alignment if it has one."""
     rate, supervision = cut.sampling_rate, cut.supervisions[0]
     samples = samples[: int(_SHOWN_IN_S * rate)]
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     axes = figure.subplots()
-    draw_spectrogram(axes, samples)
+    plot_spectrogram(axes, samples)
     seconds = len(samples) / rate
     phones = (supervision.alignment or {}).get(artifacts.PHONE_TIER, ())
     for number, item in enumerate(itertools.takewhile(lambda item: item.start < seconds, phones)):

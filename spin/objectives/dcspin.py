@@ -25,7 +25,7 @@ class DCSpin(Spin):
         """See Spin.create; the primary head and codebook start as those of Spin."""
         objective, spin = super().create(config, dim), config.spin
         objective.auxiliary = Spin(dim, config.dcspin.auxiliary_size, spin.codebook_dim, spin.temperature, spin.sinkhorn_epsilon)
-        objective.auxiliary.draw(config.seed, "dcspin auxiliary head and codebook")
+        objective.auxiliary.reset_parameters(config.seed, "dcspin auxiliary head and codebook")
         objective.weight = config.dcspin.auxiliary_weight
         return objective
 

@@ -51,10 +51,10 @@ class Spin(nn.Module):
         """A new objective for an encoder of width `dim`, drawn from the seed alone."""
         spin = config.spin
         objective = cls(dim, spin.codebook_size, spin.codebook_dim, spin.temperature, spin.sinkhorn_epsilon)
-        return objective.draw(config.seed, "spin head and codebook")
+        return objective.reset_parameters(config.seed, "spin head and codebook")
 
     @torch.no_grad()
-    def draw(self, *keys: int | str) -> Spin:
+    def reset_parameters(self, *keys: int | str) -> Spin:
         """Draws head and codebook from these keys: uniform within +-1/sqrt(inputs), codes of length 1."""
         draws = torch.Generator().manual_seed(seeding.integer(*keys))
         for parameter in (self.head.weight, self.head.bias, self.codebook.weight):

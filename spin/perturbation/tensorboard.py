@@ -16,7 +16,7 @@ from spin.data.cuts import read_cuts
 from spin.perturbation.analysis import analyse
 from spin.perturbation.analysis_io import load_analysis
 from spin.perturbation.perturb import PerturbationParameters, draw_parameters, synthesise
-from spin.runtime.figures import draw_spectrogram
+from spin.runtime.figures import plot_spectrogram
 from spin.runtime.logs import summary_writer
 
 SHOWN_IN_S = 4.0  # of a pair's spectrograms
@@ -62,7 +62,7 @@ def pair_figure(original: np.ndarray, perturbed: np.ndarray, parameters: Perturb
     axes = figure.subplots(2, 1, sharex=True)
     for ax, waveform, title in zip(axes, (original, perturbed), ("original", "perturbed")):
         shown = waveform[: int(SHOWN_IN_S * artifacts.SAMPLE_RATE)]
-        draw_spectrogram(ax, shown)
+        plot_spectrogram(ax, shown)
         ax.set_title(title)
         contour = analyse(shown, artifacts.SAMPLE_RATE)
         times = contour.start + np.arange(len(contour.pitch)) * contour.step

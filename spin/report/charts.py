@@ -72,10 +72,10 @@ def _bar_chart(report: dict, groups: Sequence[Group], name: str, title: str, lab
     for group in groups:
         figures = (f"{system} {measures.show(group.measure, value)}" for system, value in zip(titles, group.values))
         texts.append(f"{group.title}: {', '.join(figures)}")
-    return Picture(name, title, f"Bar chart. {'; '.join(texts)}.", caption, _draw_bars(titles, groups, label))
+    return Picture(name, title, f"Bar chart. {'; '.join(texts)}.", caption, _plot_bars(titles, groups, label))
 
 
-def _draw_bars(titles: list[str], groups: Sequence[Group], label: str) -> Figure:
+def _plot_bars(titles: list[str], groups: Sequence[Group], label: str) -> Figure:
     """Horizontal bars, each with its system's name at the left and its figure at the end, under the title of their group."""
     slots = len(titles) + 1.4
     with style():
@@ -152,7 +152,7 @@ def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]
                 )
                 name = curve.name + lookup.SUFFIXES.get(input_kind, "")
                 title = f"{owners[input_kind]}: {curve.label.removesuffix(', %')}"
-                figure = _draw_curves(curve.label, titles, lines, level)
+                figure = _plot_curves(curve.label, titles, lines, level)
                 pictures.append(Picture(name, title, f"Line chart: {curve.label}. {ends}.", curve.caption, figure))
     return pictures
 
@@ -164,7 +164,7 @@ def points(records: Sequence[dict], key: str) -> tuple[list[float], list[float]]
     return sorted(values), [values[step] for step in sorted(values)]
 
 
-def _draw_curves(label: str, titles: dict[str, str], lines: Sequence[tuple], level: float | None) -> Figure:
+def _plot_curves(label: str, titles: dict[str, str], lines: Sequence[tuple], level: float | None) -> Figure:
     with style():
         figure = Figure(figsize=(4.4, 2.9), layout="constrained")
         axes = figure.add_subplot()

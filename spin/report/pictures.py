@@ -22,7 +22,7 @@ from spin.report import measures
 from spin.runtime.context import Context
 from spin.runtime.figures import COLOURS, SYSTEM_COLOURS, style
 from spin.systems import systems_of
-from spin.units.figures import Span, draw_unit_map, draw_utterance, unit_map
+from spin.units.figures import Span, plot_unit_map, plot_utterance, unit_map
 from spin.units.phones import alignment_of
 from spin.units.units import read_units
 
@@ -120,7 +120,7 @@ def utterance_picture(report: dict, number: int, item: Utterance) -> Picture:
         f"\u201c{item.text}\u201d. Each box is a run of equal units, with its number where it is longer than a frame. Look for "
         "units that begin and end with the phones, and for the same unit where the same phone comes again."
     )
-    figure = draw_utterance(item.audio, item.phones, units)
+    figure = plot_utterance(item.audio, item.phones, units)
     return Picture(f"utterance_{number}", f"Utterance {item.name}", alt, caption, figure)
 
 
@@ -142,5 +142,5 @@ def unit_map_pictures(report: dict, counts: dict[str, tuple[list[str], np.ndarra
             "Columns are units, rows phones; the depth of colour is the share of the unit's frames with that phone. Look for a "
             f"sharp staircase with little haze. Units with one phone in at least half of their frames: {clear}\u00a0%.{unused}"
         )
-        pictures.append(Picture(f"map_{index}", f"Units and phones: {title}", alt, caption, draw_unit_map(content)))
+        pictures.append(Picture(f"map_{index}", f"Units and phones: {title}", alt, caption, plot_unit_map(content)))
     return pictures

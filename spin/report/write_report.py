@@ -40,7 +40,7 @@ def write_report(context: Context, scores: Product | None) -> None:
         with product.building() as partial:
             material = collect(context, scores)
             write_text(text, render_markdown(material))
-            write_text(page if scores else partial, render_page(material, draw(material)))
+            write_text(page if scores else partial, render_page(material, plot_all(material)))
             if scores:
                 write_json(partial, material.report)
             else:  # that of an earlier configuration does not belong to these pages
@@ -52,7 +52,7 @@ def write_report(context: Context, scores: Product | None) -> None:
     context.log.info("report: %s", page)
 
 
-def draw(material: Material) -> dict[str, list[Picture]]:
+def plot_all(material: Material) -> dict[str, list[Picture]]:
     """All pictures of a page by section; what was not measured has none."""
     report = material.report
     return {

@@ -53,7 +53,7 @@ def spectrogram(audio: np.ndarray) -> np.ndarray:
     return np.clip((level - level.max()) / RANGE_IN_DB + 1, 0, 1)
 
 
-def draw_spectrogram(axes, audio: np.ndarray) -> None:
+def plot_spectrogram(axes, audio: np.ndarray) -> None:
     """The spectrogram of `audio` (S,) on matplotlib axes, in kHz over seconds."""
     from matplotlib.colors import to_rgb
 

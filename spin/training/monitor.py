@@ -120,14 +120,16 @@ class Monitor:
         if self.writer is None:
             return
         step = last.step + 1
-        self._draw("train", metrics, step)
-        self._draw("speed", speed, step)
-        self._draw("data", {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}, step)
+        self._add_scalars("train", metrics, step)
+        self._add_scalars("speed", speed, step)
+        self._add_scalars(
+            "data", {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}, step
+        )
         line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
         times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
         self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)
 
-    def _draw(self, group: str, values: dict[str, float], step: int) -> None:
+    def _add_scalars(self, group: str, values: dict[str, float], step: int) -> None:
         for name, value in values.items():
             self.writer.add_scalar(f"{group}/{name}", float(value), step)
 
@@ -162,7 +164,7 @@ class Monitor:
         self._since += seconds
         measured = {name: value for name, value in measured.items() if value is not None}
         self.log.info("step %d: valid %s", step, ", ".join(f"{name} {value:.3f}" for name, value in measured.items()))
-        self._draw("valid", measured, step)
+        self._add_scalars("valid", measured, step)
 
 
 def _not_finite(step: _Step, loss: float, norm: float, peak: float) -> TrainingError:

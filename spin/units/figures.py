@@ -15,7 +15,7 @@ from spin import artifacts, products
 from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
 from spin.runtime.context import Context
-from spin.runtime.figures import BRIGHT, COLOURS, draw_spectrogram, style, system_colour
+from spin.runtime.figures import BRIGHT, COLOURS, plot_spectrogram, style, system_colour
 from spin.runtime.files import read_json
 from spin.runtime.logs import summary_writer
 from spin.systems import System
@@ -51,7 +51,7 @@ def unit_map(phones: Sequence[str], counts: np.ndarray) -> UnitMap:
     return UnitMap(tuple(phones[row] for row in rows), shares[:, columns], int(counts.shape[1] - len(used)))
 
 
-def draw_unit_map(content: UnitMap) -> Figure:
+def plot_unit_map(content: UnitMap) -> Figure:
     """Phones as rows, units as columns; the opacity is the share of the unit's frames with that phone."""
     with style():
         figure = Figure(figsize=(5.6, 0.9 + 0.128 * len(content.phones)), layout="tight")
@@ -105,7 +105,7 @@ def unit_spans(units: Sequence[int]) -> list[Span]:
     return [(float(start), float(stop), str(unit)) for start, stop, unit in spans]
 
 
-def draw_utterance(audio: np.ndarray, phones: Sequence[Span], units: dict[str, Sequence[int]], title: str = "") -> Figure:
+def plot_utterance(audio: np.ndarray, phones: Sequence[Span], units: dict[str, Sequence[int]], title: str = "") -> Figure:
     """Spectrogram of (S,) audio at 16 kHz, phones (if any), and the (T,) units of each system, one below the other."""
     strips = [("phones", phones, COLOURS["muted"])]
     strips += [(name, unit_spans(sequence), system_colour(index)) for index, (name, sequence) in enumerate(units.items())]
@@ -113,15 +113,15 @@ def draw_utterance(audio: np.ndarray, phones: Sequence[Span], units: dict[str, S
     with style():
         figure = Figure(figsize=(max(8.4, 2.4 * seconds), 2.2 + 0.42 * len(strips)), layout="constrained")
         rows = figure.subplots(1 + len(strips), 1, sharex=True, height_ratios=[5] + [1] * len(strips))
-        draw_spectrogram(rows[0], audio)
+        plot_spectrogram(rows[0], audio)
         rows[0].set_title(title, fontsize=9, loc="left")
         for axes, (name, spans, colour) in zip(rows[1:], strips, strict=True):
-            _draw_strip(axes, name, spans, colour)
+            _plot_strip(axes, name, spans, colour)
         rows[-1].set_xlabel("seconds")
     return figure
 
 
-def _draw_strip(axes, name: str, spans: Sequence[Span], colour: str) -> None:
+def _plot_strip(axes, name: str, spans: Sequence[Span], colour: str) -> None:
     """Boxes along time with their labels, which stand upright in narrow boxes."""
     for index, (start, stop, label) in enumerate(spans):
         axes.axvspan(start, stop, color=colour, alpha=(0.30, 0.14)[index % 2], linewidth=0)
@@ -145,13 +145,13 @@ def write_pictures(context: Context, systems: Sequence[System], folder: Path) ->
             counts = artifacts.phone_counts_in(metrics)
             if counts.exists():
                 with np.load(counts, allow_pickle=False) as content:
-                    figure = draw_unit_map(unit_map(content["phones"].tolist(), content["counts"]))
+                    figure = plot_unit_map(unit_map(content["phones"].tolist(), content["counts"]))
                 writer.add_figure(f"units_by_phones/{system.name}", figure, 0)
-        for name, figure in _draw_utterances(context, systems):
+        for name, figure in _plot_utterances(context, systems):
             writer.add_figure(f"utterance/{name}", figure, 0)
 
 
-def _draw_utterances(context: Context, systems: Sequence[System]) -> Iterator[tuple[str, Figure]]:
+def _plot_utterances(context: Context, systems: Sequence[System]) -> Iterator[tuple[str, Figure]]:
     """The first utterances of the first test part, by id."""
     part, count = context.config.corpus.test[0], context.config.units.pictures
     folders = [products.units(context, system, part).path for system in systems]
@@ -162,4 +162,4 @@ def _draw_utterances(context: Context, systems: Sequence[System]) -> Iterator[tu
         spans = [(item.start, item.start + item.duration, item.symbol) for item in alignment_of(cut) or ()]
         sequences = {system.name: own for system, (_, own) in zip(systems, units, strict=True)}
         title = f"{cut.id}: {cut.supervisions[0].text}" if cut.supervisions else cut.id
-        yield cut.id, draw_utterance(read_audio(cut), spans, sequences, title)
+        yield cut.id, plot_utterance(read_audio(cut), spans, sequences, title)

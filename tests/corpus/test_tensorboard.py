@@ -13,7 +13,7 @@ from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import read_chapter
-from spin.corpus.tensorboard import choose_examples, draw_phones, draw_speakers, show_corpus
+from spin.corpus.tensorboard import choose_examples, plot_phones, plot_speakers, show_corpus
 from spin.corpus.validate import PartSummary, summarize
 from spin.runtime.files import read_jsonl
 
@@ -42,13 +42,13 @@ def test_log_holds_numbers_sound_and_pictures_once(small_corpus: Path, make_cont
 @pytest.mark.parametrize("speakers", [1, 60, 61, 300])
 def test_figure_of_few_and_of_many_speakers(speakers: int):
     part = PartSummary("a", durations=[1.0] * speakers, seconds_of={str(number): 1.0 + number for number in range(speakers)})
-    assert len(draw_speakers([part]).axes[0].patches) == (speakers if speakers <= 60 else 0)
+    assert len(plot_speakers([part]).axes[0].patches) == (speakers if speakers <= 60 else 0)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(1000, np.float32), np.ones(3, np.float32), np.zeros(160_000, np.float32)])
 def test_figure_of_silence_and_scraps(small_corpus: Path, samples: np.ndarray):
     _, cut = next(read_chapter(small_corpus / "dev/5/1", CorpusConfig()))
     cut.supervisions[0].alignment = {"phone": [AlignmentItem("AH", 0.0, 0.5), AlignmentItem("B", 0.5, 99.0)]}
-    axes = draw_phones(cut, samples).axes[0]
+    axes = plot_phones(cut, samples).axes[0]
     assert len(axes.texts) == (2 if len(samples) > 8000 else 1)
     assert axes.get_xlim()[1] == pytest.approx(min(len(samples) / 16_000, 6.0))

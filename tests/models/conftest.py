@@ -39,7 +39,7 @@ def make_encoder(shape: EncoderShape, seed: int = 0, **options) -> Encoder:
 def make_model(name: str = "hubert", layer: int = 3, seed: int = 0, codebook_size: int = 16, codebook_dim: int = 8) -> SpinModel:
     """A Spin model with random weights, in evaluation mode."""
     encoder = make_encoder(SHAPES[name])
-    return SpinModel(encoder, Spin(encoder.shape.dim, codebook_size, codebook_dim).draw(seed, "test"), layer).eval()
+    return SpinModel(encoder, Spin(encoder.shape.dim, codebook_size, codebook_dim).reset_parameters(seed, "test"), layer).eval()
 
 
 @pytest.fixture(params=sorted(SHAPES))

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from spin.config import Config, RuntimeConfig
-from spin.report.write_report import draw
+from spin.report.write_report import plot_all
 from tests.report.made_up_run import SYSTEMS, make_context, make_material
 
 
@@ -36,4 +36,4 @@ def five(tmp_path_factory, config):
     """(material of five systems, its pictures), drawn once for the tests that only look at them."""
     systems = [{"name": name, "source": name} if "_" in name else name for name in SYSTEMS]
     made = make_material(tmp_path_factory.mktemp("five"), dataclasses.replace(config, systems=tuple(systems)), SYSTEMS)
-    return made, draw(made)
+    return made, plot_all(made)

@@ -9,7 +9,7 @@ import numpy as np
 from spin import artifacts
 from spin.config import Config
 from spin.report import lookup, measures
-from spin.report.alignment import choose_examples
+from spin.report.alignment import align, choose_examples, word_errors
 from spin.report.collect import Material, build_report
 from spin.report.pictures import Utterance
 from spin.report.tables import detail_tables, read_hypotheses
@@ -65,17 +65,28 @@ def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
     return PHONES, table.astype(np.int64)
 
 
-def write_decodings(exp: Path, systems, where: lookup.Decoding) -> None:
-    """hypotheses.txt and counts.jsonl of every decoding."""
+def write_decodings(exp: Path, systems, where: lookup.Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
+    """hypotheses.txt and counts.jsonl of every decoding; systems take turns with the hypotheses of a sentence."""
     for column, system in enumerate(systems):
-        folder = artifacts.decoding_folder(exp, system, where.input_kind, 0, where.part, where.method)
         lines, records = [], []
-        for name, speaker, reference, texts in SENTENCES:
-            lines.append(f"{name}\t{reference}\t{texts[column % 2]}\n")
-            wrong = {"insertions": 0, "deletions": 0, "substitutions": int(texts[column % 2] != reference)}
-            records.append({"id": name, "speaker": speaker, "words": {"reference": len(reference.split()), **wrong}})
-        write_text(artifacts.hypotheses(folder), "".join(lines))
-        write_jsonl(artifacts.utterance_counts(folder), records)
+        for name, speaker, reference, texts in sentences:
+            text, words = texts[column % len(texts)], reference.split()
+            lines.append(f"{name}\t{reference}\t{text}\n")
+            wrong = {"insertions": 0, "deletions": 0, "substitutions": word_errors(align(words, [text.split()]), 0)}
+            records.append({"id": name, "speaker": speaker, "words": {"reference": len(words), **wrong}})
+        for seed in seeds:
+            folder = artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method)
+            write_text(artifacts.hypotheses(folder), "".join(lines))
+            write_jsonl(artifacts.utterance_counts(folder), records)
+
+
+def plain(text: str) -> str:
+    """With spaces that may break."""
+    return text.replace("\u00a0", " ")
+
+
+def shown(row) -> list[str]:
+    return [plain(f"{cell.text} | {cell.below}").removesuffix(" | ") for cell in row]
 
 
 def make_context(exp: Path, config: Config) -> Context:

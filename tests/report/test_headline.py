@@ -6,10 +6,7 @@ import pytest
 
 from spin.report.headline import BETTER, OPEN, UNCLEAR, WORSE, headline
 from spin.report.lookup import Decoding, decodings, gain, primary, subject
-
-
-def plain(text):
-    return text.replace("\u00a0", " ")
+from tests.report.made_up_run import plain
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 
 from spin.report import tables
 from spin.report.alignment import choose_examples
-from spin.report.write_report import cards, draw, render_markdown, render_page, table
+from spin.report.write_report import cards, plot_all, render_markdown, render_page, table
+from tests.report.made_up_run import shown
 
 BARE = dict.fromkeys(("recognition", "units", "maps", "utterances", "training"), ())
 
@@ -38,7 +39,7 @@ def test_the_page_is_whole_and_loads_nothing(five):
     body = text[text.index("<main>") :]
     assert body.index("Spin lowers the word error rate on test by 12.4") < body.index('class="cards"') < body.index("<table>")
     assert 'class="answer better"' in body and "prefers-color-scheme: dark" in text
-    assert render_page(material, draw(material)) == text
+    assert render_page(material, plot_all(material)) == text
 
 
 def test_text_that_looks_like_code_is_text(material):
@@ -46,7 +47,7 @@ def test_text_that_looks_like_code_is_text(material):
     texts = {"<b>id": (["WORD", "&", "MORE"], [evil.split(), evil.split()])}
     report = {**material.report, "command": "./run.sh --set name='<i>' `id`", "device": "GPU <b>&"}
     material = dataclasses.replace(material, report=report, examples=choose_examples(texts, ("baseline", "Spin"), 1))
-    text = render_page(material, draw(material))
+    text = render_page(material, plot_all(material))
     assert not {"script", "img", "i", "b"} & set(tags(ElementTree.fromstring(text)))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "&lt;b&gt;id" in text
     assert "A &lt;TEST&gt;" in text and "A <TEST>" not in text
@@ -72,7 +73,7 @@ def test_a_run_with_few_measures(material):
         names = ("pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "bitrate")
         report["units"][system] = {"K": 24, **dict.fromkeys(names)}
     bare = type(material)(report)
-    pictures = draw(bare)
+    pictures = plot_all(bare)
     assert [picture.name for chosen in pictures.values() for picture in chosen] == ["wer"]
     text = render_page(bare, pictures)
     ElementTree.fromstring(text)
@@ -81,27 +82,26 @@ def test_a_run_with_few_measures(material):
     assert "not measured" in render_markdown(bare)
 
 
-def plain(row):
-    return [f"{cell.text} | {cell.below}".replace("\u00a0", " ").removesuffix(" | ") for cell in row]
-
-
 def test_noisy_parts_are_compared(material):
     report = material.report
     assert tables.units_by_part(report) is None
     for parts in report["units_by_part"].values():
         parts["test+babble_0dB"] = {**parts["test"], "unit_edit_distance": 40.0}
-    rows = [plain(row) for row in tables.units_by_part(report).rows]
+    rows = [shown(row) for row in tables.units_by_part(report).rows]
     assert ["test+babble_0dB", "unit edit distance ↓", "40.0 %", "40.0 % | 0.0 %"] in rows
 
 
 def test_cells_say_in_words_what_their_colour_says(material):
     report = material.report
     rows = {row[0].text: row for row in tables.unit_metrics(report).rows}
-    assert plain(rows["PNMI ↑"])[2] == "0.426 | +4.2 %, better" and rows["PNMI ↑"][2].tone == "better"
-    assert plain(rows["cluster purity"])[2] == "0.190 | −5.0 %" and plain(rows["codebook size (K)"])[1:] == ["24", "24"]
+    assert shown(rows["PNMI ↑"])[2] == "0.426 | +4.2 %, better" and rows["PNMI ↑"][2].tone == "better"
+    assert shown(rows["cluster purity"])[2] == "0.190 | −5.0 %" and shown(rows["codebook size (K)"])[1:] == [
+        "24",
+        "24",
+    ]
     report["gain"]["spin"]["test"]["hlg"]["p_value"] = 0.4
     row = tables.recognition(report, "features").rows[2]
-    assert plain(row)[3:] == ["41.2 % [39.7, 42.7]", "36.1 % [34.6, 37.6] | −12.4 %, may be chance, p = 0.400", "1,000"]
+    assert shown(row)[3:] == ["41.2 % [39.7, 42.7]", "36.1 % [34.6, 37.6] | −12.4 %, may be chance, p = 0.400", "1,000"]
     assert row[4].tone == "" and [cell.tone for _, _, cell in cards(report)] == ["", "", "better", "better"]
 
 
@@ -119,5 +119,5 @@ def test_phone_error_rates_are_called_so(material, method):
         result |= {"per": result["wer"], "cer": result["wer"]}
     rows = [row[2].text for row in tables.recognition(material.report, "features").rows]
     assert rows == (["PER", "WER", "CER"] if method == "ctc_1best" else ["WER", "CER", "PER"])
-    chart = draw(material)["recognition"][0]
+    chart = plot_all(material)["recognition"][0]
     assert "PER, " in chart.alt and "WER, " in chart.alt
