@@ -19,10 +19,12 @@ from spin.errors import CheckpointError
 from spin.models import importers
 from spin.models.architecture import EncoderShape
 from spin.models.importers import load_encoder
+from spin.models.published import EXPORT_DESCRIPTION
 from spin.models.safetensors_io import load_encoder_file, save_encoder
 from spin.objectives.model import load_model, save_model
+from spin.tools.export import export_transformers
 from tests.models.conftest import SMALL, make_encoder, make_model
-from tests.models.writers import error_of, fairseq_content, hidden, transformers_folder
+from tests.models.writers import error_of, fairseq_content, hidden
 
 FC1 = "encoder.layers.1.fc1.weight"
 both_loaders = pytest.mark.parametrize("load", [load_encoder, load_model])
@@ -66,7 +68,8 @@ def test_code_in_a_plain_pickle_or_a_folder_is_not_run(tmp_path, small_encoder, 
     canary, path = tmp_path / "canary", tmp_path / "evil.ckpt"
     path.write_bytes(pickle.dumps(Malicious(canary)))
     error_of(path, load)
-    folder = transformers_folder(tmp_path / "folder", small_encoder, "pytorch_model.bin")
+    folder = export_transformers(tmp_path / "folder", small_encoder)
+    (folder / "model.safetensors").unlink()
     torch.save({"x": Malicious(canary)}, folder / "pytorch_model.bin")
     assert "run code" in error_of(folder / "pytorch_model.bin", lambda path: load_encoder(path.parent))
     torch.save(torch.nn.Linear(2, 2), path)
@@ -151,7 +154,8 @@ def test_other_dictionaries(tmp_path, small_encoder):
 def test_bad_folders(tmp_path, small_encoder):
     (tmp_path / "empty").mkdir()
     assert "config.json" in error_of(tmp_path / "empty" / "config.json", lambda path: load_encoder(path.parent))
-    folder = transformers_folder(tmp_path / "folder", small_encoder)
+    folder = export_transformers(tmp_path / "folder", small_encoder)
+    (folder / EXPORT_DESCRIPTION).unlink()
     config = json.loads((folder / "config.json").read_text())
     for change, word in (
         ({"model_type": "wav2vec2"}, "model_type"),

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spin.models.encoder import Encoder
 from spin.models.extractor import masked_group_norm
 from tests.models.conftest import SHAPES, make_model
 
@@ -40,14 +39,6 @@ def test_units_do_not_depend_on_the_batch(name, indices, extra, fill):
     for row, n, units, i in zip(in_one_batch, frames, model.units(waveforms, lengths), indices, strict=True):
         assert torch.equal(units, ALONE[name][i])
         assert torch.equal(row[:n], ALONE[name][i])
-
-
-@torch.no_grad()
-def test_layer_output_is_the_same_to_the_last_bit(encoder: Encoder):
-    waveforms, lengths = collate([5, 0, 3, 2], extra=77, fill=0.0)
-    outputs = encoder.layer_output(waveforms, lengths, 2)
-    for i in range(4):
-        assert torch.equal(outputs[i], encoder(waveforms[i : i + 1, : lengths[i]], lengths[i : i + 1], 2)[0][-1][0])
 
 
 @torch.no_grad()

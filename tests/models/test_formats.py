@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
+from safetensors.torch import load_file
 
 from spin.errors import CheckpointError
 from spin.models.encoder import Encoder, EncoderShape
 from spin.models.fairseq import from_weights, parse_strides
 from spin.models.importers import BUNDLES, load_encoder
+from spin.models.published import EXPORT_DESCRIPTION
 from spin.models.safe_load import Record, plain
 from spin.models.torchaudio_bundles import from_torchaudio
+from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, SMALL, make_encoder
-from tests.models.writers import error_of, fairseq_content, foreign_class, hidden, transformers_folder
+from tests.models.writers import error_of, fairseq_content, foreign_class, hidden
 
 CONVOLUTIONS = [(16, 10, 5)] + [(16, 3, 2)] * 4 + [(16, 2, 2)] * 2
 DROPOUTS = ("projection_dropout", "attention_dropout", "ff_interm_dropout", "dropout", "layer_drop")
@@ -55,11 +58,15 @@ def test_fairseq_and_unilm_of_every_shape(tmp_path, name):
         assert torch.equal(hidden(load_encoder(path)), hidden(encoder))
 
 
-@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("name", sorted(SHAPES))
-def test_transformers_of_every_shape(tmp_path, name, weights, assert_close):
-    encoder = make_encoder(SHAPES[name])
-    assert_close(hidden(load_encoder(transformers_folder(tmp_path / "folder", encoder, weights))), hidden(encoder))
+def test_older_transformers_folders_of_a_whole_recogniser(tmp_path, small_encoder, assert_close):
+    """tests/tools/test_export.py has every shape."""
+    export_transformers(tmp_path, small_encoder)
+    (tmp_path / EXPORT_DESCRIPTION).unlink()
+    weights = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    old = {f"hubert.{name}": value for name, value in weights.items()} | {"lm_head.weight": torch.zeros(5, 24)}
+    torch.save(old, tmp_path / "pytorch_model.bin")
+    assert_close(hidden(load_encoder(tmp_path)), hidden(small_encoder))
 
 
 def test_fairseq_without_a_projection(tmp_path, assert_close):

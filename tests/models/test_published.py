@@ -14,8 +14,9 @@ from spin.models.model_files import MODEL_KEYS, read_model
 from spin.models.published import is_model_source
 from spin.models.safetensors_io import save_encoder
 from spin.objectives.model import SpinModel, load_model, save_model
+from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, make_encoder, make_model
-from tests.models.writers import error_of, fairseq_content, foreign_class, rspin_content, spin_content, transformers_folder
+from tests.models.writers import error_of, fairseq_content, foreign_class, rspin_content, spin_content
 
 BATCH = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0)) * 0.1, torch.tensor([5000, 3210])
 
@@ -84,7 +85,7 @@ def test_models_are_distinguished_from_encoders(tmp_path, zipped):
         torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
     save_model(tmp_path / "model.safetensors", model)
     save_encoder(tmp_path / "encoder.safetensors", model.encoder)
-    transformers_folder(tmp_path / "folder", model.encoder)
+    export_transformers(tmp_path / "folder", model.encoder)
     (tmp_path / "damaged.pt").write_bytes((tmp_path / "spin.ckpt").read_bytes()[:30])
     (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:30])
     found = {path.name for path in tmp_path.iterdir() if is_model_source(path)}

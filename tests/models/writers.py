@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import types
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from spin.errors import CheckpointError
 from spin.models.importers import load_encoder
 from spin.models.model_files import RSPIN_NAMES, SPIN_NAMES
-from spin.models.transformers_folder import TRANSFORMERS_KEYS
-from spin.models.weights import FAIRSEQ, TRANSFORMERS, names_in_file
+from spin.models.weights import FAIRSEQ, names_in_file
 
 
 def fairseq_content(encoder) -> dict:
@@ -33,21 +30,6 @@ def fairseq_content(encoder) -> dict:
     }
     state = {names[name][index[name]]: tensor for name, tensor in encoder.state_dict().items()}
     return {"cfg": {"model": model, "task": {"normalize": shape.waveform_norm_eps is not None}}, "model": state}
-
-
-def transformers_folder(folder: Path, encoder, weights: str = "model.safetensors") -> Path:
-    """The encoder as transformers would save it."""
-    shape = encoder.shape
-    config = {theirs: getattr(shape, ours) for ours, theirs in TRANSFORMERS_KEYS.items()}
-    state = {f"{shape.arch}.{names_in_file(name, TRANSFORMERS)[-1]}": value for name, value in encoder.state_dict().items()}
-    state["lm_head.weight"] = torch.zeros(5, 24)
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    if shape.waveform_norm_eps:
-        (folder / "preprocessor_config.json").write_text('{"do_normalize": true}')
-    save = torch.save if weights.endswith("bin") else save_file
-    save({key: value.contiguous() for key, value in state.items()}, folder / weights)
-    return folder
 
 
 def spin_content(model, hyper_parameters: dict | None = None) -> dict:
