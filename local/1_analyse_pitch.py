@@ -19,7 +19,7 @@ def analyse_pitch(context: Context) -> None:
         return
     parts = list(context.config.corpus.spin_train)
     estimate_speakers(context, parts)
-    stale = [part for part in parts if products.pitch(context, part).is_stale()]
+    stale = [part for part in parts if products.pitch(context, part).needs_build()]
     for part in stale:
         analyse(context, part)
     if stale:
@@ -32,7 +32,7 @@ def analyse_pitch(context: Context) -> None:
 def estimate_speakers(context: Context, parts: list[str]) -> None:
     """speaker_pitch.json: floor, ceiling and median of every speaker in Hz, from at most ten minutes of speech each."""
     product = products.speaker_pitch(context)
-    if not product.is_stale():
+    if not product.needs_build():
         return
     from spin.perturbation.perturb import compile_kernels  # compiled code is loaded only for work
     from spin.perturbation.speakers import estimate_ranges

@@ -28,7 +28,7 @@ def train_spin(context: Context) -> None:
         context.log.info("no system is trained (systems lacks 'spin'): skipped")
         return
     product = products.spin(context)
-    if not product.is_stale():
+    if not product.needs_build():
         return
     from spin.runtime import distributed
     from spin.runtime.devices import prepare_cpu, resolve_device

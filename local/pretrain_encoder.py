@@ -32,7 +32,7 @@ def encoder_product(context: Context) -> Product:
 def pretrain_encoder(context: Context) -> None:
     """Trains the encoder that the configuration describes, or resumes a training that was interrupted."""
     product = encoder_product(context)
-    if not product.is_stale():
+    if not product.needs_build():
         return
     from spin.models.safetensors_io import save_encoder  # torch is imported only for work
     from spin.runtime.devices import prepare_cpu, resolve_device
