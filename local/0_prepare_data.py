@@ -19,8 +19,8 @@ def prepare_data(context: Context) -> None:
     clean = [part for part in products.all_parts(config) if part not in noisy]
     corpus = prepare.open_checked(context, clean)
     changed = prepare.prepare_parts(context, corpus, clean)
-    for part, (clean, kind, snr) in noisy.items():
-        prepare.add_noise(context, part, clean, kind, snr)
+    for part, (original, kind, snr) in noisy.items():
+        prepare.add_noise(context, part, original, kind, snr)
     if config.corpus.asr_train:
         prepare.prepare_words(context, corpus)
     if changed:
