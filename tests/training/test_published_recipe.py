@@ -31,8 +31,8 @@ PUBLISHED = {
 }
 
 
-def load(repository, name: str, *overrides: str):
-    return load_config(repository / "egs" / "librispeech" / "conf" / f"{name}.yaml", list(overrides))
+def load(repository, name: str):
+    return load_config(repository / "egs" / "librispeech" / "conf" / f"{name}.yaml")
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,6 @@ def test_gpu_configurations_are_the_published_recipe(repository, name, source, l
     assert config.corpus.spin_train == ("train-clean-100",)
     assert config.units.metrics_first_seconds == 10
     assert list(config.corpus.valid) == ["dev-clean", "dev-other"]
-    for size in (128, 256, 512, 1024, 2048):
-        assert load(repository, name, f"spin.codebook_size={size}").spin.codebook_size == size
 
 
 def test_the_rspin_configuration_is_the_published_recipe(repository):
@@ -62,12 +60,6 @@ def test_the_rspin_configuration_is_the_published_recipe(repository):
     assert (spin.learning_rate, spin.min_learning_rate, spin.warmup_steps, spin.max_steps) == (1e-4, 1e-6, 4000, 10_000)
     assert (config.rspin.aux_weight, config.rspin.noise) == (5.0, True)
     assert (noise.min_snr_in_db, noise.max_snr_in_db) == (-10.0, 10.0) and noise.manifests
-
-
-@pytest.mark.parametrize("name", ["rspin_mini", "dcspin_mini"])
-def test_other_objectives_share_the_corpus_of_the_default(repository, name):
-    default, config = load(repository, "mini"), load(repository, name)
-    assert config.corpus == default.corpus and config.asr == default.asr and config.objective == name.split("_")[0]
 
 
 def test_official_learning_rates_to_the_bit(golden_dir):
