@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import spin
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 # From the ground floor up; rooms of one line may not import each other.
 ORDER = (
@@ -96,8 +94,3 @@ def test_the_package_and_a_stage_that_only_skips_are_light():
     assert not modules_after("import spin; assert spin.__version__; assert 'load_model' in dir(spin)") & (heavy | {"numpy"})
     corpora = "spin.corpus.generated.corpus, spin.corpus.librispeech"  # asked for the fingerprints of parts
     assert not modules_after(f"import spin.runtime.stage, spin.products, {corpora}") & heavy
-
-
-def test_an_unknown_attribute_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no_such_thing"):
-        _ = spin.no_such_thing

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from spin.errors import ConfigError
-from spin.tools import check_device
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = ["0_prepare_data", "1_analyse_pitch", "2_train_spin", "3_extract_units", "4_train_asr", "5_decode_and_report"]
 # Prints its name and arguments; $FAIL_IN names the call that fails, $WORK_IN the one that works until a signal.
@@ -106,13 +103,6 @@ def test_wrong_stages_end_with_the_usage_and_status_2(recipe, arguments, message
     status, calls, errors = run(recipe, *arguments)
     assert status == 2 and message in errors and errors.splitlines()[-1].startswith("usage: ")
     assert calls == [] and not marker.exists()
-
-
-@pytest.mark.parametrize("option", ["--nowhere", "--stop_stage", "stray", "--", "-x", "--device=gpu", "--nj=no", "--set=x"])
-def test_other_wrong_options_are_rejected_before_the_first_stage(option):
-    """The real check, with the real options."""
-    with pytest.raises((SystemExit, ConfigError)):
-        check_device.main(["--conf", str(REPOSITORY / "egs/librispeech/conf/tiny.yaml"), option])
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -151,13 +151,6 @@ def test_a_stop_reaches_all_machines_and_the_job_is_requeued(cluster, nodes):
     assert len(cluster.calls("scancel --signal=TERM 1234567")) == (nodes > 1)
 
 
-def test_a_recipe_passes_a_stop_on(cluster):
-    text = ". utils/log.sh; run_stage 2 utils/launch.sh local/2_train_spin.py --gpus 2"
-    status, output = cluster.stop(cluster.start("bash", "-c", text, WORK="1"), 2)
-    assert status == 143 and "rerun the same command to resume" in output
-    assert len(cluster.calls("stopped")) == 2 and cluster.calls("scontrol requeue")
-
-
 @pytest.mark.parametrize(
     ("variables", "status", "message", "requeued"),
     [

@@ -61,9 +61,13 @@ def test_a_gpu_that_torch_cannot_use_is_an_error(monkeypatch, tmp_path):
         check_device.main(["--conf", str(CONF), "--stop-stage", "0"])
 
 
-def test_wrong_configuration_ends_before_any_check(checked):
-    with pytest.raises(ConfigError, match="spin.max_step"):
-        check_device.main(["--conf", str(CONF), "--set", "spin.max_step=1"])
+OPTIONS = ["--nowhere", "--stop_stage", "stray", "--", "-x", "--device=gpu", "--nj=no", "--set=x", "--set=spin.max_step=1"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_wrong_options_end_before_any_check(checked, option):
+    with pytest.raises((SystemExit, ConfigError)):
+        check_device.main(["--conf", str(CONF), option])
     assert checked == []
 
 
