@@ -163,14 +163,9 @@ def test_no_alignment_at_all_is_null_and_logged(tmp_path, small_corpus, make_con
 
 
 def test_bad_utterances_stop_the_stage_or_are_listed_and_left_out(tmp_path, small_corpus, make_context, monkeypatch):
-    """A truncated file, and an utterance that is too short."""
-
     def change(cut):
-        path = Path(cut.recording.sources[0].source)
-        if cut.id in ("test-0001", "test-0007"):
-            copy = tmp_path / path.name
-            copy.write_bytes(path.read_bytes()[:20] if cut.id == "test-0001" else path.read_bytes())
-            cut.recording.sources[0].source = str(copy)
+        if cut.id == "test-0001":
+            cut.recording.sources[0].source = str(tmp_path / "gone.wav")
         if cut.id == "test-0007":
             cut.duration = 0.02
         return cut
