@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import soundfile
 from tests.corpus import layout
 
 RATE = 16_000
+Change = Callable[[Path], object]  # of a file or folder
 CONF = """name: t
 corpus: {name: c, kind: librispeech, alignment: none, spin_train: [train], asr_train: [train], valid: [dev], test: [test],
          lm_text: lm.txt}
@@ -58,6 +60,29 @@ def small_corpus(folder: Path) -> Path:
 def remove(path: Path) -> None:
     """A file, a link or a folder."""
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def each(pattern: str, *changes: Change) -> Change:
+    """Changes every file of a pattern, of which there must be one."""
+
+    def make(folder: Path) -> None:
+        paths = sorted(folder.glob(pattern))
+        assert paths, pattern
+        for path in paths:
+            for change in changes:
+                change(path)
+
+    return make
+
+
+def instead(make: Change) -> Change:
+    """Something else in the place of a file."""
+    return lambda path: (remove(path), make(path))
+
+
+def change_bytes(change: Callable[[bytes], bytes]) -> Change:
+    """Other content of a file."""
+    return lambda path: path.write_bytes(change(path.read_bytes()))
 
 
 def restore_modes(folder: Path) -> None:

@@ -6,7 +6,6 @@ What runs is the file local/<n>_*.py itself, as __main__, in a process of its ow
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -16,18 +15,16 @@ import runpy
 import signal
 import subprocess
 import sys
-import tempfile
-import time
+import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.rights import least_privilege
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_IN_S = 900.0  # a script that is still at work then hangs: alone on a machine it takes seconds
-HUNG = -1
 NEEDS_K2 = 4  # and later stages
-READ_ANYTHING = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH of <linux/capability.h>: root without them is refused like anyone
-PR_CAPBSET_DROP = 24  # <sys/prctl.h>
 PRELOADED = {
     "preparing": ("spin.corpus.parts", "tensorboard", "matplotlib.figure"),
     "training": ("spin.perturbation.analyse_part", "spin.training.loop", "spin.units.extract_units"),
@@ -48,7 +45,7 @@ def python_of(stage: int) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a script ended: exit status (HUNG: it had to be killed), and standard output and error together."""
+    """How a script ended: exit status, and standard output and error together."""
 
     status: int
     output: str
@@ -61,13 +58,13 @@ class Ended:
 
 
 class StageServer:
-    """Runs stage scripts by `python`, with a key of PRELOADED imported; use as a context."""
+    """Runs stage scripts by `python`, as a user whom modes of files bind, with a key of PRELOADED imported; use as a context."""
 
     def __init__(self, preloaded: str = "preparing", python: str = sys.executable):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         self.process = subprocess.Popen(
-            [python, "-m", "tests.faults.stage_server", preloaded],
-            cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_give_up_privileges,
+            [*(least_privilege() or []), python, "-m", "tests.faults.stage_server", preloaded],
+            cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def __enter__(self) -> StageServer:
@@ -87,21 +84,6 @@ class StageServer:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return Ended(**json.loads(self.process.stdout.readline()))
-
-
-def _give_up_privileges() -> None:
-    """So that unreadable files are unreadable where tests are run by root."""
-    if os.getuid() == 0:
-        for capability in READ_ANYTHING:
-            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-
-
-def privileged() -> bool:
-    """Whether file modes mean nothing to the scripts run here, even so."""
-    with tempfile.TemporaryDirectory() as folder:
-        code = f"import os; os.chmod({folder!r}, 0); os.listdir({folder!r})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, preexec_fn=_give_up_privileges, check=False)
-        return done.returncode == 0
 
 
 def _serve() -> None:
@@ -125,23 +107,12 @@ def _fork(wanted: dict) -> tuple[int, bytes]:
         _limit(**wanted["limits"])
         _become(script_of(wanted["stage"]), wanted["options"])
     os.close(writing)
-    os.set_blocking(reading, False)
-    heard, until, status = b"", time.monotonic() + PATIENCE_IN_S, None
-    while status is None:
-        found, ended = os.waitpid(child, os.WNOHANG)
-        with contextlib.suppress(BlockingIOError):
-            while part := os.read(reading, 1 << 16):
-                heard += part
-        if found:
-            status = os.waitstatus_to_exitcode(ended)
-        elif time.monotonic() > until:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            status = HUNG
-        else:
-            time.sleep(0.01)
-    os.close(reading)
-    return status, heard
+    patience = threading.Timer(PATIENCE_IN_S, os.killpg, (child, signal.SIGKILL))
+    patience.start()
+    with open(reading, "rb") as stream:
+        heard = stream.read()  # until it and all its workers have ended
+    patience.cancel()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), heard
 
 
 def _limit(file_bytes: int = 0, more_bytes: int = 0) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.layouts import OPTIONS, remove, restore_modes, small_corpus, write_chapter
-from tests.faults.stage_server import StageServer, privileged
-
-Spoil = Callable[[Path], object]  # changes the corpus of layouts.small_corpus, given its root
+from tests.faults.layouts import OPTIONS, Change, change_bytes, each, instead, remove, restore_modes, small_corpus, write_chapter
+from tests.faults.stage_server import StageServer
+from tests.rights import without_privilege
 
 
 def empty(root: Path) -> None:
@@ -30,21 +28,9 @@ def without_words(root: Path) -> None:
         path.write_text("".join(f"{line.split()[0]} ...\n" for line in path.read_text().splitlines()))
 
 
-def each(pattern: str, change: Spoil) -> Spoil:
-    return lambda root: [change(path) for path in sorted(root.glob(pattern))]
-
-
-def transcripts(change: Spoil) -> Spoil:
+def transcripts(change: Change) -> Change:
     """Changes the transcript file of one chapter of two utterances."""
     return each("train/1034/7/1034-7.trans.txt", change)
-
-
-def instead(make: Spoil) -> Spoil:
-    return lambda path: (remove(path), make(path))
-
-
-def change_bytes(change: Callable[[bytes], bytes]) -> Spoil:
-    return lambda path: path.write_bytes(change(path.read_bytes()))
 
 
 def nothing(root: Path) -> None:
@@ -58,7 +44,7 @@ def locked_data(root: Path) -> None:
 
 ALL, SHARED = "corpus.max_bad_share=0.9", "corpus.allow_shared_speakers=true"
 A_FLAC = "LibriSpeech/train/103/1240/103-1240-0000.flac"
-# name -> how, a regular expression that the message must contain ("" where the stage must end well), and further settings
+# name -> change of small_corpus, a regular expression that the message must contain ("" where the stage must end well), settings
 KINDS: dict[str, tuple] = {
     "no such folder": (remove, "no such folder[\\s\\S]*--corpus-dir"),
     "a file in its place": (instead(Path.touch), "no such folder"),
@@ -99,8 +85,7 @@ KINDS: dict[str, tuple] = {
 
 @pytest.fixture(scope="module")
 def server():
-    if privileged():
-        pytest.skip("this user reads every file, whatever its mode")
+    without_privilege()
     with StageServer() as running:
         yield running
 

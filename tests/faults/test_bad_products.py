@@ -14,9 +14,8 @@ import torch
 from spin.models import importers
 from spin.runtime.checkpoints import read_checkpoint, write_checkpoint
 from spin.runtime.product import KEY
-from tests.faults.layouts import remove
+from tests.faults.layouts import Change, change_bytes, each, remove
 
-Change = Callable[[Path], object]
 # Files that are equal to the byte however a run was interrupted or repaired.
 SAME = {
     0: ("data/c/cuts_*.jsonl.gz", "data/c/lexicon.txt"),
@@ -33,19 +32,6 @@ class Code:
 
     def __reduce__(self):
         return os.system, ("touch canary",)
-
-
-def each(pattern: str, *changes: Change) -> Change:
-    """Changes every file of a pattern, of which there must be one."""
-
-    def make(folder: Path) -> None:
-        paths = sorted(folder.glob(pattern))
-        assert paths, pattern
-        for path in paths:
-            for change in changes:
-                change(path)
-
-    return make
 
 
 def interrupted(pattern: str, *changes: Change) -> Change:
@@ -66,8 +52,7 @@ def without(*names: str) -> Change:
     return lambda folder: [remove(folder / name) for name in names if (folder / name).exists()]
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+cut = change_bytes(lambda whole: whole[: len(whole) // 2])
 
 
 def unkeyed(path: Path) -> None:

@@ -17,68 +17,49 @@ import pytest
 
 from spin import artifacts
 from spin.runtime.files import read_jsonl
-from tests.faults.layouts import DATA, OPTIONS, humming, remove, small_corpus, write_audio, write_chapter
-from tests.faults.stage_server import StageServer, privileged
+from tests.faults.layouts import DATA, OPTIONS, Change, change_bytes, humming, instead, small_corpus, write_audio, write_chapter
+from tests.faults.stage_server import StageServer
+from tests.rights import without_privilege
 
 ACCEPTED = ""
 TEXTS = ["HELLO WORLD", "GOOD MORNING"]
-Spoil = Callable[[Path, str], object]  # changes <chapter>/<id>.flac or the transcripts, given chapter folder and id
 
 
 @dataclass(frozen=True)
 class Kind:
     name: str
-    spoil: Spoil
+    spoil: Change  # given the audio file
     expected: str  # the beginning of the reason of the rejection, or ACCEPTED
     renamed: str = "{}"  # what the rejected thing is called, where that is not the utterance's id; {} stands for the id
 
 
-def audio(**keywords) -> Spoil:
-    return lambda chapter, identity: write_audio(chapter / f"{identity}.flac", **keywords)
+def audio(**keywords) -> Change:
+    return lambda path: write_audio(path, **keywords)
 
 
-def content(change: Callable[[bytes], bytes]) -> Spoil:
-    def spoil(chapter: Path, identity: str) -> None:
-        path = chapter / f"{identity}.flac"
-        path.write_bytes(change(path.read_bytes()))
+def transcripts(change: Callable[[bytes, bytes], bytes]) -> Change:
+    """Changes the transcripts of the chapter, given them and the id."""
 
-    return spoil
-
-
-def instead(make: Callable[[Path], object]) -> Spoil:
-    """Something else in the place of the audio file."""
-
-    def spoil(chapter: Path, identity: str) -> None:
-        remove(chapter / f"{identity}.flac")
-        make(chapter / f"{identity}.flac")
+    def spoil(path: Path) -> None:
+        transcripts = next(path.parent.glob("*.trans.txt"))
+        transcripts.write_bytes(change(transcripts.read_bytes(), path.stem.encode()))
 
     return spoil
 
 
-def line(text: bytes) -> Spoil:
+def line(text: bytes) -> Change:
     """Another line in the place of the transcript; {id} stands for the id."""
-
-    def spoil(chapter: Path, identity: str) -> None:
-        path = next(chapter.glob("*.trans.txt"))
-        first = path.read_bytes().splitlines(keepends=True)[0]
-        path.write_bytes(first + text.replace(b"{id}", identity.encode()))
-
-    return spoil
+    return transcripts(lambda whole, identity: whole.splitlines(keepends=True)[0] + text.replace(b"{id}", identity))
 
 
-def more(text: str) -> Spoil:
+def more(text: bytes) -> Change:
     """A further line after the transcripts."""
-
-    def spoil(chapter: Path, identity: str) -> None:
-        with open(next(chapter.glob("*.trans.txt")), "a", encoding="utf-8") as stream:
-            stream.write(text.replace("{id}", identity) + "\n")
-
-    return spoil
+    return transcripts(lambda whole, identity: whole + text.replace(b"{id}", identity) + b"\n")
 
 
-def further(pattern: str) -> Spoil:
+def further(pattern: str) -> Change:
     """A further file next to the good ones."""
-    return lambda chapter, identity: write_audio(chapter / pattern.replace("{}", identity))
+    return lambda path: write_audio(path.parent / pattern.replace("{}", path.stem))
 
 
 def holes(whole: bytes) -> bytes:
@@ -86,19 +67,19 @@ def holes(whole: bytes) -> bytes:
     return whole[:middle] + bytes(200) + whole[middle + 200 :]
 
 
-def truncated_wav(chapter: Path, identity: str) -> None:
-    audio(kind="WAV")(chapter, identity)
-    content(lambda whole: whole[:900])(chapter, identity)
+def truncated_wav(path: Path) -> None:
+    audio(kind="WAV")(path)
+    change_bytes(lambda whole: whole[:900])(path)
 
 
 NOT_A_NUMBER = np.where(np.arange(19_200) % 100 == 7, np.nan, 0.1)
 KINDS = (
-    Kind("zero-byte FLAC", content(lambda _: b""), "unreadable audio"),
-    Kind("truncated FLAC", content(lambda whole: whole[: len(whole) // 2]), "unreadable audio"),
-    Kind("FLAC with its header alone", content(lambda whole: whole[:60]), "unreadable audio"),
-    Kind("damaged in the middle", content(holes), "unreadable audio"),
-    Kind("text file named .flac", content(lambda _: b"this is no audio\n" * 100), "unreadable audio"),
-    Kind("MP3 header named .flac", content(lambda _: b"ID3\x03" + bytes(4000)), "unreadable audio"),
+    Kind("zero-byte FLAC", change_bytes(lambda _: b""), "unreadable audio"),
+    Kind("truncated FLAC", change_bytes(lambda whole: whole[: len(whole) // 2]), "unreadable audio"),
+    Kind("FLAC with its header alone", change_bytes(lambda whole: whole[:60]), "unreadable audio"),
+    Kind("damaged in the middle", change_bytes(holes), "unreadable audio"),
+    Kind("text file named .flac", change_bytes(lambda _: b"this is no audio\n" * 100), "unreadable audio"),
+    Kind("MP3 header named .flac", change_bytes(lambda _: b"ID3\x03" + bytes(4000)), "unreadable audio"),
     Kind("WAV named .flac", audio(kind="WAV"), "not FLAC: WAV"),
     Kind("truncated WAV named .flac", truncated_wav, "not FLAC"),
     Kind("float WAV with NaN named .flac", audio(samples=NOT_A_NUMBER, kind="WAV", subtype="FLOAT"), "not FLAC: WAV"),
@@ -114,7 +95,7 @@ KINDS = (
     Kind("link to nothing", instead(lambda path: path.symlink_to("absent")), "unreadable audio"),
     Kind("pipe named .flac", instead(os.mkfifo), "unreadable audio: not a file"),
     Kind("audio missing", instead(lambda _: None), "no audio file"),
-    Kind("unreadable file", lambda chapter, identity: (chapter / f"{identity}.flac").chmod(0), "unreadable audio"),
+    Kind("unreadable file", lambda path: path.chmod(0), "unreadable audio"),
     Kind("transcript missing", line(b""), "no transcript"),
     Kind("transcript of the id alone", line(b"{id}\n"), "no transcript"),
     Kind("transcript doubled", line(b"{id} ONE\n{id} TWO\n"), "transcript: occurs twice"),
@@ -129,9 +110,9 @@ KINDS = (
     Kind("bytes that are not UTF-8", line(b"{id} GOOD \xff\xfe\n"), "transcript: not UTF-8"),
     Kind("UTF-16", line("{id} GOOD MORNING\n".encode("utf-16")), "no transcript"),
     Kind("a word of a million letters", line(b"{id} " + b"A" * 1_000_000 + b"\n"), "text: a word of"),
-    Kind("id of another folder", more("104-1-0001 WORDS"), "transcript: the id", "*"),
-    Kind("id that climbs out", more("../../../../etc/passwd WORDS"), "transcript: the id", "*"),
-    Kind("id with a slash", more("{id}/x WORDS"), "transcript: the id", "*"),
+    Kind("id of another folder", more(b"104-1-0001 WORDS"), "transcript: the id", "*"),
+    Kind("id that climbs out", more(b"../../../../etc/passwd WORDS"), "transcript: the id", "*"),
+    Kind("id with a slash", more(b"{id}/x WORDS"), "transcript: the id", "*"),
     Kind("file name with a space", further("{} copy.flac"), "no transcript", "{} copy"),
     Kind("file name with a line feed", further("{}\nx.flac"), "no transcript", "{}\nx"),
     Kind("file name that is not UTF-8", further("{}\udcff.flac"), "no transcript", "*"),
@@ -142,13 +123,12 @@ KINDS = (
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> tuple[dict[str, str], dict[str, str]]:
     """(reason by rejected id, text by used id) of one corpus with all kinds."""
-    if privileged():
-        pytest.skip("this user reads every file, whatever its mode")
+    without_privilege()
     folder = tmp_path_factory.mktemp("utterances")
     root = small_corpus(folder)
     for number, kind in enumerate(KINDS):
         ids = write_chapter(root / "train", "200", str(number), TEXTS)
-        kind.spoil(root / "train" / "200" / str(number), ids[1])
+        kind.spoil(root / "train" / "200" / str(number) / f"{ids[1]}.flac")
     with StageServer() as server:
         server.run(0, folder, *OPTIONS, "--set", "corpus.max_bad_share=0.9").check()
     corpus = folder / DATA

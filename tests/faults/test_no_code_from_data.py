@@ -1,13 +1,11 @@
 """Nothing read from data is ever run, and no shell is built from names; versions are pinned.
 
-Most of it are rules of ruff (S in pyproject.toml), which utils/test.sh runs; here are what ruff does not know, and that it looks.
+Most of it are rules of ruff (S in pyproject.toml), which utils/test.sh runs; here is what ruff does not know.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,11 +20,6 @@ UNSAFE = re.compile(
     r"torch\.load\((?![^)]*weights_only=True)|torch\.hub\.load\(|joblib\.load\(|allow_pickle=True|unpack_archive\(|__import__\(|"
     r"yaml\.(?:unsafe_load|full_load|load_all)|(?<![.\w])compile\(|Unpickler\)"
 )
-BY_RUFF = (
-    "pickle.load(f)", "marshal.load(f)", "shelve.open(f)", "dill.load(f)", "eval(x)", "exec('1')",
-    "os.system(name)", "os.popen(name)", "subprocess.run(f'ls {x}', shell=True)", "subprocess.getoutput(x)", "tempfile.mktemp()",
-    "tarfile.open(p).extractall(d)", "yaml.load(f, Loader=yaml.Loader)",
-)  # fmt: skip
 BY_US = (
     "torch.load(p)", "torch.load(p, weights_only=False)", "numpy.load(p, allow_pickle=True)", "yaml.unsafe_load(f)",
     "compile(x)", "__import__(x)", "joblib.load(p)", "torch.hub.load(x)", "shutil.unpack_archive(p)",
@@ -37,16 +30,7 @@ ALLOWED = (
 )  # fmt: skip
 
 
-def flagged_by_ruff(lines: tuple[str, ...]) -> set[str]:
-    source = ["import dill, marshal, os, pickle, re, shelve, subprocess, tarfile, tempfile, torch, yaml", *lines]
-    command = [sys.executable, "-m", "ruff", "check", "--output-format", "concise", "--stdin-filename", "spin/x.py", "-"]
-    done = subprocess.run(command, cwd=ROOT, input="\n".join(source), capture_output=True, text=True, check=False)
-    return {source[int(number) - 1] for number in re.findall(r"spin/x\.py:(\d+):\d+: S\d", done.stdout)}
-
-
-def test_the_checks_see_what_they_must():
-    assert flagged_by_ruff(BY_RUFF) == set(BY_RUFF)
-    assert flagged_by_ruff(ALLOWED) == set()
+def test_the_pattern_sees_what_it_must():
     assert all(UNSAFE.search(line) for line in BY_US) and not any(UNSAFE.search(line) for line in ALLOWED)
 
 

@@ -19,7 +19,8 @@ from spin import artifacts
 from spin.runtime.files import write_text
 from spin.runtime.locks import folder_lock
 from tests.faults.layouts import DATA, EXP, OPTIONS, restore_modes
-from tests.faults.stage_server import ROOT, Ended, privileged, script_of
+from tests.faults.stage_server import ROOT, Ended, script_of
+from tests.rights import without_privilege
 
 PATIENCE_S = 900.0
 HELD = f"process {os.getpid()} on "
@@ -77,8 +78,8 @@ def test_little_memory(untrained):
     resumes(untrained)
 
 
-@pytest.mark.skipif(privileged(), reason="this user writes everywhere, whatever the modes")
 def test_a_folder_that_cannot_be_written(untrained):
+    without_privilege()
     (untrained.folder / EXP).mkdir(parents=True)
     (untrained.folder / EXP).chmod(0o500)
     try:
