@@ -90,26 +90,11 @@ def test_one_download_at_a_time_into_a_folder(root: Path):
             get(root, NOWHERE)
 
 
-def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname, member.size = kind, target, 1 if kind == tarfile.REGTYPE else 0
-    return member
-
-
-EVIL = f"LibriSpeech/{PART}/evil"
-UNSAFE = {
-    "climbs": _member("LibriSpeech/../../evil"),
-    "elsewhere": _member("evil"),
-    "link": _member(EVIL, tarfile.SYMTYPE, "/etc"),
-    "device": _member(EVIL, tarfile.CHRTYPE),
-}
-
-
-@pytest.mark.parametrize("member", UNSAFE.values(), ids=UNSAFE)
-def test_unsafe_archives_are_refused(tmp_path: Path, root: Path, server, member: tarfile.TarInfo):
+@pytest.mark.parametrize("name", ["LibriSpeech/../../evil", "evil"])
+def test_archives_that_climb_out_or_lack_the_part_are_refused(tmp_path: Path, root: Path, server, name: str):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        tar.addfile(member, io.BytesIO(b"x") if member.isfile() else None)
+        tar.addfile(tarfile.TarInfo(name))
     server.files[ARCHIVE] = stream.getvalue()
     with pytest.raises(DataError, match="cannot be unpacked"):
         get(root, server.url, stream.getvalue())

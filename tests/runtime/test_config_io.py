@@ -43,16 +43,6 @@ def test_overrides_apply_in_order(tmp_path):
         config.seed = 1
 
 
-def test_roles_may_share_parts_and_be_empty():
-    corpus = load_config(None, ["corpus.spin_train=[a, b]", "corpus.asr_train=[b, a]", "corpus.test=[]"]).corpus
-    assert (corpus.spin_train, corpus.asr_train, corpus.test) == (("a", "b"), ("b", "a"), ())
-
-
-def test_systems_are_names_or_sources():
-    (baseline, other) = load_config(None, ["systems=[baseline, {name: mine, source: a.ckpt, layer: 7}]"]).systems
-    assert baseline == "baseline" and (other.name, other.source, other.layer) == ("mine", "a.ckpt", 7)
-
-
 @pytest.mark.parametrize("key", ["corpus.corpus_dir", "corpus.data_dir", "corpus.lm_text", "encoder.source", "asr.lexicon"])
 def test_a_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch, key):
     monkeypatch.setenv("HOME", str(tmp_path))

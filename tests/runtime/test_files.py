@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; lines torn by a kill harm nobody; seeds and rejects."""
+"""Files appear whole or not at all; lines torn by a kill harm nobody; seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin import artifacts
 from spin.errors import DataError
 from spin.runtime.files import append_jsonl, atomic_path, read_json, read_jsonl, sweep, write_json, write_jsonl
 from spin.runtime.rejects import Rejects
@@ -90,13 +89,7 @@ def test_seeds_depend_on_every_key_its_kind_and_order():
             integer(key)
 
 
-def test_rejects_name_count_and_stop(tmp_path):
-    rejects = Rejects(tmp_path / "rejects.jsonl", 1)
-    rejects.add("u2", "dev", "unreadable: bad header")
-    rejects.add("u1", "dev", "unreadable: empty")
-    rejects.check_share(total=20, max_share=0.1)
-    with pytest.raises(DataError, match=r"2 of 10[\s\S]*2 x unreadable[\s\S]*u2"):
-        rejects.check_share(total=10, max_share=0.1)
-    assert [record[artifacts.REJECT_ID] for record in read_jsonl(tmp_path / "rejects.jsonl")] == ["u1", "u2"]
+def test_no_utterance_at_all_is_an_error(tmp_path):
+    """Shares that are too large: tests/faults/test_bad_corpora.py."""
     with pytest.raises(DataError, match="no utterance at all"):
         Rejects(tmp_path / "none.jsonl", 1).check_share(0, 0.1)
