@@ -71,16 +71,6 @@ def test_splitting_by_hand():
     assert ids_of(split_to_fit(list(make_cuts([30, 1, 2, 1])), 9.0)) == [["u1", "u3"], ["u2"], ["u0"]]
 
 
-def test_epochs_resume(train):
-    walk = BatchSampler(train, 60, 8.0, 0).repeat(0, 0)
-    steps = [next(walk) for _ in range(25)]
-    again = BatchSampler(train, 60, 8.0, 0).repeat(steps[12][0], steps[12][1] + 1)
-    for expected in steps[13:]:
-        found = next(again)
-        assert found[:2] == expected[:2] and ids_of([found[2]]) == ids_of([expected[2]])
-    assert steps[-1][0] >= 1
-
-
 def test_what_is_missing_is_named(train, made_corpus):
     cut = next(iter(train))
     with pytest.raises(DataError, match="no batch"):

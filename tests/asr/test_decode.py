@@ -1,30 +1,23 @@
-"""Decoding with given LMs by all methods: scales from valid alone, what cannot be decoded, failures of k2."""
+"""Decoding by all methods: scales from valid alone, what cannot be decoded, failures of k2; the results of stages 4 and 5."""
 
 from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 from spin import artifacts
 from spin.asr.decode import Decoding, Scales, best_scale, read_scales
-from spin.asr.decoders import DECODERS
+from spin.asr.decoders import DECODERS, Decoder, DecodingResult
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import train_arpa
 from spin.asr.jobs import Recogniser
 from spin.errors import ResourceError
-from spin.runtime.files import read_json
-from tests.asr.tiny_asr import (
-    SYSTEMS,
-    WORDS,
-    decode_all,
-    make_config,
-    make_context,
-    make_sentences,
-    run_stage_4,
-    system_of,
-    write_corpus,
-)
+from spin.report.measures import method_title
+from spin.runtime.files import read_json, read_jsonl
+from spin.systems import systems_of
+from tests.asr import tiny_asr
 
 NO_TEXT, NO_FRAMES, LONG = "eval-000", "eval-001", "eval-002"
 LIMIT_IN_S = 5.0
@@ -36,19 +29,19 @@ GRAPH_METHODS = METHODS[1:]
 def staged(tmp_path_factory):
     """(folder, context of stage 5, parts read while tuning, parts read else). One eval utterance has no text, one no frame."""
     folder = tmp_path_factory.mktemp("staged")
-    spoken = make_sentences(14, 3)
+    spoken = tiny_asr.make_sentences(14, 3)
     spoken[0], spoken[2] = "", " ".join(spoken[3:9])  # the long one takes some seven seconds
     parts = {
-        "train": (make_sentences(60, 1),),
-        "dev": (make_sentences(6, 2),),
+        "train": (tiny_asr.make_sentences(60, 1),),
+        "dev": (tiny_asr.make_sentences(6, 2),),
         "eval": (spoken, ("speaker0", "speaker1"), {1: 0}),
     }
     for order in (2, 3):
-        train_arpa([*make_sentences(80, 5), "HOED CAB"], order, [*WORDS, "HOED"], folder / f"{order}.arpa")
+        train_arpa([*tiny_asr.make_sentences(80, 5), "HOED CAB"], order, [*tiny_asr.WORDS, "HOED"], folder / f"{order}.arpa")
     given = {"arpa": str(folder / "2.arpa"), "rescore_arpa": str(folder / "3.arpa"), "rescore_order": 3}
-    config = make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
-    write_corpus(folder, config, parts)
-    run_stage_4(make_context(folder, config))
+    config = tiny_asr.make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
+    tiny_asr.write_corpus(folder, config, parts)
+    tiny_asr.run_stage_4(tiny_asr.make_context(folder, config))
     read, outputs = [], Decoding.outputs
 
     def spied_outputs(self, parts):
@@ -57,26 +50,27 @@ def staged(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Decoding, "outputs", spied_outputs)
-        context = decode_all(folder, config)
+        context = tiny_asr.decode_all(folder, config)
     return folder, context, read
 
 
 def recogniser_of(context, system: str = "fbank") -> Recogniser:
-    return Recogniser(context, system_of(context, system), "features", 0)
+    named = {one.name: one for one in systems_of(context.config, context.exp)}
+    return Recogniser(context, named[system], "features", 0)
 
 
-def folder_of(context, method: str, system: str = "fbank"):
+def decoding_of(context, method: str, system: str = "fbank"):
     return artifacts.decoding_folder(context.exp, system, "features", 0, "eval", method)
 
 
 def summary_of(context, method: str, system: str = "fbank") -> dict:
-    return read_json(artifacts.decode_summary(folder_of(context, method, system)))
+    return read_json(artifacts.decode_summary(decoding_of(context, method, system)))
 
 
 def test_scales_come_from_the_valid_parts_alone(staged):
     _, context, read = staged
-    assert read == [("eval",), *[("dev",), ("eval",)] * len(GRAPH_METHODS)] * len(SYSTEMS)
-    for system in SYSTEMS:
+    assert read == [("eval",), *[("dev",), ("eval",)] * len(GRAPH_METHODS)] * len(tiny_asr.SYSTEMS)
+    for system in tiny_asr.SYSTEMS:
         tunings = [artifacts.tuning(context.exp, system, "features", 0, method) for method in GRAPH_METHODS]
         search, second = (best_scale(read_json(path)["wer"]) for path in tunings)
         scales = [read_scales(recogniser_of(context, system), method) for method in METHODS]
@@ -88,7 +82,7 @@ def test_scales_come_from_the_valid_parts_alone(staged):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_cannot_be_decoded_is_counted(staged, method):
-    rows = [line.split("\t") for line in artifacts.hypotheses(folder_of(staged[1], method)).read_text().splitlines()]
+    rows = [line.split("\t") for line in artifacts.hypotheses(decoding_of(staged[1], method)).read_text().splitlines()]
     texts, summary = {name: (reference, text) for name, reference, text in rows}, summary_of(staged[1], method)
     assert NO_TEXT not in texts and texts[NO_FRAMES][1] == "" and texts[LONG][1]
     assert (summary["without_text"], summary["without_frames"], summary["utterances"]) == (1, 1, 13)
@@ -110,11 +104,11 @@ def test_batches_that_k2_cannot_hold_are_halved(staged, monkeypatch, tmp_path, c
 
     monkeypatch.setattr(GraphSearch, "lattices", limited)
     shutil.rmtree(tmp_path / "work" / "exp" / "decode")
-    halved = decode_all(tmp_path / "work", context.config)
+    halved = tiny_asr.decode_all(tmp_path / "work", context.config)
     assert "in halves" in caplog.text and max(sizes) == 2
     for method in METHODS:
         for name in ("hypotheses.txt", "summary.json", "counts.jsonl"):
-            assert (folder_of(halved, method) / name).read_bytes() == (folder_of(context, method) / name).read_bytes()
+            assert (decoding_of(halved, method) / name).read_bytes() == (decoding_of(context, method) / name).read_bytes()
 
 
 def test_a_failure_of_the_search_names_the_utterances(staged, monkeypatch, tmp_path):
@@ -123,6 +117,33 @@ def test_a_failure_of_the_search_names_the_utterances(staged, monkeypatch, tmp_p
 
     shutil.copytree(staged[0], tmp_path / "work")
     monkeypatch.setattr(GraphSearch, "lattices", failing)
-    shutil.rmtree(folder_of(make_context(tmp_path / "work", staged[1].config, 5), "hlg"))
+    shutil.rmtree(decoding_of(tiny_asr.make_context(tmp_path / "work", staged[1].config, 5), "hlg"))
     with pytest.raises(ResourceError, match=r"(?s)eval-0\d\d \(\d+ frames\).*bad things.*max_active_states"):
-        decode_all(tmp_path / "work", staged[1].config)
+        tiny_asr.decode_all(tmp_path / "work", staged[1].config)
+
+
+@pytest.mark.parametrize("source", ["features", "units"])
+def test_histories_and_scores(trained, source):
+    scores, suffix = read_json(artifacts.scores(trained[0].exp)), "" if source == "features" else "_from_units"
+    results, gain = scores[f"asr{suffix}"], scores[f"gain{suffix}"]["fbank"]["eval"]["ctc_1best"]
+    assert list(results) == list(tiny_asr.SYSTEMS) and 0 < gain["p_value"] <= 1
+    assert results["fbank"]["eval"]["hlg"]["wer"] < 40  # the made-up speech is easy
+    for system in tiny_asr.SYSTEMS:
+        records = list(read_jsonl(artifacts.history_in(tiny_asr.folder_of(trained[0], system, 0, source))))
+        assert [record["step"] for record in records] == [20, 40] and records[1]["valid_loss"] < records[0]["valid_loss"]
+        for score in results[system]["eval"].values():
+            assert score["wer"] == pytest.approx(np.mean([one["wer"] for one in score["per_seed"]]))
+
+
+def test_a_new_decoder_is_one_entry(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained[1], tmp_path / "work")
+
+    def shout(resources, log_probs, lengths, search_scale, scales):
+        return dict.fromkeys(scales, DecodingResult(["BE"] * len(lengths)))
+
+    monkeypatch.setitem(DECODERS, "shout", Decoder(shout, "Always the same word"))
+    context = tiny_asr.decode_all(tmp_path / "work", tiny_asr.make_config({"seeds": (0, 1)}, decoding={"methods": ("shout",)}))
+    rows = artifacts.hypotheses(decoding_of(context, "shout")).read_text()
+    assert {row.split("\t")[2] for row in rows.splitlines()} == {"BE"}
+    assert set(read_json(artifacts.scores(context.exp))["asr"]["fbank"]["eval"]) == {"shout"}
+    assert method_title("shout") == "Always the same word"

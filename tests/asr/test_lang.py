@@ -1,21 +1,25 @@
-"""Tokens (characters, BPE, phones), lexicon, disambiguation and the files of the lang folder."""
+"""Tokens (characters, BPE, phones), lexicon, disambiguation, the files of the lang folder; recognisers of phones."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.asr.graphs import lexicon_fst
-from spin.asr.lang import PRONUNCIATIONS_FILE, disambiguate, extend_lang, load_lang, make_lang, save_lang
+from spin.asr.batches import Batch
+from spin.asr.decoders import DECODERS, SearchResources
+from spin.asr.graphs import compose_graph, lexicon_fst, make_grammar, save_graph, train_arpa
+from spin.asr.lang import PRONUNCIATIONS_FILE, WORDS_FILE, disambiguate, extend_lang, load_lang, make_lang, save_lang
 from spin.asr.prepare_lang import read_lexicons, read_pronunciations
 from spin.asr.tokens import BLANK_ID, UNKNOWN_ID, BpeTokens, CharacterTokens
 from spin.asr.train_asr import find_problem
-from spin.config import AsrConfig
+from spin.asr.training import evaluate
+from spin.config import AsrConfig, DecodingConfig
 from spin.errors import DataError
-from spin.runtime.files import write_text
-from tests.asr.tiny_asr import PHONE_TEXTS, PRONUNCIATIONS
+from spin.runtime.files import read_json, write_text
+from tests.asr import tiny_asr
 
 TEXT = ["THE CAT SAT", "A CAT'S HAT", "THE HATS"]
 BPE_TEXT = [f"{first} {second}" for first in "THE THAT THIS".split() for second in "CAT HAT CHAT HATCH".split()] * 3
@@ -87,25 +91,22 @@ def test_disambiguated_pronunciations_are_prefix_free(pronunciations):
 
 # Files
 @pytest.mark.parametrize(
-    ("config", "texts", "lines"),
+    ("config", "texts", "line"),
     [
-        (CHARACTERS, TEXT, {"tokens.txt": "<blk> 0\n<unk> 1\n\u2581 2\n", "lexicon_disambig.txt": "HAT \u2581 H A T #1\n"}),
-        (AsrConfig(tokens="bpe", vocabulary_size=24), BPE_TEXT, {"tokens.txt": "<blk> 0\n<unk> 1\n"}),
-        (PHONE, PHONE_TEXTS, {"lexicon_disambig.txt": "RED R EH D #2\n", "words.txt": "<eps> 0\n<UNK> 1\nA 2\n"}),
+        (CHARACTERS, TEXT, "HAT \u2581 H A T #1\n"),
+        (AsrConfig(tokens="bpe", vocabulary_size=24), BPE_TEXT, ""),
+        (PHONE, tiny_asr.PHONE_TEXTS, "RED R EH D #2\n"),
     ],
 )
-def test_save_and_load(tmp_path, config, texts, lines):
-    lang = make_lang(config, texts, ["THAT TEST"], PRONUNCIATIONS)
+def test_save_and_load(tmp_path, config, texts, line):
+    lang = make_lang(config, texts, ["THAT TEST"], tiny_asr.PRONUNCIATIONS)
     save_lang(lang, tmp_path)
     again = load_lang(tmp_path)
     assert (again.kind, again.lexicon, again.words, again.token_table) == (lang.kind, lang.lexicon, lang.words, lang.token_table)
     assert [again.encode(text) for text in texts] == [lang.encode(text) for text in texts]
-    for name, content in lines.items():
-        assert content in (tmp_path / name).read_text(encoding="utf-8")
+    assert line in (tmp_path / "lexicon_disambig.txt").read_text(encoding="utf-8")
     save_lang(again, tmp_path / "again")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {
-        path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()
-    }
+    assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in (tmp_path / "again").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_save_and_load(tmp_path, config, texts, lines):
     ],
 )
 def test_damaged_and_missing_files_are_errors(tmp_path, name, content):
-    save_lang(make_lang(PHONE, PHONE_TEXTS, [], PRONUNCIATIONS), tmp_path)
+    save_lang(make_lang(PHONE, tiny_asr.PHONE_TEXTS, [], tiny_asr.PRONUNCIATIONS), tmp_path)
     (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=str(tmp_path)):
         load_lang(tmp_path)
@@ -127,7 +128,7 @@ def test_damaged_and_missing_files_are_errors(tmp_path, name, content):
 
 # Phones
 def test_words_have_the_phones_of_their_first_pronunciation_whether_in_the_graph_or_not():
-    lang = make_lang(PHONE, PHONE_TEXTS, ["RED A ZOO"], PRONUNCIATIONS)
+    lang = make_lang(PHONE, tiny_asr.PHONE_TEXTS, ["RED A ZOO"], tiny_asr.PRONUNCIATIONS)
     assert lang.words == ("A", "READ", "RED")  # no phone of ZOO was trained
     assert lang.tokeniser.pieces == ("<blk>", "<unk>", "AH", "D", "EH", "IY", "R")
     assert lang.decode(lang.encode("A READ")) == "AH R IY D"
@@ -169,3 +170,67 @@ def test_variants_follow_the_pronunciation_of_alignments(tmp_path):
     assert read_lexicons(AsrConfig(), tmp_path)["READ"] == [("R", "IY", "D"), ("R", "EH", "D"), ("R", "EY", "D")]
     write_text(tmp_path / "given", "B\tB IY\n")
     assert read_lexicons(AsrConfig(lexicon=str(tmp_path / "given")), tmp_path) == {"B": [("B", "IY")]}
+
+
+@pytest.fixture(scope="module")
+def lang():
+    return make_lang(AsrConfig(tokens="phone"), tiny_asr.PHONE_TEXTS, ["RED A ZOO"], tiny_asr.PRONUNCIATIONS)
+
+
+def test_decoding_to_phones_and_to_words(lang, tmp_path):
+    save_lang(lang, tmp_path)
+    train_arpa(["READ A", "READ A", "A RED"], 2, lang.words, tmp_path / "lm.arpa")
+    save_graph(compose_graph(lang, make_grammar(tmp_path / "lm.arpa", tmp_path / WORDS_FILE)), tmp_path / "graph.safetensors")
+    resources = SearchResources(lang, {"HLG": tmp_path / "graph.safetensors"}, DecodingConfig(lm_order=2), torch.device("cpu"))
+    ids = [lang.tokeniser.pieces.index(phone) for phone in "R EH D AH".split()]  # READ by its second pronunciation, or RED
+    logits = torch.zeros(1, 9, lang.vocabulary_size)
+    logits[0, torch.arange(9), torch.tensor([0, *(number for token in ids for number in (token, token))])] = 15.0
+    for method, text in (("ctc_1best", "R EH D AH"), ("hlg", "READ A")):  # the LM prefers READ
+        recognised = DECODERS[method].function(resources, logits.log_softmax(-1), torch.tensor([9]), 1.0, (1.0,))
+        assert recognised[1.0].texts == [text]
+
+
+def validate(lang, spoken: list[str], written: list[str]) -> dict:
+    """evaluate() of a model whose posteriors are perfect for other texts than the references."""
+    log_probs, lengths = tiny_asr.make_posteriors(lang, spoken)
+    batch = Batch(tiny_asr.make_cuts("part", written, ["one"]), torch.zeros(len(written), 1, 1), lengths)
+
+    class Model(torch.nn.Module):
+        def forward(self, inputs, given):
+            return log_probs
+
+    return evaluate(Model(), lang, [batch], torch.device("cpu"))[0]
+
+
+def test_phone_error_rate_by_hand(lang):
+    valid = validate(lang, ["A READ", "RED"], ["A RED", "A"])  # AH R IY D for AH R EH D; R EH D for AH
+    assert valid["wer"] == valid["cer"] == pytest.approx(100 * 4 / 5)  # 1 + 3 errors, 4 + 1 phones
+
+
+def test_what_no_training_can_teach_has_no_loss(lang):
+    sound = validate(lang, ["A READ", "RED"], ["A READ", "RED"])["loss"]
+    assert sound < 1e-3
+    assert validate(lang, ["A READ", "RED"], ["A READ", "ZEBRA RED"])["loss"] == pytest.approx(sound, abs=1e-3)
+    assert validate(lang, ["A READ", "RED"], ["A READ", "A RED"])["loss"] > 1.0
+    letters = make_lang(AsrConfig(tokens="characters"), tiny_asr.PHONE_TEXTS, [])
+    assert validate(letters, ["A RED"], ["A RED\u00c9"])["loss"] == 0.0  # of no utterance
+
+
+def test_stages_of_a_phone_recogniser(work_folder):
+    """HAD has no pronunciation; a method without a graph ignores a given ARPA file."""
+    asr = {"tokens": "phone", "max_steps": 20, "valid_every_steps": 20}
+    config = tiny_asr.make_config(asr, corpus={"max_bad_share": 0.9})
+    lexicon = {word: " ".join(word) for word in tiny_asr.WORDS if word != "HAD"}
+    tiny_asr.write_texts(tiny_asr.make_context(work_folder, config, stage=3), tiny_asr.make_sentences(20, 4), lexicon)
+    tiny_asr.run_stage_4(tiny_asr.make_context(work_folder, config))
+    context = tiny_asr.decode_all(work_folder, config)
+    score = read_json(artifacts.scores(context.exp))["asr"]["fbank"]["eval"]
+    assert score["ctc_1best"]["per"] == score["ctc_1best"]["wer"] == score["ctc_1best"]["cer"]
+    assert "per" not in score["hlg"]
+    folder = artifacts.decoding_folder(context.exp, "fbank", "features", 0, "eval", "ctc_1best")
+    references = [line.split("\t")[1] for line in artifacts.hypotheses(folder).read_text(encoding="utf-8").splitlines()]
+    spoken = tiny_asr.make_sentences(10, 3)
+    count = read_json(artifacts.decode_summary(folder))["words_without_pronunciation"]
+    assert count == " ".join(spoken).split().count("HAD") > 0
+    assert references == [" ".join(letter for word in text.split() if word != "HAD" for letter in word) for text in spoken]
+    tiny_asr.decode_all(work_folder, tiny_asr.make_config(asr, decoding={"methods": ("ctc_1best",), "arpa": "none"}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from spin.runtime.context import Context
 from spin.runtime.files import write_text
 from spin.runtime.logs import get_logger
 from spin.runtime.product import Product, claim_folder
-from spin.systems import System, systems_of
+from spin.systems import systems_of
 
 WORDS = ("AB", "ABBA", "BEAD", "CAB", "DACE", "FADE", "ECHO", "FACE", "HAD", "BE")
 LETTERS = "ABCDEFHO "
@@ -58,7 +58,6 @@ ngram 2=3
 
 
 def make_sentences(count: int, seed: int) -> list[str]:
-    """Sentences of two to four words."""
     random = np.random.default_rng(seed)
     return [" ".join(random.choice(WORDS, size=int(random.integers(2, 5)))) for _ in range(count)]
 
@@ -86,7 +85,6 @@ def make_context(folder: Path, config: Config, stage: int = 4) -> Context:
 
 
 def publish(product: Product, write: Callable, *content) -> None:
-    """Replaces a product."""
     with product.building() as partial:
         write(partial, *content)
 
@@ -153,13 +151,7 @@ def write_texts(context: Context, sentences: list[str], lexicon: dict[str, str] 
 
 
 def folder_of(context: Context, system: str = "fbank", seed: int = 0, source: str = "features") -> Path:
-    """The folder of a recogniser."""
     return artifacts.recogniser_folder(context.exp, system, source, seed)
-
-
-def system_of(context: Context, name: str) -> System:
-    """The system of that name."""
-    return next(system for system in systems_of(context.config, context.exp) if system.name == name)
 
 
 def make_posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,6 +167,25 @@ def make_posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: floa
         logits[row, torch.arange(len(frames)), torch.tensor(frames)] = sharpness
     logits += noise * torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
     return logits.log_softmax(-1), torch.tensor([len(frames) for frames in rows])
+
+
+def walks(graph, scores: list[float], labels: list[int], free: int | None = None) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """(score, numbers of the arcs) of every way through a graph that reads `labels`, by walking every arc; `free` is no label."""
+    arcs, leaving = graph.arcs.values().tolist(), {}
+    for number, arc in enumerate(arcs):
+        leaving.setdefault(arc[0], []).append(number)
+    stack = [(0, 0, 0.0, ())]
+    while stack:
+        state, place, score, way = stack.pop()
+        for number in leaving.get(state, ()):
+            _, stop, label, _ = arcs[number]
+            total, longer = score + scores[number], (*way, number)
+            if label == free:
+                stack.append((stop, place, total, longer))
+            elif label == -1 and place == len(labels):
+                yield total, longer
+            elif place < len(labels) and label == labels[place]:
+                stack.append((stop, place + 1, total, longer))
 
 
 class Killed(Exception):
