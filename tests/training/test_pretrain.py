@@ -17,7 +17,7 @@ from spin import artifacts
 from spin.config import Config, CorpusConfig, GeneratedPart, PretrainConfig, RuntimeConfig, SpinConfig
 from spin.data.crops import num_frames
 from spin.data.cuts import read_cuts
-from spin.data.views import Draw
+from spin.data.views import RngKey
 from spin.errors import DataError, TrainingError
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
@@ -28,7 +28,7 @@ from spin.runtime.files import read_json, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
 from spin.training import pretrain
 from spin.training.pretrain import MaskedPredictor, draw_mask
-from spin.training.pretrain_labels import _Utterance, make_labels, mfcc, normalize_speakers
+from spin.training.pretrain_labels import make_labels, mfcc
 from tests.data.synthetic import prepare_part, write_corpus
 from tests.training.test_train_spin import LOCAL
 from tests.training.tiny_training import SHAPE, equal, noise_batch
@@ -94,16 +94,6 @@ def test_nothing_unmasked_or_nothing_labelled_is_finite(label):
     assert torch.isfinite(loss)
 
 
-def test_each_speaker_is_normalized_alone():
-    utterances = [_Utterance(f"u{i}", "ab"[i % 2], "p", slice(50 * i, 50 * i + 50)) for i in range(6)]
-    random = np.random.default_rng(0)
-    frames = np.concatenate([random.normal((5.0, -20.0)[i % 2], (1.0, 4.0)[i % 2], (50, 3)) for i in range(6)]).astype(np.float16)
-    normalize_speakers(frames, utterances)
-    for speaker in "ab":
-        own = np.concatenate([frames[item.frames] for item in utterances if item.speaker == speaker]).astype(np.float64)
-        assert np.allclose(own.mean(0), 0, atol=0.01) and np.allclose(own.std(0), 1, atol=0.01)
-
-
 def test_labels_find_clear_clusters_in_every_voice_and_skip_unreadable_audio(tmp_path):
     """Two phones, three voices far apart: normalized per speaker, the clusters are the phones."""
     manifest = write_corpus(tmp_path, "part", [2.0] * 6, pitch_name=False)
@@ -129,7 +119,7 @@ def test_labels_find_clear_clusters_in_every_voice_and_skip_unreadable_audio(tmp
 def test_augmentation_repeats_and_differs_between_epochs(tmp_path):
     cut = next(iter(read_cuts(write_corpus(tmp_path, "part", [1.0], pitch_name=False))))
     wave = noise_batch([16_000]).waveforms[0].numpy()
-    made = [pretrain.augment(wave, cut, Draw(0, epoch, cut.id, 0))[0] for epoch in (*range(12), *range(12))]
+    made = [pretrain.augment(wave, cut, RngKey(0, epoch, cut.id, 0))[0] for epoch in (*range(12), *range(12))]
     assert all(np.array_equal(one, two) for one, two in zip(made[:12], made[12:]))
     changed = [not np.array_equal(one, wave) for one in made[:12]]
     assert any(changed) and all(one.dtype == np.float32 and np.isfinite(one).all() for one in made)
