@@ -36,7 +36,7 @@ class SpinError(Exception):
 def rerun(first: int, last: int | None = None) -> str:
     """The remedy that rebuilds what stages `first` to `last` (default: `first` alone) made."""
     stages = f"--stage {first} --stop-stage {first if last is None else last}"
-    return f"./run.sh {stages} --force with the same --conf, --set and --exp-dir"
+    return f"./run.sh {stages} with the same --conf, --set and --exp-dir; where it finds nothing to do, with --force"
 
 
 class ConfigError(SpinError):

@@ -8,7 +8,7 @@ from spin.runtime.digest import source_digest
 
 # Which kinds of product read a key. Keys and sections not listed are read by every kind, so that a new one is never missed.
 # An empty tuple: no product reads it, because it changes no result. The longest matching prefix decides.
-NOTHING: tuple[str, ...] = ()
+NO_PRODUCT: tuple[str, ...] = ()
 STAGE_3 = ("features", "kmeans", "units")
 READ_BY: dict[str, tuple[str, ...]] = {
     "name": ("report",),
@@ -16,37 +16,37 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "objective": ("spin",),
     "systems": ("scores", "report"),
     "corpus": ("manifest",),
-    "corpus.name": NOTHING,
-    "corpus.data_dir": NOTHING,
-    "corpus.download": NOTHING,
-    "corpus.corpus_dir": NOTHING,  # the recordings count by their content, as a file of the manifest
-    "corpus.manifests": NOTHING,  # likewise
-    "corpus.parts": NOTHING,  # a manifest reads its own part
-    "corpus.spin_train": NOTHING,  # roles decide which products there are
-    "corpus.asr_train": NOTHING,
-    "corpus.valid": NOTHING,
-    "corpus.test": NOTHING,
-    "corpus.align_parts": NOTHING,  # a manifest reads whether it is aligned
-    "corpus.allow_shared_speakers": NOTHING,
-    "corpus.max_bad_share": NOTHING,
+    "corpus.name": NO_PRODUCT,
+    "corpus.data_dir": NO_PRODUCT,
+    "corpus.download": NO_PRODUCT,
+    "corpus.corpus_dir": NO_PRODUCT,  # the recordings count by their content, as a file of the manifest
+    "corpus.manifests": NO_PRODUCT,  # likewise
+    "corpus.parts": NO_PRODUCT,  # a manifest reads its own part
+    "corpus.spin_train": NO_PRODUCT,  # roles decide which products there are
+    "corpus.asr_train": NO_PRODUCT,
+    "corpus.valid": NO_PRODUCT,
+    "corpus.test": NO_PRODUCT,
+    "corpus.align_parts": NO_PRODUCT,  # a manifest reads whether it is aligned
+    "corpus.allow_shared_speakers": NO_PRODUCT,
+    "corpus.max_bad_share": NO_PRODUCT,
     "corpus.lm_text": ("lm_text",),
     "corpus.lm_sentences": ("lm_text",),
     "perturbation": ("spin",),
     "perturbation.pitch_floor_in_hz": ("speaker_pitch", "pitch"),
     "perturbation.pitch_ceiling_in_hz": ("speaker_pitch", "pitch"),
     "noise": ("spin",),
-    "noise.test_kinds": NOTHING,  # they decide which noisy parts there are
-    "noise.test_snrs_in_db": NOTHING,
+    "noise.test_kinds": NO_PRODUCT,  # they decide which noisy parts there are
+    "noise.test_snrs_in_db": NO_PRODUCT,
     "encoder": ("spin", *STAGE_3),
     "spin": ("spin",),
     "spin.codebook_size": ("spin", "kmeans"),  # k-means has as many clusters
-    "spin.checkpoint_every_steps": NOTHING,
-    "spin.workers": NOTHING,
-    "spin.accumulation": NOTHING,  # the same gradients in smaller pieces: the remedy for a GPU out of memory
+    "spin.checkpoint_every_steps": NO_PRODUCT,
+    "spin.workers": NO_PRODUCT,
+    "spin.accumulation": NO_PRODUCT,  # the same gradients in smaller pieces: the remedy for a GPU out of memory
     "rspin": ("spin",),
     "dcspin": ("spin",),
     "units.layer": STAGE_3,
-    "units.batch_seconds": NOTHING,
+    "units.batch_seconds": NO_PRODUCT,
     "units.kmeans_hours": ("kmeans",),
     "units.kmeans_starts": ("kmeans",),
     "units.abx_max_utterances": ("metrics",),
@@ -55,9 +55,9 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "asr": ("recogniser",),
     "asr.inputs": ("scores",),
     "asr.seeds": ("scores",),
-    "asr.unit_input": NOTHING,  # recognisers on units read them, see _input_values
-    "asr.unit_pieces": NOTHING,
-    "asr.checkpoint_every_steps": NOTHING,
+    "asr.unit_input": NO_PRODUCT,  # recognisers on units read them, see _input_values
+    "asr.unit_pieces": NO_PRODUCT,
+    "asr.checkpoint_every_steps": NO_PRODUCT,
     "asr.tokens": ("lang",),
     "asr.lexicon": ("lang",),
     "asr.vocabulary_size": ("lang",),
@@ -67,11 +67,11 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "decoding.rescore_order": ("graph",),
     "decoding.arpa": ("graph",),
     "decoding.rescore_arpa": ("graph",),
-    "decoding.batch_seconds": NOTHING,
+    "decoding.batch_seconds": NO_PRODUCT,
     "decoding.bootstrap_samples": ("scores",),
     "decoding.lm_scales": ("decoding",),
     "pretrain": ("pretrain",),
-    "runtime": NOTHING,
+    "runtime": NO_PRODUCT,
 }
 
 # Keys that name files: their content counts, not their path.

@@ -129,9 +129,12 @@ def units(context: Context, system: System, part: str) -> Product:
 
 def metrics(context: Context, system: System) -> Product:
     """Metrics of a system's units and features on the test parts."""
+    from spin.units.metrics import METRICS
+
     parts = test_parts(context.config)
     inputs = [product(context, system, part) for part in parts for product in (features, units)]
-    key, path = make_key(context.config, "metrics", {"parts": parts}), artifacts.metrics_folder(context.exp, system.name)
+    values = {"parts": parts, "metrics": {metric.name: metric.computer for metric in METRICS}}
+    key, path = make_key(context.config, "metrics", values), artifacts.metrics_folder(context.exp, system.name)
     return Product(context, f"metrics of {system.name}", path, stage=3, own_key=key, inputs=inputs)
 
 

@@ -138,7 +138,8 @@ class BatchSampler:
                 if (epoch, count - 1) >= first:
                     yield epoch, count - 1, cuts
             if not count:
-                raise DataError("training parts", found="no batch", expected="at least one utterance")
+                remedy = "see the rejects files of the experiment, or --set corpus.asr_train=[PART]"
+                raise DataError("training parts", found="no batch", expected="at least one utterance", remedy=remedy)
             epoch += 1
 
 

@@ -132,7 +132,8 @@ class Decoder:
     Attributes:
         function: with the arguments of ctc_1best.
         title: its name in reports.
-        graphs: kinds of graph that it searches, HLG first; empty: no LM scale, and phones as output where asr.tokens is phone.
+        graphs: kinds of graph that it searches, of HLG and G, HLG first; empty: no LM scale to tune, and phones as output where
+            asr.tokens is phone.
         first_pass: the method whose tuned LM scale prunes its search; None: it is tuned with one search at the mean scale.
     """
 

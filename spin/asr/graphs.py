@@ -56,7 +56,7 @@ def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path:
     words = (" ".join(word if word in known else UNKNOWN_WORD for word in sentence.split()) for sentence in sentences)
     number = write_arpa(words, order, path)
     if number == 0:
-        remedy = f"--set corpus.lm_text=FILE, then {rerun(0)}"
+        remedy = "--set corpus.lm_text=FILE with --stage 0"
         raise DataError("LM text", found="no sentence", expected="one sentence per line", remedy=remedy)
     return number
 
@@ -163,7 +163,7 @@ def compose_graph(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
     if not ((grammar.labels >= first) & (grammar.labels <= last)).any():
         found, expected = "no word of the lexicon in the LM", "words that both share"
         cause, remedy = "LM text of another language or in lower case", "--set corpus.lm_text=FILE, or --set decoding.arpa=FILE"
-        raise DataError("L o G", found=found, expected=expected, cause=cause, remedy=remedy)
+        raise DataError("decoding graph", found=found, expected=expected, cause=cause, remedy=remedy)
     lexicon = k2.arc_sort(lexicon_fst(lang, disambiguated=True))
     graph = k2.connect(k2.compose(lexicon, k2.arc_sort(grammar)))
     graph = k2.connect(k2.determinize(graph))

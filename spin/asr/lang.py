@@ -110,10 +110,8 @@ def make_lang(
     words = sorted(spoken | {word for text in lm_sentences for word in text.split()})
     reserved = [word for word in words if _is_reserved(word)]
     if reserved:
-        expected, remedy = (
-            "words without <, # and the boundary symbol",
-            "remove these words from corpus.lm_text",
-        )
+        expected = f"words that do not begin with < or # and do not hold {BOUNDARY}"
+        remedy = "remove these words from corpus.lm_text and the transcripts"
         raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected, remedy=remedy)
     if config.tokens == "phone":
         tokeniser: Tokens = PhoneTokens.train(pronunciations, spoken, f"lexicon {config.lexicon or 'of stage 0'}")

@@ -133,9 +133,10 @@ def relative_reduction(before: float, after: float) -> float:
 
 def _require_same(name: str, utterances: list[str], expected: list[str], what: str) -> None:
     if utterances != expected:
+        first = min(set(utterances) ^ set(expected))
         raise DataError(
             name,
-            found=f"{len(utterances)} utterances",
+            found=f"{len(utterances)} utterances; {first} is {'new' if first in utterances else 'missing'}",
             expected=f"the same {len(expected)} utterances as with the first {what}",
             remedy=rerun(3, 5),
         )

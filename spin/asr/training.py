@@ -62,7 +62,7 @@ class Training:
         inventory = job.data.inputs if isinstance(job.data.inputs, UnitInventory) else None
         if inventory is not None:
             inventory.save(folder)
-        self.fill = job.data.inputs.mean if inventory is None else MASK
+        self.mask_value = job.data.inputs.mean if inventory is None else MASK
         self.reader = open_reader(job.input_kind, inventory, CACHE_BYTES)
         self.store = CheckpointStore(folder)
         seeding.seed_torch("asr model", job.seed)
@@ -83,7 +83,7 @@ class Training:
             self.train()
             self.writer.close()
         if self.config.average > 1:
-            self.average()
+            self.average_checkpoints()
         best, state = read_checkpoint(artifacts.asr_model_in(self.folder))
         return f"{self.job.name}: best at step {best}, valid {format_rates(self.lang, state['valid'])}"
 
@@ -106,7 +106,7 @@ class Training:
                 if self.step >= self.config.max_steps:
                     return
                 if stop.signal is not None:
-                    self.leave(stop, saved)
+                    self.checkpoint_and_exit(stop, saved)
 
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
@@ -124,7 +124,7 @@ class Training:
         """A batch, augmented if the configuration says so."""
 
         def augment(name, inputs):
-            return spec_augment(inputs, self.fill, self.job.seed, epoch, name)
+            return spec_augment(inputs, self.mask_value, self.job.seed, epoch, name)
 
         return collate(cuts, self.reader.read, augment if self.config.spec_augment else None)
 
@@ -207,7 +207,7 @@ class Training:
         paths = sorted(self.folder.glob(f"weights-{'[0-9]' * 9}.safetensors"))
         return [path for path in paths if path.stem <= f"weights-{self.step:09d}"]
 
-    def average(self) -> None:
+    def average_checkpoints(self) -> None:
         """Replaces the best checkpoint by the mean of the last validated weights where the mean is better on valid."""
         paths = self.kept_weights()[-self.config.average :]
         if len(paths) < 2:
@@ -252,7 +252,7 @@ class Training:
         write_jsonl(self.history_path, [record for record in list(read_jsonl(self.history_path)) if record["step"] <= self.step])
         self.log.info("%s: resuming after step %d", self.job.name, self.step)
 
-    def leave(self, stop: StopRequest, saved: bool) -> None:
+    def checkpoint_and_exit(self, stop: StopRequest, saved: bool) -> None:
         """Ends this process between two steps, with a checkpoint."""
         if not saved:
             self.store.save(self.step, self.state(None))

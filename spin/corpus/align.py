@@ -92,7 +92,7 @@ def join(cuts: Iterable[dict], path: Path, unaligned: list[dict]) -> Iterator[di
             unaligned.append({ID: cut["id"], REASON: reason})
         yield cut
     if result is not None:
-        expected = "utterances that were read"
+        expected = "only utterances that were read"
         raise DataError(str(path), found=f"an alignment of {result[ID]}", expected=expected, remedy=rerun(0))
 
 

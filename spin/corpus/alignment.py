@@ -57,7 +57,7 @@ def write_tsv(path: str | Path, utterances: Iterable[tuple[str, list[str]]]) -> 
         for utterance_id, labels in utterances:
             if not labels or any(set(word) & set("\t,\r\n") or not word for word in (utterance_id, *labels)):
                 found = "no label, or a tab, comma or line end in it"
-                raise DataError(f"utterance {utterance_id!r}", found=found, expected="plain words")
+                raise DataError(f"utterance {utterance_id!r}", found=found, expected="plain words", remedy="rename it")
             stream.write(f"{utterance_id}\t{','.join(labels)}\n")
             count += 1
     return count

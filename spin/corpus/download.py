@@ -69,7 +69,7 @@ def download_missing(
     if unknown:
         raise DataError(
             f"download of {', '.join(unknown)}",
-            found="no part of LibriSpeech or mini_librispeech",
+            found="an unknown part",
             expected=f"one of {', '.join(KNOWN_PARTS)}",
             remedy="correct corpus.spin_train, asr_train, valid and test",
         )

@@ -19,7 +19,7 @@ from spin.corpus import align
 from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
 from spin.corpus.validate import PartSummary, check_cut, check_speakers, summarize
 from spin.data.cuts import read_cuts, read_records, write_cuts
-from spin.errors import DataError, rerun
+from spin.errors import DataError
 from spin.runtime.digest import content_digest
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 from spin.runtime.product import Product
@@ -80,7 +80,11 @@ class PartWork:
             problem = check_cut(cut)
             if problem is not None:
                 subject = f"part {self.part}, utterance {cut.id}"
-                raise DataError(subject, found=problem, expected="a valid cut", remedy=rerun(0))
+                cause, remedy = (
+                    f"a fault of corpus.kind {self.corpus.config.corpus.kind}",
+                    "compare check_cut in spin/corpus/validate.py",
+                )
+                raise DataError(subject, found=problem, expected="a valid cut", cause=cause, remedy=remedy)
             yield cut
 
 

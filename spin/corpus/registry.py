@@ -38,7 +38,9 @@ class Corpus(ABC):
 
     @abstractmethod
     def read(self, part: str, nj: int) -> Iterator[dict]:
-        """Yields {ID, CUT: cut as plain values} or {ID, REASON: why the utterance is rejected}, each id once.
+        """Yields {ID, CUT: cut.to_dict()} or {ID, REASON: why the utterance is rejected}, each id once.
+
+        What a cut must be: check_cut in spin/corpus/validate.py (16 kHz, one supervision, normalised text).
 
         Every recording is decoded once, because damage is seldom in the header. `nj` processes do it.
         """

@@ -22,7 +22,7 @@ from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.crops import Crop, TrainingCuts
 from spin.data.sampler import BatchPlan, BatchSampler
-from spin.data.views import Draw, View
+from spin.data.views import RngKey, View
 from spin.errors import SpinError
 from spin.objectives import NO_LABEL
 from spin.runtime import distributed
@@ -92,7 +92,7 @@ class ViewDataset(Dataset):
             for number, transforms in enumerate(self.views):
                 waveform = audio
                 for transform in transforms:
-                    waveform, changes = transform(waveform, cut, Draw(self.seed, batch.epoch, cut.id, number))
+                    waveform, changes = transform(waveform, cut, RngKey(self.seed, batch.epoch, cut.id, number))
                     changed = changed and changes
                 views.append(waveform)
         except UnreadableAudio as error:

@@ -22,7 +22,7 @@ from spin.runtime import seeding
 
 
 @dataclass(frozen=True)
-class Draw:
+class RngKey:
     """Names the random draws for one view of one utterance in one epoch."""
 
     seed: int
@@ -31,13 +31,13 @@ class Draw:
     view: int
 
     @property
-    def keys(self) -> tuple[int | str, ...]:
-        """Seed keys. The second view (index 1) adds none: it was the only view with draws when the first runs were made."""
+    def parts(self) -> tuple[int | str, ...]:
+        """What seeds the generator. The second view (index 1) adds nothing, so that the seeds of earlier runs stay good."""
         return (self.seed, self.epoch, self.utterance, *(() if self.view == 1 else (f"view {self.view}",)))
 
 
-# (waveform (S,) float32, its cropped cut, draw) -> (waveform (S,) float32, False where it found no voice to change)
-Transform = Callable[[np.ndarray, MonoCut, Draw], tuple[np.ndarray, bool]]
+# (waveform (S,) float32, its cropped cut, key) -> (waveform (S,) float32, False where it found no voice to change)
+Transform = Callable[[np.ndarray, MonoCut, RngKey], tuple[np.ndarray, bool]]
 View = tuple[Transform, ...]
 
 
@@ -47,7 +47,7 @@ class Perturb:
     def __init__(self, config: Config, corpus: Path):
         self.config = config.perturbation
 
-    def __call__(self, waveform: np.ndarray, cut: MonoCut, draw: Draw) -> tuple[np.ndarray, bool]:
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, key: RngKey) -> tuple[np.ndarray, bool]:
         """See Transform; False where there is no voice to change, so that only the equaliser applies.
 
         Raises:
@@ -55,7 +55,7 @@ class Perturb:
         """
         rate = cut.sampling_rate
         analysis = load_analysis(cut).crop(round(cut.start * rate), len(waveform))
-        parameters = draw_parameters(*draw.keys, config=self.config)
+        parameters = draw_parameters(*key.parts, config=self.config)
         return synthesise(waveform, rate, analysis, parameters), not analysis.note
 
 
@@ -75,9 +75,9 @@ class AddNoise:
         speakers = {audio.speaker_of(cut) for cut in self.pool} - {None}
         self.kinds = (audio.COLOURED, audio.BABBLE) if len(speakers) > 1 else (audio.COLOURED,)
 
-    def __call__(self, waveform: np.ndarray, cut: MonoCut, draw: Draw) -> tuple[np.ndarray, bool]:
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, key: RngKey) -> tuple[np.ndarray, bool]:
         """See Transform; raises UnreadableAudio for a recording of the noise."""
-        rng = seeding.generator("noise", *draw.keys)
+        rng = seeding.generator("noise", *key.parts)
         kind = self.kinds[int(rng.integers(len(self.kinds)))]
         noise = audio.draw_noise(rng, kind, rng.uniform(*self.snr_range), self.pool, audio.speaker_of(cut))
         return audio.add_noise(waveform, noise), True

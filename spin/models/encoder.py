@@ -169,7 +169,9 @@ class Encoder(nn.Module):
     def _last(self, last_layer: int | None) -> int:
         last = self.shape.layers if last_layer is None else last_layer
         if not 0 <= last <= self.shape.layers:
-            raise DataError("last_layer", found=str(last), expected=f"0 to {self.shape.layers}", remedy="set encoder.layer")
+            raise DataError(
+                "last_layer", found=str(last), expected=f"0 to {self.shape.layers}", remedy="pass a layer that the encoder has"
+            )
         return last
 
     @staticmethod

@@ -67,7 +67,7 @@ class RSpin(Spin):
         if self.classifier is None:
             return spin
         cross_entropy, correct = self._classify(represented[1], labels)
-        labelled = distributed.total((labels != NO_LABEL).sum().to(cross_entropy.dtype))
+        labelled = distributed.all_reduce_sum((labels != NO_LABEL).sum().to(cross_entropy.dtype))
         auxiliary = 0.5 * cross_entropy / labelled.clamp(min=1)
         if with_sums:
             own = {"auxiliary_loss": auxiliary.detach().double(), "spin_loss": spin.value.detach().double()}
@@ -100,12 +100,15 @@ class RSpin(Spin):
 def read_classes(folder: str | Path) -> int:
     """The number of classes in a folder of frame labels; raises DataError without a valid labels.json."""
     path = Path(folder) / "labels.json"
-    content = read_json(path) if path.exists() else None
+    try:
+        content = read_json(path)
+    except DataError:
+        content = None
     classes = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(classes, int) or classes < 1:
         raise DataError(
             str(path),
-            found="no such file" if content is None else f"classes: {classes!r}",
+            found="no such file, or a damaged one" if content is None else f"classes: {classes!r}",
             expected="frame labels with a number of classes, at least 1",
             remedy="python -m spin acoustic-pieces --exp E --system S --vocabulary N --output DIR, then --set rspin.labels=DIR",
         )

@@ -88,7 +88,7 @@ class Spin(nn.Module):
             scores = self.similarities(represented[0])
             targets = sinkhorn(scores.detach(), self.epsilon)
             log_probabilities = F.log_softmax(scores / self.temperature, dim=-1)
-            frames = distributed.total(scores.new_full((), scores.shape[1]))
+            frames = distributed.all_reduce_sum(scores.new_full((), scores.shape[1]))
             loss = -0.5 * (targets.flip(0) * log_probabilities).sum() / frames
             sums = _count(scores.detach(), targets, log_probabilities.detach()) if with_sums else {}
         return Loss(loss, sums)

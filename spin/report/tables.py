@@ -19,7 +19,7 @@ from spin.units.metrics import METRICS, Metric
 
 SPEAKERS_SHOWN = 60
 CONFUSIONS_SHOWN = 20
-NOTHING = "\u2205"
+NO_WORD = "\u2205"
 SOURCE_TITLES = {"features": "Recognition errors", "units": "Recognition errors from units"}
 
 
@@ -209,10 +209,10 @@ def confusions(exp: Path, report: dict, where: lookup.Decoding) -> Table | None:
     counts = [_confused(exp, report, system, where) for system in report["systems"]]
     rows = []
     for pair, _ in sorted(sum(counts, Counter()).items(), key=lambda entry: (-entry[1], entry[0]))[:CONFUSIONS_SHOWN]:
-        words = (NOTHING if word == GAP else word for word in pair)
+        words = (NO_WORD if word == GAP else word for word in pair)
         rows.append(cells(*words, *(f"{of_system[pair]:,}" for of_system in counts)))
     header = ("spoken", "recognised", *measures.system_titles(report).values())
-    note = f"{_place(where)}, all seeds. {NOTHING}: a word that was added or is missing."
+    note = f"{_place(where)}, all seeds. {NO_WORD}: a word that was added or is missing."
     return Table("Most frequent errors", header, rows, 2, note) if rows else None
 
 

@@ -82,12 +82,12 @@ def rank() -> int:
     return dist.get_rank() if _in_group() else 0
 
 
-def total(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """The sum of `value` over all ranks (in place)."""
     return _all_reduce(value, "SUM")
 
 
-def largest(value: Tensor) -> Tensor:
+def all_reduce_max(value: Tensor) -> Tensor:
     """The elementwise maximum over all ranks (in place)."""
     return _all_reduce(value, "MAX")
 
@@ -117,13 +117,13 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    flat = total(torch.cat([parameter.grad.reshape(-1) for parameter in parameters]))
+    flat = all_reduce_sum(torch.cat([parameter.grad.reshape(-1) for parameter in parameters]))
     sizes = [parameter.numel() for parameter in parameters]
     for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
         parameter.grad.copy_(gradient.view_as(parameter))
 
 
-def from_first(content):
+def broadcast(content):
     """Rank 0's `content` (tensors, numbers, strings, lists, dicts) on every rank."""
     box = [content]
     if world_size() > 1:
@@ -132,8 +132,8 @@ def from_first(content):
     return box[0]
 
 
-def from_all(content) -> list:
-    """Every rank's `content` on every rank, in the order of ranks; see from_first for the types."""
+def gather_all(content) -> list:
+    """Every rank's `content` on every rank, in the order of ranks; see broadcast for the types."""
     box = [content] * world_size()
     if world_size() > 1:
         with _explained():

@@ -63,7 +63,7 @@ class Training:
             compile_encoder(model.encoder)
         self.store = CheckpointStore(folder / "checkpoints") if self.is_rank_zero else None
         self.step, self.epoch, self.index = 0, 0, 0  # updates made, and the next batch
-        self.state = distributed.from_first(self.store.load_latest() if self.is_rank_zero else None)
+        self.state = distributed.broadcast(self.store.load_latest() if self.is_rank_zero else None)
         if self.state is not None:
             self._restore(*self.state)
         writer = summary_writer(tensorboard, self.step + 1) if self.is_rank_zero else None  # points count the updates made
@@ -222,7 +222,7 @@ class DistributedStop(process.StopRequest):
         """
         if distributed.world_size() == 1:
             return self.signal is not None
-        flag = distributed.largest(torch.full((), float(self.signal or 0), device=self.device))
+        flag = distributed.all_reduce_max(torch.full((), float(self.signal or 0), device=self.device))
         if self.device.type == "cpu":
             return bool(flag > 0)
         before, event = self._sent, torch.cuda.Event()

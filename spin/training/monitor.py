@@ -88,7 +88,7 @@ class Monitor:
             TrainingError: a loss or gradient norm is not finite.
             DataError: all ranks together met too many unreadable utterances.
         """
-        for unchanged, unreadable in distributed.from_all((sorted(self.unchanged), self.unreadable)):
+        for unchanged, unreadable in distributed.gather_all((sorted(self.unchanged), self.unreadable)):
             self.unchanged.update(unchanged)
             self.unreadable = {**unreadable, **self.unreadable}
         self._check_share()
@@ -112,7 +112,7 @@ class Monitor:
         losses, norms = zip(*self._measure())
         self.loss = sum(losses) / len(losses)
         last = self._steps[-1]
-        sums = {name: distributed.total(value.clone()).cpu() for name, value in last.sums.items()}
+        sums = {name: distributed.all_reduce_sum(value.clone()).cpu() for name, value in last.sums.items()}
         metrics = {"loss": self.loss, "learning_rate": last.rate, "gradient_norm": sum(norms) / len(norms)}
         metrics |= self.objective.compute_metrics(sums)
         speed = self._measure_speed(waited)
@@ -137,7 +137,7 @@ class Monitor:
         """Loss and gradient norm of every update since the last report."""
         if not self._steps:
             return self._restored
-        losses = distributed.total(torch.stack([step.loss for step in self._steps])).tolist()
+        losses = distributed.all_reduce_sum(torch.stack([step.loss for step in self._steps])).tolist()
         norms = torch.stack([step.gradient_norm for step in self._steps]).tolist()
         for step, loss, norm in zip(self._steps, losses, norms, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -147,7 +147,7 @@ class Monitor:
     def _measure_speed(self, waited: float) -> dict[str, float]:
         now, device = time.monotonic(), self._steps[-1].gradient_norm.device
         spent = max(now - self._since, 1e-9)
-        seconds = float(distributed.total(torch.tensor(self._seconds, device=device)))
+        seconds = float(distributed.all_reduce_sum(torch.tensor(self._seconds, device=device)))
         on_gpu = device.type == "cuda"  # the most used so far: of the GPU, otherwise of this process
         memory = torch.cuda.max_memory_allocated(device) if on_gpu else getrusage(RUSAGE_SELF).ru_maxrss * 1024
         speed = {

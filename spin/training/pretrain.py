@@ -24,7 +24,7 @@ from spin.data.audio import coloured_noise, mix
 from spin.data.crops import TrainingCuts, scan_training_cuts
 from spin.data.loader import BatchLoader, MicroBatch, ViewDataset, pad
 from spin.data.sampler import BatchSampler
-from spin.data.views import Draw
+from spin.data.views import RngKey
 from spin.errors import TrainingError
 from spin.models.encoder import TINY_SHAPE, Encoder
 from spin.models.importers import load_encoder
@@ -105,9 +105,9 @@ def scan_cuts(config: Config, manifests: list[Path], labels: list[Path]) -> Trai
     return cuts if cuts.bins else dataclasses.replace(cuts, equal_lengths=False)
 
 
-def augment(waveform: np.ndarray, cut, draw: Draw) -> tuple[np.ndarray, bool]:
+def augment(waveform: np.ndarray, cut, key: RngKey) -> tuple[np.ndarray, bool]:
     """A transform of spin.data.views: a random equaliser for half of the utterances, coloured noise for some."""
-    random = generator("pretrain augment", *draw.keys)
+    random = generator("pretrain augment", *key.parts)
     if random.random() < EQUALISER_SHARE:
         gains, qualities = random.uniform(-MAX_GAIN_IN_DB, MAX_GAIN_IN_DB, BANDS), 2.0 * 2.5 ** random.random(BANDS)
         waveform = equalise(waveform, design(cut.sampling_rate, gains, qualities))

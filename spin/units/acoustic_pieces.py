@@ -84,7 +84,7 @@ def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabul
         raise ConfigError("codebook size", found=str(codebook_size), expected=f"at most {MOST_UNITS}")
     if vocabulary <= codebook_size:
         expected = f"more than {codebook_size}, the number of units, each of which is a piece"
-        raise ConfigError("vocabulary of the pieces", found=str(vocabulary), expected=expected)
+        raise ConfigError("vocabulary of the pieces", found=str(vocabulary), expected=expected, remedy="--vocabulary N")
     sequences = iter(sequences)
     first = next((units for units in sequences if len(units)), None)
     if first is None:

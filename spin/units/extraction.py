@@ -212,7 +212,9 @@ def to_float16(name: str, values: np.ndarray) -> np.ndarray:
         small = np.asarray(values, dtype=np.float16)
     if not np.isfinite(small).all():
         found = f"a value of {np.abs(values).max():g} in {name}"
-        raise DataError("features", found=found, expected="finite values below 65,504", cause="a diverged model or an odd layer")
+        expected, cause = "finite values below 65,504", "a diverged model, or a layer of large values"
+        remedy = "--set units.layer=N, or train again with a lower spin.learning_rate"
+        raise DataError("features", found=found, expected=expected, cause=cause, remedy=remedy)
     return small
 
 

@@ -62,8 +62,8 @@ class EncoderExtractor:
         """Raises ConfigError for a layer that the encoder does not have."""
         number = self.layer if layer is None else layer
         if not 0 <= number <= self.encoder.shape.layers:
-            expected = f"1 to {self.encoder.shape.layers}, the encoder's layers"
-            raise ConfigError("units.layer", found=str(number), expected=expected)
+            expected, remedy = f"0 to {self.encoder.shape.layers}, the encoder's layers", "--set units.layer=N"
+            raise ConfigError("units.layer", found=str(number), expected=expected, remedy=remedy)
 
     @torch.no_grad()
     def run(

@@ -125,7 +125,7 @@ def train_kmeans(data: Utterances, clusters: int, *, starts: int = 3, epochs: in
 def _load(data: Utterances, name: str) -> np.ndarray:
     features = np.asarray(data.load(name), dtype=np.float32)
     if not np.isfinite(features).all():
-        cause, remedy = "a diverged model", "check the training of stage 2"
+        cause, remedy = "damaged weights of the encoder", "try another encoder.source or units.layer"
         raise DataError(f"features of {name}", found="values that are not finite", cause=cause, remedy=remedy)
     return features
 

@@ -34,7 +34,7 @@ def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
     path, seen = Path(path), set()
     if not path.is_file():
         expected = "units, one utterance per line of JSON"
-        raise DataError(str(path), found="no such file", expected=expected, remedy=f"{rerun(3)}; or correct the path")
+        raise DataError(str(path), found="no such file", expected=expected, remedy=f"correct the path, or {rerun(3)}")
     for number, record in enumerate(read_jsonl(path), start=1):
         name, units = record.get(artifacts.UNITS_ID), record.get(artifacts.UNITS_SEQUENCE)
         right = isinstance(units, list) and set(map(type, units)) <= {int} and min(units, default=0) >= 0
@@ -50,7 +50,10 @@ def find_units(exp: Path, system: str, part: str) -> tuple[Path, int]:
     """The units.jsonl of a system and part of an experiment, and K; DataError where stage 3 has not written it."""
     folder = artifacts.units_folder(exp, system, part)
     if not folder.is_dir():
-        expected, remedy = f"units of system {system}, part {part}", f"{rerun(3)}; or correct --system and --part"
+        expected, remedy = (
+            f"units of system {system}, part {part}",
+            f"correct --system and --part; if it was never extracted, {rerun(3)}",
+        )
         raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
     return artifacts.units_lines(folder), read_json(artifacts.codebook_in(folder))["codebook_size"]
 

@@ -68,3 +68,9 @@ def _cut(name: str, path: Path, index: int, phones: bool) -> MonoCut:
         alignment={artifacts.PHONE_TIER: items} if phones else None,
     )
     return MonoCut(id=name, start=0.0, duration=recording.duration, channel=0, recording=recording, supervisions=[supervision])
+
+
+def noisy_copy(waveform, cut, draw):
+    """Imitates the perturbation: the waveform plus noise by draw; no voice in every utterance ending in 3."""
+    noise = np.random.default_rng([draw.seed, draw.epoch, draw.view, *draw.utterance.encode()]).normal(size=len(waveform))
+    return (0.5 * waveform + 0.01 * noise).astype(np.float32), not cut.id.endswith("3")

@@ -137,7 +137,7 @@ def test_figures_outside_the_schema_are_not_written(run):
     content = scores(ERRORS)
     del content["gain"]["spin"]["test"]["hlg"]
     rebuild(of_scores, content)
-    with pytest.raises(DataError, match=r"(?s)gain\.spin\.test\.hlg: missing.*--stage 3 --stop-stage 5 --force"):
+    with pytest.raises(DataError, match=r"(?s)gain\.spin\.test\.hlg: missing.*--stage 3 --stop-stage 5.*--force"):
         write_report(context, of_scores)
     assert not artifacts.report(context.exp, "json").exists()
 

@@ -11,7 +11,7 @@ import socket
 import pytest
 import torch
 
-from spin.errors import DataError, TrainingError
+from spin.errors import TrainingError
 from spin.runtime import distributed
 from spin.runtime.files import read_jsonl
 from tests.training.tiny_training import after_each_step, make_corpus, make_training, weights
@@ -120,13 +120,10 @@ def test_a_lost_rank_ends_the_others_with_a_reason(corpus, unbroken, tmp_path, n
 
 def _name_utterances(rank, corpus, folder):
     monitor = make_training(corpus, folder).monitor
-    assert distributed.from_all(rank) == [0, 1] and distributed.from_first(rank) == 0
+    assert distributed.gather_all(rank) == [0, 1] and distributed.broadcast(rank) == 0
     monitor.unchanged, monitor.unreadable = {f"unvoiced{rank}"}, {f"file{rank}": "empty"}
     monitor.state()
     assert monitor.unchanged == {"unvoiced0", "unvoiced1"} and set(monitor.unreadable) == {"file0", "file1"}
-    monitor.unreadable = {f"file{rank}-{number}": "empty" for number in range(3)}  # 3 of 24 may be, 6 may not
-    with pytest.raises(DataError, match="6 unreadable of 24"):
-        monitor.state()
 
 
 def test_utterances_named_by_any_rank_are_known_to_all(corpus, tmp_path):

@@ -149,7 +149,9 @@ def _gradients(chosen: list[int]) -> dict:
     loss = backward(model, [take(whole, chosen) if chosen else None], with_sums=True)
     distributed.sum_gradients(model.trainable_parameters().values())
     gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
-    return {name: distributed.total(value.detach()) for name, value in {"loss": loss.value, **loss.sums}.items()} | gradients
+    return {
+        name: distributed.all_reduce_sum(value.detach()) for name, value in {"loss": loss.value, **loss.sums}.items()
+    } | gradients
 
 
 @pytest.mark.parametrize("shares", [[[0, 2], [1, 3]], [[0, 1, 2, 3], []]])

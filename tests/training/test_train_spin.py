@@ -14,7 +14,7 @@ import torch
 
 from spin import artifacts
 from spin.config import RSpinConfig, RuntimeConfig
-from spin.errors import ConfigError, DataError
+from spin.errors import DataError
 from spin.models.encoder import Encoder
 from spin.models.safetensors_io import save_encoder
 from spin.objectives.model import load_model
@@ -120,11 +120,6 @@ def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, model, mon
     assert same_model(artifacts.spin_model(context.exp), model)
 
 
-def test_the_seed_changes_the_model(folder, model):
-    train_spin(context := make_context(folder, "seed1", seed=1))
-    assert not same_model(artifacts.spin_model(context.exp), model)
-
-
 def test_rspin_trains_on_frame_labels_and_noise(folder):
     labels = folder / "labels"
     labels.mkdir()
@@ -141,9 +136,7 @@ def test_rspin_trains_on_frame_labels_and_noise(folder):
         train_spin(make_context(folder, "nolabels", objective="rspin", rspin=RSpinConfig(labels=str(folder / "corpus"))))
 
 
-def test_a_stale_product_of_stage_1_and_too_many_layers_are_named(folder):
-    with pytest.raises(ConfigError, match="spin.trainable_layers"):
-        train_spin(make_context(folder, "layers", trainable_layers=9))
+def test_a_stale_product_of_stage_1_is_named(folder):
     context = make_context(folder, "early")
     config = dataclasses.replace(context.config.corpus, spin_train=("valid",))
     with pytest.raises(DataError, match="(?s)its input changed: manifest of spin_train.*stage 1 "):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from spin import artifacts
@@ -19,7 +18,7 @@ from spin.runtime import seeding
 from spin.training import loop
 from spin.training.loop import Training
 from spin.training.validation import Validation, choose_cuts
-from tests.data.synthetic import RATE, write_corpus
+from tests.data.synthetic import RATE, noisy_copy, write_corpus
 
 loop.LOG_EVERY_STEPS = 2  # reports between and together with checkpoints
 SHAPE = EncoderShape(conv_channels=(16,) * 7, dim=32, layers=3, heads=2, ffn_dim=48, pos_conv_taps=8, pos_conv_groups=2)
@@ -57,12 +56,6 @@ def make_model(config: Config, shape: EncoderShape = SHAPE) -> SpinModel:
     seeding.seed_torch("tiny encoder")
     objective = find_objective(config.objective).create(config, shape.dim)
     return SpinModel(Encoder(shape), objective, config.encoder.layer).set_trainable(config.spin.trainable_layers).train()
-
-
-def noisy_copy(waveform, cut, draw):
-    """Stands in for the perturbation: noise named by the draw; no voice in every utterance ending in 3."""
-    noise = seeding.generator(0, draw.epoch, cut.id).normal(size=len(waveform))
-    return (0.5 * waveform + 0.01 * noise).astype(np.float32), not cut.id.endswith("3")
 
 
 def make_training(corpus: Path, folder: Path, transform=noisy_copy, **changes) -> Training:

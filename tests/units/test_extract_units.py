@@ -90,6 +90,14 @@ def test_metrics(finished):
             assert counts["counts"].shape == (4, 12) and counts["counts"].sum() == 2 * sum(len(line["units"]) for line in lines)
 
 
+def test_a_new_metric_is_measured_from_what_is_stored(finished, monkeypatch):
+    (system, *_) = systems_of(finished.config, finished.exp)
+    assert products.metrics(finished, system).stale_reason() is None
+    monkeypatch.setattr("spin.units.metrics.METRICS", (*METRICS, dataclasses.replace(METRICS[0], name="toy")))
+    assert products.metrics(finished, system).stale_reason().startswith("metrics changed")
+    assert products.units(finished, system, "test").stale_reason() is None
+
+
 def test_processes_batches_and_kills_change_nothing(tmp_path, small_corpus, make_context, monkeypatch):
     monkeypatch.setattr(extraction, "SHARD_UTTERANCES", 6)
     expected = content(run(make_context(tmp_path / "a", small_corpus)).exp)

@@ -62,7 +62,8 @@ class GeneratedCorpus(Corpus):
         parts = self.config.corpus.parts
         if part not in parts:
             expected = f"one of {', '.join(parts) or 'none defined'}"
-            raise ConfigError(f"corpus.parts.{part}", found="not defined", expected=expected)
+            remedy = "add it to corpus.parts, or correct corpus.spin_train, asr_train, valid and test"
+            raise ConfigError(f"corpus.parts.{part}", found="not defined", expected=expected, remedy=remedy)
         return parts[part]
 
 
