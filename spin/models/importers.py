@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from spin.errors import CheckpointError
 from spin.models.published import PUBLISHED, is_safetensors
+from spin.runtime.digest import ENCODERS
 
 if TYPE_CHECKING:
     from spin.models.encoder import Encoder
 
 BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_BASE_PLUS", "WAVLM_LARGE")
 PACKAGED = ("mini", "real")  # trained on generated speech; also on LibriSpeech train-clean-5
-ASSETS = Path(__file__).parent / "assets"
-MINI = ASSETS / "mini.safetensors"
+MINI = ENCODERS / "mini.safetensors"
 MODEL_REMEDY = "in the recipe: --set 'systems=[baseline,{name: other,source: PATH}]'; in Python: spin.load_model(PATH).encoder"
 # What torch and safetensors raise for a damaged file.
 DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
@@ -112,7 +112,7 @@ def load_packaged(name: str) -> Encoder:
     """Loads a small encoder of this package, one of PACKAGED."""
     from spin.models.safetensors_io import load_encoder_file
 
-    path = MINI if name == "mini" else ASSETS / f"{name}.safetensors"
+    path = MINI if name == "mini" else ENCODERS / f"{name}.safetensors"
     if path.is_file():
         return load_encoder_file(path)
     raise CheckpointError(

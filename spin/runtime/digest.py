@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+ENCODERS = Path(__file__).parents[1] / "models" / "assets"  # those that the package ships, by name
 BLOCK, BLOCKS = 1 << 20, 16  # of a file above 16 MiB, this many evenly spaced blocks are read, the first and the last included
 
 
@@ -42,8 +43,8 @@ def combined_digest(digests: dict[str, str]) -> str:
 
 
 def source_digest(source: str) -> str:
-    """Content digest of a path, or the text itself where it is a name ("mini", a bundle, a published model)."""
-    return content_digest(Path(source)) or source
+    """Content digest of a path or of an encoder of the package ("mini"); else the text itself (a bundle, a published model)."""
+    return content_digest(Path(source)) or content_digest(ENCODERS / f"{source}.safetensors") or source
 
 
 def commit() -> str:

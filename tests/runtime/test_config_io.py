@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from spin import config as config_module
 from spin.config import Config
 from spin.errors import ConfigError
-from spin.product_keys import FILE_KEYS, READ_BY, flatten, readers
+from spin.product_keys import FILE_KEYS, READ_BY, flatten, make_key, readers
 from spin.runtime.config_io import dump_config, load_config
+from spin.runtime.digest import ENCODERS, content_digest
 
 CONFS = sorted((Path(__file__).parents[2] / "egs" / "librispeech" / "conf").glob("*.yaml"))
 
@@ -192,6 +193,12 @@ def test_every_key_says_which_products_read_it():
     assert readers("new_section.key") is None
     assert set(READ_BY) <= known | {key.rsplit(".", 1)[0] for key in known}
     assert set(FILE_KEYS) <= known
+
+
+def test_shipped_encoders_count_by_their_content():
+    for name in ("mini", "real"):
+        config = load_config(None, [f"encoder.source={name}"])
+        assert make_key(config, "spin")["files"]["encoder.source"] == [content_digest(ENCODERS / f"{name}.safetensors")]
 
 
 @given(
