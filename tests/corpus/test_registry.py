@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from spin.corpus import librispeech
 from spin.corpus.registry import CORPORA, Corpus, fingerprint_part, forget_fingerprints, needs_alignment, open_corpus
 from spin.errors import DataError
 from tests.corpus.layout import write_chapter, write_flac
@@ -42,13 +41,6 @@ def test_texts_with_size_and_time_kept_other_audio_and_new_files_are_noticed(sma
     assert fingerprint(make_context(link)) == known[-1]  # behind a link a corpus moves unnoticed
     known.append(fingerprint(make_context(moved)))
     assert len({str(one) for one in known}) == len(known)
-
-
-def test_a_fingerprint_is_computed_once(small_corpus: Path, make_context, monkeypatch):
-    context = make_context(small_corpus)
-    first = fingerprint(context)
-    monkeypatch.setattr(librispeech, "chapters", None)
-    assert fingerprint_part(context.config, context.corpus, "train") is first
 
 
 def test_alignment_of_a_part_counts(small_corpus: Path, make_context):

@@ -6,8 +6,6 @@ import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree
 
-import pytest
-
 from spin.report import tables
 from spin.report.alignment import choose_examples
 from spin.report.write_report import cards, plot_all, render_markdown, render_page, table
@@ -110,14 +108,3 @@ def test_one_system_alone(material):
     text = render_page(type(material)(report), BARE)
     ElementTree.fromstring(text)
     assert cards(report)[0] == ("Word error rate, test", "", tables.Cell("41.2\u00a0%")) and "there is no second system" in text
-
-
-@pytest.mark.parametrize("method", ["ctc_1best", "hlg"])
-def test_phone_error_rates_are_called_so(material, method):
-    for system in ("baseline", "spin"):
-        result = material.report["asr"][system]["test"][method]
-        result |= {"per": result["wer"], "cer": result["wer"]}
-    rows = [row[2].text for row in tables.recognition(material.report, "features").rows]
-    assert rows == (["PER", "WER", "CER"] if method == "ctc_1best" else ["WER", "CER", "PER"])
-    chart = plot_all(material)["recognition"][0]
-    assert "PER, " in chart.alt and "WER, " in chart.alt

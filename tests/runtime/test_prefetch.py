@@ -40,10 +40,3 @@ def test_one_group_is_read_while_another_is_worked_on():
     assert next(found) == ([1], [1])
     found.close()
     assert max(read) <= 3  # an endless row is not read to its end
-
-
-def test_nothing_is_prefetched_without_threads():
-    read = []
-    found = prefetch([[1], [2]], read.append, 0)
-    next(found)
-    assert read == [1]

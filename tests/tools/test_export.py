@@ -141,9 +141,6 @@ def test_the_command(tmp_path, capsys):
     assert f"{folder}: transformers" in capsys.readouterr().out
     with pytest.raises(CheckpointError, match="no such file"):
         main(["--model", str(tmp_path / "nothing"), "--output", str(folder)])
-    for wrong in ([], ["--encoder", "mini", "--model", "x"]):
-        with pytest.raises(SystemExit):
-            main([*wrong, "--output", str(tmp_path / "x")])
 
 
 def test_torch_hub(tmp_path, repository):
