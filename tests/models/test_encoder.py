@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from spin.errors import CheckpointError, DataError
 from spin.models.encoder import TINY_SHAPE, Encoder, EncoderShape
 from spin.models.extractor import ConvLayer
-from spin.models.transformer import PositionalConv, RelativePositionBias, TransformerLayer, attend, disable_cudnn_attention
+from spin.models.transformer import PositionalConv, RelativePositionBias, TransformerLayer, attend
 from tests.models.conftest import SHAPES, SMALL, make_encoder, make_model
 
 BASE_FRAMES = {3: 0, 400: 1, 719: 1, 720: 2, 16_000: 49, 32_000: 99}
@@ -93,17 +93,6 @@ def test_position_buckets_by_hand():
         torch.testing.assert_close(bias(5)[:, query, key], expected)
 
 
-@torch.no_grad()
-def test_only_the_layers_asked_for_are_run(encoder):
-    waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 3000])
-    whole, _ = encoder(waveforms, lengths)
-    for layer in encoder.layers[2:]:
-        layer.register_forward_hook(lambda *_: pytest.fail("a layer above last_layer was run"))
-    part, _ = encoder(waveforms, lengths, last_layer=2)
-    assert len(whole) == 4 and len(part) == 3
-    assert all(torch.equal(a, b) for a, b in zip(whole, part, strict=False))
-
-
 def test_dropout_and_layerdrop_only_in_training():
     encoder = make_encoder(SMALL, dropout=0.3, layerdrop=0.5)
     waveforms, lengths = torch.randn(1, 4000), torch.tensor([4000])
@@ -169,15 +158,6 @@ def test_fresh_weights_keep_the_scale_and_come_from_the_seed():
 def test_bad_input_is_named(small_encoder, waveforms, lengths, layer, subject):
     with pytest.raises(DataError, match=subject):
         small_encoder(waveforms, torch.tensor(lengths), layer)
-
-
-def test_cudnn_attention_is_switched_off(monkeypatch):
-    calls = []
-    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", calls.append)
-    disable_cudnn_attention.cache_clear()
-    disable_cudnn_attention()
-    disable_cudnn_attention()
-    assert calls == [False]
 
 
 def test_silence_is_finite(encoder):
