@@ -5,12 +5,8 @@
 # Stage 2 trains on all machines of the job (utils/launch.sh), the other stages run on the first. All machines must share the folders.
 # Before its time limit, or when Slurm preempts it, the job checkpoints, requeues itself and resumes, at most SPIN_RESTARTS times
 # (default 100). A failed job is not requeued.
-#SBATCH --job-name=spin
-#SBATCH --ntasks-per-node=1
-#SBATCH --signal=B:TERM@120
-#SBATCH --requeue
-#SBATCH --open-mode=append
-#SBATCH --output=%x-%j.log
+#SBATCH --job-name=spin --output=%x-%j.log --open-mode=append
+#SBATCH --ntasks-per-node=1 --signal=B:TERM@120 --requeue
 set -euo pipefail
 
 # Slurm runs a copy of this file from another folder.
