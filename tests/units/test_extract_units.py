@@ -246,7 +246,7 @@ def test_several_layers_in_one_pass(small_models, official_padding):
         expected = encoder.layer_output(padded, torch.tensor([8000, 5000]), number)
         for result, own in zip(results, expected, strict=True):
             assert np.array_equal(result[system].features[layer], own.numpy()) and result[system].units is None
-    with pytest.raises(ConfigError, match="1 to 3"):
+    with pytest.raises(ConfigError, match="0 to 3"):
         extractors[system].check_layer(4)
 
 

@@ -55,7 +55,7 @@ def test_another_k_of_one_system(tmp_path, words):
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [(["--system", "other"], "baseline spin"), (["--layers", "9"], "1 to 3"), (["--set", "seed=1"], "other data")],
+    [(["--system", "other"], "baseline spin"), (["--layers", "9"], "0 to 3"), (["--set", "seed=1"], "other data")],
 )
 def test_errors(words, capsys, options, expected):
     if "--set" in options:
@@ -115,3 +115,9 @@ def test_variants_against_stage_3(finished, system):
     assert rows["merged to K / 2"][0] == 6 and rows["merged to K / 2"][1]["pnmi"] < deduplicated["pnmi"]
     size, one = rows["merged to K / 12"]
     assert size == 1 and one["bitrate"] == 0 and one["boundary_r_value"] == pytest.approx(1 - 1 / math.sqrt(2))
+
+
+def test_the_command_of_variants(finished, capsys):
+    words = ["unit-variants", "--exp", str(finished.exp), "--system", "baseline", "--smooth", "3", "--merge", "4"]
+    assert main(words) == 0 and "| baseline | merged to K / 4 |" in capsys.readouterr().out
+    assert main([*words, "--part", "absent"]) == 1 and "--stage 3" in capsys.readouterr().err
