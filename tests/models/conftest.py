@@ -21,6 +21,7 @@ SHAPES = {
     "hubert_large": replace(SMALL, extractor_norm="layer", norm_first=True, waveform_norm_eps=1e-5, conv_bias=True),
     "wavlm_large": replace(SMALL, arch="wavlm", extractor_norm="layer", norm_first=True, waveform_norm_eps=1e-5),
 }
+BATCH = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0)) * 0.1, torch.tensor([5000, 3210])
 
 
 def make_encoder(shape: EncoderShape, seed: int = 0, **options) -> Encoder:
@@ -37,6 +38,10 @@ def make_model(name: str = "hubert", layer: int = 3, seed: int = 0, codebook_siz
     """A Spin model with random weights, in evaluation mode."""
     encoder = make_encoder(SHAPES[name])
     return SpinModel(encoder, Spin(encoder.shape.dim, codebook_size, codebook_dim).reset_parameters(seed, "test"), layer).eval()
+
+
+def same_units(one: SpinModel, other: SpinModel) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.units(*BATCH), other.units(*BATCH), strict=True))
 
 
 @pytest.fixture(params=sorted(SHAPES))

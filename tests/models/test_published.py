@@ -17,14 +17,8 @@ from spin.models.published import is_model_source
 from spin.models.safetensors_io import save_encoder
 from spin.objectives.model import SpinModel, load_model, save_model
 from spin.tools.export import export_transformers
-from tests.models.conftest import SHAPES, make_encoder, make_model
+from tests.models.conftest import SHAPES, make_encoder, make_model, same_units
 from tests.models.writers import error_of, fairseq_content, foreign_class, rspin_content, spin_content
-
-BATCH = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0)) * 0.1, torch.tensor([5000, 3210])
-
-
-def same_units(one: SpinModel, other: SpinModel) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.units(*BATCH), other.units(*BATCH), strict=True))
 
 
 def test_rspin_checkpoint(tmp_path):

@@ -14,9 +14,8 @@ from spin.models.safetensors_io import read
 from spin.objectives.model import SpinModel, load_model, save_model, select_valid
 from spin.objectives.rspin import RSpin
 from spin.objectives.spin import Spin
-from tests.models.conftest import SHAPES, SMALL, make_encoder, make_model
+from tests.models.conftest import BATCH, SHAPES, SMALL, make_encoder, make_model, same_units
 
-BATCH = torch.randn(2, 5000, generator=torch.Generator().manual_seed(0)) * 0.1, torch.tensor([5000, 3210])
 PAIR = torch.cat([BATCH[0], BATCH[0].flip(0)]), torch.tensor([5000, 3210, 5000, 3210])
 
 
@@ -117,7 +116,7 @@ def test_save_and_load(tmp_path, name):
     assert loaded.layer == 2 and loaded.encoder.shape == model.encoder.shape and not loaded.training
     assert model.state_dict().keys() == loaded.state_dict().keys()
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(model.units(*BATCH), loaded.units(*BATCH), strict=True))
+    assert same_units(model, loaded)
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -129,4 +128,4 @@ def test_a_model_file_holds_what_units_need_and_nothing_else(tmp_path):
     names, _ = read(tmp_path / "model.safetensors", "spin model 1")
     assert {name for name in names if not name.startswith("encoder.")} == {"head.weight", "head.bias", "codebook.weight"}
     loaded = load_model(tmp_path / "model.safetensors")
-    assert all(torch.equal(a, b) for a, b in zip(model.units(*BATCH), loaded.units(*BATCH), strict=True))
+    assert same_units(model, loaded)
