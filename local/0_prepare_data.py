@@ -23,7 +23,7 @@ def prepare_data(context: Context) -> None:
         prepare.add_noise(context, part, original, kind, snr)
     if config.corpus.asr_train:
         prepare.prepare_words(context, corpus)
-    if changed:
+    if changed or not any(context.tensorboard.glob("events*")):  # none: an interrupted run made the manifests and no more
         prepare.show_parts(context, clean)
 
 

@@ -96,7 +96,7 @@ def pitch_cuts(corpus: Path, part: str) -> Path:
 config_file = _named("config.yaml")
 log_folder = _named("log")  # text logs of every run of every stage
 spin_folder = _named("spin")  # stage 2: model, history, checkpoints
-lang_folder = _named("lang")  # stage 4: tokens, words, lexicon (*.txt), L and L_disambig as safetensors, bpe.model if any
+lang_folder = _named("lang")  # stage 4: tokens, words, lexicon (*.txt), bpe.model if any
 scores = _named("scores.json")  # stage 5: {"asr": ..., "gain": ...} as in report.json
 
 

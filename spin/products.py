@@ -181,7 +181,7 @@ def graph(context: Context, order: int, kind: str = "HLG") -> Product:
     name = "arpa" if kind == "HLG" else "rescore_arpa"
     given = getattr(context.config.decoding, name)
     key = {"config": {"order": order, "kind": kind}, "files": {f"decoding.{name}": [source_digest(given)]} if given else {}}
-    inputs = [lang(context).only("tokens.txt", "words.txt", "lexicon*.txt", "L*.safetensors"), lm_text(context)]
+    inputs = [lang(context).only("tokens.txt", "words.txt", "lexicon*.txt"), lm_text(context)]
     if kind != "HLG":  # rescoring uses the word table of the search, which a given ARPA file may have extended
         inputs.append(graph(context, context.config.decoding.lm_order))
     path = artifacts.graph_folder(context.exp, order, kind)

@@ -27,7 +27,7 @@ from spin.runtime.files import atomic_path
 from spin.runtime.ngrams import write_arpa
 from spin.runtime.product import Product
 
-LEXICON_FST, DISAMBIG_FST, GRAPH, ARPA = "L.safetensors", "L_disambig.safetensors", "graph.safetensors", "lm.arpa"
+GRAPH, ARPA = "graph.safetensors", "lm.arpa"
 HLG, G = "HLG", "G"
 NOT_WORDS = ("<s>", "</s>", "<unk>", "<UNK>")
 
@@ -129,18 +129,14 @@ def _not_arpa(path: Path, found: str) -> DataError:
     return DataError(str(path), found=found, expected="an ARPA file, plain or .gz", remedy=remedy)
 
 
-def lexicon_fst(lang: Lang, disambiguated: bool) -> k2.Fsa:
+def lexicon_fst(lang: Lang) -> k2.Fsa:
     """L, from tokens to words: one loop state, and a path from and to it for each pronunciation.
 
-    `disambiguated`: with #1 and up after ambiguous pronunciations, and a self-loop that lets #0 through for composition with G.
+    #1 and up follow ambiguous pronunciations, and a self-loop lets #0 through for composition with G.
     """
-    lexicon, _ = lang.disambiguated if disambiguated else (lang.lexicon, 0)
     word_ids = {word: number for number, word in enumerate(lang.word_table)}
-    arcs = []
-    if disambiguated:
-        arcs.append((0, 0, lang.vocabulary_size, word_ids["#0"]))
-    state = 1
-    for word, tokens in lexicon:
+    arcs, state = [(0, 0, lang.vocabulary_size, word_ids[BACK_OFF])], 1
+    for word, tokens in lang.disambiguated[0]:
         states = [0, *range(state, state + len(tokens) - 1), 0]
         state += len(tokens) - 1
         for position, token in enumerate(tokens):
@@ -164,7 +160,7 @@ def compose_graph(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
         found, expected = "no word of the lexicon in the LM", "words that both share"
         cause, remedy = "LM text of another language or in lower case", "--set corpus.lm_text=FILE, or --set decoding.arpa=FILE"
         raise DataError("decoding graph", found=found, expected=expected, cause=cause, remedy=remedy)
-    lexicon = k2.arc_sort(lexicon_fst(lang, disambiguated=True))
+    lexicon = k2.arc_sort(lexicon_fst(lang))
     graph = k2.connect(k2.compose(lexicon, k2.arc_sort(grammar)))
     graph = k2.connect(k2.determinize(graph))
     graph = _remove_disambiguation(graph, lang)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spin import artifacts, products
 from spin.asr.batches import text_of
-from spin.asr.graphs import DISAMBIG_FST, LEXICON_FST, lexicon_fst, read_sentences, save_graph
+from spin.asr.graphs import read_sentences
 from spin.asr.lang import Lang, load_lang, make_lang, save_lang
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
@@ -31,8 +31,6 @@ def prepare_lang(context: Context) -> Lang:
             lexicon = read_lexicons(asr, context.corpus) if asr.tokens == "phone" else None
             lang = make_lang(asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)), lexicon)
             save_lang(lang, folder)
-            save_graph(lexicon_fst(lang, disambiguated=False), folder / LEXICON_FST)
-            save_graph(lexicon_fst(lang, disambiguated=True), folder / DISAMBIG_FST)
             write_text(artifacts.training_tokens_in(folder), format_training_tokens(lang, transcripts))
     lang = load_lang(product.path)
     context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))

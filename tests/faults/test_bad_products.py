@@ -110,7 +110,7 @@ PRODUCTS = {  # name -> (pattern, stage that builds it, later stage that reads i
     "units": ("exp/t/units/baseline/*/units.jsonl", 3, None),
     "features": ("exp/t/features/baseline/*/*.bin", 3, 4),
     "recogniser": ("exp/t/asr/baseline/*/seed0/best.safetensors", 4, 5),
-    "lexicon's FST": ("exp/t/lang/L*.safetensors", 4, None),
+    "lexicon": ("exp/t/lang/lexicon.txt", 4, None),
     "decoding graph": ("exp/t/graphs/HLG*/*.safetensors", 5, None),
     "decoding's summary": ("exp/t/decode/**/summary.json", 5, None),
 }
