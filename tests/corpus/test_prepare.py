@@ -114,6 +114,18 @@ def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make
     assert rebuilt() == set()
 
 
+def test_a_stop_before_the_tensorboard_page_does_not_cost_it(
+    small_corpus: Path, make_context, prepare_data, interrupted, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(prepare, "show_corpus", lambda folder, *_: shown.append(folder))
+    context = make_context(small_corpus)
+    interrupted(context, prepare, "show_parts")
+    assert not shown
+    prepare_data(context)
+    assert shown == [context.tensorboard]
+
+
 def test_bad_utterances_of_finished_parts_count_and_corrected_ones_are_read(small_corpus: Path, make_context, prepare_data):
     """What is bad: tests/faults/test_bad_utterances.py."""
     bad, context = small_corpus / "train/1034/7/1034-7-0001.flac", make_context(small_corpus, max_bad_share=0.2)
