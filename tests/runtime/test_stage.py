@@ -29,7 +29,8 @@ from spin.runtime.process import StopRequest
 
 def work(context):
     what = context.config.name
-    product = Product(context, "units", context.exp / "units", 3, {"config": {"seed": context.config.seed}, "files": {}})
+    key = {"config": {"seed": context.config.seed}, "files": {}}
+    product = Product(context, "units", context.exp / "units", stage=3, own_key=key)
     if not product.needs_build():
         return
     with product.building() as partial:
