@@ -177,7 +177,7 @@ def spec_augment(inputs: np.ndarray, fill: np.ndarray | int, seed: int, epoch: i
 
     Args:
         inputs: (T, D) float32, or (T,) int64 symbols; changed in place.
-        fill: the (D,) training mean, which is zero after normalization; or the symbol of masked units.
+        fill: the (D,) training mean, which is zero after normalisation; or the symbol of masked units.
     """
     random = seeding.generator("spec augment", seed, epoch, utterance_id)
     frames = len(inputs)

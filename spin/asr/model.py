@@ -51,7 +51,7 @@ def is_inside(padded: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 class FeatureFront(nn.Module):
-    """Normalizes features by the training statistics."""
+    """Normalises features by the training statistics."""
 
     def __init__(self, statistics: FeatureStatistics):
         super().__init__()

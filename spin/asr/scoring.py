@@ -71,7 +71,7 @@ def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Reference and recognised text of one utterance, normalized."""
+    """Reference and recognised text of one utterance, normalised."""
 
     utterance_id: str
     speaker: str

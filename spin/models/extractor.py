@@ -60,7 +60,7 @@ def group_norm(features: Tensor, norm: nn.GroupNorm) -> Tensor:
 
 
 class ConvLayer(nn.Module):
-    """Convolution, normalization if any ("group" over time, "layer" over channels), GELU."""
+    """Convolution, normalisation if any ("group" over time, "layer" over channels), GELU."""
 
     def __init__(self, inputs: int, channels: int, kernel: int, stride: int, bias: bool, norm: str | None):
         super().__init__()

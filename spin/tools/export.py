@@ -108,7 +108,7 @@ def export_transformers(
 
 
 def transformers_state(encoder: Encoder) -> dict[str, Tensor]:
-    """Float32 CPU tensors under the names that HubertModel and WavLMModel save (weight normalization as a parametrization)."""
+    """Float32 CPU tensors under the names that HubertModel and WavLMModel save (weight normalisation as a parametrization)."""
     state = {}
     for name, tensor in encoder.state_dict().items():
         key = names_in_file(name, TRANSFORMERS)[-1]  # the current version's name

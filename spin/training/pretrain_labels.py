@@ -1,6 +1,6 @@
-"""Cluster labels for masked prediction: features of every frame, normalized per speaker, and the nearest of K k-means centres.
+"""Cluster labels for masked prediction: features of every frame, normalised per speaker, and the nearest of K k-means centres.
 
-MFCCs and hidden states carry the speaker's voice as well as the phone. Without the normalization, clusters of very different
+MFCCs and hidden states carry the speaker's voice as well as the phone. Without the normalisation, clusters of very different
 voices name the voice. Features pass through a file, so that memory does not grow with the corpus.
 """
 

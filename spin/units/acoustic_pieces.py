@@ -5,7 +5,7 @@ python -m spin acoustic-pieces --exp exp/mini --system spin --vocabulary 500 --o
 The command writes the frame labels of R-Spin (arXiv 2311.09117, section 2.5): units are deduplicated, encoded, and every piece is
 spread over the frames it covers. Only pieces that occur become classes.
 
-A unit is a character of a private plane of Unicode, so that sentencepiece neither normalizes nor splits anything. All units are
+A unit is a character of a private plane of Unicode, so that sentencepiece neither normalises nor splits anything. All units are
 characters of the model, seen in training or not, so every sequence can be encoded, and the units of its pieces restore it.
 """
 

@@ -97,7 +97,7 @@ def phone_purity(counts: np.ndarray) -> float:
 
 
 def pnmi(counts: np.ndarray) -> float:
-    """Phone-normalized mutual information I(phone; unit) / H(phone): the share of the phone's entropy that the unit removes.
+    """Phone-normalised mutual information I(phone; unit) / H(phone): the share of the phone's entropy that the unit removes.
 
     A ratio in [0, 1], up to the 1e-8 that the published formula (HuBERT, arXiv 2106.07447, section IV-A) adds inside its
     logarithms. 0 when a single unit is used, and by definition 0 with a single phone (nothing is uncertain). NaN without frames.

@@ -95,7 +95,7 @@ def test_nothing_unmasked_or_nothing_labelled_is_finite(label):
 
 
 def test_labels_find_clear_clusters_in_every_voice_and_skip_unreadable_audio(tmp_path):
-    """Two phones, three voices far apart: normalized per speaker, the clusters are the phones."""
+    """Two phones, three voices far apart: normalised per speaker, the clusters are the phones."""
     manifest = write_corpus(tmp_path, "part", [2.0] * 6, pitch_name=False)
     (tmp_path / "audio" / "part-0005.wav").write_bytes(b"")
     calls = []
