@@ -80,10 +80,8 @@ class PartWork:
             problem = check_cut(cut)
             if problem is not None:
                 subject = f"part {self.part}, utterance {cut.id}"
-                cause, remedy = (
-                    f"a fault of corpus.kind {self.corpus.config.corpus.kind}",
-                    "compare check_cut in spin/corpus/validate.py",
-                )
+                cause = f"a fault of corpus.kind {self.corpus.config.corpus.kind}"
+                remedy = "compare check_cut in spin/corpus/validate.py"
                 raise DataError(subject, found=problem, expected="a valid cut", cause=cause, remedy=remedy)
             yield cut
 

@@ -94,7 +94,7 @@ class Spin(nn.Module):
         return Loss(loss, sums)
 
     def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """Figures to log, from `Loss.sums` added over ranks."""
+        """Metrics to log, from `Loss.sums` added over ranks."""
         return {
             "agreement": float(sums["agreeing"] / sums["frames"]),  # nearest code = the other view's likeliest target, 0 to 1
             "code_perplexity": perplexity(sums["codes"]),  # of the nearest codes, 1 (collapsed) to K

@@ -20,7 +20,7 @@ from spin.units.metrics import METRICS, Metric
 SPEAKERS_SHOWN = 60
 CONFUSIONS_SHOWN = 20
 NO_WORD = "\u2205"
-SOURCE_TITLES = {"features": "Recognition errors", "units": "Recognition errors from units"}
+INPUT_TITLES = {"features": "Recognition errors", "units": "Recognition errors from units"}
 
 
 class Cell(NamedTuple):
@@ -78,7 +78,7 @@ def recognition(report: dict, input_kind: str) -> Table | None:
         "utterances. Both by bootstrap over utterances; with three or more seeds they include the spread of the trainings "
         "(Student's t), with fewer they hold for these trainings only. Words: over all seeds."
     )
-    return Table(SOURCE_TITLES[input_kind], header, rows, 3, note) if rows else None
+    return Table(INPUT_TITLES[input_kind], header, rows, 3, note) if rows else None
 
 
 def _recognition_rows(report: dict, decoding: lookup.Decoding) -> list[list[Cell]]:

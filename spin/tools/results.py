@@ -87,8 +87,8 @@ def recognition_rows(runs: Sequence[dict]) -> Iterator[Row]:
     for decoding in lookup.decodings(runs[0]):
         results = {system: [lookup.result(run, decoding, system) for run in runs] for system in systems}
         for measure in measures.error_measures(results[systems[0]][0]):
-            input_kind = "" if decoding.input_kind == "features" else " from units"
-            name = f"{measures.initials(measure)}{input_kind}, {decoding.part}, {measures.method_title(decoding.method)}"
+            suffix = "" if decoding.input_kind == "features" else " from units"
+            name = f"{measures.initials(measure)}{suffix}, {decoding.part}, {measures.method_title(decoding.method)}"
             yield Row(name, measure, tuple(_seed_values(results[system], measure.name) for system in systems))
 
 
