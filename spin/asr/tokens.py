@@ -7,6 +7,7 @@ turns pieces of either kind back into text. Characters are not a sentencepiece m
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from spin.errors import DataError
@@ -17,15 +18,15 @@ SPECIAL = (BLANK, UNKNOWN)
 Lexicon = tuple[tuple[str, tuple[int, ...]], ...]  # word and token ids
 
 
-class Tokens:
+class Tokens(ABC):
     """One way to write a text as tokens; `pieces` are in the order of their ids."""
 
     kind: str
     pieces: tuple[str, ...]
 
+    @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; what training never saw becomes the unknown token."""
-        raise NotImplementedError
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words separated by single spaces; blanks are skipped."""
