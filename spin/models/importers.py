@@ -71,8 +71,10 @@ def no_such_source(name: str) -> str:
     return "no such file or name" + "".join(f"; did you mean '{names[near]}'?" for near in nearest)
 
 
-def damaged(path: Path, error: object) -> CheckpointError:
-    """The error for a truncated file, or one without weights."""
+def damaged(path: Path, error: object) -> CheckpointError | MemoryError:
+    """The error for a truncated file, or one without weights; a MemoryError if the file is good and the memory is short."""
+    if "allocate memory" in str(error):  # torch and safetensors report the system's ENOMEM as text
+        return MemoryError(f"{path}: {error}")
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return CheckpointError(
         str(path),

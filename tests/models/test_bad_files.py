@@ -53,6 +53,11 @@ def message(tmp_path, small_encoder):
     return message
 
 
+def test_short_memory_is_no_damage(tmp_path):
+    error = importers.damaged(tmp_path / "e.pt", RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)"))
+    assert isinstance(error, MemoryError) and "e.pt" in str(error)
+
+
 @both_loaders
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_file_is_not_run(tmp_path, small_encoder, load, zipped):
