@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Stage 0: checked manifests of every part with phone alignments, noisy copies of test parts, LM text and lexicon."""
 
-from __future__ import annotations
-
 import sys
 
 from spin import products

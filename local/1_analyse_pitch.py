@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Stage 1: pitch contour, pulses and each speaker's pitch range, analysed once for the speaker perturbation."""
 
-from __future__ import annotations
-
 import sys
 
 from spin import artifacts, products

@@ -9,8 +9,6 @@ maps and a few utterances.
 Each step builds products (spin/products.py) and skips those that are up to date.
 """
 
-from __future__ import annotations
-
 import sys
 
 from spin.runtime.context import Context

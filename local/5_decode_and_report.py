@@ -10,8 +10,6 @@
 Each step builds products (spin/products.py) and skips those that are up to date. Runs in the environment that has k2.
 """
 
-from __future__ import annotations
-
 import sys
 
 from spin import products

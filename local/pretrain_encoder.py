@@ -7,8 +7,6 @@ Needs stage 0 of the same configuration:
 It takes the place of stage 2 in its experiment. Repeat the command to resume; --force starts over.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 `import spin` is light: the functions below import torch and their modules on first use. The distribution is called spin-speech.
 """
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from importlib import metadata

@@ -3,8 +3,6 @@
 A command is looked up by name and imported when it is asked for; each main(argv) has its own --help.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 

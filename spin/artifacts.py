@@ -3,8 +3,6 @@
 data/<corpus>/ belongs to stages 0 and 1 and may serve several experiments; exp/<name>/ belongs to one experiment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

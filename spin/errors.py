@@ -5,8 +5,6 @@ The stage scripts print the message of a SpinError without a traceback and end w
 and shows its traceback.
 """
 
-from __future__ import annotations
-
 import functools
 
 

@@ -1,7 +1,5 @@
 """Keys of products: which configuration values, and which contents of named files, decide a product."""
 
-from __future__ import annotations
-
 from spin.config import Config
 from spin.runtime.config_io import config_dict
 from spin.runtime.digest import source_digest

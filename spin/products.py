@@ -4,8 +4,6 @@ One rule holds for all of them (spin/runtime/product.py). Same key: skip. No pro
 to the old one, then replace it. spin/product_keys.py says which configuration keys decide a product.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

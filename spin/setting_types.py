@@ -1,7 +1,5 @@
 """Types of settings: each carries its range, and says what it expects."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from typing import Annotated

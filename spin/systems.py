@@ -1,7 +1,5 @@
 """Systems: what the recipe compares. The first in the configuration is the baseline."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """Shared by all tests: real data in a folder next to the repository, and quiet threads on small machines."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

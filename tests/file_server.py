@@ -1,7 +1,5 @@
 """A server of files on this machine, for tests of downloads."""
 
-from __future__ import annotations
-
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 

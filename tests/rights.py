@@ -1,7 +1,5 @@
 """What a user without special rights may do, tried also where the tests run as root."""
 
-from __future__ import annotations
-
 import functools
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The order of the rooms: a room imports only rooms below it, and rooms that run with k2 import nothing that is missing there."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The project's English: no phrase that reads as translated, and short sentences in the READMEs."""
 
-from __future__ import annotations
-
 import re
 import statistics
 import subprocess

@@ -3,8 +3,6 @@
 What a second run skips: tests/faults/test_rebuilds.py. Kills in every stage: tests/faults/test_kills.py.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Batches of features or units with their texts, and SpecAugment."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """All decodings of one recogniser: LM scales tuned on the valid parts, then every test part by every method."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The decodings of stage 5: graphs, then every recogniser on every test part by every method, then the scores."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What a decoding leaves out: utterances without text or frames. What it halves: batches whose lattices are too large."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar

@@ -7,8 +7,6 @@ word leaves G where it is, and backing off takes no frame. (With epsilon for bot
 frames on every back-off arc.)
 """
 
-from __future__ import annotations
-
 import k2
 import torch
 

@@ -4,8 +4,6 @@ The LM is an ARPA file: trained by kaldingram (Kneser-Ney), or given, such as Li
 stored as plain tensors: reading them runs no code.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import shutil

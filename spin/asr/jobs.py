@@ -1,7 +1,5 @@
 """Recognisers, and what the jobs of their trainings and decodings hold."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ G; #1 and up separate pronunciations that begin alike. The words come from the L
 test.
 """
 
-from __future__ import annotations
-
 import collections
 import functools
 from collections.abc import Iterable, Mapping, Sequence

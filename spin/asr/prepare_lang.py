@@ -1,7 +1,5 @@
 """The lang folder of an experiment, made from training transcripts, LM text and lexicon."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from spin import artifacts, products

@@ -1,7 +1,5 @@
 """Error rates of every system over all seeds, and the gain of each system over the baseline with its p-value: scores.json."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -12,8 +12,6 @@ Speakers: with few of them the bootstrap gives intervals that are too narrow and
 sign flips replace it.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

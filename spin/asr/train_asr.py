@@ -1,7 +1,5 @@
 """The trainings of stage 4: which are due, on which data, and in which processes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from spin import artifacts, products

@@ -3,8 +3,6 @@
 On a CPU a resumed training gives the same bits. On a GPU it agrees up to rounding: k2 adds the gradients of arcs in any order.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterable, Iterator

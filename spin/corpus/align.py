@@ -5,8 +5,6 @@ silences and pronunciation variants, a finite-state search), then phones within 
 stays in the corpus without an alignment. It is used for training and recognition, but not for unit metrics.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import re

@@ -4,8 +4,6 @@ TSV: one line per utterance: id, tab, phones every 10 ms separated by commas (gi
 src/data/dataset.py, which removes the stress digits as is done here).
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable, Iterator

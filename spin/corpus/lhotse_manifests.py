@@ -5,8 +5,6 @@ channels, a stretch of a longer recording) is mixed down, resampled and copied t
 Cuts without a supervision are chunked into pieces of at most corpus.max_duration_in_s, which can train Spin but no recogniser.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import math

@@ -3,8 +3,6 @@
 The steps of a part lie in data/<corpus>/alignment/<part>/. They belong to one key of the manifest.
 """
 
-from __future__ import annotations
-
 import collections
 import logging
 import shutil

@@ -1,7 +1,5 @@
 """The steps of stage 0: open and check the corpus, then build manifests, noisy copies, LM text and lexicon."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -7,8 +7,6 @@ the rules derive 8,400, and 78 % of these exactly as it has them. Letters alone 
 11.8 % against 4.7 %), although their model was trained on them.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import importlib.util

@@ -1,7 +1,5 @@
 """CORPORA: the kinds of corpus that stage 0 can prepare. To add one, write a subclass of Corpus and add one line."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """TensorBoard log of stage 0: durations, speakers, hours, and a few utterances to hear, with their phones."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Result: upper case A-Z and apostrophe, words separated by single spaces, the for
 reading (digits, currency signs, other alphabets) is refused instead of being guessed or dropped.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """Checks of cuts and of parts, before anything is built on them."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 from collections.abc import Collection, Iterable, Mapping

@@ -4,8 +4,6 @@ Cuts may carry arrays (spin/data/store.py). A manifest stores their paths relati
 renamed, copied and moved. Reading makes the paths absolute.
 """
 
-from __future__ import annotations
-
 import gzip
 import itertools
 import json

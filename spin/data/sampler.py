@@ -5,8 +5,6 @@ DynamicBucketingSampler draws members and order again in every epoch. With paddi
 batch_seconds, unless a single crop is longer.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

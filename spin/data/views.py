@@ -3,8 +3,6 @@
 Every draw comes from (seed, epoch, utterance id, view). To add a transform, write a class and add one line to TRANSFORMS.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The convolutional feature extractor: waveform -> 50 frames per second; its GroupNorm does not see padding."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Checkpoints of fairseq, unilm and s3prl. Their weights tell most of the architecture, the configuration the rest."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

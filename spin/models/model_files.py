@@ -1,7 +1,5 @@
 """Spin and R-Spin models in every format -> encoder, head, codebook and layer, the parts of spin.objectives.model.SpinModel."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import Tensor

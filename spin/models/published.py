@@ -1,7 +1,5 @@
 """Published Spin and R-Spin models by name, and a cheap test whether a source is such a model. Imports nothing heavy."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -5,8 +5,6 @@ fairseq, omegaconf and the like (a token dictionary next to the weights). Those 
 takes their place. Any other object in a file is an error that names it.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Our own files: one safetensors file, everything except the weights as JSON under one key of its metadata."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """torchaudio's pre-trained HuBERT and WavLM models, by name."""
 
-from __future__ import annotations
-
 import re
 
 import torch

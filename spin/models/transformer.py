@@ -1,7 +1,5 @@
 """The Transformer part: positional convolution, gated relative position bias, post-norm or pre-norm layers."""
 
-from __future__ import annotations
-
 import functools
 import math
 

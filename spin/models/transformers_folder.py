@@ -4,8 +4,6 @@ transformers knows the encoder only. In an exported folder HEAD_FILE holds head 
 that they read and the two fields of an encoder that transformers' configuration lacks.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tensors of a file -> the parameters of an encoder, each one checked; their names in the checkpoints of other programs."""
 
-from __future__ import annotations
-
 import re
 
 import torch

@@ -3,8 +3,6 @@
 To add one, write a file with a subclass of Spin and add one line to OBJECTIVES.
 """
 
-from __future__ import annotations
-
 import pkgutil
 from typing import NamedTuple
 

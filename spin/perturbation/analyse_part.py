@@ -4,8 +4,6 @@ Chunks of utterances are analysed by several processes. A chunk leaves two files
 interrupted run resumes with the chunks that are missing. Nothing written depends on the number of processes.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import itertools

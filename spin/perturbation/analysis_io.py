@@ -1,7 +1,5 @@
 """The analysis of a recording, to and from the custom fields of its lhotse cut."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -3,8 +3,6 @@
 Filter formulas: R. Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filter coefficients".
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -5,8 +5,6 @@ source's duration again before it is resampled to fs. All positions are in sampl
 source and the target share one rate, a source position s lies at R * s in the target, and only periods in Hz need the rate.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

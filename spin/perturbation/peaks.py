@@ -1,7 +1,5 @@
 """Peaks of sampled autocorrelations, refined between the samples."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

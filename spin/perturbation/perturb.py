@@ -3,8 +3,6 @@
 perturb() does all for one recording. A training analyses once (analyse), and makes a new copy at every step (synthesise).
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

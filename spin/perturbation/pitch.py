@@ -4,8 +4,6 @@ Frames are transformed in batches; peaks of the autocorrelation are refined on i
 line search; a Viterbi path chooses among the candidates.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

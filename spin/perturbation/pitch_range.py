@@ -14,8 +14,6 @@ utterances of 28 LibriSpeech speakers, against Praat in the published ranges (75
 | the published ranges, own tracker | 0.2 % | 1.3 | 2.0 % |
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

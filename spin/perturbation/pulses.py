@@ -4,8 +4,6 @@ Positions are in samples of the recording, 0 at its left edge: sample i covers [
 in samples, pulses do not change when the sampling rate is relabelled, which is how formants are shifted: they are found once.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Resampling by a ratio close to one, as Praat does it: an ideal low-pass in the spectrum, then a short windowed sinc."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Each speaker's pitch range, from the speaker's own speech in all training parts."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 from collections.abc import Iterator, Sequence

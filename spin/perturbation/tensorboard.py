@@ -1,7 +1,5 @@
 """Stage 1 in TensorBoard: histograms, perturbed pairs as audio, spectrograms with pitch."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from pathlib import Path

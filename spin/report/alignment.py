@@ -1,7 +1,5 @@
 """Reference and hypotheses word under word, and the choice of utterances to show."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 SAME, WRONG, MISSING, ADDED = "same", "wrong", "missing", "added"

@@ -1,7 +1,5 @@
 """Charts: error rates with intervals and unit metrics as bars, trainings as curves."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

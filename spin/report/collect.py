@@ -1,7 +1,5 @@
 """Material of a report: what the stages left, as the content of report.json and what the pages show next to it."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import platform
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The answer in a sentence: does the trained system lower the error on the test part, by how much, and could it be chance?"""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from spin.report import lookup, measures

@@ -1,7 +1,5 @@
 """Questions to a report.json that fits its schema: figures, and which decoding and system the headline is about."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from spin import artifacts

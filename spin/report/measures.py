@@ -1,7 +1,5 @@
 """Figures as a report writes them: names, numbers, changes, p-values, times, and the error rates next to METRICS."""
 
-from __future__ import annotations
-
 from spin.asr.decoders import DECODERS
 from spin.objectives import OBJECTIVES
 from spin.units.metrics import HIGHER, LOWER, Metric

@@ -1,7 +1,5 @@
 """Pictures of the page: SVG in the page's colours, units by phones, and a few test utterances with the units of every system."""
 
-from __future__ import annotations
-
 import functools
 import io
 import itertools

@@ -3,8 +3,6 @@
 The last ones go behind the error rates of the headline's decoding: intervals over speakers, errors by speaker, confused words.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@
 Exit status 0: no problem; 1: problems, one line per key on standard error; 2: wrong usage.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Report half of stage 5: report.json, report.html and report.md, and the answer on TensorBoard."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

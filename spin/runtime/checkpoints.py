@@ -1,7 +1,5 @@
 """Checkpoints of a training as safetensors: the last few and the best are kept, a damaged one is skipped with a warning."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

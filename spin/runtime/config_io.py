@@ -1,7 +1,5 @@
 """Reading the configuration: YAML, then `section.key=value` overrides, then the types and ranges of spin/config.py."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The context of a stage: everything its work is given."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path

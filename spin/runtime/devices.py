@@ -1,7 +1,5 @@
 """Where torch computes, and the settings that make the CPU give the same bits every time."""
 
-from __future__ import annotations
-
 import os
 
 import torch

@@ -1,7 +1,5 @@
 """What identifies inputs and code: content digests of files and folders, and the git commit."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

@@ -9,8 +9,6 @@ A rank that dies ends the training of all. The others see the connection close, 
 TrainingError. torchrun then ends what is left and names the first rank that failed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import os

@@ -1,7 +1,5 @@
 """Style, colours and the spectrogram that all figures share, on TensorBoard and in the report."""
 
-from __future__ import annotations
-
 import matplotlib
 import numpy as np
 

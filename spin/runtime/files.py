@@ -1,7 +1,5 @@
 """Files that appear complete or not at all: write to a temporary name, flush to the disk, rename."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import io

@@ -1,7 +1,5 @@
 """Folder locks: one writer or many readers. The kernel releases them when their process ends, however it ends."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

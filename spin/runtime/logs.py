@@ -1,7 +1,5 @@
 """Log lines with time stamps, log files, and TensorBoard writers."""
 
-from __future__ import annotations
-
 import datetime
 import itertools
 import logging

@@ -1,7 +1,5 @@
 """n-gram models of sentences of words by kaldingram: Kneser-Ney, in ARPA format."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math

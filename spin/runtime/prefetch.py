@@ -1,7 +1,5 @@
 """Prefetching: reading the next group while the GPU works on the current one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar

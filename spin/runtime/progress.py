@@ -1,7 +1,5 @@
 """Progress bars on standard error while it is a terminal; elsewhere nothing, because the log has its own lines."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator
 

@@ -1,7 +1,5 @@
 """Rejected utterances: each is listed with its reason and counted, and a stage stops when their share is too large."""
 
-from __future__ import annotations
-
 import collections
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every random draw comes from a name: (seed, epoch, utterance id) and the like, never from a shared stream."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Start and end of a stage: options, configuration, locks, log, exit status. Imports no torch: a finished stage ends at once."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import errno

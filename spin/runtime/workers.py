@@ -4,8 +4,6 @@ The standard library's pool serves better than joblib's here: its workers end wi
 an abandoned training never writes next to the run that resumes it.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import ctypes

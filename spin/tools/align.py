@@ -5,8 +5,6 @@ python -m spin align --input LibriSpeech-alignments/dev-clean --output dev-clean
 Reads the TextGrids in a folder and below it, one file per utterance with a tier "phones", by praatio.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import sys

@@ -1,7 +1,5 @@
 """What the benchmarks share: models of known shapes, batches, one update as stage 2 makes it, timing, output."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Sequence

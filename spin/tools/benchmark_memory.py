@@ -5,8 +5,6 @@ CUDA context, cuDNN's workspaces and fragmentation come on top: 1 to 3 GB. Eager
 --device, the updates of the GPU check run there and are measured next to these predictions.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

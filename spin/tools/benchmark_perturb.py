@@ -3,8 +3,6 @@
 Praat (praat-parselmouth) is a test dependency; without it its figures are null. Audio comes from files, or is generated.
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import statistics

@@ -8,8 +8,6 @@ length and divided into batches once. Batches are padded, and every layer gets t
 scaled loss; an optimizer step in many small kernels; the loss is read back after every update.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import logging

@@ -3,8 +3,6 @@
 `ratio` compares it with the plain way: one utterance at a time, each system by itself, every layer.
 """
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np

@@ -3,8 +3,6 @@
 torch runs a small product on the GPU, and k2 (stages 4 and 5, in its own environment) a CTC loss and a pruned search.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import os

@@ -7,8 +7,6 @@ last_hidden_state comes after the final LayerNorm, ours before it. spin.load_enc
 the same model.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

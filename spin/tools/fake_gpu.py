@@ -4,8 +4,6 @@ The code runs as it would on a GPU, autocast included, but tensors there have no
 an update does. Attention kernels are chosen as torch does on Ampere and later: flash without a mask, memory-efficient with one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import heapq
 import itertools

@@ -9,8 +9,6 @@ A machine without a network needs the repository (17 MB), the packages of requir
   SPIN_PYTHON=python3 utils/gpu_check.sh --corpus-dir pack           # there; a pack needs neither pocketsphinx nor gruut_lang_en
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -7,8 +7,6 @@ latter, so that the GPU machine needs no pocketsphinx.
     python -m spin.tools.gpu_pack PACK FOLDER      # decodes a pack into FOLDER, whose parts stage 0 reads
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import itertools

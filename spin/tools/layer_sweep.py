@@ -6,8 +6,6 @@ Each system gives k-means units at every layer, and a system with a codebook its
 and sweep.md. Finished work is kept in the output folder, so an interrupted command resumes.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import statistics

@@ -4,8 +4,6 @@ Reports that differ only in seeds, commit, device and time are runs of one setti
 sample standard deviation. Every table of runs names command, commit and device.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ exact: it computes the representations of all micro-batches without a graph, the
 representations, and then runs each micro-batch again with a graph to pass that gradient on. Frozen layers run once.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 

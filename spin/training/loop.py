@@ -4,8 +4,6 @@ A training that is interrupted anywhere and resumed ends with the same weights, 
 and micro-batches may change in between; then the weights agree up to rounding.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

@@ -3,8 +3,6 @@
 Figures stay on the device between two reports, so that the GPU never waits for them.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from resource import RUSAGE_SELF, getrusage

@@ -6,8 +6,6 @@ bit on the CPU: every iteration keeps its labels and checkpoints in a folder of 
 Legend: B utterances, S samples, T frames, D features, K clusters.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import time

@@ -4,8 +4,6 @@ MFCCs and hidden states carry the speaker's voice as well as the phone. Without 
 voices name the voice. Features pass through a file, so that memory does not grow with the corpus.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Validation of a training: PNMI and perplexity of the units on the valid parts, and the check for a collapsed codebook."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

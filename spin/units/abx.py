@@ -5,8 +5,6 @@ is half an error. Errors are averaged over the triples of a cell, then over the 
 (that is over contexts, and across speakers over the speakers of X), then over speakers, then over pairs of phones. Chance is 50.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

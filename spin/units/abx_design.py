@@ -5,8 +5,6 @@ Legend: an item is one triphone in one utterance. A group is the items of one (c
     (across).
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence

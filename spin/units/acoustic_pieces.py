@@ -9,8 +9,6 @@ A unit is a character of a private plane of Unicode, so that sentencepiece neith
 characters of the model, seen in training or not, so every sequence can be encoded, and the units of its pieces restore it.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import itertools

@@ -9,8 +9,6 @@ hit rate HR (recall) and the over-segmentation OS it is 1 - (|r1| + |r2|) / 2, w
 (HR - OS - 1) / sqrt(2). Unlike F1 it does not grow with ever more boundaries.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

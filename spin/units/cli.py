@@ -1,7 +1,5 @@
 """python -m spin units: discrete units of audio files of any rate, format and number of channels."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections import Counter

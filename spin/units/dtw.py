@@ -8,8 +8,6 @@ Frames are compared by the angle between them over pi (0 to 1), or, for units, a
 else 0.5.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import math
 

@@ -1,7 +1,5 @@
 """Stage 3, step by step: features, k-means, units, metrics, pictures. Imports what is heavy only for work that is due."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 

@@ -1,7 +1,5 @@
 """Figures of units: units by phones, and an utterance with its phones and units; and stage 3 in TensorBoard."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ random order every epoch. Memory is one utterance, one batch, one sample for the
 there is.
 """
 
-from __future__ import annotations
-
 import functools
 import heapq
 import json

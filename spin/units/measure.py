@@ -1,7 +1,5 @@
 """Measures a system's units: the computers of METRICS share one pass over its utterances; ABX reads its choice of them again."""
 
-from __future__ import annotations
-
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence

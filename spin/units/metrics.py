@@ -4,8 +4,6 @@ To add a metric: write a class with add() and compute() in a file of its own, an
 computes. This module imports nothing heavy, so that the report can read it where k2 runs.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 LOWER, HIGHER, NEITHER = "lower", "higher", ""

@@ -1,7 +1,5 @@
 """The phones of a cut, and the classes that order phones in tables and figures."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

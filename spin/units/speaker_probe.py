@@ -1,7 +1,5 @@
 """Speaker probes: a linear classifier on the mean features of an utterance, or on the histogram of its units."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence

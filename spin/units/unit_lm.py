@@ -4,8 +4,6 @@ Predictable units make good language models (arXiv 2410.24177). Perplexities of 
 cannot be compared; bits per second can. kaldingram trains the Kneser-Ney models.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io

@@ -8,8 +8,6 @@ leaves K / 2 or K / 4 units: k-means of the codes' centroids, which are the mean
 Spin trains on. Only products of stage 3 are read.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import logging

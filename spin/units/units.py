@@ -1,7 +1,5 @@
 """Sequences of units, 50 per second: as files of stage 3, and as runs of equal units."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

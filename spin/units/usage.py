@@ -1,7 +1,5 @@
 """Usage of units (entropy, perplexity, bit rate, units in use), and how much of it noise changes."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A small corpus of made-up features: each letter is a code vector of its own for some frames, with noise."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

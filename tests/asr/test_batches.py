@@ -1,7 +1,5 @@
 """Batches: padding, order, length, resuming; SpecAugment."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

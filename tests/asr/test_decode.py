@@ -1,7 +1,5 @@
 """Decoding by all methods: scales from valid alone, what cannot be decoded, failures of k2; the results of stages 4 and 5."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

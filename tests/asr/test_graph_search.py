@@ -1,7 +1,5 @@
 """CTC best path, search and rescoring: perfect posteriors, one sentence only, walking every path by hand, empty lattices."""
 
-from __future__ import annotations
-
 import math
 
 import k2

@@ -1,7 +1,5 @@
 """LMs, G, L and HLG: a toy language of ten words enumerated, the costs of the LM, given ARPA files, storing."""
 
-from __future__ import annotations
-
 import gzip
 import itertools
 import math

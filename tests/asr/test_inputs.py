@@ -1,7 +1,5 @@
 """Inputs of a recogniser: stored features, units as they are, deduplicated or as pieces."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tokens (characters, BPE, phones), lexicon, disambiguation, the files of the lang folder; recognisers of phones."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Error rates, their intervals and tests: against slow oracles, kaldialign and exact values, under a null hypothesis."""
 
-from __future__ import annotations
-
 import itertools
 
 import kaldialign

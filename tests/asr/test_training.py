@@ -1,7 +1,5 @@
 """Trainings: resuming to the bit after any end, effects of settings, what is left out, failures with reasons."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Helpers of these tests: a small corpus as stages 0 and 3 leave it, posteriors of texts, one-sentence LM, a killed training."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Small corpora in LibriSpeech's layout, made on the spot, and stage 0 as a function."""
 
-from __future__ import annotations
-
 import logging
 import runpy
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Writers of LibriSpeech's layout: <part>/<speaker>/<chapter>/{<id>.flac, <speaker>-<chapter>.trans.txt}."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

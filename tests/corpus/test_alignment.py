@@ -1,7 +1,5 @@
 """Items, labels every 10 ms and the TSV: hand-computed cases, exact round trips, and malformed files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Forced alignment on real speech: continuous, independent of order, resumable; and what cannot be aligned is said."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

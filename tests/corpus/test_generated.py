@@ -1,7 +1,5 @@
 """The embedded corpus: the same bytes every time, sentences of one pool only, phones that cover the audio."""
 
-from __future__ import annotations
-
 import collections
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The text of the language model: files of every kind, held-out sentences, LibriSpeech's own text."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 

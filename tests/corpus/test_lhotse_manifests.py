@@ -1,7 +1,5 @@
 """Corpora of lhotse cut manifests: what is used where it lies, what is copied, chunked or rejected."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Reading LibriSpeech's layout: every kind of bad utterance is named with its reason, and nothing else is lost."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

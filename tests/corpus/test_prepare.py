@@ -1,7 +1,5 @@
 """Stage 0 on small corpora from audio to manifests: results, errors, what is rebuilt, interruptions."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

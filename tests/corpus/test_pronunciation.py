@@ -1,7 +1,5 @@
 """Pronunciations: the dictionary, the rules that derive regular forms of its words, and guesses from letters."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import kaldialign

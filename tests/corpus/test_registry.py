@@ -1,7 +1,5 @@
 """Fingerprints of parts: what they notice, what they ignore, and files that must not block them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

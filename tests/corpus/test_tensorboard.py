@@ -1,7 +1,5 @@
 """The TensorBoard log of stage 0: what is in it, once, and its pictures on odd input."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

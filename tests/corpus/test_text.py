@@ -1,7 +1,5 @@
 """One normalisation of text: what it folds, what it refuses, and that it is stable."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

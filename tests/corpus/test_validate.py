@@ -1,7 +1,5 @@
 """Manifest checks: each broken contract is found and named; speakers are kept apart."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

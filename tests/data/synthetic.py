@@ -1,7 +1,5 @@
 """A corpus of buzzing tones, small enough for tests of sampling, loading and training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

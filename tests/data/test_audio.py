@@ -1,7 +1,5 @@
 """Audio and its noise: levels by hand, the same draws everywhere, unreadable files named."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

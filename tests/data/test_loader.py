@@ -1,7 +1,5 @@
 """Reading and transforming for training; bad files are named instead of fatal. Workers: tests/training/test_train_spin.py."""
 
-from __future__ import annotations
-
 import itertools
 import signal
 import subprocess

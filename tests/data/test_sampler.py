@@ -1,7 +1,5 @@
 """Composition and length of batches, which ranks, epochs and interruptions cannot change."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

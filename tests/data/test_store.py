@@ -1,7 +1,5 @@
 """Arrays come back bit by bit, from any folder that their manifest is copied to; damage is named."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One finished experiment of all stages, copied for each test to the place where it was made."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

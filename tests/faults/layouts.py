@@ -1,7 +1,5 @@
 """Small corpora in LibriSpeech's layout for the tests of faults and bad input: seconds of humming."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 from collections.abc import Callable

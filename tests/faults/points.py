@@ -1,7 +1,5 @@
 """The points of TensorBoard event files as TensorBoard shows them: what a resumed run purged is not there."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Iterator
 from pathlib import Path

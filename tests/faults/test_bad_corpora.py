@@ -1,7 +1,5 @@
 """Bad corpora: each is an error of stage 0 that says what and where, or something that must not disturb it."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Damage to weights, finished products and interrupted builds: repaired with the same content, or named with the stage to run."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

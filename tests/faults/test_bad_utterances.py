@@ -3,8 +3,6 @@
 Every kind spoils the second utterance of a chapter of its own; the first must always stay.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import os
 import re

@@ -3,8 +3,6 @@
 python -m pytest -m slow -s tests/faults/test_kills.py prints each stop; SPIN_SEED=7 in front of it draws other moments.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -3,8 +3,6 @@
 Most of it are rules of ruff (S in pyproject.toml), which utils/test.sh runs; here is what ruff does not know.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

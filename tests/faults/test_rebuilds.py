@@ -1,7 +1,5 @@
 """Which products a change rebuilds, through the real stage scripts: the change pays for itself, and for nothing else."""
 
-from __future__ import annotations
-
 import re
 from fnmatch import fnmatchcase
 

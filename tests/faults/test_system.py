@@ -3,8 +3,6 @@
 Each time: an error with a remedy, and the same command afterwards ends in the same files as a run that nothing disturbed.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -3,8 +3,6 @@
 SPIN_GPU_TESTS_ON=cpu runs those that make sense without a GPU, which checks the tests themselves.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Small encoders of both architectures and both layer orders, and the comparison of the golden figures."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

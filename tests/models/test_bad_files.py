@@ -1,7 +1,5 @@
 """Wrong, damaged, mismatched and malicious files: the error names the file and the cause, and no code in a file is run."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

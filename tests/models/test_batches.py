@@ -1,7 +1,5 @@
 """The same utterance gives the same hidden states and units alone and in any batch."""
 
-from __future__ import annotations
-
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The parts of the encoder, against PyTorch's own and by hand."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

@@ -1,7 +1,5 @@
 """The formats of others, for every shape: both architectures, both layer orders; torchaudio's own models as oracle."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import urllib.error

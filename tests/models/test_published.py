@@ -1,7 +1,5 @@
 """Models of the authors: their layouts and published names; every layer and code against the original implementations."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Writers of other programs' formats, for tests of the readers."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import types

@@ -1,7 +1,5 @@
 """The Spin model: units, the layers that train, gradients through the official weights, and our own files."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """R-Spin and DC-Spin-style: slow oracles for loss and gradients, reduction to Spin, hand-made and degenerate cases."""
 
-from __future__ import annotations
-
 import json
 import math
 

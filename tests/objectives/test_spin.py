@@ -1,7 +1,5 @@
 """The Spin loss against the official figures, a slow oracle in plain Python, hand-made cases, and its properties."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

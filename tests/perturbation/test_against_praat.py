@@ -1,7 +1,5 @@
 """The bounds of the perturbation against Praat, on the same utterances and parameters; its cost."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from concurrent.futures import ProcessPoolExecutor

@@ -1,7 +1,5 @@
 """The whole perturbation: draws, crops, threads, and whatever comes in: never an exception, a hang, a NaN or another length."""
 
-from __future__ import annotations
-
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 

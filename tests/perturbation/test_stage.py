@@ -1,7 +1,5 @@
 """Stage 1 on a small corpus: what it writes, what it names, and that an interrupted run resumes to the same result."""
 
-from __future__ import annotations
-
 import dataclasses
 import runpy
 from pathlib import Path

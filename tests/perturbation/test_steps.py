@@ -1,7 +1,5 @@
 """The steps one by one: made-up signals whose answer is known, and scipy's filters as the equaliser's oracle."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import scipy.signal

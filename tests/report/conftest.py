@@ -1,7 +1,5 @@
 """Made-up runs of two and of five systems."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

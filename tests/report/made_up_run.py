@@ -1,7 +1,5 @@
 """A made-up experiment: small, the same every time, and shaped like the files of a real run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Reference and hypotheses side by side."""
 
-from __future__ import annotations
-
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,5 @@
 """Pictures: the same bytes every time, colours of the page, nothing drawn that was not measured."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Reading the products of a run, and writing its report."""
 
-from __future__ import annotations
-
 import dataclasses
 import runpy
 

@@ -1,7 +1,5 @@
 """The answer on top: honest about a gain, a loss, chance, and nothing measured."""
 
-from __future__ import annotations
-
 import pytest
 
 from spin.report.headline import BETTER, OPEN, UNCLEAR, WORSE, headline

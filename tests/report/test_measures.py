@@ -1,7 +1,5 @@
 """Numbers, changes and names as text."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

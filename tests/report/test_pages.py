@@ -1,7 +1,5 @@
 """report.html and report.md: the answer on top, everything escaped, nothing loaded, the same bytes every time."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree

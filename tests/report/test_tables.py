@@ -1,7 +1,5 @@
 """Tables of speakers and of confused words, by hand."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """Checking one report and comparing two."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import subprocess

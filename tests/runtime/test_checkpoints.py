@@ -1,7 +1,5 @@
 """Checkpoints: the last two and the best stay, a damaged one is skipped. Code in them: tests/faults/test_bad_products.py."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

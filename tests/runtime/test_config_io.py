@@ -1,7 +1,5 @@
 """Configuration: YAML and overrides into dataclasses, errors that name the key and its origin."""
 
-from __future__ import annotations
-
 import dataclasses
 import tempfile
 import typing

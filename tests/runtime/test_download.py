@@ -1,7 +1,5 @@
 """Downloads from a server in this process: complete, resumed, damaged, refused, absent."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 

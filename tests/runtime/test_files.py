@@ -1,7 +1,5 @@
 """Files appear whole or not at all; lines torn by a kill harm nobody; seeds."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """Folder locks: one writer or many readers, also readers without write permission."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

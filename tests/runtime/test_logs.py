@@ -1,7 +1,5 @@
 """TensorBoard files of an interrupted run: nothing is shown twice."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

@@ -1,7 +1,5 @@
 """Prefetching: order, errors where they are due, one group ahead and no more."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 

@@ -1,7 +1,5 @@
 """The rule for finished work on small products: skip, resume, replace, refuse."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -1,7 +1,5 @@
 """A stage's start and end: options, exit status, locks, --force, messages."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

@@ -1,7 +1,5 @@
 """Work over processes: order, bounded hand-out, errors, dead workers, and no worker left behind."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """A copy of the shell side of the project, with fakes for Python, uv and nvidia-smi: its decisions without an installation."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

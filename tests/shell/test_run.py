@@ -1,7 +1,5 @@
 """run.sh: stages in order with their interpreters, options passed on as given, failures and signals. The stages are fakes."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import subprocess

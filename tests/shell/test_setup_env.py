@@ -1,7 +1,5 @@
 """The decisions of utils/setup_env.sh: what it makes, when it does nothing, which CUDA build it takes, how it fails."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 

@@ -1,7 +1,5 @@
 """utils/slurm.sh and utils/launch.sh on a fake cluster: starts on every machine, stops, requeueing."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import subprocess

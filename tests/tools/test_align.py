@@ -1,7 +1,5 @@
 """TextGrids of the Montreal Forced Aligner as a TSV."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The fake GPU counts bytes, operations and gradients right; the shipped configurations fit the GPUs that they are for."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from unittest import mock

@@ -1,7 +1,5 @@
 """The benchmark of Spin: both sides train on the same mixture of lengths and on the same loss; the command's answer."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

@@ -1,7 +1,5 @@
 """check-device: what is checked for which options, and what an unusable torch or k2 leads to."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from types import SimpleNamespace

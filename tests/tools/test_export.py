@@ -1,7 +1,5 @@
 """Exported models give the same numbers in every reader: this package, transformers, torch.hub."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

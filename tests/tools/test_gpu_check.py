@@ -1,7 +1,5 @@
 """The GPU check: steps that pass, fail, are stopped or run out of time; no GPU is an error with a remedy."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

@@ -1,7 +1,5 @@
 """python -m spin: every command can be imported and has --help; errors and unknown commands have their exit status."""
 
-from __future__ import annotations
-
 import importlib
 
 import pytest

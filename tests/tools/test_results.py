@@ -1,7 +1,5 @@
 """Rows for RESULTS.md, by hand."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

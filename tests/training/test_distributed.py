@@ -1,7 +1,5 @@
 """Several ranks train as one does, also when their number changes on resume; a lost rank ends all in time."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import re

@@ -1,7 +1,5 @@
 """Gradients: those of the official code, of the whole batch for any micro-batches and ranks, and nothing waits for the device."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

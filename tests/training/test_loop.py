@@ -1,7 +1,5 @@
 """The training loop: kills and stops change nothing, bad numbers and collapse end it with a reason."""
 
-from __future__ import annotations
-
 import math
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Masked-prediction pre-training: masks, labels, the loss against an oracle, augmentation, resume to the bit."""
 
-from __future__ import annotations
-
 import os
 import runpy
 import signal

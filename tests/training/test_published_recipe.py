@@ -1,7 +1,5 @@
 """The configurations say what the papers say; the learning rate against the official figures and at its edges."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

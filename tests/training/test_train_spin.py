@@ -1,7 +1,5 @@
 """Stage 2 as a whole, on stage 1's real product: any number of loader workers gives the same model, and the model loads."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import runpy

@@ -1,7 +1,5 @@
 """A training of seconds: a very small encoder with random weights on the synthetic corpus."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

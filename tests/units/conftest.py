@@ -1,7 +1,5 @@
 """A small corpus with phones, and a very small encoder and Spin model: enough for every part of stage 3."""
 
-from __future__ import annotations
-
 import json
 import logging
 import runpy

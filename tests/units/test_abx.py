@@ -1,7 +1,5 @@
 """The triphone ABX against a slow oracle, by hand, and at its limits."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """python -m spin benchmark units: runs, names its reference, and its two systems share the layers below the top two."""
 
-from __future__ import annotations
-
 import json
 
 import torch

@@ -1,7 +1,5 @@
 """python -m spin units: any rate, format and number of channels; clear errors; no partial output."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import soundfile

@@ -1,7 +1,5 @@
 """Counts of labels and units, NMI, purities, PNMI, the speaker probe: golden figures, by hand, oracles, properties."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """Stage 3's contract: products are read back through lhotse; batches, processes and kills change nothing."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Figures that stage 3 and the report share: the spectrogram, the map of units by phones, runs of units."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """k-means: finds what is there, the same bits every time, bounded memory, clear errors."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

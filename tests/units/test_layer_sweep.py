@@ -1,7 +1,5 @@
 """Sweeps over layers, k-means and variants of units: by hand, and against the figures of stage 3."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 

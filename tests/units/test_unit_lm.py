@@ -1,7 +1,5 @@
 """Models of units: n-grams by hand and against kaldingram's own evaluation; acoustic pieces, lossless for every sequence."""
 
-from __future__ import annotations
-
 import io
 import math
 from pathlib import Path

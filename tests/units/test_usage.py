@@ -1,7 +1,5 @@
 """The table of metrics; usage of units, runs, edit distance and boundaries: by hand, oracles, properties, degenerate input."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import pkgutil

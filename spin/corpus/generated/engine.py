@@ -4,8 +4,6 @@ The engine keeps state between calls that no reset reaches, is not thread-safe, 
 speaks for one speaker only, from a fresh start, and ends; then the same sentences give the same bytes.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 from pathlib import Path

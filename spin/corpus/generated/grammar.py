@@ -1,7 +1,5 @@
 """A small context-free grammar of English: about 640 words, sentences of about nine words, covering every phone of ARPAbet."""
 
-from __future__ import annotations
-
 import numpy as np
 
 # Upper-case names are categories, lower-case ones words. Alternatives are separated by '|', repeated ones are more likely.

@@ -3,8 +3,6 @@
 A voice is an eSpeak NG voice variant (vocal tract, pitch, roughness), an accent, a channel and a noise level.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from dataclasses import dataclass
