@@ -1,30 +1,25 @@
-"""Downloads from OpenSLR by lhotse, which resumes them: parts of LibriSpeech, and the text of its language models.
+"""Downloads from OpenSLR: parts of LibriSpeech, and the text of its language models.
 
 An archive is compared with its published checksum, unpacked in a folder of its own and moved to its place when it is complete, so
 an interrupted download is never taken for a part. The archive stays until then, and the next run resumes it. Only parts whose
 folder is missing are touched. One process at a time downloads into a folder of parts.
 """
 
-from __future__ import annotations
-
-import contextlib
-import hashlib
-import http.client
 import logging
 import os
 import shlex
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
-from lhotse.utils import resumable_download
 
 from spin.config import CorpusConfig
 from spin.corpus.librispeech import ROOT, parts_in
-from spin.errors import ConfigError, DataError, LockedError
+from spin.errors import ConfigError, DataError
+from spin.runtime.download import fetch
 from spin.runtime.locks import folder_lock
 
 BASE_URL = "http://www.openslr.org/resources"
@@ -62,7 +57,7 @@ def download_missing(
 
     Raises:
         DataError: a name that OpenSLR does not have, no network, no space, or an archive that is damaged or unsafe.
-        LockedError: another process downloads into `root`; names host, process and since when.
+        LockedError: another process downloads into `root`.
     """
     missing = [part for part in parts if part not in parts_in(root)]
     unknown = [part for part in missing if part not in KNOWN_PARTS]
@@ -74,17 +69,18 @@ def download_missing(
             remedy="correct corpus.spin_train, asr_train, valid and test",
         )
     if missing:
-        with _locked(root, ", ".join(missing)):
+        with folder_lock(root / _STAGING):
             for part in missing:
-                _download_part(root, part, base_url, checksums[part], log)
+                log.info("downloading %s into %s", part, root)
+                _download_part(root, part, base_url, checksums[part])
 
 
-def lm_text_file(corpus: CorpusConfig, log: logging.Logger, base_url: str = BASE_URL, checksum: str = MD5[LM_TEXT]) -> Path:
+def lm_text_file(corpus: CorpusConfig, base_url: str = BASE_URL, checksum: str = MD5[LM_TEXT]) -> Path:
     """The text that LibriSpeech's own language models are trained on, in the folder of the parts; downloaded once.
 
     Raises:
         ConfigError: it is not there, and corpus.download is not set.
-        DataError, LockedError: as download_missing.
+        DataError: the download failed.
     """
     root = download_root(corpus.corpus_dir, corpus.data_dir)
     path = root / LM_TEXT
@@ -95,76 +91,29 @@ def lm_text_file(corpus: CorpusConfig, log: logging.Logger, base_url: str = BASE
             expected=f"the file {LM_TEXT} of openslr.org/11",
             remedy="--set corpus.download=true downloads it (1.5 GB); or --set corpus.lm_text=FILE",
         )
-    if not path.exists():
-        with _locked(root, LM_TEXT):
-            if not path.exists():
-                staging = root / _STAGING / "lm_text"
-                os.replace(_fetch(staging, LM_TEXT, f"{base_url}/11/{LM_TEXT}", checksum, log), path)
-                staging.rmdir()
-    return path
+    return fetch(f"{base_url}/11/{LM_TEXT}", path, checksum)
 
 
-@contextlib.contextmanager
-def _locked(root: Path, names: str) -> Iterator[None]:
-    """Holds the lock of downloads into `root`, and turns errors of system and network into DataErrors."""
-    try:
-        with folder_lock(root / _STAGING):
-            yield
-    except LockedError as error:
-        raise LockedError(
-            f"download of {names} into {root}",
-            found=error.found,
-            expected="one download at a time into a folder of parts",
-            remedy="wait until it ends, then rerun the same command; or stop it, or choose another --corpus-dir",
-        ) from error
-    except (OSError, http.client.HTTPException) as error:  # urllib's own errors are OSErrors
-        raise _failure(
-            names,
-            str(error) or type(error).__name__,
-            "no network, the server is down, a full disk, or a folder that cannot be written",
-            "rerun the same command to resume, choose another --corpus-dir, or put what openslr.org has there",
-        ) from error
-
-
-def _download_part(root: Path, part: str, base_url: str, checksum: str, log: logging.Logger) -> None:
-    """Downloads one part under the lock, unless another process has done so while this one waited."""
+def _download_part(root: Path, part: str, base_url: str, checksum: str) -> None:
+    """Downloads one part under the lock, unless another process has done so before this one had the lock."""
     if part in parts_in(root):
-        log.info("part %s: another process has downloaded it", part)
         return
     if (root / part).exists() and any((root / part).iterdir()):
         folder = shlex.quote(str(root / part))
         raise _failure(part, f"{root / part} without transcripts", "an interrupted unpacking", f"mv {folder} {folder}.old")
-    staging, address = root / _STAGING / part, f"{base_url}/{12 if part in LIBRISPEECH else 31}/{part}.tar.gz"
-    archive = _fetch(staging, part, address, checksum, log)
+    staging, name = root / _STAGING / part, f"{part}.tar.gz"
+    archive = fetch(f"{base_url}/{12 if part in LIBRISPEECH else 31}/{name}", staging / name, checksum)
     try:
         shutil.rmtree(staging / ROOT, ignore_errors=True)
         with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(staging, filter="data")  # no links out of the folder, no devices
         os.replace(staging / ROOT / part, root / part)
     except (tarfile.TarError, FileNotFoundError, EOFError, zlib.error) as error:
-        raise _failure(part, f"an archive that cannot be unpacked ({error})", "not LibriSpeech's", f"rm {archive}") from error
+        remedy = f"rm {shlex.quote(str(archive))}"
+        raise _failure(part, f"an archive that cannot be unpacked ({error})", "not LibriSpeech's", remedy) from error
     shutil.rmtree(staging)
 
 
-def _fetch(folder: Path, name: str, address: str, checksum: str, log: logging.Logger) -> Path:
-    """Downloads into a folder and compares the MD5; the file is kept, as the download may only have ended early."""
-    log.info("downloading %s from %s", name, address)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / address.rsplit("/", 1)[1]
-    resumable_download(address, filename=path)
-    found = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            found.update(block)
-    if found.hexdigest() != checksum:
-        raise _failure(
-            name,
-            f"MD5 {found.hexdigest()} of {path.stat().st_size} bytes, published is {checksum}",
-            "the connection was interrupted, or the file is damaged",
-            f"rerun the same command to resume; if the error stays, rm {path}",
-        )
-    return path
-
-
-def _failure(name: str, found: str, cause: str, remedy: str) -> DataError:
-    return DataError(f"download of {name}", found=found, expected="a complete file from OpenSLR", cause=cause, remedy=remedy)
+def _failure(part: str, found: str, cause: str, remedy: str) -> DataError:
+    expected = "a complete archive of OpenSLR"
+    return DataError(f"download of {part}", found=found, expected=expected, cause=cause, remedy=remedy)

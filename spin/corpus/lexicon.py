@@ -1,7 +1,5 @@
 """The word side of a corpus: lexicon.txt and lm_text.txt."""
 
-from __future__ import annotations
-
 import gzip
 import itertools
 import logging
@@ -61,7 +59,7 @@ def given_sentences(corpus: CorpusConfig, log: logging.Logger) -> Iterator[str]:
     from spin.corpus.download import lm_text_file
 
     step = max(1, LIBRISPEECH_LINES // (corpus.lm_sentences or DEFAULT_LINES))
-    return read_sentences(lm_text_file(corpus, log), log, step)
+    return read_sentences(lm_text_file(corpus), log, step)
 
 
 def read_sentences(path: str | Path, log: logging.Logger, step: int = 1) -> Iterator[str]:

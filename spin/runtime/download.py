@@ -1,11 +1,11 @@
 """Resumable downloads into a cache folder."""
 
-from __future__ import annotations
-
 import fcntl
 import functools
+import hashlib
 import http.client
 import os
+import shlex
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,15 +24,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SPIN_CACHE") or Path.home() / ".cache" / "spin")
 
 
-def fetch(url: str, path: str | Path) -> Path:
+def fetch(url: str, path: str | Path, md5: str | None = None) -> Path:
     """Downloads a file unless `path` exists, and returns `path`.
 
-    The bytes collect in `<path>.part`, which is renamed when it has as many as the server announces. The next call resumes an
-    interrupted download. A second process that wants the same file waits. (lhotse.utils.resumable_download takes a file that
-    ended early for complete.)
+    The bytes collect in `<path>.part`, which is renamed when it has as many as the server announces, and the checksum `md5` if
+    one is given. The next call resumes an interrupted download. A second process that wants the same file waits.
+    (lhotse.utils.resumable_download takes a file that ended early for complete.)
 
     Raises:
-        DataError: no network, a refused request, or a file of another size.
+        DataError: no network, a refused request, or a file of another size or checksum.
     """
     path = Path(path)
     if path.is_file():
@@ -52,6 +52,8 @@ def fetch(url: str, path: str | Path) -> Path:
                 cause = "another version of the file" if found > announced else "the connection ended early"
                 remedy = "run the same command again"
                 raise DataError(url, found=f"{found} bytes", expected=f"{announced} bytes", cause=cause, remedy=remedy)
+            if md5 is not None:
+                _check(url, partial, md5)
             partial.rename(path)
     except (OSError, http.client.HTTPException) as error:
         refused = isinstance(error, urllib.error.HTTPError)
@@ -65,6 +67,19 @@ def fetch(url: str, path: str | Path) -> Path:
             remedy=f"run the same command again to resume, or download the file elsewhere and copy it to {path}",
         ) from error
     return path
+
+
+def _check(url: str, partial: Path, md5: str) -> None:
+    with open(partial, "rb") as stream:
+        found = hashlib.file_digest(stream, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    if found != md5:
+        raise DataError(
+            url,
+            found=f"MD5 {found} of {partial.stat().st_size} bytes",
+            expected=f"{md5}, as published",
+            cause="the connection was interrupted, or the file is damaged",
+            remedy=f"run the same command again to resume; if the error stays: rm {shlex.quote(str(partial))}",
+        )
 
 
 def _append(url: str, stream: BinaryIO) -> int | None:

@@ -1,13 +1,10 @@
-"""Downloads through lhotse from a server on this machine: whole, cut off, damaged, unknown, unreachable, by two at once."""
-
-from __future__ import annotations
+"""Downloads from a server on this machine: whole, cut off, damaged, unknown, unreachable, by two at once."""
 
 import dataclasses
 import gzip
 import hashlib
 import io
 import logging
-import os
 import re
 import tarfile
 from collections.abc import Callable
@@ -64,9 +61,9 @@ def test_missing_part_is_downloaded_and_others_are_left_alone(root: Path, server
 def test_cut_off_archive_is_never_taken_for_the_part_and_resumed(root: Path, server, archive: bytes):
     size = len(archive) // 3
     server.files[ARCHIVE] = archive[:size]
-    with pytest.raises(DataError, match="published is .*\n.*\n.*\n.*rerun the same command to resume"):
+    with pytest.raises(DataError, match=f"MD5 .* of {size} bytes[\\s\\S]*run the same command again to resume"):
         get(root, server.url, archive)
-    assert parts_in(root) == [] and (root / ".download" / PART / f"{PART}.tar.gz").stat().st_size == size
+    assert parts_in(root) == []
     server.files[ARCHIVE] = archive
     get(root, server.url, archive)
     assert parts_in(root) == [PART] and server.ranges[-1] == f"bytes={size}-"
@@ -75,7 +72,7 @@ def test_cut_off_archive_is_never_taken_for_the_part_and_resumed(root: Path, ser
 def test_damaged_archive_is_not_unpacked_and_named(root: Path, server, archive: bytes):
     middle = len(archive) // 2
     server.files[ARCHIVE] = archive[:middle] + bytes(50) + archive[middle + 50 :]
-    with pytest.raises(DataError, match=f"published is {MD5[PART]}") as caught:
+    with pytest.raises(DataError, match=f"{MD5[PART]}, as published") as caught:
         get(root, server.url)
     assert parts_in(root) == []
     Path(str(caught.value).rsplit("rm ", 1)[1].strip()).unlink()  # as the remedy says
@@ -86,7 +83,7 @@ def test_damaged_archive_is_not_unpacked_and_named(root: Path, server, archive: 
 
 def test_one_download_at_a_time_into_a_folder(root: Path):
     with folder_lock(root / ".download"):
-        with pytest.raises(LockedError, match=rf"another run works in it: process {os.getpid()} on .*\n.*\n.*--corpus-dir"):
+        with pytest.raises(LockedError, match=r"\.download"):
             get(root, NOWHERE)
 
 
@@ -106,7 +103,6 @@ ERRORS: dict[str, tuple[str, Callable]] = {
     "no network": (PART, lambda root: None),
     "dev-clean-2": ("train-clean-7", lambda root: None),  # it lists the parts that there are
     "without transcripts": (PART, lambda root: (root / PART / "103").mkdir(parents=True)),
-    "another --corpus-dir": (PART, lambda root: root.write_text("a file")),
 }
 
 
@@ -122,18 +118,18 @@ def test_lm_text_is_fetched_once_resumed_checked_and_only_when_asked(tmp_path: P
     address, content = f"/11/{LM_TEXT}", gzip.compress(b"A LINE\n" * 1000)
     checksum, corpus = hashlib.md5(content).hexdigest(), CorpusConfig(lm_text="librispeech", corpus_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=r"--set corpus.download=true downloads it \(1.5 GB\)"):
-        lm_text_file(corpus, LOG, server.url, checksum)
+        lm_text_file(corpus, server.url, checksum)
     corpus = dataclasses.replace(corpus, download=True)
     with pytest.raises(DataError, match="no network"):
-        lm_text_file(corpus, LOG, NOWHERE, checksum)
+        lm_text_file(corpus, NOWHERE, checksum)
     server.files[address] = content[:40]
-    with pytest.raises(DataError, match="rerun the same command to resume"):
-        lm_text_file(corpus, LOG, server.url, checksum)
+    with pytest.raises(DataError, match="again to resume"):
+        lm_text_file(corpus, server.url, checksum)
     server.files[address] = content
-    path = lm_text_file(corpus, LOG, server.url, checksum)
+    path = lm_text_file(corpus, server.url, checksum)
     assert path == root / LM_TEXT and path.read_bytes() == content and server.ranges[-1] == "bytes=40-"
-    assert [item.name for item in (root / ".download").iterdir()] == [".lock"]
-    assert lm_text_file(dataclasses.replace(corpus, download=False), LOG, NOWHERE, "") == path
+    assert [item.name for item in root.iterdir()] == [LM_TEXT]
+    assert lm_text_file(dataclasses.replace(corpus, download=False), NOWHERE, "") == path
 
 
 def test_where_downloads_go(tmp_path: Path, small_corpus: Path):
