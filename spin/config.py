@@ -3,8 +3,6 @@
 spin/runtime/config_io.py reads it from YAML and `--set section.key=value`; spin/product_keys.py says which product reads a key.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import field
 from typing import Annotated, Literal
@@ -186,7 +184,7 @@ class UnitsConfig:
 @dataclass(frozen=True, config=STRICT)
 class AsrConfig:
     inputs: Annotated[tuple[Literal["features", "units"], ...], AT_LEAST_ONE, EACH_ONCE] = ("features",)
-    unit_input: Literal["raw", "deduplicated", "pieces"] = "raw"  # how the recogniser reads units
+    unit_input: Literal["raw", "smoothed", "deduplicated", "pieces"] = "raw"  # how the recogniser reads units
     unit_pieces: Annotated[Integer, Field(ge=10, le=100_000)] = 500  # vocabulary of the pieces
     tokens: Literal["auto", "characters", "bpe", "phone"] = "auto"  # auto: bpe from 2,000 distinct training words on
     lexicon: FilePath | None = None  # for tokens=phone: a word and its phones per line; default: the lexicon of stage 0
@@ -194,6 +192,7 @@ class AsrConfig:
     model: Literal["conv", "blstm"] = "conv"  # conv: residual convolutions, fast on a CPU; blstm: as in SUPERB
     hidden: Annotated[Integer, Field(ge=1, le=65_536)] = 192  # blstm: of each direction
     layers: Annotated[Integer, Field(ge=1, le=100)] = 3
+    stride: Annotated[Integer, Field(ge=1, le=4)] = 1  # conv: frames of the input per frame inside
     dropout: Annotated[Number, Field(ge=0.0, le=0.99)] = 0.1
     learning_rate: Rate = 2e-3
     warmup_steps: OptionalSteps = 50

@@ -21,13 +21,14 @@ from spin.data.store import load_array
 from spin.errors import DataError, rerun
 from spin.runtime import seeding
 from spin.runtime.files import read_json, write_json
-from spin.units.units import find_runs
+from spin.units.units import find_runs, smooth
 
 FEATURES, UNITS = "features", "units"
 CACHE_BYTES = 1 << 30  # of each training: inputs kept in memory
 STATISTICS_UTTERANCES = 2000
 MASK = 0  # the symbol of masked units, and of units that training never saw; unit u is symbol u + 1
-REPEATS = {"raw": 1, "deduplicated": 2, "pieces": 4}  # frames per symbol: CTC needs a frame for each token
+REPEATS = {"raw": 1, "smoothed": 1, "deduplicated": 2, "pieces": 4}  # frames per symbol: CTC needs a frame for each token
+SMOOTHED_FRAMES = 5  # of the majority filter of smoothed units
 INVENTORY_FILE = "inventory.json"
 
 
@@ -110,7 +111,7 @@ class InputReader:
 
 
 class UnitReader(InputReader):
-    """Symbols of units: as they are, without repeats, or joined into pieces; each REPEATS times."""
+    """Symbols of units: as they are, smoothed, without repeats, or joined into pieces; each REPEATS times."""
 
     def __init__(self, inventory: UnitInventory, max_bytes: int = 0):
         super().__init__(max_bytes, artifacts.UNITS_FIELD)
@@ -118,7 +119,9 @@ class UnitReader(InputReader):
 
     def load(self, cut: Cut) -> np.ndarray:
         units = super().load(cut).astype(np.int64)
-        if self._inventory.unit_input != "raw":
+        if self._inventory.unit_input == "smoothed":
+            units = smooth(units, SMOOTHED_FRAMES)
+        elif self._inventory.unit_input != "raw":
             units, _ = find_runs(units)
         known = units < self._inventory.codebook_size
         if self._pieces is None:
@@ -129,7 +132,7 @@ class UnitReader(InputReader):
 
     def length(self, cut: Cut) -> int:
         """Repeats and pieces are known only once the units are read."""
-        return super().length(cut) if self._inventory.unit_input == "raw" else len(self.read(cut))
+        return super().length(cut) if self._inventory.unit_input in ("raw", "smoothed") else len(self.read(cut))
 
 
 def open_reader(input_kind: str, inventory: UnitInventory | None = None, max_bytes: int = 0) -> InputReader:

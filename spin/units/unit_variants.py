@@ -26,27 +26,13 @@ from spin.runtime.config_io import load_config
 from spin.runtime.logs import get_logger
 from spin.units.measure import EvaluationSet, Utterance, measure, read_utterances
 from spin.units.metrics import find_metric
-from spin.units.units import find_units
+from spin.units.units import find_units, smooth
 
 RATE, BITS, ENTROPY, SHARE = "segments_per_second", "bitrate", "unit_entropy", "deduplicated_share"
 SHOWN = ("pnmi", "abx_units_within", "abx_units_across", "boundary_over_segmentation", "boundary_f1", "boundary_r_value")
 NOTE = """
 With every phone boundary found, the R-value is 1 - 0.854 x over-segmentation: below 0 once units change 2.17 times per phone.
 """
-
-
-def smooth(units: np.ndarray, width: int) -> np.ndarray:
-    """Majority filter: each frame gets the commonest unit of the `width` frames around it; of ties its own, else the lowest.
-
-    Windows of an odd number of frames are cut at the ends of the (T,) units.
-    """
-    units, half = np.asarray(units), width // 2
-    result = units.copy()
-    for frame in range(len(units)) if half else ():
-        counts = np.bincount(units[max(0, frame - half) : frame + half + 1])
-        if counts[units[frame]] < counts.max():
-            result[frame] = counts.argmax()
-    return result
 
 
 def find_centroids(utterances: Iterable[Utterance], codebook_size: int) -> tuple[np.ndarray, np.ndarray]:

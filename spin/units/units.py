@@ -27,6 +27,20 @@ def find_runs(units: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray
     return units[starts], np.diff(starts, append=len(units))
 
 
+def smooth(units: np.ndarray, width: int) -> np.ndarray:
+    """Majority filter: each frame gets the commonest unit of the `width` frames around it; of ties its own, else the lowest.
+
+    Windows of an odd number of frames are cut at the ends of the (T,) units.
+    """
+    units, half = np.asarray(units), width // 2
+    result = units.copy()
+    for frame in range(len(units)) if half else ():
+        counts = np.bincount(units[max(0, frame - half) : frame + half + 1])
+        if counts[units[frame]] < counts.max():
+            result[frame] = counts.argmax()
+    return result
+
+
 def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance id, (T,) int32 units) of each line of a units.jsonl, in order; DataError for no file or a bad line."""
     path, seen = Path(path), set()

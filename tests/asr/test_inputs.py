@@ -72,7 +72,12 @@ def cut_with_units(made_corpus, tmp_path, units):
 
 
 @pytest.mark.parametrize(
-    ("unit_input", "symbols"), [("raw", [4, 4, 1, 1, 4, 2, 2, 2, MASK]), ("deduplicated", [4, 4, 1, 1, 4, 4, 2, 2, MASK, MASK])]
+    ("unit_input", "symbols"),
+    [
+        ("raw", [4, 4, 1, 1, 4, 2, 2, 2, MASK]),
+        ("smoothed", [4, 4, 4, 1, 1, 2, 2, 2, 2]),
+        ("deduplicated", [4, 4, 1, 1, 4, 4, 2, 2, MASK, MASK]),
+    ],
 )
 def test_symbols_by_hand(made_corpus, tmp_path, unit_input, symbols):
     """Unit u is symbol u + 1; a unit that training never saw is masked."""

@@ -15,7 +15,8 @@ from spin.tools import layer_sweep
 from spin.tools.layer_sweep import spread
 from spin.units.measure import Utterance
 from spin.units.metrics import METRICS
-from spin.units.unit_variants import SHOWN, find_centroids, measure_variants, merge_codes, smooth
+from spin.units.unit_variants import SHOWN, find_centroids, measure_variants, merge_codes
+from spin.units.units import smooth
 
 
 def test_spread_by_hand():
