@@ -192,7 +192,6 @@ class AsrConfig:
     model: Literal["conv", "blstm"] = "conv"  # conv: residual convolutions, fast on a CPU; blstm: as in SUPERB
     hidden: Annotated[Integer, Field(ge=1, le=65_536)] = 192  # blstm: of each direction
     layers: Annotated[Integer, Field(ge=1, le=100)] = 3
-    stride: Annotated[Integer, Field(ge=1, le=4)] = 1  # conv: frames of the input per frame inside
     dropout: Annotated[Number, Field(ge=0.0, le=0.99)] = 0.1
     learning_rate: Rate = 2e-3
     warmup_steps: OptionalSteps = 50

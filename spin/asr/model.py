@@ -1,5 +1,7 @@
 """CTC models on frozen features or units, bidirectional LSTM or convolutions, and the CTC loss by k2."""
 
+from __future__ import annotations
+
 import k2
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ class CtcModel(nn.Module):
         super().__init__()
         self.front = UnitFront(inputs) if isinstance(inputs, int) else FeatureFront(inputs)
         body = BlstmBody if config.model == "blstm" else ConvolutionBody
-        self.body = body(self.front.width, config)
+        self.body = body(self.front.width, config.hidden, config.layers, config.dropout)
         self.output = nn.Linear(self.body.width, vocabulary_size)
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -79,13 +81,13 @@ class UnitFront(nn.Module):
 class BlstmBody(nn.Module):
     """Layers of bidirectional LSTM with dropout after each; `hidden` dimensions in each direction."""
 
-    def __init__(self, width: int, config: AsrConfig):
+    def __init__(self, width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
-        self.width = 2 * config.hidden
+        self.width = 2 * hidden
         # Layer by layer: the dropout between the layers of one nn.LSTM is cuDNN's, whose state torch 1.13 seeds once per process.
-        widths = [width, *[self.width] * (config.layers - 1)]
-        self.layers = nn.ModuleList(nn.LSTM(inside, config.hidden, batch_first=True, bidirectional=True) for inside in widths)
-        self.dropout = nn.Dropout(config.dropout)
+        widths = [width, *[self.width] * (layers - 1)]
+        self.layers = nn.ModuleList(nn.LSTM(inside, hidden, batch_first=True, bidirectional=True) for inside in widths)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, width) and (B,) -> (B, T, 2 hidden)."""
@@ -97,30 +99,24 @@ class BlstmBody(nn.Module):
 
 
 class ConvolutionBody(nn.Module):
-    """A convolution, then residual blocks of layer norm, convolution over time, ReLU and dropout.
+    """A convolution, then `layers` residual blocks of layer norm, convolution over time, ReLU and dropout."""
 
-    With `asr.stride` above 1 the first convolution keeps every so many frames, which makes the blocks cheaper and lets them look
-    further; after the blocks each of their frames gives as many output frames, so that the output has the rate of the input.
-    """
-
-    def __init__(self, width: int, config: AsrConfig):
+    def __init__(self, width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
-        hidden, taps = config.hidden, {"kernel_size": CONVOLUTION_TAPS, "padding": CONVOLUTION_TAPS // 2}
-        self.width, self.stride = hidden, config.stride
-        self.first = nn.Conv1d(width, hidden, stride=config.stride, **taps)
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(config.layers + 1))
-        self.convolutions = nn.ModuleList(nn.Conv1d(hidden, hidden, **taps) for _ in range(config.layers))
-        self.expand = nn.Linear(hidden, config.stride * hidden) if config.stride > 1 else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.width = hidden
+        padding = CONVOLUTION_TAPS // 2
+        self.first = nn.Conv1d(width, hidden, CONVOLUTION_TAPS, padding=padding)
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers + 1))
+        self.convolutions = nn.ModuleList(nn.Conv1d(hidden, hidden, CONVOLUTION_TAPS, padding=padding) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, width) and (B,) -> (B, T, hidden)."""
-        hidden = self.first(inputs.transpose(1, 2)).transpose(1, 2)
-        kept = is_inside(inputs, lengths)[:, :: self.stride]
+        hidden, kept = self.first(inputs.transpose(1, 2)).transpose(1, 2), is_inside(inputs, lengths)
         for norm, convolution in zip(self.norms, self.convolutions):
             normed = norm(hidden) * kept
             hidden = hidden + self.dropout(torch.relu(convolution(normed.transpose(1, 2))).transpose(1, 2))
-        return self.expand(self.norms[-1](hidden)).reshape(len(inputs), -1, self.width)[:, : inputs.shape[1]]
+        return self.norms[-1](hidden)
 
 
 def build_model(config: AsrConfig, inputs: FeatureStatistics | UnitInventory, vocabulary_size: int) -> CtcModel:
