@@ -37,6 +37,7 @@ def build_kmeans(context: Context, system: System) -> None:
     if not product.needs_build():
         return
     from spin.data.cuts import read_cuts
+    from spin.runtime.devices import resolve_device
     from spin.units.kmeans import draw_utterances, save_kmeans, train_kmeans
 
     config = context.config
@@ -44,7 +45,8 @@ def build_kmeans(context: Context, system: System) -> None:
     with product.building() as path:
         cuts = (cut for folder in folders for cut in read_cuts(artifacts.cuts_in(folder)))
         data = draw_utterances(cuts, config.units.kmeans_hours, config.seed)
-        model = train_kmeans(data, config.spin.codebook_size, starts=config.units.kmeans_starts, seed=config.seed)
+        device = resolve_device(config.runtime.device)
+        model = train_kmeans(data, config.spin.codebook_size, starts=config.units.kmeans_starts, seed=config.seed, device=device)
         save_kmeans(path, model, system.layer)
     hours = sum(data.frames) * artifacts.FRAME_SHIFT_IN_S / 3600
     context.log.info("k-means of %s on %.2f h", system.name, hours)

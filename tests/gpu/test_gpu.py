@@ -4,6 +4,7 @@ SPIN_GPU_TESTS_ON=cpu runs those that make sense without a GPU, which checks the
 """
 
 import dataclasses
+import itertools
 import os
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from spin.runtime.devices import resolve_device
 from spin.training.grad_cache import backward
 from spin.training.loop import Training
 from spin.training.validation import Validation
+from spin.units.kmeans import DeviceKMeans
 from tests.objectives.test_spin import loss_of, make_spin
 from tests.training.tiny_training import noise_batch, weights
 
@@ -189,3 +191,11 @@ def test_a_training_learns_and_resumes(device, tmp_path, compile):
     assert resumed.step == 8
     resumed.run()
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=1e-2, atol=1e-3)
+
+
+def test_kmeans_on_the_device_is_that_of_the_cpu(device):
+    frames = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32)
+    models = [DeviceKMeans(frames[:50], place) for place in (device, torch.device("cpu"))]
+    for model, batch in itertools.product(models, np.split(frames, 4)):
+        model.partial_fit(batch)
+    assert models[0].score(frames) == pytest.approx(models[1].score(frames), rel=1e-3)

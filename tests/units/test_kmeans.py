@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.cluster import MiniBatchKMeans
 
 from spin import artifacts
 from spin.errors import CheckpointError, DataError
 from spin.units import kmeans
-from spin.units.kmeans import KMeans, Utterances, draw_utterances, load_kmeans, save_kmeans, train_kmeans
+from spin.units.kmeans import DeviceKMeans, KMeans, Utterances, draw_utterances, load_kmeans, save_kmeans, train_kmeans
 
 
 def blobs(count: int = 4, utterances: int = 12, frames: int = 60, dim: int = 5, seed: int = 0):
@@ -40,6 +41,23 @@ def test_same_seed_same_bits_whatever_the_cores():
     torch.set_num_threads(1)
     assert torch.equal(first.centres, again.centres) and first.inertia == again.inertia
     assert not torch.equal(first.centres, train_kmeans(data, 6, seed=4).centres)
+
+
+def test_the_device_takes_the_steps_of_scikit_learn():
+    _, _, data = blobs(count=9)
+    frames = np.concatenate([data.load(name) for name in data.names]).astype(np.float32)
+    ours = DeviceKMeans(frames[:5], torch.device("cpu"))
+    theirs = MiniBatchKMeans(5, init=frames[:5], n_init=1, reassignment_ratio=0.0, compute_labels=False)
+    for batch in np.split(frames, 4):
+        ours.partial_fit(batch)
+        theirs.partial_fit(batch)
+    np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, rtol=1e-4, atol=1e-4)
+    assert ours.score(frames) == pytest.approx(theirs.score(frames), rel=1e-4)
+
+
+def test_training_on_a_device_finds_the_clusters(monkeypatch):
+    monkeypatch.setattr(kmeans, "CPU", None)  # so that torch.device("cpu") is treated as a GPU
+    assert 4 < train_kmeans(blobs(utterances=40)[2], 4, device=torch.device("cpu"), epochs=2).inertia < 7
 
 
 def test_small_batches_and_samples_give_as_good_a_result(monkeypatch):
