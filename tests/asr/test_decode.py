@@ -2,7 +2,6 @@
 
 import shutil
 
-import numpy as np
 import pytest
 
 from spin import artifacts
@@ -124,13 +123,11 @@ def test_a_failure_of_the_search_names_the_utterances(staged, monkeypatch, tmp_p
 def test_histories_and_scores(trained, source):
     scores, suffix = read_json(artifacts.scores(trained[0].exp)), "" if source == "features" else "_from_units"
     results, gain = scores[f"asr{suffix}"], scores[f"gain{suffix}"]["fbank"]["eval"]["ctc_1best"]
-    assert list(results) == list(tiny_asr.SYSTEMS) and 0 < gain["p_value"] <= 1
+    assert list(results) == list(tiny_asr.SYSTEMS) and 0 < gain["p_value"] <= 1  # the figures by hand: test_significance.py
     assert results["fbank"]["eval"]["hlg"]["wer"] < 40  # the made-up speech is easy
     for system in tiny_asr.SYSTEMS:
         records = list(read_jsonl(artifacts.history_in(tiny_asr.folder_of(trained[0], system, 0, source))))
         assert [record["step"] for record in records] == [20, 40] and records[1]["valid_loss"] < records[0]["valid_loss"]
-        for score in results[system]["eval"].values():
-            assert score["wer"] == pytest.approx(np.mean([one["wer"] for one in score["per_seed"]]))
 
 
 def test_a_new_decoder_is_one_entry(trained, tmp_path, monkeypatch):

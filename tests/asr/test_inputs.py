@@ -14,12 +14,9 @@ from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.data.store import load_array
 from spin.errors import DataError
-from spin.models.architecture import EncoderShape
 from spin.runtime.files import read_json
 from tests.asr.tiny_asr import decode_all, make_config, make_context, run_stage_4, write_arrays
 
-SHAPE = EncoderShape(conv_channels=(8,) * 7, dim=16, layers=3, heads=2, ffn_dim=32, pos_conv_taps=8, pos_conv_groups=2)
-REPOSITORY = Path(__file__).resolve().parents[2]
 UNITS = [3, 3, 0, 0, 3, 1, 1, 1]
 
 
@@ -40,16 +37,12 @@ def test_lost_or_changed_features_are_named(made_corpus):
     cut = next(iter(cuts_of(made_corpus, "train")))
     array = getattr(cut, artifacts.HIDDEN_FIELD)
     lost = dataclasses.replace(array, array=dataclasses.replace(array.array, storage_path="nowhere"))
+    one_frame_less = dataclasses.replace(array.array, shape=[array.shape[0] - 1, *array.shape[1:]])
+    shorter = dataclasses.replace(array, array=one_frame_less)
     with pytest.raises(DataError, match="nowhere"):
         InputReader().read(cut.with_custom(artifacts.HIDDEN_FIELD, lost))
     with pytest.raises(DataError, match=cut.id):
-        InputReader().read(_claim_one_frame_less(cut))
-
-
-def _claim_one_frame_less(cut):
-    array = getattr(cut, artifacts.HIDDEN_FIELD)
-    shorter = dataclasses.replace(array.array, shape=[array.shape[0] - 1, *array.shape[1:]])
-    return cut.with_custom(artifacts.HIDDEN_FIELD, dataclasses.replace(array, array=shorter))
+        InputReader().read(cut.with_custom(artifacts.HIDDEN_FIELD, shorter))
 
 
 def test_statistics_by_hand(made_corpus, monkeypatch):

@@ -21,6 +21,7 @@ from spin.asr.significance import (
 from spin.errors import DataError
 from spin.runtime.files import read_json
 from tests.asr.tiny_asr import make_config
+from tests.report.test_alignment import distance
 
 
 def test_interval_against_kaldialign():
@@ -191,22 +192,11 @@ def test_decodings_of_other_utterances_are_an_error(tmp_path):
 texts = st.lists(st.sampled_from(["A", "B", "CC", "D'S"]), max_size=8).map(" ".join)
 
 
-def slow_distance(first: list[str], second: list[str]) -> int:
-    """Levenshtein distance by the full table."""
-    table = np.zeros((len(first) + 1, len(second) + 1), dtype=int)
-    table[:, 0], table[0, :] = np.arange(len(first) + 1), np.arange(len(second) + 1)
-    for row, one in enumerate(first, start=1):
-        for column, other in enumerate(second, start=1):
-            steps = (table[row - 1, column] + 1, table[row, column - 1] + 1, table[row - 1, column - 1] + (one != other))
-            table[row, column] = min(steps)
-    return int(table[-1, -1])
-
-
 @given(texts, texts)
 def test_counts_equal_the_slow_oracle(reference, hypothesis):
     words, characters = count_words(reference, hypothesis), count_characters(reference, hypothesis)
-    assert words.errors == slow_distance(reference.split(), hypothesis.split())
-    assert characters.errors == slow_distance(list(reference), list(hypothesis))
+    assert words.errors == distance(reference.split(), hypothesis.split())
+    assert characters.errors == distance(reference, hypothesis)
     assert words.reference == len(reference.split()) and characters.reference == len(reference)
     assert words.reference - words.deletions + words.insertions == len(hypothesis.split())
 
