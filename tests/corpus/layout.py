@@ -8,11 +8,13 @@ import soundfile
 
 from spin.runtime.seeding import generator
 
+RATE = 16_000
 
-def write_flac(path: Path, seconds: float = 1.0, rate: int = 16_000, channels: int = 1) -> None:
+
+def write_flac(path: Path, seconds: float = 1.0) -> None:
     """Quiet noise."""
-    samples = generator("noise", path.stem).normal(0, 0.05, (round(seconds * rate), channels))
-    soundfile.write(str(path), np.clip(samples, -1, 1), rate)
+    samples = generator("noise", path.stem).normal(0, 0.05, (round(seconds * RATE), 1))
+    soundfile.write(str(path), np.clip(samples, -1, 1), RATE)
 
 
 def write_chapter(

@@ -9,7 +9,7 @@ import soundfile
 from spin import artifacts
 from spin.corpus.align import ForcedAligner, Unalignable
 from spin.corpus.alignment import PHONES
-from spin.corpus.pronunciation import Dictionary, default_model
+from spin.corpus.pronunciation import Dictionary
 from spin.data.cuts import read_cuts
 from spin.runtime.files import read_jsonl
 from spin.runtime.seeding import generator
@@ -59,22 +59,6 @@ def test_unknown_word_is_named():
     """Without the letters: a dictionary and its rules alone."""
     with pytest.raises(Unalignable, match="no pronunciation: QXZZY RONICKY"):
         ForcedAligner(Dictionary()).align(np.zeros(16_000, np.int16), "HELLO RONICKY AND QXZZY")
-
-
-@pytest.mark.skipif(default_model() is None, reason="gruut_lang_en or python-crfsuite is not installed")
-def test_guessed_word_is_aligned(aligner: ForcedAligner, utterances):
-    """A dictionary that lacks a word of real speech: its letters give it phones, within the time of the whole dictionary's."""
-    samples, text = utterances[0]
-    word = max(text.split(), key=len)
-    whole = aligner.align(samples, text)[1]
-    dictionary = Dictionary(g2p=default_model())
-    renamed = text.replace(word, f"{word}QXZ")  # of no dictionary
-    dictionary.guess = lambda other: (default_model()(word),) if other == f"{word}QXZ" else ()
-    phones, words = ForcedAligner(dictionary).align(samples, renamed)
-    assert [item.symbol for item in words] == renamed.split()
-    index = text.split().index(word)
-    assert abs(words[index].start - whole[index].start) < 0.1
-    assert {item.symbol for item in phones} <= {*PHONES, artifacts.SILENCE}
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1])

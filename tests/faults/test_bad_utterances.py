@@ -80,6 +80,8 @@ KINDS: dict[str, tuple] = {
     "every sample the same": (audio(samples=np.zeros(19_200)), "empty audio"),
     "no sample": (audio(samples=np.zeros(0)), "empty audio|unreadable audio"),
     "10 ms": (audio(samples=humming(0.01)), "too short: 0.010 s"),
+    "0.4 s": (audio(samples=humming(0.4)), "too short: 0.400 s"),
+    "41 s": (audio(samples=humming(41.0)), "too long: 41.0"),
     "40 minutes": (audio(samples=np.zeros(16_000 * 2400)), "too long: 2400.0 s"),
     "folder named .flac": (instead(Path.mkdir), "unreadable audio"),
     "link to itself": (instead(lambda path: path.symlink_to(path.name)), "unreadable audio"),
