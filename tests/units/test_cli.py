@@ -1,13 +1,17 @@
-"""python -m spin units: any rate, format and number of channels; clear errors; no partial output."""
+"""python -m spin units: any rate, format and number of channels; clear errors; no partial output. Its benchmark."""
+
+import json
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from spin.__main__ import main
 from spin.errors import CheckpointError, DataError
 from spin.objectives.model import load_model
 from spin.runtime.files import read_jsonl
+from spin.tools.benchmark_units import make_extractors
 from spin.units import cli
 
 
@@ -73,3 +77,12 @@ def test_errors_name_the_file_and_write_nothing(tmp_path, speech, small_models, 
     assert not list(tmp_path.glob("*units.jsonl"))
     with pytest.raises(CheckpointError, match="no.safetensors"):
         run(tmp_path / "no.safetensors", [tmp_path / "good.wav"], tmp_path / "units.jsonl")
+
+
+def test_the_benchmark_names_its_reference_and_its_systems_share_what_they_have_in_common(small_models, capsys):
+    words = ["--encoder", str(small_models[0]), "--seconds", "5", "--device", "cpu", "--json"]
+    assert main(["benchmark", "units", *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["ratio"] > 0 and result["reference"] and result["device"] == "cpu" and result["audio_seconds"] >= 5
+    _, after = make_extractors(str(small_models[0]), torch.device("cpu")).values()
+    assert after.shared == 1  # all but the top two layers

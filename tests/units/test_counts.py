@@ -218,13 +218,3 @@ def test_histogram_by_hand():
     shares = histogram(np.array([2, 0, 2, 2]), 4)
     assert shares.dtype == np.float32 and shares.tolist() == [0.25, 0, 0.75, 0]
     assert histogram(np.zeros(0, int), 3).tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize(("own", "low", "high"), [(True, 0.9, 1.0), (False, 0.0, 0.45)])
-def test_speakers_from_unit_histograms(own: bool, low: float, high: float):
-    """Speakers that prefer units of their own are found; speakers that use all alike are not."""
-    random = np.random.default_rng(0)
-    names = [f"{s}-{u:02d}" for s in "abcd" for u in range(24)]
-    use = random.dirichlet(np.full(16, 0.5), 4) if own else np.full((4, 16), 1 / 16)
-    rows = [histogram(random.choice(16, 100, p=use["abcd".index(name[0])]), 16) for name in names]
-    assert low <= probe_speakers(np.stack(rows), names, [name[0] for name in names])[0] <= high

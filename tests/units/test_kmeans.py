@@ -55,15 +55,12 @@ def test_the_device_takes_the_steps_of_scikit_learn():
     assert ours.score(frames) == pytest.approx(theirs.score(frames), rel=1e-4)
 
 
-def test_training_on_a_device_finds_the_clusters(monkeypatch):
-    monkeypatch.setattr(kmeans, "CPU", None)  # so that torch.device("cpu") is treated as a GPU
+@pytest.mark.parametrize("small", [{"CPU": None}, {"BATCH_FRAMES": 100, "MIN_SAMPLE_FRAMES": 50}])
+def test_the_steps_of_a_device_and_small_batches_give_as_good_a_result(monkeypatch, small):
+    """Without CPU, torch.device("cpu") is treated as a GPU."""
+    for name, value in small.items():
+        monkeypatch.setattr(kmeans, name, value)
     assert 4 < train_kmeans(blobs(utterances=40)[2], 4, device=torch.device("cpu"), epochs=2).inertia < 7
-
-
-def test_small_batches_and_samples_give_as_good_a_result(monkeypatch):
-    monkeypatch.setattr(kmeans, "BATCH_FRAMES", 100)
-    monkeypatch.setattr(kmeans, "MIN_SAMPLE_FRAMES", 50)
-    assert 4 < train_kmeans(blobs(utterances=40)[2], 4, epochs=2).inertia < 7
 
 
 def test_every_epoch_has_every_frame_once_in_an_order_of_its_own_and_long_utterances_are_split():
