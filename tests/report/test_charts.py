@@ -57,16 +57,6 @@ def test_points_of_a_history(records, expected):
     assert charts.points(records, "loss") == expected
 
 
-def test_curves_need_a_history(report):
-    assert charts.training_curves(report, {"features": {"baseline": [[]], "spin": [[]]}, "units": {}}) == []
-    histories = {
-        "training": {"spin": [[{"step": 1, "loss": 3.0, "pnmi": None}]]},
-        "units": {"spin": [[{"step": 1, "valid_wer": 50.0}]]},
-    }
-    curves = charts.training_curves(report, histories)
-    assert [picture.name for picture in curves] == ["training_loss", "asr_wer_from_units"]
-
-
 def test_a_system_without_frames_has_no_map(material):
     empty = (["AA", "SIL"], np.zeros((2, 4), np.int64))
     assert page_pictures.unit_map_pictures(material.report, {"baseline": empty}) == []
