@@ -74,15 +74,6 @@ def run(tmp_path):
     return run
 
 
-def test_a_stage_builds_then_skips_then_rebuilds_by_force(run):
-    assert "not built yet" in run()
-    assert "up to date, skipped" in run()
-    assert "seed changed from 0 to 1" in run("--set", "seed=1")
-    assert "--force; building it" in run("--set", "seed=1", "--force")
-    assert "up to date" in run("--set", "seed=1")
-    assert (run.folder / "exp" / "config.yaml").exists() and len(list((run.folder / "exp" / "log").iterdir())) == 5
-
-
 def stop(run, number, *options, **more) -> str:
     with run.start("--set", "name=slow", *options, **more) as process:
         while not (run.folder / "running").exists():  # it works
@@ -122,11 +113,6 @@ def test_errors_cost_nothing_and_only_a_bug_shows_its_traceback(run):
         assert words in output and ("Traceback" in output) == (setting == "name=bug"), output
     assert (run.folder / "exp" / "units" / KEY).read_bytes() == before
     assert "up to date" in run()
-
-
-def test_options(run):
-    assert "--exp-dir" in run("--help")
-    assert "usage:" in run("--unknown", status=2)
 
 
 def test_the_command_of_a_report_leaves_out_what_changes_no_result(tmp_path):

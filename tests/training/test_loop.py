@@ -33,12 +33,11 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken(corpus, tmp_path_factory):
-    """(folder, initial weights, final weights) of a whole training."""
+    """(folder, final weights) of a whole training."""
     folder = tmp_path_factory.mktemp("unbroken")
     training = make_training(corpus, folder)
-    before = weights(training)
     training.run()
-    return folder, before, weights(training)
+    return folder, weights(training)
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +100,6 @@ def finish(corpus, folder, short, seen: dict[int, list[str]], **changes) -> int:
     return first
 
 
-def test_only_the_top_layers_head_and_codebook_change(unbroken):
-    _, before, after = unbroken
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed and all(name.startswith(("encoder.layers.1.", "encoder.layers.2.", "objective.")) for name in changed)
-    assert {"objective.head.bias", "objective.codebook.weight", "encoder.layers.1.ffn_in.weight"} <= changed
-    torch.testing.assert_close(after["objective.codebook.weight"].norm(dim=1), torch.ones(16))
-
-
 def test_history_checkpoints_and_curves(unbroken):
     folder = unbroken[0]
     history = read_history(folder)
@@ -167,15 +158,6 @@ def test_updates_before_a_validation_are_saved_first(corpus, short, tmp_path, mo
     assert CheckpointStore(tmp_path / "checkpoints").best_score() == max(record["pnmi"] for record in read_history(tmp_path))
 
 
-def test_a_damaged_last_checkpoint_costs_only_time(corpus, short, tmp_path):
-    """tests/runtime/test_checkpoints.py has every damage."""
-    training = make_training(corpus, tmp_path, **SHORT)
-    seen = run_until_cut(training, after=4)
-    last = training.store.paths()[-1]
-    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
-    assert finish(corpus, tmp_path, short, seen) == 3
-
-
 def run_with_signal(corpus, folder, at: int, number: int) -> int:
     """Trains in a forked process that gets a signal after step `at`; returns its exit code, negative for a signal."""
 
@@ -192,7 +174,7 @@ def run_with_signal(corpus, folder, at: int, number: int) -> int:
 
 
 def test_killed_twice_and_resumed_ends_with_the_same_bits(corpus, unbroken, tmp_path):
-    folder, _, final = unbroken
+    folder, final = unbroken
     first, second = sorted(np.random.default_rng().choice(np.arange(1, 12), 2, replace=False).tolist())
     for at in (first, second):
         assert run_with_signal(corpus, tmp_path, at, signal.SIGKILL) == -signal.SIGKILL, (first, second)
@@ -214,14 +196,14 @@ def test_a_stop_saves_a_checkpoint_and_changes_nothing(corpus, unbroken, tmp_pat
     training = make_training(corpus, tmp_path)
     assert training.step == at + 1  # the step that the signal met was finished
     training.run()
-    assert equal(weights(training), unbroken[2])
+    assert equal(weights(training), unbroken[1])
     assert read_history(unbroken[0]) == read_history(tmp_path)
     for name in ("train/loss", "train/gradient_norm", "train/learning_rate", "train/agreement"):
         assert read_curve(unbroken[0], name) == read_curve(tmp_path, name)
 
 
 def test_a_finished_training_does_nothing_and_one_of_other_layers_is_rejected(corpus, unbroken):
-    folder, _, final = unbroken
+    folder, final = unbroken
     again = make_training(corpus, folder)
     again.run()
     assert equal(weights(again), final) and len(read_history(folder)) == 2
