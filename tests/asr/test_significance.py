@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from spin import artifacts
 from spin.asr.scores import compute_scores, relative_reduction
 from spin.asr.scoring import ErrorCounts, Hypothesis, count_characters, count_words, read_counts, total, write_decoding
-from spin.asr.significance import (
-    _variance_of_trainings,
-    bootstrap_interval,
-    paired_p_value,
-    speaker_interval,
-    speaker_p_value,
-)
+from spin.asr.significance import _variance_of_trainings, bootstrap_interval, paired_p_value, speaker_interval, speaker_p_value
 from spin.errors import DataError
 from spin.runtime.files import read_json
 from tests.asr.tiny_asr import make_config

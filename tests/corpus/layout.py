@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from spin import artifacts
+from spin.runtime.context import Context
 from spin.runtime.seeding import generator
 
 RATE = 16_000
@@ -29,3 +31,8 @@ def write_chapter(
     lines = "".join(f"{identity} {text}\n" for identity, text in zip(ids, texts, strict=True))
     (folder / f"{speaker}-{chapter}.trans.txt").write_text(lines, encoding="utf-8")
     return ids
+
+
+def lm_text(context: Context) -> list[str]:
+    """The sentences that stage 0 wrote for the language model."""
+    return artifacts.lm_text(context.corpus).read_text().splitlines()

@@ -8,11 +8,7 @@ import pytest
 from spin import artifacts
 from spin.corpus import lexicon
 from spin.errors import DataError
-from spin.runtime.context import Context
-
-
-def lm_text(context: Context) -> list[str]:
-    return artifacts.lm_text(context.corpus).read_text().splitlines()
+from tests.corpus.layout import lm_text
 
 
 def test_lm_text_from_a_file(small_corpus: Path, make_context, prepare_data, tmp_path: Path):

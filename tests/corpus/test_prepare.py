@@ -15,7 +15,7 @@ from spin.corpus.validate import check_roles
 from spin.errors import ConfigError, DataError
 from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
-from tests.corpus.layout import write_chapter, write_flac
+from tests.corpus.layout import lm_text, write_chapter, write_flac
 
 
 def files(context: Context) -> dict[str, bytes]:
@@ -31,10 +31,6 @@ def cuts(context: Context, part: str) -> list[dict]:
 def phones(context: Context, part: str) -> list:
     """The phones of each cut, None where it has none."""
     return [(cut["supervisions"][0].get("alignment") or {}).get("phone") for cut in cuts(context, part)]
-
-
-def lm_text(context: Context) -> list[str]:
-    return artifacts.lm_text(context.corpus).read_text().splitlines()
 
 
 def rejected(context: Context) -> list[str]:

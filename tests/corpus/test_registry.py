@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spin.corpus.registry import CORPORA, Corpus, fingerprint_part, forget_fingerprints, needs_alignment, open_corpus
+from spin.corpus.registry import CORPORA, Corpus, fingerprint_part, forget_fingerprints, open_corpus
 from spin.errors import DataError
 from tests.corpus.layout import write_chapter, write_flac
 
@@ -39,16 +39,6 @@ def test_texts_with_size_and_time_kept_other_audio_and_new_files_are_noticed(sma
     assert fingerprint(make_context(link)) == known[-1]  # behind a link a corpus moves unnoticed
     known.append(fingerprint(make_context(moved)))
     assert len({str(one) for one in known}) == len(known)
-
-
-def test_alignment_of_a_part_counts(small_corpus: Path, make_context):
-    context = make_context(small_corpus, alignment="pocketsphinx")
-    assert [needs_alignment(context.config, part) for part in ("train", "dev", "test")] == [False, True, True]
-    assert (fingerprint(context)["alignment of train"], fingerprint(context, "dev")["alignment of dev"]) == (False, True)
-    everything = make_context(small_corpus, alignment="pocketsphinx", align_parts="all")
-    assert fingerprint(everything)["alignment of train"] is True
-    official = make_context(small_corpus, alignment="official", valid=("dev-other",), test=("test-clean",))
-    assert [needs_alignment(official.config, part) for part in ("dev-other", "test-clean")] == [True, False]
 
 
 def test_odd_files_are_counted_and_do_not_block(small_corpus: Path, make_context):

@@ -57,8 +57,3 @@ def check_close(found, expected, tolerance: float = 1e-4) -> None:
     found, expected = torch.as_tensor(found).detach().double(), torch.as_tensor(np.asarray(expected)).double()
     assert found.shape == expected.shape
     assert float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)) <= tolerance
-
-
-@pytest.fixture
-def assert_close():
-    return check_close

@@ -21,7 +21,7 @@ from spin.models.published import EXPORT_DESCRIPTION
 from spin.models.safetensors_io import load_encoder_file, save_encoder
 from spin.objectives.model import load_model, save_model
 from spin.tools.export import export_transformers
-from tests.models.conftest import SMALL, make_encoder, make_model
+from tests.models.conftest import SMALL, check_close, make_encoder, make_model
 from tests.models.writers import error_of, fairseq_content, hidden
 
 FC1 = "encoder.layers.1.fc1.weight"
@@ -233,13 +233,13 @@ def test_any_wrong_shape_is_an_error_of_the_file(tmp_path, model_weights, key, v
         assert str(path) == error.subject
 
 
-def test_encoder_in_half_precision(tmp_path, small_encoder, assert_close):
+def test_encoder_in_half_precision(tmp_path, small_encoder):
     save_encoder(tmp_path / "whole.safetensors", small_encoder)
     save_encoder(tmp_path / "half.safetensors", small_encoder, dtype="float16")
     half, whole = (load_encoder(tmp_path / f"{name}.safetensors") for name in ("half", "whole"))
     assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "whole.safetensors").stat().st_size
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
-    assert_close(hidden(half), hidden(small_encoder), 1e-2)
+    check_close(hidden(half), hidden(small_encoder), 1e-2)
     assert torch.equal(hidden(whole), hidden(small_encoder))
 
 

@@ -18,7 +18,7 @@ from spin.models.published import EXPORT_DESCRIPTION
 from spin.models.safe_load import Record, plain
 from spin.models.torchaudio_bundles import from_torchaudio
 from spin.tools.export import export_transformers
-from tests.models.conftest import SHAPES, SMALL, make_encoder
+from tests.models.conftest import SHAPES, SMALL, check_close, make_encoder
 from tests.models.writers import error_of, fairseq_content, foreign_class, hidden
 
 CONVOLUTIONS = [(16, 10, 5)] + [(16, 3, 2)] * 4 + [(16, 2, 2)] * 2
@@ -55,7 +55,7 @@ def test_fairseq_and_unilm_of_every_shape(tmp_path, name):
         assert torch.equal(hidden(load_encoder(path)), hidden(encoder))
 
 
-def test_older_transformers_folders_of_a_whole_recogniser(tmp_path, small_encoder, assert_close):
+def test_older_transformers_folders_of_a_whole_recogniser(tmp_path, small_encoder):
     """tests/tools/test_export.py has every shape."""
     export_transformers(tmp_path, small_encoder)
     (tmp_path / EXPORT_DESCRIPTION).unlink()
@@ -63,10 +63,10 @@ def test_older_transformers_folders_of_a_whole_recogniser(tmp_path, small_encode
     (tmp_path / "model.safetensors").unlink()
     old = {f"hubert.{name}": value for name, value in weights.items()} | {"lm_head.weight": torch.zeros(5, 24)}
     torch.save(old, tmp_path / "pytorch_model.bin")
-    assert_close(hidden(load_encoder(tmp_path)), hidden(small_encoder))
+    check_close(hidden(load_encoder(tmp_path)), hidden(small_encoder))
 
 
-def test_fairseq_without_a_projection(tmp_path, assert_close):
+def test_fairseq_without_a_projection(tmp_path):
     encoder = make_encoder(replace(SMALL, dim=16, heads=2))
     with torch.no_grad():
         encoder.feature_projection.linear.weight.copy_(torch.eye(16))
@@ -74,7 +74,7 @@ def test_fairseq_without_a_projection(tmp_path, assert_close):
     content = fairseq_content(encoder)
     content["model"] = {key: value for key, value in content["model"].items() if not key.startswith("post_extract_proj")}
     torch.save(content, tmp_path / "e.pt")
-    assert_close(hidden(load_encoder(tmp_path / "e.pt")), hidden(encoder))
+    check_close(hidden(load_encoder(tmp_path / "e.pt")), hidden(encoder))
 
 
 def test_bookkeeping_objects_are_left_unbuilt(tmp_path, small_encoder):
@@ -136,25 +136,25 @@ def random_model(name: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 @torch.no_grad()
-def test_every_layer_equals_torchaudio(name, assert_close):
+def test_every_layer_equals_torchaudio(name):
     model = random_model(name)
     encoder = from_torchaudio(model)
     waveforms, lengths = torch.randn(2, 9000) * 0.1, torch.tensor([9000, 5000])
     for i, n in enumerate(lengths.tolist()):
         alone, _ = model.extract_features(waveforms[i : i + 1, :n])
         for found, expected in zip(encoder(waveforms, lengths)[0][1:], alone, strict=True):
-            assert_close(found[i : i + 1, : expected.shape[1]], expected)
+            check_close(found[i : i + 1, : expected.shape[1]], expected)
     if name.startswith("hubert"):  # torchaudio's WavLM takes no lengths
         encoder.official_padding = True
         (hidden, frames), (expected, official_frames) = encoder(waveforms, lengths), model.extract_features(waveforms, lengths)
         assert frames.tolist() == official_frames.tolist()
         for found, oracle in zip(hidden[1:], expected, strict=True):
             for row, other, n in zip(found, oracle, frames, strict=True):
-                assert_close(row[:n], other[:n])
+                check_close(row[:n], other[:n])
 
 
 @torch.no_grad()
-def test_bundles_that_normalise_waveforms(assert_close):
+def test_bundles_that_normalise_waveforms():
     from torchaudio.pipelines._wav2vec2.utils import _extend_model
 
     model = _extend_model(random_model("wavlm large"), normalize_waveform=True)
@@ -162,7 +162,7 @@ def test_bundles_that_normalise_waveforms(assert_close):
     waveform = torch.randn(1, 6000) * 0.03 + 0.2
     expected, _ = model.extract_features(waveform)
     padded = torch.cat([waveform, torch.full((1, 700), 9.0)], 1)
-    assert_close(encoder(padded, torch.tensor([6000]))[0][-1][:, : expected[-1].shape[1]], expected[-1])
+    check_close(encoder(padded, torch.tensor([6000]))[0][-1][:, : expected[-1].shape[1]], expected[-1])
 
 
 def test_model_with_a_pretraining_head():

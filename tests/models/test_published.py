@@ -12,7 +12,7 @@ from spin.models.published import is_model_source
 from spin.models.safetensors_io import save_encoder
 from spin.objectives.model import SpinModel, load_model, save_model
 from spin.tools.export import export_transformers
-from tests.models.conftest import SHAPES, make_encoder, make_model, same_units
+from tests.models.conftest import SHAPES, check_close, make_encoder, make_model, same_units
 from tests.models.writers import error_of, fairseq_content, foreign_class, rspin_content, spin_content
 
 
@@ -105,24 +105,24 @@ def hubert(golden_dir):
 
 @pytest.mark.parametrize("name", ["hubert_fairseq.pt", "hubert_s3prl_converted.pt"])
 @torch.no_grad()
-def test_hubert_official_padding(golden_dir, hubert, assert_close, name):
+def test_hubert_official_padding(golden_dir, hubert, name):
     encoder = spin.load_encoder(golden_dir / name, official_padding=True)
     waveforms, lengths = torch.tensor(hubert["wav"]), torch.tensor(hubert["lens"])
     hidden, frame_lengths = encoder(waveforms, lengths)
     assert frame_lengths.tolist() == hubert["feat_len"].tolist()
-    assert_close(encoder.local_features(waveforms, lengths)[0], hubert["layer0"])
+    check_close(encoder.local_features(waveforms, lengths)[0], hubert["layer0"])
     for layer in range(1, 5):
-        assert_close(hidden[layer], hubert[f"layer{layer}"])
+        check_close(hidden[layer], hubert[f"layer{layer}"])
 
 
 @torch.no_grad()
-def test_hubert_batch_equals_each_utterance_alone(golden_dir, hubert, assert_close):
+def test_hubert_batch_equals_each_utterance_alone(golden_dir, hubert):
     encoder = load_encoder(golden_dir / "hubert_fairseq.pt")
     hidden, frame_lengths = encoder(torch.tensor(hubert["wav"]), torch.tensor(hubert["lens"]))
     for i in range(6):
         alone = hubert[f"single{i}_layer4"]
         assert frame_lengths[i] == alone.shape[1]
-        assert_close(hidden[4][i : i + 1, : frame_lengths[i]], alone)
+        check_close(hidden[4][i : i + 1, : frame_lengths[i]], alone)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_hubert_batch_equals_each_utterance_alone(golden_dir, hubert, assert_clo
     ],
 )
 @torch.no_grad()
-def test_transformers_folders_and_unilm(golden_dir, assert_close, name, figures, first):
+def test_transformers_folders_and_unilm(golden_dir, name, figures, first):
     """Layers of the figures begin with our layer `first`."""
     encoder, golden = load_encoder(golden_dir / name), np.load(golden_dir / figures)
     lengths = (golden["mask"] if "mask" in golden else ~golden["padding_mask"]).sum(1)
@@ -143,8 +143,8 @@ def test_transformers_folders_and_unilm(golden_dir, assert_close, name, figures,
     encoder.official_padding = True
     official, _ = encoder(waveforms, lengths)
     for layer in range(first, 5):
-        assert_close(official[layer], golden[f"layer{layer - first}"])
-        assert_close(hidden[layer][1:, : frames[1]], golden[f"short_layer{layer - first}"])
+        check_close(official[layer], golden[f"layer{layer - first}"])
+        check_close(hidden[layer][1:, : frames[1]], golden[f"short_layer{layer - first}"])
 
 
 def project(model: SpinModel, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -155,14 +155,14 @@ def project(model: SpinModel, waveforms: torch.Tensor, lengths: torch.Tensor) ->
 
 
 @torch.no_grad()
-def test_official_spin_checkpoint_in_a_padded_batch(golden_dir, hubert, assert_close):
+def test_official_spin_checkpoint_in_a_padded_batch(golden_dir, hubert):
     model = load_model(golden_dir / "spin_official.ckpt")
     model.encoder.official_padding = True
     waveforms, lengths = torch.tensor(hubert["wav"]), torch.tensor(hubert["lens"])
     z, logits, frame_lengths = project(model, waveforms, lengths)
     assert frame_lengths.tolist() == hubert["feat_len"].tolist()
-    assert_close(z, hubert["repr"])
-    assert_close(logits / 0.1, hubert["logits"])
+    check_close(z, hubert["repr"])
+    check_close(logits / 0.1, hubert["logits"])
     assert np.array_equal(logits.argmax(-1), hubert["codes"])
     units = model.units(waveforms, lengths)
     assert all(np.array_equal(row, codes[:n]) for row, codes, n in zip(units, hubert["codes"], hubert["feat_len"], strict=True))

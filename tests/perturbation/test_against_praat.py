@@ -1,7 +1,6 @@
 """The bounds of the perturbation against Praat, on the same utterances and parameters; its cost."""
 
 import dataclasses
-import json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from spin.__main__ import main
 from spin.corpus.generated.render import SpeakerJob, render_speaker
 from spin.perturbation.analysis import Analysis, analyse, from_contour
 from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
@@ -227,8 +225,3 @@ def test_a_view_costs_at_most_a_millisecond_a_second_and_an_eighth_of_praats_way
             break
     assert result["ratio"] >= 8 and result["synthesis"] <= 1.0
     assert result["ratio_with_analysis"] >= 1.5 and result["analysis"] + result["pitch_range"] <= 2.5
-
-
-def test_the_benchmark_as_a_command(capsys):
-    assert main(["benchmark", "perturb", "--json", "--utterances", "2", "--repeats", "1"]) == 0
-    assert {"ratio", "analysis", "synthesis", "praat_synthesis"} <= set(json.loads(capsys.readouterr().out))

@@ -82,10 +82,7 @@ def test_cells_say_in_words_what_their_colour_says(material):
     report = material.report
     rows = {row[0].text: row for row in tables.unit_metrics(report).rows}
     assert shown(rows["PNMI ↑"])[2] == "0.426 | +4.2 %, better" and rows["PNMI ↑"][2].tone == "better"
-    assert shown(rows["cluster purity"])[2] == "0.190 | −5.0 %" and shown(rows["codebook size (K)"])[1:] == [
-        "24",
-        "24",
-    ]
+    assert shown(rows["cluster purity"])[2] == "0.190 | −5.0 %" and shown(rows["codebook size (K)"])[1:] == ["24", "24"]
     report["gain"]["spin"]["test"]["hlg"]["p_value"] = 0.4
     row = tables.recognition(report, "features").rows[2]
     assert shown(row)[3:] == ["41.2 % [39.7, 42.7]", "36.1 % [34.6, 37.6] | −12.4 %, may be chance, p = 0.400", "1,000"]
