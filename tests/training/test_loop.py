@@ -27,20 +27,6 @@ class Cut(BaseException):
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def unbroken(corpus, tmp_path_factory):
-    """(folder, final weights) of a whole training."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    training = make_training(corpus, folder)
-    training.run()
-    return folder, weights(training)
-
-
-@pytest.fixture(scope="module")
 def short(corpus, tmp_path_factory):
     """(final weights, ids of every batch) of a short training."""
     training = make_training(corpus, tmp_path_factory.mktemp("short"), **SHORT)
