@@ -209,7 +209,7 @@ def test_a_large_codebook_and_a_vocabulary_that_the_text_cannot_fill():
     assert pieces.size == 60_001 + 1 + 1  # the one pair that occurs, and <unk>
 
 
-def test_bad_vocabularies_texts_and_units():
+def test_bad_vocabularies_texts_units_and_models():
     with pytest.raises(ConfigError, match="more than 16"):
         train_pieces(SEQUENCES, 16, 16)
     with pytest.raises(ConfigError, match=str(MOST_UNITS)):
@@ -219,9 +219,6 @@ def test_bad_vocabularies_texts_and_units():
             train_pieces(empty, 16, 20)
     with pytest.raises(DataError, match="0 to 15"):
         PIECES.encode([3, 16])
-
-
-def test_other_models_are_an_error():
     words, sentences = io.BytesIO(), iter(["hello there"] * 9)
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=sentences, model_writer=words, vocab_size=12, model_type="bpe", minloglevel=2

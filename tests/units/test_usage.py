@@ -25,7 +25,7 @@ def use_of(codebook_size: int, *utterances: tuple[list[int], float]) -> UnitUse:
     return use
 
 
-def test_by_hand():
+def test_by_hand_and_with_equal_use():
     """aabbbbab in 2 s: segments a b a b, entropy 1 bit, 4 segments in 2 s: 2 bits per second; frames 3 a, 5 b."""
     figures = use_of(4, ([0, 0, 1, 1, 1, 1, 0, 1], 2.0)).compute()
     expected = -(3 / 8 * math.log2(3 / 8) + 5 / 8 * math.log2(5 / 8))
@@ -33,6 +33,9 @@ def test_by_hand():
     assert figures["unit_entropy"] == pytest.approx(expected) and figures["perplexity"] == pytest.approx(2**expected)
     assert (figures["used_codes"], figures["dead_codes"]) == (2, 2)
     assert figures["segments_per_second"] == 2.0 and figures["deduplicated_share"] == 0.5
+    figures = use_of(8, (list(range(8)) * 10, 1.6)).compute()
+    assert figures["perplexity"] == pytest.approx(8) and figures["unit_entropy"] == pytest.approx(3)
+    assert figures["bitrate"] == pytest.approx(50 * 3)
 
 
 def test_degenerate():
@@ -42,12 +45,6 @@ def test_degenerate():
     use = use_of(3, ([0] * 50, 1.0), ([], 0.5))
     assert use.seconds == 1.5
     assert (use.compute()["bitrate"], use.compute()["perplexity"], use.compute()["used_codes"]) == (0, 1, 1)
-
-
-def test_equal_use_has_perplexity_k():
-    figures = use_of(8, (list(range(8)) * 10, 1.6)).compute()
-    assert figures["perplexity"] == pytest.approx(8) and figures["unit_entropy"] == pytest.approx(3)
-    assert figures["bitrate"] == pytest.approx(50 * 3)
 
 
 @given(UNITS)
