@@ -8,7 +8,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spin.errors import CheckpointError, DataError, TrainingError
 from spin.runtime import checkpoints
@@ -17,6 +16,7 @@ from spin.runtime.files import read_jsonl
 from spin.training import validation
 from spin.training.validation import check_collapse, choose_cuts
 from tests.data.synthetic import noisy_copy, write_corpus
+from tests.faults.points import points
 from tests.training.tiny_training import after_each_step, equal, make_corpus, make_training, weights
 
 SHORT = {"max_steps": 6, "valid_every_steps": 3, "checkpoint_every_steps": 2}
@@ -40,9 +40,7 @@ def read_history(folder) -> list[dict]:
 
 
 def read_curve(folder, name: str) -> list[tuple[int, float]]:
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    return [(point.step, point.value) for point in events.Scalars(name)]
+    return points(folder)[f"tensorboard/{name}"]
 
 
 def watch(training, before: int | None = None, after: int | None = None) -> dict[int, list[str]]:
