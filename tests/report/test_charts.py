@@ -30,14 +30,11 @@ def test_all_pictures_of_a_whole_run(pictures):
     assert on_white(pictures[0]).count('style="background: white"') == 1
 
 
-def test_error_bars_name_every_figure(report):
+def test_bars_name_every_figure_and_leave_out_what_was_not_measured(report):
     assert "WER, test, HLG with n-gram LM: baseline 41.2 %, Spin 36.1 %" in plain(charts.error_bars(report).alt)
     report["asr"]["spin"]["test"]["hlg"]["ci95"] = [36.5, 37.0]  # an interval that leaves out its rate
     assert "36.1" in charts.error_bars(report).document
     assert charts.error_bars({**report, "asr": {"baseline": {}, "spin": {}}}) is None
-
-
-def test_unit_bars_leave_out_what_was_not_measured(report):
     for system in ("baseline", "spin"):
         report["units"][system] |= {"abx_within": None, "abx_across": None}
     report["units"]["spin"]["pnmi"] = None

@@ -37,11 +37,13 @@ def hlg(runs):
     return next(row for row in recognition_rows(runs) if row.name == "WER, test, HLG with n-gram LM")
 
 
-def test_mean_and_spread_by_hand(three):
+def test_means_spreads_and_changes_by_hand(three):
     row = hlg(three)
     assert row.values == ((40.0, 41.0, 42.0), (36.0, 38.0, 37.0))
     assert plain(spread(WER, row.values[0])) == "41.0 ± 1.0 %" and plain(spread(WER, (40.0,))) == "40.0 %"
     assert row.change(1) == pytest.approx(-100 * 4 / 41) and row.better(1) == 3
+    row = Row("x", WER, ((0.0,), (1.0,)))
+    assert row.change(1) is None and row.better(1) == 0
 
 
 def test_seeds_of_one_report_count_as_values(report):
@@ -73,11 +75,6 @@ def test_what_a_run_did_not_measure_has_no_row(three):
     assert "| PNMI ↑ | 0.409 ± 0.000 | 0.426 ± 0.000 | +4.2 % (3 of 3) |" in plain(render_results(files))
     three[1]["units"]["spin"]["pnmi"] = None
     assert "| PNMI" not in render_results(files) and "| phone purity" in render_results(files)
-
-
-def test_a_row_without_a_base_has_no_change():
-    row = Row("x", WER, ((0.0,), (1.0,)))
-    assert row.change(1) is None and row.better(1) == 0
 
 
 def test_command_line(tmp_path, three, capsys):
