@@ -185,15 +185,12 @@ def test_crops_slice_the_analysis(start, length):
     check(synthesise(SPEECH[start : start + length], RATE, crop, draw_parameters(0, 0, "crop")), length)
 
 
-def test_crop_of_a_crop_and_of_everything():
+def test_crops_of_crops_of_everything_and_of_nothing():
     twice, once = ANALYSIS.crop(1000, 40_000).crop(500, 20_000), ANALYSIS.crop(1500, 20_000)
     assert np.allclose(twice.pulses, once.pulses) and np.array_equal(twice.pitch, once.pitch)
     assert twice.contour_start == pytest.approx(once.contour_start)
     copies = [synthesise(SPEECH, RATE, one, draw_parameters(0, 0, "x")) for one in (ANALYSIS, ANALYSIS.crop(0, len(SPEECH)))]
     assert np.array_equal(*copies)
-
-
-def test_crop_without_voice_is_named_and_outside_refused():
     gap, left = max(zip(np.diff(ANALYSIS.pulses), ANALYSIS.pulses))
     assert ANALYSIS.crop(int(left) + 10, int(gap) - 20).note == notes.UNVOICED
     with pytest.raises(ValueError, match="crop"):

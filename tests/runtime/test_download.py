@@ -36,12 +36,9 @@ def test_an_interrupted_download_resumes(server, url, tmp_path, knows_ranges):
     assert server.ranges == [None, "bytes=1000-"]
 
 
-def test_a_kill_before_the_rename_costs_nothing(url, tmp_path):
-    (tmp_path / "file.bin.part").write_bytes(CONTENT)
-    assert fetch(url, tmp_path / "file.bin").read_bytes() == CONTENT
-
-
-def test_another_version_of_the_file_starts_again(url, tmp_path):
+def test_a_kill_before_the_rename_costs_nothing_and_another_version_starts_again(url, tmp_path):
+    (tmp_path / "killed.bin.part").write_bytes(CONTENT)
+    assert fetch(url, tmp_path / "killed.bin").read_bytes() == CONTENT
     (tmp_path / "file.bin.part").write_bytes(CONTENT + b"more")
     with pytest.raises(DataError, match=f"{len(CONTENT) + 4} bytes"):
         fetch(url, tmp_path / "file.bin")

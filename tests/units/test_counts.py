@@ -128,7 +128,7 @@ def test_counts_equal_a_counter(pairs):
     assert counts.matrix().tolist() == [[expected[label, unit] for unit in range(4)] for label in counts.labels]
 
 
-def test_the_longer_sequence_is_truncated():
+def test_the_longer_sequence_is_truncated_and_unknown_units_are_an_error():
     counts = JointCounts(3)
     counts.add(["A"] * 5, np.array([0, 1, 2, 2]))
     assert counts.matrix().tolist() == [[2, 2, 1]]
@@ -136,12 +136,9 @@ def test_the_longer_sequence_is_truncated():
     assert counts.labels == ["B", "A"] and counts.matrix().tolist() == [[0, 2, 0], [2, 2, 1]]
     counts.add([], np.zeros(0, int))
     assert counts.matrix().sum() == 7
-
-
-@pytest.mark.parametrize("units", [[3], [-1]])
-def test_unknown_units_are_an_error(units):
-    with pytest.raises(DataError, match="integers from 0 to 2"):
-        JointCounts(3).add(["A", "A"], np.array(units))
+    for unknown in (3, -1):
+        with pytest.raises(DataError, match="integers from 0 to 2"):
+            counts.add(["A", "A"], np.array([unknown]))
 
 
 def test_only_aligned_utterances_count():
