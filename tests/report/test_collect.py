@@ -5,12 +5,10 @@ import runpy
 
 import numpy as np
 import pytest
-import soundfile
-from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts, products
-from spin.data.cuts import write_cuts
+from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError
 from spin.report.collect import build_seconds, collect, report_config, version
 from spin.report.lookup import Decoding
@@ -21,6 +19,7 @@ from spin.report.write_report import write_report
 from spin.runtime.files import read_json, write_json, write_jsonl
 from spin.runtime.product import Product
 from spin.systems import systems_of
+from tests.data.synthetic import write_corpus
 from tests.report.made_up_run import metrics, phone_counts, scores, write_decodings
 
 WHERE = Decoding("features", "test", "hlg")
@@ -33,14 +32,10 @@ def product(context, kind, path, stage, inputs=()):
 
 def write_units(folder, exp):
     """Manifest and units of three utterances: 1 s, 0.5 s without alignment, 3 s."""
-    cuts = []
-    for number, samples in enumerate((16_000, 8000, 48_000)):
-        path = exp.parent / f"u{number}.wav"
-        soundfile.write(path, 0.1 * np.random.default_rng(number).normal(size=samples), artifacts.SAMPLE_RATE)
-        recording = Recording.from_file(path)
-        items = {artifacts.PHONE_TIER: [AlignmentItem("AA", 0.0, 0.3), AlignmentItem("S", 0.3, 2.7)]} if number != 1 else None
-        supervision = SupervisionSegment(f"u{number}", recording.id, 0, recording.duration, text="HELLO", alignment=items)
-        cuts.append(MonoCut(f"u{number}", 0, recording.duration, 0, [supervision], recording=recording))
+    cuts = list(read_cuts(write_corpus(exp.parent, "u", [1.0, 0.5, 3.0], pitch_name=False, phones=False)))
+    for cut in (cuts[0], cuts[2]):
+        items = [AlignmentItem("AA", 0.0, 0.3), AlignmentItem("S", 0.3, 2.7)]
+        cut.supervisions[0].alignment = {artifacts.PHONE_TIER: items}
     write_cuts(artifacts.cuts_in(folder), cuts)
     write_jsonl(artifacts.units_lines(folder), [{"id": cut.id, "units": [5] * round(cut.duration * 50)} for cut in cuts])
 
@@ -143,12 +138,12 @@ def test_figures_outside_the_schema_are_not_written(run):
 def test_utterances_are_read_and_cut(run):
     context, _ = run
     first, second = read_utterances(context)
-    assert (first.name, first.text, len(first.audio)) == ("u0", "HELLO", 16_000)
+    assert (first.name, first.text, len(first.audio)) == ("u-0000", "A WORD", 16_000)
     assert first.phones == [(0.0, 0.3, "AA"), (0.3, 1.0, "S")] and second.phones == []
     assert {name: units.tolist() for name, units in second.units.items()} == {"baseline": [5] * 25, "spin": [5] * 25}
     assert max(len(item.audio) for item in (first, second)) <= LONGEST_IN_S * artifacts.SAMPLE_RATE
-    (context.exp.parent / "u0.wav").unlink()
-    assert [item.name for item in read_utterances(context)] == ["u1"]
+    (context.exp.parent / "audio" / "u-0000.wav").unlink()
+    assert [item.name for item in read_utterances(context)] == ["u-0001"]
 
 
 def test_times_are_summed_over_all_products_once(context):
