@@ -175,7 +175,7 @@ def test_bad_folders(tmp_path, small_encoder):
     assert "list" in error_of(folder)
 
 
-def test_our_own_files_of_another_version(tmp_path):
+def test_our_own_files_of_another_version_or_kind(tmp_path, small_encoder):
     path = tmp_path / "e.safetensors"
     for note, words, load in (
         ({"format": "spin encoder 9"}, "spin encoder 9", load_encoder),
@@ -184,6 +184,10 @@ def test_our_own_files_of_another_version(tmp_path):
     ):
         save_file({"x": torch.zeros(1)}, path, metadata={"spin": json.dumps(note)})
         assert words in error_of(path, load)
+    save_encoder(tmp_path / "e.safetensors", small_encoder)
+    save_model(tmp_path / "m.safetensors", make_model())
+    assert "load_encoder" in error_of(tmp_path / "e.safetensors", load_model)
+    assert "load_model" in error_of(tmp_path / "m.safetensors", load_encoder_file)
 
 
 def test_official_checkpoint_away_from_its_base(golden_dir, tmp_path):
@@ -250,10 +254,3 @@ def test_weights_that_cannot_be_stored(tmp_path, small_encoder):
         with pytest.raises(CheckpointError, match=words):
             save_encoder(tmp_path / "e.safetensors", small_encoder, dtype=dtype)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_encoder_is_not_a_model_nor_the_other_way_round(tmp_path, small_encoder):
-    save_encoder(tmp_path / "e.safetensors", small_encoder)
-    save_model(tmp_path / "m.safetensors", make_model())
-    assert "load_encoder" in error_of(tmp_path / "e.safetensors", load_model)
-    assert "load_model" in error_of(tmp_path / "m.safetensors", load_encoder_file)

@@ -165,12 +165,6 @@ def test_bundles_that_normalise_waveforms():
     check_close(encoder(padded, torch.tensor([6000]))[0][-1][:, : expected[-1].shape[1]], expected[-1])
 
 
-def test_model_with_a_pretraining_head():
-    model = random_model("hubert base")
-    model.aux = torch.nn.Linear(24, 5)
-    assert from_torchaudio(model).shape.dim == 24
-
-
 def test_without_network_the_error_says_what_to_fetch(monkeypatch):
     def refuse(*_, **__):
         raise urllib.error.URLError("no route to host")
