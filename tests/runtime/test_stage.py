@@ -87,16 +87,10 @@ def stop(run, number, *options, **more) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_stage_resumes(run, number):
-    assert "rerun the same command to resume" in stop(run, number)
-    assert "resuming an interrupted build" in run()
-    assert (run.folder / "exp" / "units" / "started_at").read_text() == "3"
-
-
-def test_a_forced_rebuild_that_is_requeued_resumes(run):
+def test_a_forced_rebuild_that_is_stopped_and_requeued_resumes(run, number):
     run()
     job = {"SLURM_JOB_ID": "77"}
-    stop(run, signal.SIGTERM, "--force", **job)
+    assert "rerun the same command without --force to resume" in stop(run, number, "--force", **job)
     assert "resuming an interrupted build" in run("--force", **job)
     assert (run.folder / "exp" / "units" / "started_at").read_text() == "3"
     assert "up to date" in run("--force", **job)  # a later stage of the same job was stopped: this one is not rebuilt

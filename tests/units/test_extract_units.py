@@ -194,11 +194,6 @@ def test_bad_utterances_stop_the_stage_or_are_listed_and_left_out(tmp_path, smal
         assert len(names) == 13 and not set(names) & set(rejected)
 
 
-def test_a_layer_that_the_encoder_does_not_have(tmp_path, small_corpus, make_context):
-    with pytest.raises(ConfigError, match=r"units.layer"):
-        run(make_context(tmp_path / "a", small_corpus, "units.layer=9"))
-
-
 def test_too_small_a_disk_is_an_error_before_the_work(tmp_path, small_corpus, make_context, monkeypatch):
     """25 utterances of about 1.6 s, two systems of 24 dimensions: about 190 KiB."""
     monkeypatch.setattr("spin.units.extraction.extract_shard", lambda job: pytest.fail("no work without space"))
@@ -244,7 +239,7 @@ def test_several_layers_in_one_pass(small_models, official_padding):
         expected = encoder.layer_output(padded, torch.tensor([8000, 5000]), number)
         for result, own in zip(results, expected, strict=True):
             assert np.array_equal(result[system].features[layer], own.numpy()) and result[system].units is None
-    with pytest.raises(ConfigError, match="0 to 3"):
+    with pytest.raises(ConfigError, match="(?s)units.layer.*0 to 3"):
         extractors[system].check_layer(4)
 
 
