@@ -100,16 +100,13 @@ def test_blanks_and_repeats_change_nothing_and_other_letters_lead_nowhere(toy):
         assert paths_through(graph, ctc_labels(lang, "CCC")) == {}
 
 
-def test_unknown_words_of_the_lm_text_are_never_said(toy):
+def test_unknown_words_are_never_said_and_some_must_be_known(toy):
     lang, folder = toy
     assert train_arpa(["A ZEBRA", "A B", "", "   "], 2, lang.words, folder / "lm.arpa") == 2
     text = (folder / "lm.arpa").read_text(encoding="utf-8")
     assert "<UNK>" in text and "ZEBRA" not in text
     graph = compose_graph(lang, make_grammar(folder / "lm.arpa", folder / WORDS_FILE))
     assert lang.word_table.index("<UNK>") not in graph.aux_labels.values.tolist()
-
-
-def test_empty_text_and_no_common_word_are_errors(toy):
     lang, folder = toy
     with pytest.raises(DataError, match="LM text"):
         train_arpa(["", " "], 2, lang.words, folder / "lm.arpa")

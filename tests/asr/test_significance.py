@@ -204,7 +204,7 @@ def test_rates_by_hand():
     assert [relative_reduction(*pair) for pair in ((30.0, 33.0), (0.0, 0.0))] == pytest.approx([-10.0, 0.0])
 
 
-def test_files_of_a_decoding(tmp_path):
+def test_files_of_a_decoding_to_words_and_to_phones(tmp_path):
     texts = [
         Hypothesis("u2", "s1", "THE CAT SAT", "THE CAT SAT"),
         Hypothesis("u1", "s1", "A CAT SAT ON IT", "CAT BAT ON IT TOO"),
@@ -232,9 +232,6 @@ def test_files_of_a_decoding(tmp_path):
         "%WER 44.44 [4 / 9, 1 ins, 2 del, 1 sub]\n\nSUBSTITUTIONS: count reference -> hypothesis\n1 SAT -> BAT\n"
         "\nDELETIONS: count reference\n1 A\n1 HELLO\n\nINSERTIONS: count hypothesis\n1 TOO\n"
     )
-
-
-def test_phone_rates(tmp_path):
     texts = [Hypothesis("u", "s", "AH R EH D", "AH R IY D"), Hypothesis("v", "s", "", "")]
     summary = write_decoding(tmp_path, texts, {}, "phones")
     assert summary["symbols"] == "phones" and summary["per"] == summary["wer"] == summary["cer"] == 25.0

@@ -103,7 +103,7 @@ def test_targets_use_all_codes_equally():
     torch.testing.assert_close(use, torch.full((8,), 1 / 8), rtol=1e-3, atol=1e-4)
 
 
-def test_hand_computed_case():
+def test_hand_computed_cases():
     """Two frames on two orthogonal codes, both views alike: targets are e^{1/eps} apart, the loss is log(1 + e^-10)."""
     objective = make_spin(torch.eye(2))
     result = loss_of(objective, torch.eye(2), torch.eye(2))
@@ -111,10 +111,7 @@ def test_hand_computed_case():
     torch.testing.assert_close(targets_of(objective, torch.eye(2))[0], torch.eye(2))
     two = pytest.approx(2.0)
     assert objective.compute_metrics(result.sums) == {"agreement": 1.0, "code_perplexity": two, "probability_perplexity": two}
-
-
-def test_single_frame_and_two_codes():
-    """One frame: scaling the codes undoes every preference, so the target is uniform."""
+    # One frame: scaling the codes undoes every preference, so the target is uniform.
     objective = make_spin(torch.eye(2))
     views = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 2.0]])
     torch.testing.assert_close(targets_of(objective, *views), torch.full((2, 1, 2), 0.5))

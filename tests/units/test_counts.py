@@ -25,7 +25,6 @@ from spin.units.counts import (
 )
 from spin.units.counts import normalized_mutual_information as nmi
 from spin.units.measure import EvaluationSet, Utterance
-from spin.units.phones import PHONE_CLASSES, by_class, phone_class
 from spin.units.speaker_probe import histogram, probe_speakers, split
 
 MATRICES = st.integers(1, 6).flatmap(
@@ -148,13 +147,6 @@ def test_only_aligned_utterances_count():
     purity.add(Utterance("b", "s", np.array([0, 0]), 0.04))
     assert purity.counts.labels == ["SIL", "AH"] and purity.counts.matrix().tolist() == [[0, 2, 0], [0, 0, 2]]
     assert purity.compute()["phone_purity"] == 1.0
-
-
-def test_phone_order():
-    assert by_class(["T", "ZZ", "AH", "SIL", "M", "AA0"]) == ["SIL", "AH", "M", "T", "AA0", "ZZ"]
-    assert phone_class("NG") == "nasals" and phone_class("?") == "other"
-    phones = [phone for own in PHONE_CLASSES.values() for phone in own]
-    assert len(phones) == len(set(phones)) == 40  # 39 of ARPAbet and silence
 
 
 def test_speakers():

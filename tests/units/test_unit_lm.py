@@ -80,15 +80,12 @@ def test_by_hand(tmp_path):
     assert score(model, [[0, 1], [0]]) == (pytest.approx((1.2 + 0.1 + 0.2 + 0.7) * unit), 5)
 
 
-def test_perplexity_is_that_of_kaldingram(model):
+def test_perplexity_is_that_of_kaldingram_and_long_utterances_are_scored(model):
     held_out = markov(1, 30)
     theirs = compute_ppl(model, [" ".join(map(str, units)) for units in held_out])
     bits, events = score(model, held_out)
     assert 2 ** (bits / events) == pytest.approx(theirs["ppl"], rel=1e-6)
     assert 1 < theirs["ppl"] < K  # it learnt something, and unseen units did not cost everything
-
-
-def test_long_utterances_are_scored(model):
     assert score(model, [[0, 1] * 3000])[0] > 0  # kaldingram's own scorer recurses over the whole history
 
 
