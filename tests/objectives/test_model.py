@@ -38,7 +38,7 @@ def test_codebook_by_hand():
     model = SpinModel(make_encoder(SMALL), Spin(24, 2, 2), 1)
     with torch.no_grad():
         model.codebook.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, -2.0]]))
-        model.objective.normalize_codes()
+        model.objective.after_step()
         torch.testing.assert_close(model.codebook.weight, torch.tensor([[0.6, 0.8], [0.0, -1.0]]))
         model.head.weight.zero_()
         model.head.bias.copy_(torch.tensor([5.0, 0.0]))

@@ -1,12 +1,11 @@
 """Downloads from a server in this process: complete, resumed, damaged, refused, absent."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from spin.errors import DataError
-from spin.runtime.download import cache_folder, fetch
+from spin.runtime.download import fetch
 
 CONTENT = bytes(range(256)) * 40
 
@@ -15,14 +14,6 @@ CONTENT = bytes(range(256)) * 40
 def url(server) -> str:
     server.files["/file.bin"] = CONTENT
     return f"{server.url}/file.bin"
-
-
-def test_a_file_is_downloaded_once(server, url, tmp_path):
-    path = tmp_path / "folder" / "file.bin"
-    for _ in range(2):
-        assert fetch(url, path).read_bytes() == CONTENT
-    assert server.ranges == [None]
-    assert [item.name for item in path.parent.iterdir()] == ["file.bin"]
 
 
 @pytest.mark.parametrize("knows_ranges", [True, False])
@@ -54,14 +45,7 @@ def test_without_a_network_the_error_says_where_to_put_the_file(server, tmp_path
     assert str(tmp_path / "file.bin") in caught.value.remedy
 
 
-def test_processes_that_want_the_same_file_wait_for_one_another(server, url, tmp_path):
+def test_a_file_is_downloaded_once_also_by_processes_that_want_it_at_the_same_time(server, url, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         paths = list(pool.map(lambda _: fetch(url, tmp_path / "file.bin"), range(8)))
     assert paths[0].read_bytes() == CONTENT and server.ranges == [None]
-
-
-def test_the_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("SPIN_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.setenv("SPIN_CACHE", "")
-    assert cache_folder() == Path.home() / ".cache" / "spin"
