@@ -107,7 +107,6 @@ def test_unknown_words_are_never_said_and_some_must_be_known(toy):
     assert "<UNK>" in text and "ZEBRA" not in text
     graph = compose_graph(lang, make_grammar(folder / "lm.arpa", folder / WORDS_FILE))
     assert lang.word_table.index("<UNK>") not in graph.aux_labels.values.tolist()
-    lang, folder = toy
     with pytest.raises(DataError, match="LM text"):
         train_arpa(["", " "], 2, lang.words, folder / "lm.arpa")
     with pytest.raises(DataError, match="decoding graph"):

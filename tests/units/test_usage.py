@@ -86,7 +86,7 @@ def count(*utterances: tuple[list[AlignmentItem], np.ndarray]) -> Boundaries:
     return counts
 
 
-def test_boundaries_by_hand():
+def test_boundaries_and_their_times_by_hand():
     """Phones change at 0.10, 0.20 and 0.30 s, units at 0.08 (a hit), 0.24 (too far), 0.32 (a hit) and 0.34 (used up)."""
     counts = count((items(0, 0.1, 0.2, 0.3, 0.4), np.repeat([0, 1, 2, 3, 4], [4, 8, 4, 1, 3])))
     assert (counts.phones, counts.units, counts.hits) == (3, 4, 2)
@@ -98,6 +98,9 @@ def test_boundaries_by_hand():
         "boundary_over_segmentation": pytest.approx(1 / 3),
         "boundary_r_value": pytest.approx(1 - (abs(first) + abs(second)) / 2),
     }
+    assert unit_boundaries(np.array([3, 3, 1, 1, 1, 2])).tolist() == pytest.approx([0.04, 0.1])
+    gap = [AlignmentItem("AA", 0.1, 0.1), AlignmentItem("B", 0.25, 0.1), AlignmentItem("K", 0.35, 0.3)]
+    assert phone_boundaries(reversed(gap), 0.5).tolist() == pytest.approx([0.1, 0.2, 0.25, 0.35])
 
 
 def test_r_value_from_its_formula():
@@ -115,12 +118,6 @@ def test_degenerate_boundaries():
     # No alignment; then one phone and one unit, whose end is the utterance's.
     counts = count(([], np.arange(5)), (items(0, 1.0), np.zeros(50, int)))
     assert (counts.phones, counts.units, counts.hits) == (0, 0, 0)
-
-
-def test_times_of_boundaries():
-    assert unit_boundaries(np.array([3, 3, 1, 1, 1, 2])).tolist() == pytest.approx([0.04, 0.1])
-    gap = [AlignmentItem("AA", 0.1, 0.1), AlignmentItem("B", 0.25, 0.1), AlignmentItem("K", 0.35, 0.3)]
-    assert phone_boundaries(reversed(gap), 0.5).tolist() == pytest.approx([0.1, 0.2, 0.25, 0.35])
 
 
 def most_hits(phones: list[float], units: list[float], tolerance: float) -> int:
