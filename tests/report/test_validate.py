@@ -2,13 +2,11 @@
 
 import copy
 import functools
-import subprocess
-import sys
 
 import pytest
 
 from spin.report.validate import differences, main, problems
-from spin.runtime.files import write_json, write_text
+from spin.runtime.files import write_json
 
 REMOVE = object()
 WRONG = [  # a value, and the keys that must not have it
@@ -101,14 +99,11 @@ def test_units_alone_nothing_decoded_and_nothing_at_all(report):
     assert problems(report) == []
 
 
-def test_command_line(file, tmp_path, report, capsys, repository):
-    done = subprocess.run([sys.executable, "-m", "spin.report.validate", file], cwd=repository, capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+def test_command_line(file, tmp_path, report, capsys):
+    assert main([str(file)]) == 0 and capsys.readouterr() == ("", "")
     write_json(tmp_path / "bad.json", damage(report, "units.spin.pnmi", 7))
     assert main([str(file), str(tmp_path / "bad.json")]) == 1
     assert "bad.json: units.spin.pnmi: found 7, expected less than or equal to 1" in capsys.readouterr().err
-    write_text(tmp_path / "torn.json", '{"schema": 2')
-    assert main([str(tmp_path / "torn.json")]) == 1
     assert main([str(tmp_path / "absent.json")]) == 1
     assert "absent.json: no such file" in capsys.readouterr().err
 
