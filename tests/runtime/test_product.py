@@ -24,10 +24,9 @@ def context(tmp_path) -> Context:
     return make_context(tmp_path)
 
 
-def folder(context: Context, value: int = 1, inputs=(), **more) -> Product:
-    return Product(
-        context, "units", context.exp / "units", stage=3, own_key={"config": {"a": value}, "files": {}}, inputs=inputs, **more
-    )
+def folder(context: Context, value: int = 1, inputs=(), name: str = "units", **more) -> Product:
+    own_key = {"config": {"a": value}, "files": {}}
+    return Product(context, name, context.exp / name, stage=3, own_key=own_key, inputs=inputs, **more)
 
 
 def single(context: Context, value: int = 1, name: str = "cuts.jsonl.gz", stage: int = 3) -> Product:
@@ -92,15 +91,13 @@ def test_only_the_named_files_count_for_readers(context):
 
 
 def test_a_reader_of_some_files_ignores_the_others(context):
-    def inner(value: int) -> Product:
-        return Product(context, "lang", context.exp / "lang", stage=3, own_key={"config": {"c": value}, "files": {}})
-
     for value, words, stale in ((1, "a b", True), (2, "a b c", False), (3, "a b d", True)):
-        with inner(value).building() as partial:
+        inner = folder(context, value, name="lang")
+        with inner.building() as partial:
             (partial / "words.txt").write_text(words)
             (partial / "tokens.txt").write_text(words[-1] if value == 3 else "a b")
-        assert build(folder(context, inputs=[inner(value).only("tokens.txt")])) == stale
-    assert folder(context, inputs=[inner(3).only("tokens.txt")]).stale_reason() is None
+        assert build(folder(context, inputs=[inner.only("tokens.txt")])) == stale
+    assert folder(context, inputs=[inner.only("tokens.txt")]).stale_reason() is None
 
 
 def test_edits_losses_and_copies_are_noticed(context, monkeypatch):
