@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from lhotse import MonoCut, Recording
+from lhotse import MonoCut
 
 from spin import artifacts, products
 from spin.config import Config, CorpusConfig, PerturbationConfig, RuntimeConfig
@@ -24,6 +24,7 @@ from spin.runtime.logs import get_logger
 from spin.runtime.product import claim_folder
 from spin.tools.benchmark_perturb import vowels
 from tests.data.synthetic import prepare_part
+from tests.data.test_audio import cut_of
 
 PART, RATE = "train", 16_000
 SPEAKERS = {"speaker0", "speaker1", "speaker2"}
@@ -87,9 +88,7 @@ def test_bad_and_degenerate_utterances_are_named(done):
 
 def test_segment_of_a_longer_recording_is_stored_in_the_recordings_time(tmp_path):
     wave = np.concatenate([np.zeros(RATE, dtype=np.float32), vowels(0, 2.0)])
-    (tmp_path / "audio").mkdir()
-    soundfile.write(tmp_path / "audio" / "long.wav", wave, RATE, subtype="FLOAT")
-    recording = Recording.from_file(tmp_path / "audio" / "long.wav", recording_id="long")
+    recording = cut_of(tmp_path / "long.wav", wave).recording
     claim_folder(tmp_path / "corpus")
     with products.manifest(context(tmp_path / "corpus"), PART).building() as partial:
         write_cuts(partial, [MonoCut("piece", 1.0, 2.0, 0, recording=recording)])
