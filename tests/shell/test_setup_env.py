@@ -23,11 +23,6 @@ def made(sandbox):
     return sandbox
 
 
-def change_requirements(sandbox, name="main.txt"):
-    with open(sandbox.root / "requirements" / name, "a") as stream:
-        stream.write("another==1.0\n")
-
-
 def k2_home(sandbox):
     return (sandbox.root / ".venv/.spin/k2").read_text().strip()
 
@@ -119,7 +114,8 @@ def test_damage_is_noticed_and_only_what_is_damaged_is_made_again(made, damage, 
 
 def test_changed_requirements_update_the_environment_in_place(made):
     (made.root / ".venv/kept").touch()
-    change_requirements(made)
+    with open(made.root / "requirements/main.txt", "a") as stream:
+        stream.write("another==1.0\n")
     result = made.setup()
     assert result.returncode == 0 and ".venv: updating it" in result.stdout
     assert (made.site(".venv") / "another").is_dir() and (made.root / ".venv/kept").exists()

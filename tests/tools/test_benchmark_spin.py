@@ -5,24 +5,17 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-from spin.data.loader import MicroBatch
 from spin.data.sampler import BatchSampler
 from spin.tools import benchmark, benchmark_spin
 from spin.tools.benchmark_spin import OfficialUpdate, durations, official_batches
 from spin.training import grad_cache
-from tests.training.tiny_training import SHAPE, make_config, make_model
-
-
-def waveforms(count: int, samples: int) -> MicroBatch:
-    random = torch.Generator().manual_seed(1)
-    return MicroBatch(0.1 * torch.randn(2 * count, samples, generator=random), torch.full((2 * count,), samples))
+from tests.training.tiny_training import SHAPE, make_config, make_model, noise_batch
 
 
 def test_reference_starts_from_the_same_loss_and_learns():
     config = make_config(learning_rate=1e-2)
-    batch = waveforms(3, 16000)
+    batch = noise_batch([16000] * 3)
     own = grad_cache.backward(make_model(config).train(), [batch]).value.item()
     reference = OfficialUpdate(make_model(config).train(), config.spin)
     losses = [reference(batch) for _ in range(8)]

@@ -54,10 +54,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def same_model(*paths: Path) -> bool:
-    return equal(*(load_model(path).state_dict() for path in paths))
-
-
 @pytest.fixture(scope="module")
 def model(folder) -> Path:
     """The model of a finished stage, trained with two loader workers."""
@@ -111,7 +107,7 @@ def test_an_interrupted_stage_resumes_from_its_partial_folder(folder, model, mon
     assert not artifacts.spin_folder(context.exp).exists()
     monkeypatch.undo()
     train_spin(context)
-    assert same_model(artifacts.spin_model(context.exp), model)
+    assert equal(*(load_model(path).state_dict() for path in (artifacts.spin_model(context.exp), model)))
 
 
 def test_rspin_trains_on_frame_labels_and_noise(folder):
