@@ -11,12 +11,8 @@ from spin.report.pictures import VARIABLES, inline_svg, on_white
 from tests.report.made_up_run import plain
 
 
-@pytest.fixture(scope="module")
-def pictures(five):
-    return [picture for chosen in five[1].values() for picture in chosen]
-
-
-def test_all_pictures_of_a_whole_run(pictures):
+def test_all_pictures_of_a_whole_run(five):
+    pictures = [picture for chosen in five[1].values() for picture in chosen]
     maps = [f"map_{index}" for index in range(5)]
     training = ["training_loss", "training_pnmi", "training_perplexity", "asr_loss", "asr_wer"]
     assert [picture.name for picture in pictures] == ["wer", "units", "abx", *maps, "utterance_0", *training]

@@ -40,13 +40,9 @@ def test_autocast_follows_the_rules_of_a_gpu():
     assert not torch.cuda.is_available() or torch.zeros(1, device="cuda").item() == 0  # nothing stays patched
 
 
-@pytest.fixture
-def tiny():
-    return load_config(CONF / "tiny.yaml", [])
-
-
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_operations_of_an_update_are_those_that_torch_counts(tiny, accumulation):
+def test_operations_of_an_update_are_those_that_torch_counts(accumulation):
+    tiny = load_config(CONF / "tiny.yaml", [])
     spin = replace(tiny.spin, batch_seconds=60.0, accumulation=accumulation)
     config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini"))
     counted = benchmark_memory.predict(config)

@@ -64,13 +64,6 @@ def unit_experiment(tmp_path_factory) -> Path:
     return exp
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4])
-def model(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("lm") / "units.arpa"
-    train_unit_lm([*markov(0, 60), []], K, request.param, path)
-    return load_unit_lm(path)
-
-
 def test_by_hand(tmp_path):
     """1 </s> backs off, and 1 has no weight of its own; <s> 1 and 0 </s> back off with the weights of <s> and 0."""
     write_text(tmp_path / "x.arpa", BY_HAND)
@@ -80,7 +73,10 @@ def test_by_hand(tmp_path):
     assert score(model, [[0, 1], [0]]) == (pytest.approx((1.2 + 0.1 + 0.2 + 0.7) * unit), 5)
 
 
-def test_perplexity_is_that_of_kaldingram_and_long_utterances_are_scored(model):
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_perplexity_is_that_of_kaldingram_and_long_utterances_are_scored(tmp_path, order):
+    train_unit_lm([*markov(0, 60), []], K, order, tmp_path / "units.arpa")
+    model = load_unit_lm(tmp_path / "units.arpa")
     held_out = markov(1, 30)
     theirs = compute_ppl(model, [" ".join(map(str, units)) for units in held_out])
     bits, events = score(model, held_out)
