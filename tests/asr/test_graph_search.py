@@ -177,6 +177,14 @@ def test_pruned_lattices_keep_the_arcs_of_the_best_paths_each_by_itself(searched
             assert torch.equal(alone.lm_scores, k2.index_fsa(fewer, one).lm_scores)
 
 
+def test_the_larger_lm_finds_the_same_in_pruned_lattices(searched):
+    lang, _, grammar, lattices, lengths = searched
+    assert sum(count_arcs(prune_lattices(lattices, lengths, 5.0))) < sum(count_arcs(lattices))
+    whole, part = (rescore_lattices(lattices, lengths, 0.4, grammar, lang, arcs) for arcs in (ALL_ARCS, 5.0))
+    for scale in SCALES[:3]:
+        assert best_rescored_texts(part, lang, scale) == best_rescored_texts(whole, lang, scale)
+
+
 @pytest.mark.parametrize("method", DECODERS)
 def test_perfect_posteriors_are_read_back_and_scales_of_one_search_equal_single_ones(toy, method):
     resources, texts = resources_of(toy, "unigram", "bigram"), longest_first(toy[0], TEXTS)

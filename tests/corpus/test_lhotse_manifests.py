@@ -159,3 +159,19 @@ def test_manifest_missing_not_named_or_changed(tmp_path: Path, make_corpus):
     (tmp_path / "a.jsonl.gz").unlink()
     with pytest.raises(DataError, match="no such file"):
         corpus.check(["a"], LOG)
+
+
+def test_stage_0_on_manifests(tmp_path: Path, make_context, prepare_data):
+    texts = {"train": ["HELLO WORLD", "GOOD MORNING"], "dev": ["ONE LINE"], "test": ["IT IS A TEST"]}
+    manifests = {}
+    for part, sentences in texts.items():
+        recordings = [record(tmp_path / f"{part}{number}.wav", rate=8_000) for number in range(len(sentences))]
+        cuts = [cut_of(one, supervise(one, text)) for one, text in zip(recordings, sentences)]
+        for cut in cuts:
+            cut.supervisions[0].speaker = part
+        manifests[part] = str(tmp_path / f"{part}.jsonl")
+        CutSet.from_cuts(cuts).to_file(manifests[part])
+    context = make_context(None, kind="lhotse", manifests=manifests)
+    prepare_data(context)
+    assert artifacts.lm_text(context.corpus).read_text() == "HELLO WORLD\nGOOD MORNING\n"
+    assert [cut.id for cut in CutSet.from_file(artifacts.cuts(context.corpus, "train"))] == ["train0", "train1"]

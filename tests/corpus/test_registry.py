@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spin.corpus.registry import CORPORA, Corpus, fingerprint_part, forget_fingerprints, open_corpus
+from spin.corpus.registry import CORPORA, Corpus, fingerprint_part, forget_fingerprints, needs_alignment, open_corpus
 from spin.errors import DataError
 from tests.corpus.layout import write_chapter, write_flac
 
@@ -41,6 +41,16 @@ def test_texts_with_size_and_time_kept_other_audio_and_new_files_are_noticed(sma
     assert len({str(one) for one in known}) == len(known)
 
 
+def test_alignment_of_a_part_counts(small_corpus: Path, make_context):
+    context = make_context(small_corpus, alignment="pocketsphinx")
+    assert [needs_alignment(context.config, part) for part in ("train", "dev", "test")] == [False, True, True]
+    assert (fingerprint(context)["alignment of train"], fingerprint(context, "dev")["alignment of dev"]) == (False, True)
+    everything = make_context(small_corpus, alignment="pocketsphinx", align_parts="all")
+    assert fingerprint(everything)["alignment of train"] is True
+    official = make_context(small_corpus, alignment="official", valid=("dev-other",), test=("test-clean",))
+    assert [needs_alignment(official.config, part) for part in ("dev-other", "test-clean")] == [True, False]
+
+
 def test_odd_files_are_counted_and_do_not_block(small_corpus: Path, make_context):
     context, chapter = make_context(small_corpus), small_corpus / "train/103/1240"
     os.mkfifo(chapter / "pipe.flac")
@@ -53,6 +63,21 @@ def test_odd_files_are_counted_and_do_not_block(small_corpus: Path, make_context
         fingerprint(context, "absent")
 
 
-def test_every_kind_of_corpus_opens(make_context):
+def test_every_kind_of_corpus_opens_and_a_new_one_takes_one_line(make_context, monkeypatch):
     for kind in CORPORA:
         assert isinstance(open_corpus(make_context(None, kind=kind).config, Path("data")), Corpus)
+    monkeypatch.setitem(CORPORA, "toy", f"{__name__}:ToyCorpus")
+    assert fingerprint(make_context(None, kind="toy"), "any") == {"toy": 1, "alignment of any": False}
+
+
+class ToyCorpus(Corpus):
+    """The least that a corpus needs."""
+
+    def check(self, parts, log) -> None:
+        pass
+
+    def fingerprint(self, part: str) -> dict:
+        return {"toy": 1}
+
+    def read(self, part: str, nj: int):
+        yield from ()

@@ -80,6 +80,14 @@ def test_a_change_rebuilds_what_depends_on_it_and_nothing_else(run, name):
     assert run(*changes) == []
 
 
+def test_fewer_scales_change_a_decoding_only_when_its_scale_changes(run):
+    summary = next((run.folder / EXP / "decode").rglob("test/hlg/summary.json")).read_text()
+    kept = re.search(r'"lm_scale": ([0-9.]+)', summary)[1]
+    built = run(f"decoding.lm_scales=[{kept}]")
+    assert not [product for product in built if product.startswith("recogniser")]
+    assert [product for product in built if product.startswith("decoding")] == [] or "spin" in "".join(built)
+
+
 def test_a_changed_recording_is_read_again(run):
     transcript = run.folder / "LibriSpeech/dev/5/1/5-1.trans.txt"
     transcript.write_text(transcript.read_text().replace("GOOD DAY", "GOOD NIGHT"))

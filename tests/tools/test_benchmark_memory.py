@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from spin.runtime.config_io import load_config
@@ -40,9 +41,42 @@ def test_autocast_follows_the_rules_of_a_gpu():
     assert not torch.cuda.is_available() or torch.zeros(1, device="cuda").item() == 0  # nothing stays patched
 
 
+def test_gradients_have_the_shapes_and_types_of_real_ones():
+    def run(device, prepare):
+        layer, bias = prepare(torch.nn.Linear(8, 8)), prepare(torch.nn.LayerNorm(8))
+        queries = bias(layer(torch.zeros(2, 3, 5, 8).to(device)))
+        mask = torch.ones(2, 1, 1, 5, dtype=torch.bool).to(device)
+        attended = F.scaled_dot_product_attention(queries, queries, queries) + F.scaled_dot_product_attention(
+            queries, queries, queries, attn_mask=mask
+        )
+        (attended.mean() + queries[0].square().sum()).backward()
+        return [(parameter.grad.shape, parameter.grad.dtype) for parameter in (*layer.parameters(), *bias.parameters())]
+
+    real = run(torch.device("cpu"), lambda module: module)
+    with fake_gpu():
+        assert run(DEVICE, to_fake) == real
+
+
+def test_the_backward_pass_frees_the_graph_as_it_goes():
+    with fake_gpu() as gpu:
+        weight = torch.nn.Parameter(torch.empty(1024, 1024, device=DEVICE))
+        hidden = weight
+        for _ in range(8):
+            hidden = hidden.sin()
+        loss = hidden.sum()
+        del hidden
+        forward = gpu.peak
+        loss.backward()
+        assert gpu.peak <= forward + 2 * weight.nbytes and gpu.allocated <= 2 * weight.nbytes + 1024
+
+
+@pytest.fixture
+def tiny():
+    return load_config(CONF / "tiny.yaml", [])
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_operations_of_an_update_are_those_that_torch_counts(accumulation):
-    tiny = load_config(CONF / "tiny.yaml", [])
+def test_operations_of_an_update_are_those_that_torch_counts(tiny, accumulation):
     spin = replace(tiny.spin, batch_seconds=60.0, accumulation=accumulation)
     config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini"))
     counted = benchmark_memory.predict(config)
@@ -51,6 +85,15 @@ def test_operations_of_an_update_are_those_that_torch_counts(accumulation):
         grad_cache.backward(benchmark.make_model(config), benchmark.make_micro_batches(config, False))
     assert counted["teraflops"] == pytest.approx(counter.get_total_flops() / 1e12, rel=0.1, abs=0.01)
     assert counted["accumulation"] == accumulation and counted["kernels"] > 100
+
+
+def test_accumulation_bounds_the_memory(tiny):
+    spin = replace(tiny.spin, batch_seconds=120.0, trainable_layers=4)
+    config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini", layer=4))
+    one, four = (
+        benchmark_memory.predict(replace(config, spin=replace(spin, accumulation=count)))["peak_gigabytes"] for count in (1, 4)
+    )
+    assert four < 0.7 * one  # the convolutions of one micro-batch and the weights stay
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -1,9 +1,12 @@
 """python -m spin: every command can be imported and has --help; errors and unknown commands have their exit status."""
 
+import importlib
+
 import pytest
 
 import spin
 from spin import __main__
+from spin.errors import DataError
 
 
 @pytest.mark.parametrize("command", __main__.COMMANDS)
@@ -18,6 +21,18 @@ def test_every_command_has_a_help_of_its_own(command, capsys):
 @pytest.mark.parametrize("words", [[], ["nothing"], ["benchmark"], ["benchmark", "nothing"], ["unit"]])
 def test_unknown_commands_are_wrong_usage(words, capsys):
     assert __main__.main(words) == 2 and "usage" in capsys.readouterr().err
+
+
+def test_an_error_with_a_remedy_is_printed_without_a_traceback(monkeypatch, capsys):
+    class Module:
+        @staticmethod
+        def main(argv):
+            raise DataError("the file", found=" ".join(argv), remedy="another")
+
+    monkeypatch.setitem(__main__.COMMANDS, "fails", "a.module:main")
+    monkeypatch.setattr(importlib, "import_module", lambda name: Module)
+    assert __main__.main(["fails", "with", "this"]) == 1
+    assert capsys.readouterr().err == "the file\n  found: with this\n  remedy: another\n"
 
 
 @pytest.mark.parametrize("name", [name for name in spin.__all__ if name != "__version__"])

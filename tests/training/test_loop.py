@@ -84,6 +84,14 @@ def finish(corpus, folder, short, seen: dict[int, list[str]], **changes) -> int:
     return first
 
 
+def test_only_the_top_layers_head_and_codebook_change(corpus, unbroken, tmp_path):
+    before, after = weights(make_training(corpus, tmp_path)), unbroken[1]
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith(("encoder.layers.1.", "encoder.layers.2.", "objective.")) for name in changed)
+    assert {"objective.head.bias", "objective.codebook.weight", "encoder.layers.1.ffn_in.weight"} <= changed
+    torch.testing.assert_close(after["objective.codebook.weight"].norm(dim=1), torch.ones(16))
+
+
 def test_history_checkpoints_and_curves(unbroken):
     folder = unbroken[0]
     history = read_history(folder)
@@ -140,6 +148,15 @@ def test_updates_before_a_validation_are_saved_first(corpus, short, tmp_path, mo
     monkeypatch.setattr(training.validation, "measure", cut)
     assert finish(corpus, tmp_path, short, run_until_cut(training)) == step
     assert CheckpointStore(tmp_path / "checkpoints").best_score() == max(record["pnmi"] for record in read_history(tmp_path))
+
+
+def test_a_damaged_last_checkpoint_costs_only_time(corpus, short, tmp_path):
+    """tests/runtime/test_checkpoints.py has every damage."""
+    training = make_training(corpus, tmp_path, **SHORT)
+    seen = run_until_cut(training, after=4)
+    last = training.store.paths()[-1]
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    assert finish(corpus, tmp_path, short, seen) == 3
 
 
 def run_with_signal(corpus, folder, at: int, number: int) -> int:

@@ -146,6 +146,25 @@ def test_dtw_by_hand():
     assert offsets.tolist() == [0, 1, 2]
 
 
+def test_random_features_are_at_chance_within_their_standard_error():
+    results = []
+    for seed in range(12):
+        items, lengths = make_items(100 + seed, 200, speakers=4)
+        random = np.random.default_rng(seed)
+        features = {name: random.normal(size=(length, 16)) for name, length in lengths.items()}
+        results.append(abx(design(items), features.__getitem__))
+    for errors in ([result.within for result in results], [result.across for result in results]):
+        error_of_mean = np.std(errors, ddof=1) / math.sqrt(len(errors))
+        assert error_of_mean < 1.5 and abs(np.mean(errors) - 50) < 3 * error_of_mean
+
+
+def test_oracle_phones_are_near_zero_and_in_percent():
+    items, lengths = make_items(6, 300, speakers=4)
+    phone = {item.utterance: "ABC".index(item.phone) for item in items}
+    result = abx(design(items), lambda name: np.full(lengths[name], phone[name]))
+    assert result.within == 0.0 and result.across == 0.0
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 1000), st.floats(0.1, 10), st.integers(1, 3))
 def test_scale_order_and_threads_do_not_matter(seed, scale, threads):
