@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,30 +14,10 @@ from spin.config import Config, RuntimeConfig
 from spin.errors import DataError, ResourceError
 from spin.runtime import devices, workers
 from spin.runtime.workers import QUEUED, map_jobs, run_jobs
+from tests.runtime.jobs import die, fail_on_three, own_pid, variable
 
 ROOT = Path(__file__).resolve().parents[2]
 FRESH = "spin.runtime.workers"
-
-
-def own_pid(item: int) -> tuple[int, int]:
-    return item, os.getpid()
-
-
-def fail_on_three(item: int) -> int:
-    if item == 3:
-        raise DataError("item 3", found="three")
-    return item
-
-
-def die(item: int) -> int:
-    if item == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def variable(item: int) -> str:
-    time.sleep(0.1)
-    return os.environ["TURN"]
 
 
 @pytest.mark.parametrize("nj", [1, 2, 5])

@@ -1,0 +1,28 @@
+"""Work for test_workers.py, in a module that a new process imports in no time."""
+
+import os
+import signal
+import time
+
+from spin.errors import DataError
+
+
+def own_pid(item: int) -> tuple[int, int]:
+    return item, os.getpid()
+
+
+def fail_on_three(item: int) -> int:
+    if item == 3:
+        raise DataError("item 3", found="three")
+    return item
+
+
+def die(item: int) -> int:
+    if item == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def variable(item: int) -> str:
+    time.sleep(0.1)
+    return os.environ["TURN"]
