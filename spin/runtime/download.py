@@ -70,12 +70,14 @@ def fetch(url: str, path: str | Path, md5: str | None = None) -> Path:
 
 
 def _check(url: str, partial: Path, md5: str) -> None:
+    state = hashlib.md5(usedforsecurity=False)
     with open(partial, "rb") as stream:
-        found = hashlib.file_digest(stream, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
-    if found != md5:
+        for chunk in iter(functools.partial(stream.read, CHUNK), b""):
+            state.update(chunk)
+    if state.hexdigest() != md5:
         raise DataError(
             url,
-            found=f"MD5 {found} of {partial.stat().st_size} bytes",
+            found=f"MD5 {state.hexdigest()} of {partial.stat().st_size} bytes",
             expected=f"{md5}, as published",
             cause="the connection was interrupted, or the file is damaged",
             remedy=f"run the same command again to resume; if the error stays: rm {shlex.quote(str(partial))}",

@@ -50,7 +50,7 @@ def _lock(stream: IO, folder: Path, shared: bool) -> None:
             f"folder {folder}",
             found=f"another run works in it: {stream.read().strip() or 'one that only reads it'}",
             expected="one run at a time",
-            remedy="wait for it to end, stop it, or choose another --exp-dir, corpus.name or corpus.data_dir",
+            remedy="wait for it to end, stop it, or choose another --exp-dir, --corpus-dir, corpus.name or corpus.data_dir",
         ) from error
     if not shared:
         stream.seek(0)
