@@ -144,7 +144,7 @@ def test_a_wrong_configuration_or_a_failure_on_one_machine_ends_all_and_is_not_r
 def test_a_stop_reaches_all_machines_and_the_job_is_requeued(cluster, nodes):
     status, output = cluster.stop(cluster.start(*TRAIN, nodes=nodes, WORK="1"), nodes)
     assert status == 143, output
-    assert len(cluster.calls("stopped")) == nodes  # none was killed before it could write its checkpoint
+    assert len(set(cluster.calls("stopped"))) == nodes  # none was killed before it could write its checkpoint
     assert cluster.calls("scontrol requeue") == ["scontrol requeue 1234567"]
     assert len(cluster.calls("scancel --signal=TERM 1234567")) == (nodes > 1)
 
