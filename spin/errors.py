@@ -59,3 +59,8 @@ class LockedError(SpinError):
 
 class ResourceError(SpinError):
     """What the system refused: no space, no memory; also a worker process that it ended."""
+
+
+def is_out_of_memory(error: object) -> bool:
+    """Whether an error means that the machine's memory is short; torch and safetensors report the system's ENOMEM as text."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)

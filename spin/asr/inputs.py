@@ -132,7 +132,7 @@ class UnitReader(InputReader):
 
     def length(self, cut: Cut) -> int:
         """Repeats and pieces are known only once the units are read."""
-        return super().length(cut) if self._inventory.unit_input in ("raw", "smoothed") else len(self.read(cut))
+        return super().length(cut) if REPEATS[self._inventory.unit_input] == 1 else len(self.read(cut))
 
 
 def open_reader(input_kind: str, inventory: UnitInventory | None = None, max_bytes: int = 0) -> InputReader:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from spin.errors import CheckpointError
+from spin.errors import CheckpointError, is_out_of_memory
 from spin.models.published import PUBLISHED, is_safetensors
 from spin.runtime.digest import ENCODERS
 
@@ -73,7 +73,7 @@ def no_such_source(name: str) -> str:
 
 def damaged(path: Path, error: object) -> CheckpointError | MemoryError:
     """The error for a truncated file, or one without weights; a MemoryError if the file is good and the memory is short."""
-    if "allocate memory" in str(error):  # torch and safetensors report the system's ENOMEM as text
+    if is_out_of_memory(error):
         return MemoryError(f"{path}: {error}")
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return CheckpointError(

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from spin.errors import CheckpointError
+from spin.errors import CheckpointError, is_out_of_memory
 from spin.runtime.files import atomic_path, read_json, sweep, write_json
 from spin.runtime.logs import get_logger
 
@@ -107,6 +107,8 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict]:
                 raise ValueError(f"{name} has values that are not finite")
         return int(tree["step"]), _unpack(tree["state"], tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):  # the file may be good: nobody should be told to remove it
+            raise
         raise CheckpointError(
             str(path),
             found=" ".join(str(error).split())[:300] or type(error).__name__,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.config import Config
-from spin.errors import ConfigError, SpinError
+from spin.errors import ConfigError, SpinError, is_out_of_memory
 from spin.runtime.config_io import dump_config, load_config
 from spin.runtime.context import Context
 from spin.runtime.files import write_text
@@ -168,7 +168,7 @@ def explain(error: BaseException, stage: int, config: Config | None) -> str | No
     elif "CUDA out of memory" in text:
         cause = "batches that are too large for this GPU, or another process on it (nvidia-smi shows it)"
         known = SpinError("GPU memory", found=text, cause=cause, remedy=_smaller_batches(stage, config))
-    elif isinstance(error, MemoryError) or "can't allocate memory" in text:
+    elif is_out_of_memory(error):
         remedy = f"rerun the same command with --nj {max(1, config.runtime.nj // 2)}"
         known = SpinError("memory of this machine", found=text or "out of memory", remedy=remedy)
     elif "DataLoader worker" in text or "Bus error" in text or "unable to open shared memory object" in text:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spin.errors import CheckpointError
+from spin.runtime import checkpoints
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 
 
@@ -66,3 +67,14 @@ def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
     CheckpointStore(tmp_path).save(1, {"x": torch.ones(1)}, 0.5)
     assert read_checkpoint(tmp_path / "best.safetensors")[0] == 1
+
+
+def test_short_memory_does_not_make_a_checkpoint_damaged(tmp_path, monkeypatch):
+    CheckpointStore(tmp_path).save(1, {"a": 1})
+
+    def safe_open(*_, **__):
+        raise RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(checkpoints, "safe_open", safe_open)
+    with pytest.raises(RuntimeError, match="memory"):
+        CheckpointStore(tmp_path).load_latest()
