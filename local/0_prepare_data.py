@@ -4,7 +4,7 @@
 import sys
 
 from spin import products
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from spin.runtime.stage import run_stage
 
 

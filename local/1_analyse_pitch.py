@@ -4,8 +4,8 @@
 import sys
 
 from spin import artifacts, products
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, write_json
+from spin.runtime.product import Context
 from spin.runtime.stage import run_stage
 from spin.systems import trains_a_system
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spin import artifacts, products
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from spin.runtime.stage import run_stage
 from spin.systems import trains_a_system
 

@@ -11,7 +11,7 @@ Each step builds products (spin/products.py) and skips those that are up to date
 
 import sys
 
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from spin.runtime.stage import run_stage
 from spin.systems import systems_of
 

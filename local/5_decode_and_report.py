@@ -13,7 +13,7 @@ Each step builds products (spin/products.py) and skips those that are up to date
 import sys
 
 from spin import products
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from spin.runtime.stage import run_stage
 from spin.systems import systems_of
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from spin import products
 from spin.product_keys import make_key
-from spin.runtime.context import Context
-from spin.runtime.digest import commit
-from spin.runtime.product import Product
+from spin.runtime.files import commit
+from spin.runtime.product import Context, Product
 from spin.runtime.stage import run_stage
 
 

@@ -2,7 +2,7 @@
 
 from spin.config import Config
 from spin.runtime.config_io import config_dict
-from spin.runtime.digest import source_digest
+from spin.runtime.files import source_digest
 
 # Which kinds of product read a key. Keys and sections not listed are read by every kind, so that a new one is never missed.
 # An empty tuple: no product reads it, because it changes no result. The longest matching prefix decides.

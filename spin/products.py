@@ -10,9 +10,8 @@ from pathlib import Path
 from spin import artifacts
 from spin.config import Config
 from spin.product_keys import make_key
-from spin.runtime.context import Context
-from spin.runtime.digest import source_digest
-from spin.runtime.product import Product
+from spin.runtime.files import source_digest
+from spin.runtime.product import Context, Product
 from spin.systems import System, systems_of, uses_stage_2
 
 

@@ -9,10 +9,9 @@ from spin.asr.decoders import DECODERS
 from spin.asr.graphs import HLG, G, prepare_graph
 from spin.asr.jobs import Recogniser
 from spin.asr.scores import compute_scores
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, write_json
 from spin.runtime.logs import summary_writer
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.runtime.workers import run_jobs
 from spin.systems import System
 

@@ -20,10 +20,9 @@ from safetensors.torch import save_file
 from spin import artifacts, products
 from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
 from spin.errors import DataError, rerun
-from spin.runtime.context import Context
 from spin.runtime.files import atomic_path
 from spin.runtime.ngrams import write_arpa
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 
 GRAPH, ARPA = "graph.safetensors", "lm.arpa"
 HLG, G = "HLG", "G"

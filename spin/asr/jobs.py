@@ -10,9 +10,8 @@ from lhotse import CutSet
 from spin import products
 from spin.asr.batches import open_cuts
 from spin.asr.inputs import FeatureStatistics, UnitInventory
-from spin.runtime.context import Context
 from spin.runtime.devices import prepare_cpu
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.systems import System
 
 THREADS = 1  # of torch in each training and decoding, so that the bits do not depend on --nj

@@ -9,8 +9,8 @@ from spin.asr.lang import Lang, load_lang, make_lang, save_lang
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.errors import DataError, rerun
-from spin.runtime.context import Context
 from spin.runtime.files import write_text
+from spin.runtime.product import Context
 
 Pronunciations = dict[str, list[tuple[str, ...]]]
 

@@ -11,7 +11,7 @@ from spin.asr.model import count_needed_frames
 from spin.asr.tokens import UNKNOWN_ID
 from spin.asr.training import train_recogniser
 from spin.errors import DataError
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from spin.runtime.rejects import Rejects
 from spin.runtime.workers import run_jobs
 from spin.systems import System

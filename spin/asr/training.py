@@ -27,8 +27,8 @@ from spin.runtime.checkpoints import CheckpointStore, read_checkpoint, write_che
 from spin.runtime.devices import resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
-from spin.runtime.prefetch import prefetch
 from spin.runtime.process import StopRequest
+from spin.runtime.workers import prefetch
 
 LOG_EVERY_STEPS = 10
 TEXTS_SHOWN = 3  # in TensorBoard, of each validation

@@ -23,7 +23,7 @@ from spin.corpus.registry import ID, OFFICIAL_PARTS, REASON, needs_alignment
 from spin.errors import ConfigError, DataError, rerun
 from spin.runtime.download import cache_folder, fetch
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 from spin.runtime.seeding import integer
 from spin.runtime.workers import map_jobs
 

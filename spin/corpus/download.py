@@ -20,7 +20,7 @@ from spin.config import CorpusConfig
 from spin.corpus.librispeech import ROOT, parts_in
 from spin.errors import ConfigError, DataError
 from spin.runtime.download import fetch
-from spin.runtime.locks import folder_lock
+from spin.runtime.process import folder_lock
 
 BASE_URL = "http://www.openslr.org/resources"
 _STAGING = ".download"

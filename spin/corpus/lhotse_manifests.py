@@ -27,9 +27,8 @@ from spin.corpus.validate import check_cut
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts, read_records
 from spin.errors import ConfigError
-from spin.runtime.digest import content_digest
-from spin.runtime.files import atomic_path
-from spin.runtime.progress import progress
+from spin.runtime.files import atomic_path, content_digest
+from spin.runtime.logs import progress
 from spin.runtime.workers import map_jobs
 
 _PER_JOB = 32  # cuts

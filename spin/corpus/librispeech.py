@@ -26,7 +26,7 @@ from spin.config import CorpusConfig
 from spin.corpus.registry import CUT, ID, REASON, Corpus
 from spin.corpus.text import TextError, normalise
 from spin.errors import ConfigError, DataError
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 from spin.runtime.workers import map_jobs
 
 if TYPE_CHECKING:

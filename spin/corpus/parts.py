@@ -18,8 +18,7 @@ from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
 from spin.corpus.validate import PartSummary, check_cut, check_speakers, summarize
 from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import DataError
-from spin.runtime.digest import content_digest
-from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
+from spin.runtime.files import content_digest, read_json, read_jsonl, write_json, write_jsonl
 from spin.runtime.product import Product
 from spin.runtime.rejects import Rejects
 

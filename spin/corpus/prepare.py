@@ -15,7 +15,7 @@ from spin.corpus.validate import check_roles
 from spin.data.audio import BABBLE, GAUSSIAN, REVERB, noisy_cut, read_pool
 from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import ConfigError
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 
 
 def open_checked(context: Context, parts: list[str]) -> Corpus:

@@ -12,7 +12,7 @@ from spin import artifacts
 from spin.corpus.validate import PartSummary
 from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
-from spin.runtime.figures import COLOURS, plot_spectrogram
+from spin.figures import COLOURS, plot_spectrogram
 from spin.runtime.logs import summary_writer
 from spin.runtime.seeding import integer
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from spin.errors import CheckpointError, is_out_of_memory
 from spin.models.published import PUBLISHED, is_safetensors
-from spin.runtime.digest import ENCODERS
+from spin.runtime.files import ENCODERS
 
 if TYPE_CHECKING:
     from spin.models.encoder import Encoder

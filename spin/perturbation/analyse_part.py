@@ -24,7 +24,7 @@ from spin.perturbation.analysis_io import add_analysis, store_analysis
 from spin.perturbation.pitch_range import PitchRange
 from spin.perturbation.speakers import FORK, speaker_of
 from spin.runtime.files import read_jsonl, write_jsonl
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 from spin.runtime.rejects import Rejects
 from spin.runtime.workers import map_jobs
 

@@ -13,7 +13,7 @@ from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_records
 from spin.perturbation.analysis import MAX_AMPLITUDE
 from spin.perturbation.pitch_range import PitchRange, estimate_pitch_range
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 from spin.runtime.workers import map_jobs
 
 RANGE_SECONDS = 600.0  # speech of a speaker, evenly spread, from which the range is estimated

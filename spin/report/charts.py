@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from spin import artifacts
+from spin.figures import COLOURS, style, system_colour
 from spin.report import lookup, measures
 from spin.report.pictures import Picture
-from spin.runtime.figures import COLOURS, style, system_colour
 from spin.units.metrics import Metric, find_metric
 
 MOST_GROUPS = 12  # of a chart; more decodings are cut to the headline's method

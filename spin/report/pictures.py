@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from spin import artifacts, products
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts
+from spin.figures import COLOURS, SYSTEM_COLOURS, style
 from spin.report import measures
-from spin.runtime.context import Context
-from spin.runtime.figures import COLOURS, SYSTEM_COLOURS, style
+from spin.runtime.product import Context
 from spin.systems import systems_of
 from spin.units.figures import Span, plot_unit_map, plot_utterance, unit_map
 from spin.units.phones import alignment_of

@@ -13,10 +13,9 @@ from spin.report.collect import Material, collect
 from spin.report.headline import headline
 from spin.report.pictures import Picture, inline_svg
 from spin.report.tables import Cell
-from spin.runtime.context import Context
 from spin.runtime.files import write_json, write_text
 from spin.runtime.logs import summary_writer
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.systems import systems_of
 from spin.units.metrics import Metric, find_metric
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from spin.errors import DataError
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 
 CHUNK = 1 << 20
 TIMEOUT_IN_S = 60

@@ -1,11 +1,14 @@
-"""Log lines with time stamps, log files, and TensorBoard writers."""
+"""Log lines with time stamps, log files, progress bars, and TensorBoard writers."""
 
 import datetime
 import itertools
 import logging
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from tqdm import tqdm
 
 EVENTS = "events.out.tfevents."
 FORMAT = logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
@@ -50,6 +53,13 @@ def keep_log(folder: Path, name: str) -> None:
     names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
     path = next(path for own in names if not (path := folder / f"{name}.{own}.log").exists())
     _add(_LogFile(path, mode="x", encoding="utf-8", errors="backslashreplace"))
+
+
+def progress(items: Iterable, description: str, total: int | None = None, initial: int = 0) -> Iterator:
+    """The items, with a bar on standard error while that is a terminal; `initial` were finished by an interrupted run."""
+    if sys.stderr.isatty():
+        items = tqdm(items, desc=description, total=total, initial=initial, leave=False, dynamic_ncols=True)
+    yield from items  # closing this generator closes `items`, and ends its workers
 
 
 def summary_writer(folder: str | Path, start_step: int = 0):

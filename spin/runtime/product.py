@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import logging
 import os
 import shutil
 import time
@@ -19,15 +20,33 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from spin import artifacts
+from spin.config import Config
 from spin.errors import DataError
-from spin.runtime.context import Context
-from spin.runtime.digest import combined_digest, commit, content_digest
-from spin.runtime.files import read_json, write_json
+from spin.runtime.files import combined_digest, commit, content_digest, read_json, write_json
 from spin.runtime.process import rank
 
 FIRST_EXPERIMENT_STAGE = 2  # stages 0 and 1 write to the corpus folder
 KEY = ".key.json"
 MARKER = ".spin-recipe"  # marks a folder made by this recipe, whose files may be replaced
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """One run of one stage: everything its work is given."""
+
+    config: Config
+    exp: Path  # folder of the experiment
+    corpus: Path  # folder of the corpus' manifests
+    stage: int
+    log: logging.Logger
+    command: str = ""  # rebuilds the whole report; the same for any folder, number of processes and choice of stages
+    force: str | None = None  # identity of the rebuild that --force asked for
+    checked: set[Path] = dataclasses.field(default_factory=set, compare=False)  # earlier stages' products found up to date
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the stage's event files."""
+        return artifacts.tensorboard(self.exp, self.stage)
 
 
 @dataclasses.dataclass(eq=False)

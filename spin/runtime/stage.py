@@ -18,12 +18,10 @@ from spin import artifacts
 from spin.config import Config
 from spin.errors import ConfigError, SpinError, is_out_of_memory
 from spin.runtime.config_io import dump_config, load_config
-from spin.runtime.context import Context
 from spin.runtime.files import write_text
-from spin.runtime.locks import folder_lock
 from spin.runtime.logs import get_logger, keep_log
-from spin.runtime.process import exit_on_signals, rank
-from spin.runtime.product import FIRST_EXPERIMENT_STAGE, claim_folder
+from spin.runtime.process import exit_on_signals, folder_lock, rank
+from spin.runtime.product import FIRST_EXPERIMENT_STAGE, Context, claim_folder
 
 SYSTEM_ERRORS = {
     errno.ENOSPC: "free disk space, then rerun the same command",

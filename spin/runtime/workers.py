@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from spin.config import Config
@@ -153,3 +153,24 @@ def _end_workers(workers: Iterable) -> None:
         time.sleep(0.005)
     for worker in left:
         worker.kill()
+
+
+def prefetch(groups: Iterable[list], read: Callable, threads: int) -> Iterator[tuple[list, list]]:
+    """Each group with the results of `read` for its items, in order, while the next group is being read.
+
+    Args:
+        groups: may be endless; one is taken ahead of time.
+        read: called in other threads, so it must not draw random numbers; its errors are raised where the group is due.
+        threads: number of reading threads. 0: no prefetching, all in this thread, as suits a CPU busy with the work itself.
+    """
+    if threads == 0:
+        yield from ((group, [read(item) for item in group]) for group in groups)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        submitted = ((group, [pool.submit(read, item) for item in group]) for group in groups)
+        current = next(submitted, None)
+        while current is not None:
+            following = next(submitted, None)
+            group, futures = current
+            yield group, [future.result() for future in futures]
+            current = following

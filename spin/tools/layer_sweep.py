@@ -21,10 +21,8 @@ from spin.data.cuts import read_cuts
 from spin.errors import ConfigError, DataError
 from spin.runtime.config_io import load_config
 from spin.runtime.devices import prepare_cpu
-from spin.runtime.digest import commit, content_digest, source_digest
-from spin.runtime.files import read_json, write_json, write_jsonl, write_text
-from spin.runtime.logs import get_logger
-from spin.runtime.progress import progress
+from spin.runtime.files import commit, content_digest, read_json, source_digest, write_json, write_jsonl, write_text
+from spin.runtime.logs import get_logger, progress
 from spin.runtime.workers import map_jobs
 from spin.systems import System, systems_of
 from spin.units.extraction import SHARDS, Output, extract_features

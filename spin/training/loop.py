@@ -21,8 +21,7 @@ from spin.runtime import distributed, process
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.devices import autocast_dtype
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
-from spin.runtime.logs import get_logger, summary_writer
-from spin.runtime.progress import progress
+from spin.runtime.logs import get_logger, progress, summary_writer
 from spin.training import grad_cache
 from spin.training.monitor import LOG_EVERY_STEPS, Monitor
 from spin.training.validation import Validation, check_collapse

@@ -30,9 +30,8 @@ from spin.objectives import NO_LABEL
 from spin.perturbation.equaliser import BANDS, design, equalise
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.devices import autocast_dtype
-from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.logs import get_logger, progress, summary_writer
 from spin.runtime.process import StopRequest
-from spin.runtime.progress import progress
 from spin.runtime.seeding import generator, seed_torch
 from spin.training.pretrain_labels import make_labels, mfcc
 

@@ -18,8 +18,7 @@ from spin.data.crops import num_frames
 from spin.data.cuts import read_cuts
 from spin.errors import DataError, rerun
 from spin.runtime.files import write_json, write_jsonl
-from spin.runtime.logs import get_logger
-from spin.runtime.progress import progress
+from spin.runtime.logs import get_logger, progress
 from spin.runtime.seeding import integer
 
 FRAMES_PER_HOUR = 3600 * 50

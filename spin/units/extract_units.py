@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from spin import artifacts, products
-from spin.runtime.context import Context
 from spin.runtime.files import read_json
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.systems import System
 
 

@@ -31,10 +31,9 @@ from spin.data.store import ArrayWriter
 from spin.errors import DataError, ResourceError, rerun
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_jsonl, write_jsonl
-from spin.runtime.prefetch import prefetch
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 from spin.runtime.rejects import Rejects
-from spin.runtime.workers import run_jobs
+from spin.runtime.workers import prefetch, run_jobs
 from spin.systems import System
 from spin.units.extractors import EncoderExtractor, Extracted, extract, open_extractors
 from spin.units.units import write_lines

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from spin import artifacts, products
 from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
-from spin.runtime.context import Context
-from spin.runtime.figures import BRIGHT, COLOURS, plot_spectrogram, style, system_colour
+from spin.figures import BRIGHT, COLOURS, plot_spectrogram, style, system_colour
 from spin.runtime.files import read_json
 from spin.runtime.logs import summary_writer
+from spin.runtime.product import Context
 from spin.systems import System
 from spin.units.phones import alignment_of, by_class, phone_class
 from spin.units.units import find_runs, read_units

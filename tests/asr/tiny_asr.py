@@ -13,10 +13,9 @@ from spin import artifacts, products
 from spin.config import AsrConfig, Config, CorpusConfig, DecodingConfig, GeneratedPart, RuntimeConfig
 from spin.data.cuts import write_cuts
 from spin.data.store import ArrayWriter
-from spin.runtime.context import Context
 from spin.runtime.files import write_text
 from spin.runtime.logs import get_logger
-from spin.runtime.product import Product, claim_folder
+from spin.runtime.product import Context, Product, claim_folder
 from spin.systems import systems_of
 
 WORDS = ("AB", "ABBA", "BEAD", "CAB", "DACE", "FADE", "ECHO", "FACE", "HAD", "BE")

@@ -10,7 +10,7 @@ import pytest
 from spin import artifacts
 from spin.config import Config, CorpusConfig, RuntimeConfig
 from spin.corpus.registry import forget_fingerprints
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from tests.corpus.layout import write_chapter
 
 

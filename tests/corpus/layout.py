@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from spin import artifacts
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from spin.runtime.seeding import generator
 
 RATE = 16_000

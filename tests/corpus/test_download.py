@@ -16,7 +16,7 @@ from spin.config import CorpusConfig
 from spin.corpus.download import KNOWN_PARTS, LM_TEXT, MD5, download_missing, download_root, lm_text_file
 from spin.corpus.librispeech import parts_in
 from spin.errors import ConfigError, DataError, LockedError
-from spin.runtime.locks import folder_lock
+from spin.runtime.process import folder_lock
 from tests.corpus.layout import write_chapter
 
 LOG = logging.getLogger("spin.test")

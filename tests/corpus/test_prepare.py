@@ -13,8 +13,8 @@ from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
 from spin.corpus.validate import check_roles
 from spin.errors import ConfigError, DataError
-from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
+from spin.runtime.product import Context
 from tests.corpus.layout import lm_text, write_chapter, write_flac
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from spin import artifacts
 from spin.runtime.files import write_text
-from spin.runtime.locks import folder_lock
+from spin.runtime.process import folder_lock
 from tests.faults.layouts import DATA, EXP, OPTIONS, restore_modes
 from tests.faults.stage_server import ROOT, Ended, script_of
 from tests.rights import without_privilege

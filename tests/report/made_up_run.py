@@ -11,9 +11,9 @@ from spin.report.alignment import align, choose_examples, word_errors
 from spin.report.collect import Material, build_report
 from spin.report.pictures import Utterance
 from spin.report.tables import detail_tables, read_hypotheses
-from spin.runtime.context import Context
 from spin.runtime.files import write_jsonl, write_text
 from spin.runtime.logs import get_logger
+from spin.runtime.product import Context
 
 PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R", "W", "HH"]
 K = 24

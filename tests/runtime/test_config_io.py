@@ -14,7 +14,7 @@ from spin.config import Config
 from spin.errors import ConfigError
 from spin.product_keys import FILE_KEYS, READ_BY, flatten, make_key, readers
 from spin.runtime.config_io import dump_config, load_config
-from spin.runtime.digest import ENCODERS, content_digest
+from spin.runtime.files import ENCODERS, content_digest
 
 CONFS = sorted((Path(__file__).parents[2] / "egs" / "librispeech" / "conf").glob("*.yaml"))
 

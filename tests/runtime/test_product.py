@@ -8,9 +8,8 @@ import pytest
 
 from spin.config import Config
 from spin.errors import DataError
-from spin.runtime.context import Context
 from spin.runtime.logs import get_logger
-from spin.runtime.product import KEY, MARKER, Product, claim_folder, difference
+from spin.runtime.product import KEY, MARKER, Context, Product, claim_folder, difference
 
 
 def make_context(folder, stage: int = 3, force: str | None = None) -> Context:

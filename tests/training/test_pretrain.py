@@ -21,9 +21,9 @@ from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.models.safetensors_io import save_encoder
 from spin.objectives import NO_LABEL
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
+from spin.runtime.product import Context
 from spin.training import pretrain
 from spin.training.pretrain import MaskedPredictor, draw_mask
 from spin.training.pretrain_labels import make_labels, mfcc

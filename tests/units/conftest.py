@@ -13,8 +13,8 @@ from spin.data.cuts import read_cuts, write_cuts
 from spin.models.safetensors_io import save_encoder
 from spin.objectives.model import save_model
 from spin.runtime.config_io import dump_config, load_config
-from spin.runtime.context import Context
 from spin.runtime.files import write_text
+from spin.runtime.product import Context
 from tests.data.synthetic import write_corpus
 from tests.models.conftest import make_model
 

@@ -18,8 +18,8 @@ from spin.data.store import load_array
 from spin.errors import ConfigError, DataError, ResourceError
 from spin.models.importers import load_encoder
 from spin.objectives.model import load_model
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl
+from spin.runtime.product import Context
 from spin.systems import System, systems_of
 from spin.units import extraction
 from spin.units.extraction import make_batches, to_float16

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from spin import artifacts
-from spin.runtime.figures import BANDS, spectrogram
+from spin.figures import BANDS, spectrogram
 from spin.units.figures import unit_map, unit_spans
 
 

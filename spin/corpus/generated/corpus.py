@@ -13,7 +13,7 @@ from spin.config import Config, GeneratedPart
 from spin.corpus.registry import CUT, ID, Corpus
 from spin.errors import ConfigError
 from spin.runtime.files import read_json
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 
 if TYPE_CHECKING:
     from lhotse import MonoCut

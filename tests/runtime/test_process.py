@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from spin.errors import LockedError
-from spin.runtime import locks
-from spin.runtime.locks import folder_lock
+from spin.runtime.logs import get_logger
+from spin.runtime.process import folder_lock
 from tests.rights import without_privilege
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
-from spin.runtime.locks import folder_lock
+from spin.runtime.process import folder_lock
 with folder_lock(sys.argv[1], shared=sys.argv[2] == "shared"):
     print("held", flush=True)
     sys.stdin.read()
@@ -85,7 +85,7 @@ def test_any_refusal_to_write_leaves_a_shared_lock(folder, monkeypatch, number):
         return open(path, mode, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(locks, "open", refusing, raising=False)
+        patch.setattr("spin.runtime.process.open", refusing, raising=False)
         with folder_lock(folder, shared=True), folder_lock(folder, shared=True):
             patch.undo()
             assert not is_free(folder)
@@ -96,7 +96,7 @@ def test_without_a_lock_file_that_can_be_opened_data_are_read_with_a_warning(fol
     def refusing(path, *_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(locks, "open", refusing, raising=False)
-    monkeypatch.setattr(locks.get_logger("spin"), "propagate", True)
+    monkeypatch.setattr("spin.runtime.process.open", refusing, raising=False)
+    monkeypatch.setattr(get_logger("spin"), "propagate", True)
     with folder_lock(folder, shared=True):
         assert f"reading {folder} without a lock" in caplog.text
