@@ -181,7 +181,7 @@ def graph(context: Context, order: int, kind: str = "HLG") -> Product:
     inputs = [lang(context).only("tokens.txt", "words.txt", "lexicon*.txt"), lm_text(context)]
     if kind != "HLG":  # rescoring uses the word table of the search, which a given ARPA file may have extended
         inputs.append(graph(context, context.config.decoding.lm_order))
-    path = artifacts.graph_folder(context.exp, order, kind)
+    path = artifacts.graph_folder(context.exp, kind, order)
     return Product(context, f"{kind} of the {order}-gram LM", path, stage=5, own_key=key, inputs=inputs)
 
 

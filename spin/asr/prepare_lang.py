@@ -50,7 +50,7 @@ def read_lexicons(config: AsrConfig, corpus: Path) -> Pronunciations:
     if config.lexicon:
         return read_pronunciations(Path(config.lexicon))
     pronunciations = read_pronunciations(artifacts.lexicon(corpus))
-    variants_path = artifacts.lexicon(corpus, variants=True)
+    variants_path = artifacts.lexicon_variants(corpus)
     if variants_path.exists() and variants_path.stat().st_size:
         for word, variants in read_pronunciations(variants_path).items():
             pronunciations[word] = list(dict.fromkeys([*pronunciations.get(word, []), *variants]))

@@ -20,7 +20,7 @@ LIBRISPEECH_LINES, DEFAULT_LINES = 40_000_000, 100_000  # about; of so many a tr
 def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log: logging.Logger) -> None:
     """Writes word, tab, phones for each word that has a pronunciation (its first), sorted.
 
-    Further pronunciations go to artifacts.lexicon(corpus, variants=True) in the same folder and form, because alignments and
+    Further pronunciations go to artifacts.lexicon_variants(corpus) in the same folder and form, because alignments and
     training know one pronunciation of each word.
     """
     lines, variant_lines, derived, guessed, missing = [], [], 0, [], []
@@ -34,7 +34,7 @@ def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log:
             guessed += [] if dictionary.derive(word) else [word]
         lines.append(f"{word}\t{' '.join(variants[0])}\n")
         variant_lines += [f"{word}\t{' '.join(phones)}\n" for phones in variants[1:]]
-    write_text(artifacts.lexicon(path.parent, variants=True), "".join(variant_lines))
+    write_text(artifacts.lexicon_variants(path.parent), "".join(variant_lines))
     write_text(path, "".join(lines))
     log.info("lexicon: %d words, %d derived by rule, %s", len(lines), derived, _count(guessed, "guessed from the letters"))
     if missing:

@@ -79,7 +79,7 @@ def canonical_command(arguments: argparse.Namespace) -> str:
     words += ["--corpus-dir", arguments.corpus_dir] if arguments.corpus_dir else []
     for override in arguments.overrides:
         words += [] if override.startswith(("corpus.data_dir=", "runtime.")) else ["--set", override]
-    return " ".join(shlex.quote(word) for word in [*words, "--stage", "0", "--stop-stage", str(artifacts.LAST_STAGE)])
+    return " ".join(shlex.quote(word) for word in [*words, "--stage", "0", "--stop-stage", str(max(artifacts.STAGES))])
 
 
 def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], description: str) -> None:

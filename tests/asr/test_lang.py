@@ -161,9 +161,9 @@ def test_read_pronunciations(tmp_path):
 def test_variants_follow_the_pronunciation_of_alignments(tmp_path):
     write_text(artifacts.lexicon(tmp_path), "A\tAH\nREAD\tR IY D\n")
     assert read_lexicons(AsrConfig(), tmp_path) == {"A": [("AH",)], "READ": [("R", "IY", "D")]}
-    write_text(artifacts.lexicon(tmp_path, variants=True), "")
+    write_text(artifacts.lexicon_variants(tmp_path), "")
     assert list(read_lexicons(AsrConfig(), tmp_path)) == ["A", "READ"]
-    write_text(artifacts.lexicon(tmp_path, variants=True), "READ\tR EH D\nREAD\tR IY D\nREAD\tR EY D\n")
+    write_text(artifacts.lexicon_variants(tmp_path), "READ\tR EH D\nREAD\tR IY D\nREAD\tR EY D\n")
     assert read_lexicons(AsrConfig(), tmp_path)["READ"] == [("R", "IY", "D"), ("R", "EH", "D"), ("R", "EY", "D")]
     write_text(tmp_path / "given", "B\tB IY\n")
     assert read_lexicons(AsrConfig(lexicon=str(tmp_path / "given")), tmp_path) == {"B": [("B", "IY")]}
