@@ -10,35 +10,19 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from spin.setting_types import (
-    AT_LEAST_ONE,
-    EACH_ONCE,
-    STRICT,
-    SYSTEMS,
-    Clip,
-    CodebookSize,
-    Decibels,
-    Decoder,
-    FilePath,
-    Flag,
-    FolderName,
-    Hours,
-    Integer,
-    Layer,
-    Number,
-    OptionalSteps,
-    PartNames,
-    Rate,
-    Samples,
-    Scale,
-    Seconds,
-    Seed,
-    Share,
-    Steps,
-    Workers,
-    known,
-    ordered,
-)
+from spin.setting_types import EACH_ONCE, STRICT, SYSTEMS, FilePath, Flag, FolderName, Integer, Number, known, ordered
+
+PartNames = Annotated[tuple[FolderName, ...], EACH_ONCE]
+Steps = Annotated[Integer, Field(ge=1, le=10_000_000)]
+Samples = Annotated[Integer, Field(ge=400, le=10**9)]
+Layer = Annotated[Integer, Field(ge=1, le=200)]
+CodebookSize = Annotated[Integer, Field(ge=2, le=65_536)]
+Seed = Annotated[Integer, Field(ge=0, le=2**31 - 1)]
+Seconds = Annotated[Number, Field(ge=1.0, le=1e6)]
+Rate = Annotated[Number, Field(ge=0.0, le=10.0)]
+Decibels = Annotated[Number, Field(ge=-100.0, le=100.0)]
+Scale = Annotated[Number, Field(ge=0.0, le=100.0)]
+Decoder = Annotated[str, known("spin.asr.decoders:DECODERS")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -72,7 +56,7 @@ class CorpusConfig:
     lm_text: FilePath | None = None
     min_duration_in_s: Annotated[Number, Field(ge=0.0, le=3600.0)] = 0.5
     max_duration_in_s: Annotated[Number, Field(ge=0.1, le=36_000.0)] = 40.0
-    max_bad_share: Share = 0.1  # a stage fails when a larger share of its utterances is bad
+    max_bad_share: Annotated[Number, Field(ge=0.0, le=1.0)] = 0.1  # a stage fails when a larger share of its utterances is bad
     lm_sentences: Annotated[Integer, Field(ge=0, le=10**8)] = 0  # of the generated corpus, or about so many of librispeech's text
     parts: dict[FolderName, GeneratedPart] = field(default_factory=dict)  # generated corpus only
 
@@ -125,8 +109,8 @@ class SpinConfig:
     learning_rate: Rate = 1e-4
     min_learning_rate: Rate = 1e-6
     weight_decay: Rate = 1e-6
-    gradient_clip: Clip = 10.0
-    warmup_steps: OptionalSteps = 2500
+    gradient_clip: Annotated[Number, Field(ge=1e-9, le=1e9)] = 10.0
+    warmup_steps: Annotated[Integer, Field(ge=0, le=10_000_000)] = 2500
     max_steps: Steps = 5000
     batch_seconds: Seconds = 256.0  # audio of view 1 in one update, over all ranks
     accumulation: Annotated[Integer, Field(ge=1, le=10_000)] = 1  # micro-batches per update (GradCache)
@@ -138,7 +122,7 @@ class SpinConfig:
     checkpoint_every_steps: Steps = 500
     # auto: bf16 where the device multiplies it natively, else float32; bf16_frozen: bf16, and in what is frozen nothing but bf16
     precision: Literal["auto", "float32", "bf16", "bf16_frozen"] = "auto"
-    workers: Workers = 2  # data loader workers
+    workers: Annotated[Integer, Field(ge=0, le=512)] = 2  # data loader workers
     compile: Flag = False  # torch.compile the encoder
 
     _samples, _rates = ordered("min_samples", "max_samples"), ordered("min_learning_rate", "learning_rate")
@@ -174,7 +158,7 @@ class SystemConfig:
 class UnitsConfig:
     layer: Layer | None = None  # default: encoder.layer
     batch_seconds: Seconds = 120.0
-    kmeans_hours: Hours = 2.0  # k-means learns from at most this much of spin_train
+    kmeans_hours: Annotated[Number, Field(ge=0.001, le=1e6)] = 2.0  # k-means learns from at most this much of spin_train
     kmeans_starts: Annotated[Integer, Field(ge=1, le=1000)] = 3
     abx_max_utterances: Annotated[Integer, Field(ge=0, le=10**9)] = 1000
     metrics_first_seconds: Annotated[Number, Field(ge=0.0, le=1e6)] = 0.0  # 0: whole utterances; 10: the official validation
@@ -183,7 +167,7 @@ class UnitsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class AsrConfig:
-    inputs: Annotated[tuple[Literal["features", "units"], ...], AT_LEAST_ONE, EACH_ONCE] = ("features",)
+    inputs: Annotated[tuple[Literal["features", "units"], ...], Field(min_length=1), EACH_ONCE] = ("features",)
     unit_input: Literal["raw", "smoothed", "deduplicated", "pieces"] = "raw"  # how the recogniser reads units
     unit_pieces: Annotated[Integer, Field(ge=10, le=100_000)] = 500  # vocabulary of the pieces
     tokens: Literal["auto", "characters", "bpe", "phone"] = "auto"  # auto: bpe from 2,000 distinct training words on
@@ -194,21 +178,21 @@ class AsrConfig:
     layers: Annotated[Integer, Field(ge=1, le=100)] = 3
     dropout: Annotated[Number, Field(ge=0.0, le=0.99)] = 0.1
     learning_rate: Rate = 2e-3
-    warmup_steps: OptionalSteps = 50
+    warmup_steps: Annotated[Integer, Field(ge=0, le=10_000_000)] = 50
     max_steps: Steps = 600
     batch_seconds: Seconds = 60.0
-    gradient_clip: Clip = 5.0
+    gradient_clip: Annotated[Number, Field(ge=1e-9, le=1e9)] = 5.0
     weight_decay: Rate = 1e-6
     spec_augment: Flag = True
     average: Annotated[Integer, Field(ge=0, le=1000)] = 0  # 2 or more: the mean of the last N validated ones, if it is better
     valid_every_steps: Steps = 100
     checkpoint_every_steps: Steps = 100
-    seeds: Annotated[tuple[Seed, ...], AT_LEAST_ONE, EACH_ONCE] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), EACH_ONCE] = (0,)
 
 
 @dataclass(frozen=True, config=STRICT)
 class DecodingConfig:
-    methods: Annotated[tuple[Decoder, ...], AT_LEAST_ONE, EACH_ONCE] = ("ctc_1best", "hlg")
+    methods: Annotated[tuple[Decoder, ...], Field(min_length=1), EACH_ONCE] = ("ctc_1best", "hlg")
     lm_order: Annotated[Integer, Field(ge=1, le=6)] = 3
     rescore_order: Annotated[Integer, Field(ge=1, le=6)] = 4  # of the larger LM
     arpa: FilePath | None = None  # ARPA file (may end in .gz) for the search; default: trained on corpus.lm_text
@@ -217,7 +201,7 @@ class DecodingConfig:
     output_beam: Annotated[Number, Field(ge=0.1, le=1000.0)] = 8.0
     max_active_states: Annotated[Integer, Field(ge=1, le=10**9)] = 2000  # bounds the time of a poor model too
     # the best on valid is used on test
-    lm_scales: Annotated[tuple[Scale, ...], AT_LEAST_ONE, EACH_ONCE] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
+    lm_scales: Annotated[tuple[Scale, ...], Field(min_length=1), EACH_ONCE] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
     batch_seconds: Seconds = 120.0
     bootstrap_samples: Annotated[Integer, Field(ge=1, le=10_000_000)] = 1000
 
@@ -240,10 +224,10 @@ class PretrainConfig:
     manifests: tuple[FilePath, ...] = ()  # further cut manifests, for example of another corpus
     init: FilePath | None = None  # start from this encoder, and take the first labels from it; none: from MFCCs
     augment: Flag = False  # random equaliser and noise on the input
-    clusters: Annotated[tuple[CodebookSize, ...], AT_LEAST_ONE] = (100, 200)  # one per iteration
-    steps: Annotated[tuple[Steps, ...], AT_LEAST_ONE] = (1000, 4000)  # one per iteration
+    clusters: Annotated[tuple[CodebookSize, ...], Field(min_length=1)] = (100, 200)  # one per iteration
+    steps: Annotated[tuple[Steps, ...], Field(min_length=1)] = (1000, 4000)  # one per iteration
     label_layer: Layer = 3
-    kmeans_hours: Hours = 1.0
+    kmeans_hours: Annotated[Number, Field(ge=0.001, le=1e6)] = 1.0
     learning_rate: Rate = 1e-3
     batch_seconds: Seconds = 32.0
     max_samples: Samples = 96_000
@@ -272,7 +256,7 @@ class Config:
     seed: Seed = 0
     objective: Annotated[str, known("spin.objectives:OBJECTIVES")] = "spin"  # spin | rspin | dcspin
     # What is compared, baseline first. baseline: the encoder with k-means units; spin: what stage 2 trains; fbank: filterbanks
-    systems: Annotated[tuple[str | SystemConfig, ...], AT_LEAST_ONE, SYSTEMS] = ("baseline", "spin")
+    systems: Annotated[tuple[str | SystemConfig, ...], Field(min_length=1), SYSTEMS] = ("baseline", "spin")
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)

@@ -1,10 +1,10 @@
-"""Types of settings: each carries its range, and says what it expects."""
+"""Types of settings and checks of their values: each says what it expects."""
 
 import importlib
 import os
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, StringConstraints, model_validator
 
 STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
@@ -62,26 +62,9 @@ def check_systems(systems: tuple) -> tuple:
     return systems
 
 
-AT_LEAST_ONE, EACH_ONCE, SYSTEMS = Field(min_length=1), AfterValidator(reject_repeats), AfterValidator(check_systems)
+EACH_ONCE, SYSTEMS = AfterValidator(reject_repeats), AfterValidator(check_systems)
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, BeforeValidator(reject_bool)]
 Flag = Annotated[bool, Strict()]
 FilePath = Annotated[str, AfterValidator(expand_home)]
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^\s./\\][^/\\\x00-\x1f\x7f]{0,99}$")]
-PartNames = Annotated[tuple[FolderName, ...], EACH_ONCE]
-
-Steps = Annotated[Integer, Field(ge=1, le=10_000_000)]
-OptionalSteps = Annotated[Integer, Field(ge=0, le=10_000_000)]
-Seconds = Annotated[Number, Field(ge=1.0, le=1e6)]
-Hours = Annotated[Number, Field(ge=0.001, le=1e6)]
-Rate = Annotated[Number, Field(ge=0.0, le=10.0)]
-Clip = Annotated[Number, Field(ge=1e-9, le=1e9)]
-Samples = Annotated[Integer, Field(ge=400, le=10**9)]
-Layer = Annotated[Integer, Field(ge=1, le=200)]
-CodebookSize = Annotated[Integer, Field(ge=2, le=65_536)]
-Seed = Annotated[Integer, Field(ge=0, le=2**31 - 1)]
-Workers = Annotated[Integer, Field(ge=0, le=512)]
-Share = Annotated[Number, Field(ge=0.0, le=1.0)]
-Decoder = Annotated[str, known("spin.asr.decoders:DECODERS")]
-Scale = Annotated[Number, Field(ge=0.0, le=100.0)]
-Decibels = Annotated[Number, Field(ge=-100.0, le=100.0)]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from spin.errors import DataError, SpinError, rerun
 from spin.runtime.files import read_json
-from spin.setting_types import AT_LEAST_ONE, EACH_ONCE
+from spin.setting_types import EACH_ONCE
 
 TOLERANCE = 0.05  # percent points between a rate and the counts behind it: rates may be rounded
 SHOWN = 60  # characters of a value in a message
@@ -103,8 +103,8 @@ class Report(Record):
     device: Text
     k2: Text
     torch: Text
-    seeds: Annotated[list[int], AT_LEAST_ONE, EACH_ONCE]
-    systems: Annotated[list[Text], AT_LEAST_ONE, EACH_ONCE]
+    seeds: Annotated[list[int], Field(min_length=1), EACH_ONCE]
+    systems: Annotated[list[Text], Field(min_length=1), EACH_ONCE]
     seconds: dict[StageName, NonNegative]
     units: dict[str, UnitFigures]  # system -> figures pooled over the clean test parts
     units_by_part: dict[str, dict[str, dict[str, float | None]]] = {}  # system -> part, clean or noisy -> figures
