@@ -1,8 +1,12 @@
 """Keys of products: which configuration values, and which contents of named files, decide a product."""
 
+import dataclasses
+from typing import get_args, get_type_hints
+
 from spin.config import Config
 from spin.runtime.config_io import config_dict
 from spin.runtime.files import source_digest
+from spin.setting_types import FilePath
 
 # Which kinds of product read a key. Keys and sections not listed are read by every kind, so that a new one is never missed.
 # An empty tuple: no product reads it, because it changes no result. The longest matching prefix decides.
@@ -53,7 +57,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "asr": ("recogniser",),
     "asr.inputs": ("scores",),
     "asr.seeds": ("scores",),
-    "asr.unit_input": NO_PRODUCT,  # recognisers on units read them, see _input_values
+    "asr.unit_input": NO_PRODUCT,  # recognisers on units read them, see products.recogniser
     "asr.unit_pieces": NO_PRODUCT,
     "asr.checkpoint_every_steps": NO_PRODUCT,
     "asr.tokens": ("lang",),
@@ -72,21 +76,6 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "runtime": NO_PRODUCT,
 }
 
-# Keys that name files: their content counts, not their path.
-FILE_KEYS = (
-    "corpus.alignment_tsv",
-    "corpus.lm_text",
-    "encoder.source",
-    "asr.lexicon",
-    "decoding.arpa",
-    "decoding.rescore_arpa",
-    "rspin.labels",
-    "noise.manifests",
-    "noise.impulse_responses",
-    "pretrain.init",
-    "pretrain.manifests",
-)
-
 
 def readers(key: str) -> tuple[str, ...] | None:
     """The kinds of product that read a configuration key; None: every kind."""
@@ -102,14 +91,19 @@ def flatten(config: Config) -> dict:
     return flat
 
 
-def make_key(config: Config, kind: str, values: dict | None = None) -> dict:
-    """The key of a product of that kind.
+def file_keys() -> list[str]:
+    """Keys that name files or folders, by their type: their content counts, not their path."""
+    keys = []
+    for section, kind in get_type_hints(Config).items():
+        hints = get_type_hints(kind, include_extras=True) if dataclasses.is_dataclass(kind) else {}
+        keys += [f"{section}.{name}" for name, hint in hints.items() if FilePath in (hint, *get_args(hint))]
+    return keys
 
-    Args:
-        values: what else decides its content, such as the part or the seed.
-    """
+
+def make_key(config: Config, kind: str, values: dict | None = None) -> dict:
+    """The key of a product of that kind. `values`: what else decides its content, such as the part or the seed."""
     read = {key: value for key, value in flatten(config).items() if (kinds := readers(key)) is None or kind in kinds}
-    files = {key: read.pop(key) for key in FILE_KEYS if read.get(key)}
+    files = {key: read.pop(key) for key in file_keys() if read.get(key)}
     names = {key: [value] if isinstance(value, str) else value for key, value in files.items()}
     digests = {key: [source_digest(name) for name in own] for key, own in names.items()}
     return {"config": {**read, **(values or {})}, "files": digests}
