@@ -31,25 +31,20 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 1 for a SpinError (its message on standard error), 2 for wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
+    usage = "\n".join(["usage: python -m spin COMMAND [--help] ...", "commands:", *(f"  {name}" for name in COMMANDS)])
     if words and words[0] in ("-h", "--help"):
-        print(usage())
+        print(usage)
         return 0
-    for size in (2, 1):
-        entry = COMMANDS.get(" ".join(words[:size]))
-        if entry is not None and len(words) >= size:
-            module, function = entry.split(":")
-            try:
-                return getattr(importlib.import_module(module), function)(words[size:]) or 0
-            except SpinError as error:
-                print(error, file=sys.stderr)
-                return 1
-    print(f"python -m spin: unknown command {' '.join(words[:2])!r}\n{usage()}", file=sys.stderr)
-    return 2
-
-
-def usage() -> str:
-    """The list of commands, one per line."""
-    return "\n".join(["usage: python -m spin COMMAND [--help] ...", "commands:", *(f"  {name}" for name in COMMANDS)])
+    size = next((size for size in (2, 1) if len(words) >= size and " ".join(words[:size]) in COMMANDS), 0)
+    if size == 0:
+        print(f"python -m spin: unknown command {' '.join(words[:2])!r}\n{usage}", file=sys.stderr)
+        return 2
+    module, function = COMMANDS[" ".join(words[:size])].split(":")
+    try:
+        return getattr(importlib.import_module(module), function)(words[size:]) or 0
+    except SpinError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

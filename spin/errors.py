@@ -1,6 +1,5 @@
 """Errors that a user can act on.
 
-Every error says five things, in this order: the subject, what was found, what was expected, the likely cause and the remedy.
 The stage scripts print the message of a SpinError without a traceback and end with status 1; any other exception is a defect
 and shows its traceback.
 """
@@ -9,15 +8,7 @@ import functools
 
 
 class SpinError(Exception):
-    """A failure with a remedy.
-
-    Args:
-        subject: what the message is about (a file, a configuration key, an utterance).
-        found: what was there.
-        expected: what should have been there.
-        cause: the most likely reason.
-        remedy: what to do next.
-    """
+    """A failure with a remedy. `subject` is what the message is about: a file, a configuration key, an utterance."""
 
     def __init__(self, subject: str, *, found: str, expected: str = "", cause: str = "", remedy: str = ""):
         self.subject, self.found, self.expected, self.cause, self.remedy = str(subject), found, expected, cause, remedy

@@ -1,7 +1,6 @@
 """The products of the recipe: where each lies, which products it reads and which configuration keys decide its content.
 
-One rule holds for all of them (spin/runtime/product.py). Same key: skip. No product: build. Different key: build the new one next
-to the old one, then replace it. spin/product_keys.py says which configuration keys decide a product.
+One rule holds for all of them (spin/runtime/product.py). spin/product_keys.py says which configuration keys decide a product.
 """
 
 from collections.abc import Sequence
@@ -37,66 +36,66 @@ def all_parts(config: Config) -> list[str]:
     return list(dict.fromkeys((*corpus.spin_train, *corpus.asr_train, *corpus.valid, *test_parts(config))))
 
 
+def _manifests(context: Context, *roles: Sequence[str]) -> list[Product]:
+    """Manifests of the parts of some roles, each once."""
+    return [manifest(context, part) for part in dict.fromkeys(part for role in roles for part in role)]
+
+
 # Stage 0
 def manifest(context: Context, part: str) -> Product:
     """Cuts of a part: recordings, transcripts, alignments. Noisy copies read the clean part's."""
     config = context.config
-    noisy = noisy_parts(config).get(part)
-    name, path = f"manifest of {part}", artifacts.cuts(context.corpus, part)
-    if noisy is not None:
-        clean, kind, snr = noisy
-        noise = {"kind": kind, "snr_in_db": snr, "seed": config.seed}
-        sources = [*config.noise.impulse_responses] if kind == "reverb" else [*config.noise.manifests]
-        key = {"config": noise, "files": {source: [source_digest(source)] for source in sources}}
-        others = [manifest(context, other) for other in config.corpus.spin_train] if kind == "babble" else []
-        return Product(context, name, path, stage=0, own_key=key, inputs=[manifest(context, clean), *others])
-    from spin.corpus.registry import fingerprint_part
+    inputs = []
+    if part in (noisy := noisy_parts(config)):
+        clean, kind, snr = noisy[part]
+        sources = config.noise.impulse_responses if kind == "reverb" else config.noise.manifests
+        files = {source: [source_digest(source)] for source in sources}
+        key = {"config": {"kind": kind, "snr_in_db": snr, "seed": config.seed}, "files": files}
+        inputs = [manifest(context, clean), *(_manifests(context, config.corpus.spin_train) if kind == "babble" else [])]
+    else:
+        from spin.corpus.registry import fingerprint_part
 
-    key = make_key(config, "manifest", fingerprint_part(config, context.corpus, part))
-    return Product(context, name, path, stage=0, own_key=key)
+        key = make_key(config, "manifest", fingerprint_part(config, context.corpus, part))
+    path = artifacts.cuts(context.corpus, part)
+    return Product(context, f"manifest of {part}", path, stage=0, own_key=key, inputs=inputs)
 
 
 def lexicon(context: Context) -> Product:
     """Pronunciations of the words of all clean parts."""
-    config = context.config
-    parts = dict.fromkeys((*config.corpus.asr_train, *config.corpus.valid, *config.corpus.test))
-    inputs = [lm_text(context), *(manifest(context, part) for part in parts)]
-    return Product(
-        context, "lexicon", artifacts.lexicon(context.corpus), stage=0, own_key=make_key(config, "lexicon"), inputs=inputs
-    )
+    corpus = context.config.corpus
+    inputs = [lm_text(context), *_manifests(context, corpus.asr_train, corpus.valid, corpus.test)]
+    path, key = artifacts.lexicon(context.corpus), make_key(context.config, "lexicon")
+    return Product(context, "lexicon", path, stage=0, own_key=key, inputs=inputs)
 
 
 def lm_text(context: Context) -> Product:
     """Sentences for the n-gram LM, none of them a transcript of valid or test."""
-    config = context.config
-    own = () if config.corpus.lm_text else config.corpus.asr_train
-    inputs = [manifest(context, part) for part in dict.fromkeys((*own, *config.corpus.valid, *config.corpus.test))]
-    return Product(
-        context, "LM text", artifacts.lm_text(context.corpus), stage=0, own_key=make_key(config, "lm_text"), inputs=inputs
-    )
+    corpus = context.config.corpus
+    inputs = _manifests(context, () if corpus.lm_text else corpus.asr_train, corpus.valid, corpus.test)
+    path, key = artifacts.lm_text(context.corpus), make_key(context.config, "lm_text")
+    return Product(context, "LM text", path, stage=0, own_key=key, inputs=inputs)
 
 
 # Stage 1
 def speaker_pitch(context: Context) -> Product:
     """Pitch range of each speaker of spin_train."""
-    inputs = [manifest(context, part) for part in context.config.corpus.spin_train]
-    key, path = make_key(context.config, "speaker_pitch"), artifacts.speaker_pitch(context.corpus)
+    inputs = _manifests(context, context.config.corpus.spin_train)
+    path, key = artifacts.speaker_pitch(context.corpus), make_key(context.config, "speaker_pitch")
     return Product(context, "pitch ranges", path, stage=1, own_key=key, inputs=inputs)
 
 
 def pitch(context: Context, part: str) -> Product:
     """Pitch contours and pulses of a part."""
+    inputs = [speaker_pitch(context), manifest(context, part)]
     path, key = artifacts.pitch_folder(context.corpus, part), make_key(context.config, "pitch")
-    return Product(
-        context, f"pitch of {part}", path, stage=1, own_key=key, inputs=[speaker_pitch(context), manifest(context, part)]
-    )
+    return Product(context, f"pitch of {part}", path, stage=1, own_key=key, inputs=inputs)
 
 
 # Stage 2
 def spin(context: Context) -> Product:
     """The trained model."""
     corpus = context.config.corpus
-    inputs = [*(pitch(context, part) for part in corpus.spin_train), *(manifest(context, part) for part in corpus.valid)]
+    inputs = [*(pitch(context, part) for part in corpus.spin_train), *_manifests(context, corpus.valid)]
     path, key = artifacts.spin_folder(context.exp), make_key(context.config, "spin")
     return Product(context, "Spin model", path, stage=2, own_key=key, inputs=inputs, content=("model.safetensors",))
 
@@ -105,22 +104,21 @@ def spin(context: Context) -> Product:
 def features(context: Context, system: System, part: str) -> Product:
     """Features of a part by one system, and units where the system has a codebook."""
     inputs = [manifest(context, part), *([spin(context)] if uses_stage_2(system, context.exp) else [])]
-    key = _system_key(context, "features", system)
-    path = artifacts.features_folder(context.exp, system.name, part)
+    path, key = artifacts.features_folder(context.exp, system.name, part), _system_key(context, "features", system)
     return Product(context, f"features of {system.name}, {part}", path, stage=3, own_key=key, inputs=inputs)
 
 
 def kmeans(context: Context, system: System) -> Product:
     """Cluster centres of a system without a codebook."""
     inputs = [features(context, system, part) for part in context.config.corpus.spin_train]
-    key, path = _system_key(context, "kmeans", system), artifacts.kmeans(context.exp, system.name)
+    path, key = artifacts.kmeans(context.exp, system.name), _system_key(context, "kmeans", system)
     return Product(context, f"k-means of {system.name}", path, stage=3, own_key=key, inputs=inputs)
 
 
 def units(context: Context, system: System, part: str) -> Product:
     """Units of a part by one system."""
     inputs = [features(context, system, part), *([] if system.has_codebook else [kmeans(context, system)])]
-    key, path = _system_key(context, "units", system), artifacts.units_folder(context.exp, system.name, part)
+    path, key = artifacts.units_folder(context.exp, system.name, part), _system_key(context, "units", system)
     return Product(context, f"units of {system.name}, {part}", path, stage=3, own_key=key, inputs=inputs)
 
 
@@ -131,7 +129,7 @@ def metrics(context: Context, system: System) -> Product:
     parts = test_parts(context.config)
     inputs = [product(context, system, part) for part in parts for product in (features, units)]
     values = {"parts": parts, "metrics": {metric.name: metric.computer for metric in METRICS}}
-    key, path = make_key(context.config, "metrics", values), artifacts.metrics_folder(context.exp, system.name)
+    path, key = artifacts.metrics_folder(context.exp, system.name), make_key(context.config, "metrics", values)
     return Product(context, f"metrics of {system.name}", path, stage=3, own_key=key, inputs=inputs)
 
 
@@ -146,12 +144,11 @@ def unit_pictures(context: Context) -> Product:
 def lang(context: Context) -> Product:
     """Tokens, words, lexicon and the lexicon's transducers."""
     asr = context.config.asr
-    inputs = [lm_text(context), *(manifest(context, part) for part in context.config.corpus.asr_train)]
+    inputs = [lm_text(context), *_manifests(context, context.config.corpus.asr_train)]
     if asr.tokens == "phone" and asr.lexicon is None:  # it depends on the words of test parts; other tokens must not
         inputs.append(lexicon(context))
-    return Product(
-        context, "lang", artifacts.lang_folder(context.exp), stage=4, own_key=make_key(context.config, "lang"), inputs=inputs
-    )
+    path, key = artifacts.lang_folder(context.exp), make_key(context.config, "lang")
+    return Product(context, "lang", path, stage=4, own_key=key, inputs=inputs)
 
 
 def recogniser_input(context: Context, system: System, input_kind: str, part: str) -> Product:
@@ -161,15 +158,17 @@ def recogniser_input(context: Context, system: System, input_kind: str, part: st
 
 def recogniser(context: Context, system: System, input_kind: str, seed: int) -> Product:
     """A trained recogniser; what other products read of it is the best checkpoint."""
-    corpus = context.config.corpus
+    corpus, asr = context.config.corpus, context.config.asr
     parts = dict.fromkeys((*corpus.asr_train, *corpus.valid))
     tokens = lang(context).only(artifacts.training_tokens_in(Path()).name, "bpe.model")
     inputs = [tokens, *(recogniser_input(context, system, input_kind, part) for part in parts)]
-    key = make_key(
-        context.config, "recogniser", {"asr.seed": seed, "asr.input": input_kind, **_input_values(context, input_kind)}
-    )
+    values = {"asr.seed": seed, "asr.input": input_kind}
+    if input_kind == "units":
+        values["asr.unit_input"] = asr.unit_input
+        if asr.unit_input == "pieces":
+            values["asr.unit_pieces"] = asr.unit_pieces
     path = artifacts.recogniser_folder(context.exp, system.name, input_kind, seed)
-    name = f"recogniser of {system.name}, {input_kind}, seed {seed}"
+    key, name = make_key(context.config, "recogniser", values), f"recogniser of {system.name}, {input_kind}, seed {seed}"
     return Product(context, name, path, stage=4, own_key=key, inputs=inputs, content=("best.safetensors",))
 
 
@@ -197,12 +196,7 @@ def tuning(context: Context, system: System, input_kind: str, seed: int, method:
 def decoding(
     context: Context, system: System, input_kind: str, seed: int, part: str, method: str, values: dict, graphs: Sequence = ()
 ) -> Product:
-    """One decoding.
-
-    Args:
-        values: what the method reads of the configuration, with the LM scale or scales.
-        graphs: the products that the method searches.
-    """
+    """One decoding. `values`: what the method reads of the configuration, with the LM scales; `graphs`: products it searches."""
     inputs = [recogniser(context, system, input_kind, seed), recogniser_input(context, system, input_kind, part), *graphs]
     path = artifacts.decoding_folder(context.exp, system.name, input_kind, seed, part, method)
     name = f"decoding of {part} by {method}: {system.name}, {input_kind}, seed {seed}"
@@ -211,15 +205,14 @@ def decoding(
 
 def scores(context: Context, decodings: Sequence[Product]) -> Product:
     """Error rates of all decodings, with intervals and paired tests."""
-    return Product(
-        context, "scores", artifacts.scores(context.exp), stage=5, own_key=make_key(context.config, "scores"), inputs=decodings
-    )
+    path, key = artifacts.scores(context.exp), make_key(context.config, "scores")
+    return Product(context, "scores", path, stage=5, own_key=key, inputs=decodings)
 
 
 def report(context: Context, inputs: Sequence[Product], kind: str) -> Product:
     """report.json, or report.html where no recogniser is trained; the other pages are written before it."""
-    path = artifacts.report(context.exp, kind)
-    return Product(context, "report", path, stage=5, own_key=make_key(context.config, "report"), inputs=inputs)
+    path, key = artifacts.report(context.exp, kind), make_key(context.config, "report")
+    return Product(context, "report", path, stage=5, own_key=key, inputs=inputs)
 
 
 def _system_key(context: Context, kind: str, system: System) -> dict:
@@ -229,11 +222,3 @@ def _system_key(context: Context, kind: str, system: System) -> dict:
     config = {name: value for name, value in key["config"].items() if name not in own} | {"layer": system.layer}
     external = {} if system.source is None or uses_stage_2(system, context.exp) else {"source": [source_digest(system.source)]}
     return {"config": config, "files": external}
-
-
-def _input_values(context: Context, input_kind: str) -> dict:
-    """What only recognisers on units read."""
-    asr = context.config.asr
-    if input_kind != "units":
-        return {}
-    return {"asr.unit_input": asr.unit_input} | ({"asr.unit_pieces": asr.unit_pieces} if asr.unit_input == "pieces" else {})

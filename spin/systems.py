@@ -10,19 +10,12 @@ from spin.config import Config, SystemConfig
 
 @dataclass(frozen=True)
 class System:
-    """One row of the comparison.
+    """One row of the comparison."""
 
-    Attributes:
-        name: names its folders and its rows in the report.
-        kind: encoder (units from k-means), model (units from its own codebook) or fbank (a log-mel filterbank).
-        source: for spin.load_encoder or spin.load_model; None for fbank.
-        layer: the encoder layer that is read; None: the model's own, or the last of a filterbank.
-    """
-
-    name: str
-    kind: Literal["encoder", "model", "fbank"]
-    source: str | None
-    layer: int | None
+    name: str  # of its folders and its rows in the report
+    kind: Literal["encoder", "model", "fbank"]  # units from k-means; units from its own codebook; a log-mel filterbank
+    source: str | None  # for spin.load_encoder or spin.load_model; None for fbank
+    layer: int | None  # the encoder layer that is read; None: the model's own, or the last of a filterbank
 
     @property
     def has_codebook(self) -> bool:
@@ -39,21 +32,21 @@ def trains_a_system(config: Config) -> bool:
     return artifacts.SPIN in config.systems
 
 
+def uses_stage_2(system: System, exp: Path) -> bool:
+    """Whether the system is the model that stage 2 of this experiment trains."""
+    return system.source == str(artifacts.spin_model(exp))
+
+
 def _resolve(system: str | SystemConfig, config: Config, exp: Path) -> System:
     layer = config.units.layer or config.encoder.layer
     if system == artifacts.BASELINE:
-        return System(artifacts.BASELINE, "encoder", config.encoder.source, layer)
+        return System(system, "encoder", config.encoder.source, layer)
     if system == artifacts.SPIN:
-        return System(artifacts.SPIN, "model", str(artifacts.spin_model(exp)), config.units.layer)
+        return System(system, "model", str(artifacts.spin_model(exp)), config.units.layer)
     if system == artifacts.FBANK:
-        return System(artifacts.FBANK, "fbank", None, None)
+        return System(system, "fbank", None, None)
     from spin.models.published import is_model_source
 
     if is_model_source(system.source):
         return System(system.name, "model", system.source, system.layer)
     return System(system.name, "encoder", system.source, system.layer or layer)
-
-
-def uses_stage_2(system: System, exp: Path) -> bool:
-    """Whether the system is the model that stage 2 of this experiment trains."""
-    return system.source == str(artifacts.spin_model(exp))
