@@ -1,8 +1,6 @@
 """Checkpoints of a training as safetensors: the last few and the best are kept, a damaged one is skipped with a warning."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -28,27 +26,17 @@ class CheckpointStore:
 
     def save(self, step: int, state: dict, score: float | None = None) -> None:
         """Writes a state of tensors, strings, numbers, None, lists and dicts; a new best score also makes it the best."""
-        path = self.folder / f"step-{step:09d}.safetensors"
-        write_checkpoint(path, step, state)
-        if score is not None and self._is_best(step, score):
-            with atomic_path(self.folder / BEST) as temporary:
-                try:
-                    os.link(path, temporary)  # a second name for the same bytes, which are never changed in place
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(path, temporary)
-            write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
+        best = self.best_score()
+        if score is not None and (best is None or score > best):  # before its step, from which nothing would be measured again
+            self.save_best(step, state, score)
+        write_checkpoint(self.folder / f"step-{step:09d}.safetensors", step, state)
         for old in self.paths()[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def save_best(self, step: int, state: dict, score: float) -> None:
-        """Makes a state the best that no training resumes from, such as a mean of several."""
+        """Makes a state the best; no training resumes from it, so it may be a mean of several."""
         write_checkpoint(self.folder / BEST, step, state)
         write_json(self.folder / BEST_NOTE, {"step": step, "score": score})
-
-    def _is_best(self, step: int, score: float) -> bool:
-        """Whether a score is above the best, or belongs to the best step itself, repeated after damage to both files."""
-        best = self.best_score()
-        return best is None or score > best or (score == best and read_json(self.folder / BEST_NOTE)["step"] == step)
 
     def paths(self) -> list[Path]:
         """The step checkpoints, oldest first."""
@@ -60,11 +48,7 @@ class CheckpointStore:
         return read_json(note)["score"] if note.exists() and (self.folder / BEST).exists() else None
 
     def load_latest(self) -> tuple[int, dict] | None:
-        """(step, state) of the latest readable checkpoint; None when there is none at all.
-
-        Raises:
-            CheckpointError: there are checkpoints, but none can be read.
-        """
+        """(step, state) of the latest readable checkpoint; None without any; raises CheckpointError where none can be read."""
         reasons = []
         for path in reversed(self.paths()):
             try:
@@ -95,8 +79,7 @@ def write_checkpoint(path: Path, step: int, state: dict) -> None:
 def read_checkpoint(path: str | Path) -> tuple[int, dict]:
     """(step, state) of one checkpoint, on the CPU. No code in the file is run.
 
-    Raises:
-        CheckpointError: missing, truncated, not a checkpoint, or with weights that are not finite.
+    Raises CheckpointError where it is missing, truncated, not a checkpoint, or has weights that are not finite.
     """
     try:
         with safe_open(str(path), framework="pt") as content:

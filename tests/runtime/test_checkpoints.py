@@ -1,7 +1,5 @@
 """Checkpoints: the last two and the best stay, a damaged one is skipped. Code in them: tests/faults/test_bad_products.py."""
 
-import os
-
 import pytest
 import torch
 
@@ -61,12 +59,6 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     store.save(1, {"weight": torch.tensor([1.0, float("nan")])})
     with pytest.raises(CheckpointError, match="weight has values that are not finite"):
         read_checkpoint(store.paths()[0])
-
-
-def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
-    CheckpointStore(tmp_path).save(1, {"x": torch.ones(1)}, 0.5)
-    assert read_checkpoint(tmp_path / "best.safetensors")[0] == 1
 
 
 def test_short_memory_does_not_make_a_checkpoint_damaged(tmp_path, monkeypatch):
