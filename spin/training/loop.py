@@ -219,7 +219,7 @@ class DistributedStop(process.StopRequest):
         """
         if distributed.world_size() == 1:
             return self.signal is not None
-        flag = distributed.all_reduce_max(torch.full((), float(self.signal or 0), device=self.device))
+        flag = distributed.all_reduce_sum(torch.full((), float(self.signal or 0), device=self.device))
         if self.device.type == "cpu":
             return bool(flag > 0)
         before, event = self._sent, torch.cuda.Event()
