@@ -20,8 +20,7 @@ EXAMPLE = EXAMPLES / "mini.yaml"
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """Reads a YAML file (None: the defaults) and applies `section.key=value` overrides in order.
 
-    Raises:
-        ConfigError: unreadable file, unknown key, wrong type, value out of range; names the key and the file or override.
+    Raises ConfigError for an unreadable file, an unknown key, a wrong type or range; it names the key and the file or override.
     """
     tree = _read_yaml(Path(path)) if path is not None else {}
     origin = {(): str(path) if path is not None else "the defaults"}

@@ -11,8 +11,7 @@ from spin.runtime.process import DRIVER, local_rank
 def resolve_device(name: str) -> torch.device:
     """'auto' takes CUDA where a GPU answers, otherwise the CPU. Under torchrun the local rank picks the GPU.
 
-    Raises:
-        ConfigError: 'cuda' without a usable GPU; 'auto' on a machine whose NVIDIA GPU torch cannot use; more processes than GPUs.
+    Raises ConfigError for 'cuda' without a usable GPU, for an NVIDIA GPU that torch cannot use, and for more processes than GPUs.
     """
     available = torch.cuda.is_available()
     if name != "cpu" and not available and (name == "cuda" or DRIVER.exists()):

@@ -29,10 +29,8 @@ def fetch(url: str, path: str | Path, md5: str | None = None) -> Path:
 
     The bytes collect in `<path>.part`, which is renamed when it has as many as the server announces, and the checksum `md5` if
     one is given. The next call resumes an interrupted download. A second process that wants the same file waits.
-    (lhotse.utils.resumable_download takes a file that ended early for complete.)
-
-    Raises:
-        DataError: no network, a refused request, or a file of another size or checksum.
+    (lhotse.utils.resumable_download takes a file that ended early for complete.) Without a network, and for a refused request or
+    a file of another size or checksum, DataError is raised.
     """
     path = Path(path)
     if path.is_file():
@@ -52,36 +50,30 @@ def fetch(url: str, path: str | Path, md5: str | None = None) -> Path:
                 cause = "another version of the file" if found > announced else "the connection ended early"
                 remedy = "run the same command again"
                 raise DataError(url, found=f"{found} bytes", expected=f"{announced} bytes", cause=cause, remedy=remedy)
-            if md5 is not None:
-                _check(url, partial, md5)
+            if md5 is not None and (digest := _md5(partial)) != md5:
+                raise DataError(
+                    url,
+                    found=f"MD5 {digest} of {found} bytes",
+                    expected=f"{md5}, as published",
+                    cause="the connection was interrupted, or the file is damaged",
+                    remedy=f"run the same command again to resume; if the error stays: rm {shlex.quote(str(partial))}",
+                )
             partial.rename(path)
     except (OSError, http.client.HTTPException) as error:
         refused = isinstance(error, urllib.error.HTTPError)
-        raise DataError(
-            url,
-            found=f"the download failed ({error})",
-            expected=f"a file to store as {path}",
-            cause="the address has moved, or needs a login"
-            if refused
-            else "no network, an interrupted connection, or a full disk",
-            remedy=f"run the same command again to resume, or download the file elsewhere and copy it to {path}",
-        ) from error
+        cause = "the address has moved, or needs a login" if refused else "no network, an interrupted connection, or a full disk"
+        remedy = f"run the same command again to resume, or download the file elsewhere and copy it to {path}"
+        found, expected = f"the download failed ({error})", f"a file to store as {path}"
+        raise DataError(url, found=found, expected=expected, cause=cause, remedy=remedy) from error
     return path
 
 
-def _check(url: str, partial: Path, md5: str) -> None:
+def _md5(path: Path) -> str:
     state = hashlib.md5(usedforsecurity=False)
-    with open(partial, "rb") as stream:
+    with open(path, "rb") as stream:
         for chunk in iter(functools.partial(stream.read, CHUNK), b""):
             state.update(chunk)
-    if state.hexdigest() != md5:
-        raise DataError(
-            url,
-            found=f"MD5 {state.hexdigest()} of {partial.stat().st_size} bytes",
-            expected=f"{md5}, as published",
-            cause="the connection was interrupted, or the file is damaged",
-            remedy=f"run the same command again to resume; if the error stays: rm {shlex.quote(str(partial))}",
-        )
+    return state.hexdigest()
 
 
 def _append(url: str, stream: BinaryIO) -> int | None:

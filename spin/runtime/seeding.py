@@ -8,11 +8,10 @@ import numpy as np
 def integer(*keys: int | str) -> int:
     """A whole number in [0, 2**63) that depends on all keys and their order, the same on every machine.
 
+    Other keys than int and str raise TypeError: floats and objects have no stable text.
+
     >>> integer(0, 1, "a")
     786116968842308246
-
-    Raises:
-        TypeError: a key is neither int nor str (floats and objects have no stable text).
     """
     return _digest(keys) >> 1
 
