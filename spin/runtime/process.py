@@ -18,7 +18,6 @@ from typing import IO
 from spin.errors import LockedError
 from spin.runtime.logs import get_logger
 
-LOCK_NAME = ".lock"
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -75,28 +74,21 @@ def exit_on_signals() -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: str | Path, shared: bool = False) -> Iterator[None]:
-    """Holds a folder until the context ends.
+    """Holds a folder until the context ends: alone, or `shared`, for reading, next to other readers.
 
-    Args:
-        shared: for reading, next to other readers; otherwise alone.
-
-    Raises:
-        LockedError: another process holds the folder; names it.
+    The kernel releases the lock when the process ends, however it ends. LockedError names the process that holds the folder.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(folder) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        # A reader without write permission locks the file that a writer left, or none.
-        for mode in ("a+", "r") if shared else ("a+",):
-            try:
-                _lock(stack.enter_context(open(folder / LOCK_NAME, mode, encoding="utf-8")), folder, shared)
-                break
-            except OSError as error:
-                if not shared:
-                    raise
-                reason = error
-        else:
-            get_logger("locks").warning("reading %s without a lock (%s); do not modify it during this run", folder, reason)
+        try:
+            # A reader may have no write permission: it opens the file that a writer left.
+            stream = stack.enter_context(open(path, "r" if shared and path.exists() else "a+", encoding="utf-8"))
+            _lock(stream, path.parent, shared)
+        except OSError as error:
+            if not shared:
+                raise
+            get_logger("locks").warning("reading %s without a lock (%s); do not modify it during this run", folder, error)
         yield
 
 

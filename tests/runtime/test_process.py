@@ -78,24 +78,20 @@ def test_a_reader_without_write_permission_keeps_the_owner_away(folder):
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EDQUOT])
-def test_any_refusal_to_write_leaves_a_shared_lock(folder, monkeypatch, number):
+def test_a_refusal_to_write_leaves_a_shared_lock_and_one_to_read_a_warning(folder, monkeypatch, caplog, number):
     def refusing(path, mode="r", **more):
-        if mode != "r":
+        if mode != "r" or number in unreadable:
             raise OSError(number, os.strerror(number), str(path))
         return open(path, mode, **more)
 
+    unreadable = set()
     with monkeypatch.context() as patch:
         patch.setattr("spin.runtime.process.open", refusing, raising=False)
         with folder_lock(folder, shared=True), folder_lock(folder, shared=True):
             patch.undo()
             assert not is_free(folder)
     assert is_free(folder)
-
-
-def test_without_a_lock_file_that_can_be_opened_data_are_read_with_a_warning(folder, monkeypatch, caplog):
-    def refusing(path, *_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
+    unreadable.add(number)
     monkeypatch.setattr("spin.runtime.process.open", refusing, raising=False)
     monkeypatch.setattr(get_logger("spin"), "propagate", True)
     with folder_lock(folder, shared=True):
