@@ -61,7 +61,6 @@ class Product:
     own_key: dict  # {"config": {key: value}, "files": {key: digest}}; JSON values
     inputs: Sequence[Product] = ()  # products it reads; their contents belong to the key
     content: Sequence[str] = ("*",)  # patterns of the files whose content counts for products that read this one
-    _only: tuple[str, ...] = ()  # see only()
 
     def __post_init__(self) -> None:
         name = self.path.name
@@ -77,16 +76,13 @@ class Product:
 
     @property
     def digest(self) -> str | None:
-        """Content digest of the finished product, or of the files that only() names; None when there is none."""
+        """Digest of the content that counts of the finished product; None when there is none."""
         record = self._record()
-        if not self._only or not record:
-            return record.get("digest")
-        chosen = {name: digest for name, (_, _, digest) in record["files"].items() if _matches(name, self._only)}
-        return combined_digest(chosen)
+        return _digest_of({name: file for name, file in record["files"].items() if self._counts(name)}) if record else None
 
     def only(self, *patterns: str) -> Product:
         """The same product for a reader that reads some of its files only."""
-        return dataclasses.replace(self, name=f"{self.name} ({', '.join(patterns)})", _only=patterns)
+        return dataclasses.replace(self, name=f"{self.name} ({', '.join(patterns)})", content=patterns)
 
     @property
     def seconds(self) -> float | None:
@@ -94,11 +90,7 @@ class Product:
         return self._record().get("seconds")
 
     def needs_build(self) -> bool:
-        """Whether the product must be built; the log says why.
-
-        Raises:
-            DataError: an input is missing or stale.
-        """
+        """Whether the product must be built; the log says why. Raises DataError where an input is missing or stale."""
         for product in self.inputs:
             product.require()
         self._recover()
@@ -120,11 +112,7 @@ class Product:
         return difference(record["key"], self.key) or self._edited(record)
 
     def require(self) -> Path:
-        """The path of the finished, current product.
-
-        Raises:
-            DataError: it is missing or stale; names the stage to run.
-        """
+        """The path of the finished product; raises DataError where it is missing or stale, and names the stage to run."""
         if self.path in self.context.checked:
             return self.path
         for product in self.inputs:
@@ -133,12 +121,12 @@ class Product:
         reason = self.stale_reason()
         if reason is not None:
             stage = f"stage {self.stage} ({artifacts.STAGES[self.stage]})"
+            last = max(self.context.stage, self.stage)
             raise DataError(
                 self.name,
                 found=reason,
                 expected=f"a finished product of {stage}, built with this configuration",
-                remedy=f"./run.sh --stage {self.stage} --stop-stage {max(self.context.stage, self.stage)} "
-                "with the same --conf, --set and --exp-dir",
+                remedy=f"./run.sh --stage {self.stage} --stop-stage {last} with the same --conf, --set and --exp-dir",
             )
         if self.stage < self.context.stage:
             self.context.checked.add(self.path)
@@ -149,18 +137,14 @@ class Product:
         """Yields the partial path: a file path, or an existing folder that may hold the work of an interrupted build.
 
         On success the partial product replaces the old one, and the key is written last. On an exception the partial folder and
-        the old product stay. Only rank 0 of a distributed run touches files.
-
-        Args:
-            share: part of the elapsed time that counts for this product, where several are built together.
-
-        Raises:
-            DataError: files that this recipe did not make are in the way.
+        the old product stay. Only rank 0 of a distributed run touches files. `share` is the part of the elapsed time that counts
+        for this product, where several are built together.
         """
         if rank() > 0:
             yield self.partial
             return
-        self._refuse_foreign_files()
+        if not self.key_path.exists():
+            refuse_foreign_file(self.path, self.context.corpus if self.stage < FIRST_EXPERIMENT_STAGE else self.context.exp)
         record, begun = {"key": self.key, "forced": self.context.force}, time.monotonic()
         self._prepare_partial(record)
         yield self.partial
@@ -207,17 +191,20 @@ class Product:
         record = _read_record(self.key_path)
         return record if "digest" in record else {}
 
+    def _counts(self, name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in self.content)
+
     def _contents(self, path: Path) -> dict:
         """Size, time and digest of each file whose content counts, and one digest of all."""
         items = {path.name: path}
         if not self.is_file:
             names = sorted(str(item.relative_to(path)) for item in path.rglob("*") if item.is_file() and item.name != KEY)
-            items = {name: path / name for name in names if _matches(name, self.content)}
+            items = {name: path / name for name in names if self._counts(name)}
         files = {}
         for name, item in items.items():
             status = item.stat()
             files[name] = [status.st_size, status.st_mtime_ns, content_digest(item) or ""]
-        return {"digest": combined_digest({name: digest for name, (_, _, digest) in files.items()}), "files": files}
+        return {"digest": _digest_of(files), "files": files}
 
     def _edited(self, record: dict) -> str | None:
         """The first file that is gone or was changed after the build. Size and time are compared first, then contents."""
@@ -231,20 +218,9 @@ class Product:
                 return f"{name} was changed after it was built"
         return None
 
-    def _refuse_foreign_files(self) -> None:
-        root = self.context.corpus if self.stage < FIRST_EXPERIMENT_STAGE else self.context.exp
-        if self.path.exists() and not self.key_path.exists() and not (root / MARKER).exists():
-            raise DataError(
-                f"folder {self.path.parent}",
-                found=f"{self.path.name}, which this recipe did not make",
-                expected="an empty folder, or one made by this edition of the recipe",
-                cause="the folder belongs to another program or to an earlier edition",
-                remedy="--exp-dir FOLDER (of a corpus: --set corpus.name=NAME), or move the files away",
-            )
 
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)
+def _digest_of(files: dict[str, list]) -> str:
+    return combined_digest({name: digest for name, (_, _, digest) in files.items()})
 
 
 def _read_record(path: Path) -> dict:
@@ -256,34 +232,35 @@ def _read_record(path: Path) -> dict:
 
 
 def claim_folder(folder: Path) -> None:
-    """Marks a new or empty folder as the recipe's own.
-
-    Raises:
-        DataError: the folder holds a config.yaml that this recipe did not write.
-    """
+    """Marks a new or empty folder as the recipe's own. One with a config.yaml of something else raises DataError."""
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / MARKER).exists():
-        return
-    names = {item.name for item in folder.iterdir()} - {".lock"}
-    if not names:
+    if {item.name for item in folder.iterdir()} <= {".lock"}:
         (folder / MARKER).write_text("Files in this folder were made by the Spin recipe and may be replaced by it.\n")
-    elif artifacts.config_file(folder).name in names:
+    refuse_foreign_file(artifacts.config_file(folder), folder)
+
+
+def refuse_foreign_file(path: Path, root: Path) -> None:
+    """Raises DataError where `path` exists in a folder that the recipe has not marked as its own."""
+    if path.exists() and not (root / MARKER).exists():
         raise DataError(
-            f"folder {folder}",
-            found="a config.yaml that this edition of the recipe did not write",
-            expected="an empty folder, or one made by the recipe",
+            f"folder {path.parent}",
+            found=f"{path.name}, which this recipe did not make",
+            expected="an empty folder, or one made by this edition of the recipe",
             cause="the folder belongs to another program or to an earlier edition",
-            remedy="--exp-dir FOLDER, or move the files away",
+            remedy="--exp-dir FOLDER (of a corpus: --set corpus.name=NAME), or move the files away",
         )
 
 
 def difference(old: dict, new: dict) -> str | None:
     """The first difference between two keys in words; None when they agree."""
-    for section in ("config", "files", "inputs"):
+    words = {
+        "config": "{0} changed from {1!r} to {2!r}",
+        "files": "the content of {0} changed",
+        "inputs": "its input changed: {0}",
+    }
+    for section, text in words.items():
         before, now = old.get(section, {}), new.get(section, {})
-        for name in sorted(set(before) | set(now)):
+        for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
-                changed = f"{name} changed from {before.get(name)!r} to {now.get(name)!r}"
-                words = {"config": changed, "files": f"the content of {name} changed", "inputs": f"its input changed: {name}"}
-                return words[section]
+                return text.format(name, before.get(name), now.get(name))
     return None
