@@ -67,7 +67,6 @@ class Product:
         self.is_file = bool(self.path.suffix)
         self.key_path = self.path.with_name(f".{name}{KEY}") if self.is_file else self.path / KEY
         self.partial = self.path.with_name(f".partial-{name}" if self.is_file else f"{name}.partial")
-        self._replaced = self.path.with_name(f".replaced-{name}")
 
     @property
     def key(self) -> dict:
@@ -93,7 +92,6 @@ class Product:
         """Whether the product must be built; the log says why. Raises DataError where an input is missing or stale."""
         for product in self.inputs:
             product.require()
-        self._recover()
         reason = self.stale_reason(forced=True)
         if rank() == 0:
             self.context.log.info("%s: %s", self.name, f"{reason}; building it" if reason else "up to date, skipped")
@@ -167,25 +165,18 @@ class Product:
         write_json(self.partial / KEY, record)
 
     def _publish(self, record: dict) -> None:
+        """Moves the complete product to its place. An interrupted move leaves a partial folder, which the next run resumes."""
         if self.is_file:
             os.replace(self.partial, self.path)
             write_json(self.key_path, record | self._contents(self.path))
             return
         write_json(self.partial / KEY, record | self._contents(self.partial))
+        replaced = self.path.with_name(f".replaced-{self.path.name}")
+        shutil.rmtree(replaced, ignore_errors=True)
         if self.path.exists():
-            shutil.rmtree(self._replaced, ignore_errors=True)
-            os.replace(self.path, self._replaced)
+            os.replace(self.path, replaced)
         os.replace(self.partial, self.path)
-        shutil.rmtree(self._replaced, ignore_errors=True)
-
-    def _recover(self) -> None:
-        """Finishes a replacement that was interrupted between its two renames."""
-        if self.is_file or rank() > 0 or not self._replaced.exists():
-            return
-        if not self.path.exists():
-            complete = "digest" in _read_record(self.partial / KEY)
-            os.replace(self.partial if complete else self._replaced, self.path)
-        shutil.rmtree(self._replaced, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
     def _record(self) -> dict:
         record = _read_record(self.key_path)
