@@ -86,7 +86,6 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
     """Runs a stage. Ends the process with status 1: with a remedy on an expected error, with a traceback on a bug.
 
     Args:
-        stage: number of the stage.
         argv: command line without the program's name.
         work: the stage itself; it builds the products that are missing or stale.
         description: for --help.
@@ -107,7 +106,8 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
         _run(context, work, name, force_file)
     except SystemExit as stop:
         if stop.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
-            hint = " without --force" if arguments.force else ""
+            # A new --force would rebuild the stages before this one again; a requeued Slurm job keeps its number, and need not.
+            hint = " without --force" if arguments.force and "SLURM_JOB_ID" not in os.environ else ""
             log.error("%s stopped by %s; rerun the same command%s to resume", name, signal.Signals(stop.code - 128).name, hint)
         raise
     except Exception as error:  # noqa: BLE001 - a bug is reported as one
@@ -120,12 +120,12 @@ def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], desc
 
 
 def _run(context: Context, work: Callable[[Context], None], name: str, force_file: Path) -> None:
+    owned = (context.exp, context.corpus) if context.stage < FIRST_EXPERIMENT_STAGE else (context.exp,)
     with contextlib.ExitStack() as locks:
-        owns_corpus = context.stage < FIRST_EXPERIMENT_STAGE
-        for folder in (context.exp, *([context.corpus] if owns_corpus else [])):
+        for folder in owned:
             claim_folder(folder)
             locks.enter_context(folder_lock(folder))
-        if not owns_corpus:
+        if context.corpus not in owned:
             locks.enter_context(folder_lock(context.corpus, shared=True))
         keep_log(artifacts.log_folder(context.exp), f"stage{context.stage}")
         begun = time.monotonic()
@@ -152,30 +152,26 @@ def _force(asked: bool, path: Path) -> str | None:
     return identity
 
 
-def explain(error: BaseException, stage: int, config: Config | None) -> str | None:
-    """The text for an error that a user can act on; None for a bug. `config` is None where it could not be read."""
+def explain(error: BaseException, stage: int, config: Config | None) -> SpinError | None:
+    """An error that a user can act on, with its remedy; None for a bug. `config` is None where it could not be read."""
     if isinstance(error, SpinError):
-        return str(error)
-    config = config or Config()
-    text = " ".join(str(error).split())[:300]
+        return error
+    config, text = config or Config(), " ".join(str(error).split())[:300]
     system = re.search(r"\(os error (\d+)\)", text)  # safetensors reports the system's errors as text
-    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
-        known = SpinError(error.filename or "the system", found=error.strerror, remedy=SYSTEM_ERRORS[error.errno])
-    elif system and int(system[1]) in SYSTEM_ERRORS:
-        known = SpinError("a file that could not be written", found=text, remedy=SYSTEM_ERRORS[int(system[1])])
-    elif "CUDA out of memory" in text:
+    number = int(system[1]) if system else getattr(error, "errno", None)
+    if number in SYSTEM_ERRORS:
+        return SpinError(getattr(error, "filename", None) or "a file", found=os.strerror(number), remedy=SYSTEM_ERRORS[number])
+    if "CUDA out of memory" in text:
         cause = "batches that are too large for this GPU, or another process on it (nvidia-smi shows it)"
-        known = SpinError("GPU memory", found=text, cause=cause, remedy=_smaller_batches(stage, config))
-    elif is_out_of_memory(error):
+        return SpinError("GPU memory", found=text, cause=cause, remedy=_smaller_batches(stage, config))
+    if is_out_of_memory(error):
         remedy = f"rerun the same command with --nj {max(1, config.runtime.nj // 2)}"
-        known = SpinError("memory of this machine", found=text or "out of memory", remedy=remedy)
-    elif "DataLoader worker" in text or "Bus error" in text or "unable to open shared memory object" in text:
+        return SpinError("memory of this machine", found=text or "out of memory", remedy=remedy)
+    if "DataLoader worker" in text or "Bus error" in text or "unable to open shared memory object" in text:
         cause = "a full /dev/shm (64 MB in Docker by default), or a killed worker"
         remedy = "start the container with --shm-size=8g or --ipc=host, or rerun with --set spin.workers=0"
-        known = SpinError("data loader", found=text, cause=cause, remedy=remedy)
-    else:
-        return None
-    return str(known)
+        return SpinError("data loader", found=text, cause=cause, remedy=remedy)
+    return None
 
 
 def _smaller_batches(stage: int, config: Config) -> str:

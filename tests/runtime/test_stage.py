@@ -58,6 +58,7 @@ def run(tmp_path):
     (tmp_path / "stage.py").write_text(SCRIPT)
     (tmp_path / "conf.yaml").write_text("name: good\n")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("SLURM_JOB_ID", None)
 
     def start(*options: str, **more) -> subprocess.Popen:
         command = [sys.executable, "stage.py", "--conf", "conf.yaml", "--exp-dir", "exp", *options]
@@ -90,12 +91,14 @@ def stop(run, number, *options, **more) -> str:
 def test_a_forced_rebuild_that_is_stopped_and_requeued_resumes(run, number):
     run()
     job = {"SLURM_JOB_ID": "77"}
-    assert "rerun the same command without --force to resume" in stop(run, number, "--force", **job)
+    assert "rerun the same command to resume" in stop(run, number, "--force", **job)
     assert "resuming an interrupted build" in run("--force", **job)
     assert (run.folder / "exp" / "units" / "started_at").read_text() == "3"
     assert "up to date" in run("--force", **job)  # a later stage of the same job was stopped: this one is not rebuilt
     assert "building it" in run("--force", SLURM_JOB_ID="78")
     assert read_json(run.folder / "exp" / "units" / KEY)["forced"] == "slurm-78"
+    assert "rerun the same command without --force to resume" in stop(run, number, "--force")
+    assert "resuming an interrupted build" in run()
 
 
 def test_errors_cost_nothing_and_only_a_bug_shows_its_traceback(run):
@@ -136,11 +139,11 @@ def test_the_folder_of_the_recordings_is_no_place_for_manifests(tmp_path):
     ],
 )
 def test_errors_with_a_remedy_and_bugs(error, words):
-    text = explain(error, 2, load_config(None, ["spin.accumulation=4", "runtime.nj=6"]))
-    assert (text is None) if words is None else words in text
+    known = explain(error, 2, load_config(None, ["spin.accumulation=4", "runtime.nj=6"]))
+    assert (known is None) if words is None else words in str(known)
 
 
 @pytest.mark.parametrize(("stage", "section"), [(3, "units"), (4, "asr"), (5, "decoding")])
 def test_a_full_gpu_names_half_the_batch_of_the_stage(stage, section):
-    text = explain(RuntimeError("CUDA out of memory."), stage, load_config(None, [f"{section}.batch_seconds=50"]))
-    assert f"--set {section}.batch_seconds=25" in text
+    known = explain(RuntimeError("CUDA out of memory."), stage, load_config(None, [f"{section}.batch_seconds=50"]))
+    assert f"--set {section}.batch_seconds=25" in known.remedy
