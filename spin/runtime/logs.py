@@ -4,7 +4,6 @@ import datetime
 import itertools
 import logging
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -69,13 +68,11 @@ def summary_writer(folder: str | Path, start_step: int = 0):
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    earlier = sorted(Path(folder).glob(f"{EVENTS}*"))
-    if not start_step:
-        for path in earlier:
-            path.unlink(missing_ok=True)
-    elif earlier and earlier[-1].name >= f"{EVENTS}{int(time.time()):010d}":
-        # TensorBoard reads files in the order of their names, which begin with the second of their start. After a restart within
-        # that second, or a clock set back, the earlier files get stamps that come first.
-        for number, path in enumerate(earlier):
+    for number, path in enumerate(sorted(Path(folder).glob(f"{EVENTS}*"))):
+        if start_step:
+            # TensorBoard reads files in the order of their names, which begin with the second of their start. Earlier files get
+            # numbers, which come first whatever the clock says: after a restart within that second, or with a clock set back.
             path.rename(path.with_name(f"{EVENTS}{number:010d}.{path.name.removeprefix(EVENTS).partition('.')[2]}"))
+        else:
+            path.unlink()
     return SummaryWriter(log_dir=str(folder), purge_step=start_step or None, flush_secs=10)
