@@ -1,7 +1,6 @@
 """Log lines with time stamps, log files, progress bars, and TensorBoard writers."""
 
 import datetime
-import itertools
 import logging
 import sys
 from collections.abc import Iterable, Iterator
@@ -46,12 +45,10 @@ def _add(handler: logging.Handler) -> None:
 
 
 def keep_log(folder: Path, name: str) -> None:
-    """Also writes every line to <folder>/<name>.<date>-<time>.log, a new file for each run."""
+    """Also writes every line to <folder>/<name>.<date>-<time>.log; runs of the same second share a file."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
-    path = next(path for own in names if not (path := folder / f"{name}.{own}.log").exists())
-    _add(_LogFile(path, mode="x", encoding="utf-8", errors="backslashreplace"))
+    _add(_LogFile(folder / f"{name}.{stamp}.log", encoding="utf-8", errors="backslashreplace"))
 
 
 def progress(items: Iterable, description: str, total: int | None = None, initial: int = 0) -> Iterator:
