@@ -12,43 +12,31 @@ EVENTS = "events.out.tfevents."
 FORMAT = logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
 
 
-class _StandardOutput(logging.StreamHandler):
-    """Standard output. A closed pipe (run.sh | head) neither ends a long run nor fills it with tracebacks."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        logging.getLogger("spin").removeHandler(self)
-
-
-class _LogFile(logging.FileHandler):
-    """A log file. When it cannot be written (a full disk), it is closed with one warning."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        logging.getLogger("spin").removeHandler(self)
-        logging.getLogger("spin").warning("the log %s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
-
-
 def get_logger(name: str) -> logging.Logger:
     """The logger of a stage or module below 'spin', which writes to standard output with date and time."""
     root = logging.getLogger("spin")
     if not root.handlers:
         if hasattr(sys.stdout, "reconfigure"):  # file names may hold bytes that the terminal cannot show
             sys.stdout.reconfigure(errors="backslashreplace")
-        _add(_StandardOutput(sys.stdout))
+        _add(logging.StreamHandler(sys.stdout))
         root.setLevel(logging.INFO)
         root.propagate = False
     return root if name == "spin" else root.getChild(name.removeprefix("spin."))
 
 
 def _add(handler: logging.Handler) -> None:
+    """Adds a handler until it cannot write: a closed pipe (run.sh | head) or a full disk must not show tracebacks."""
+    root = logging.getLogger("spin")
     handler.setFormatter(FORMAT)
-    logging.getLogger("spin").addHandler(handler)
+    handler.handleError = lambda record: root.removeHandler(handler)
+    root.addHandler(handler)
 
 
 def keep_log(folder: Path, name: str) -> None:
     """Also writes every line to <folder>/<name>.<date>-<time>.log; runs of the same second share a file."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    _add(_LogFile(folder / f"{name}.{stamp}.log", encoding="utf-8", errors="backslashreplace"))
+    _add(logging.FileHandler(folder / f"{name}.{stamp}.log", encoding="utf-8", errors="backslashreplace"))
 
 
 def progress(items: Iterable, description: str, total: int | None = None, initial: int = 0) -> Iterator:
