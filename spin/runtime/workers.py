@@ -42,14 +42,13 @@ def map_jobs(
         fresh: each item gets a new process, which a server that has imported this module forks: for libraries that cannot be
             used twice in one process; without `environments`.
 
-    Raises:
-        ResourceError: a worker died. Otherwise whatever `function` raises. In both cases the other workers are ended, as they are
-            when the caller is stopped or takes no more results.
+    Raises whatever `function` raises, and ResourceError where a worker died. The other workers are ended then, as they are when
+    the caller is stopped or takes no more results.
     """
     items = iter(items)
-    head = list(itertools.islice(items, max(nj, 2)))
-    items = itertools.chain(head, items)
-    if not head or ((nj <= 1 or len(head) <= 1) and not environments and not fresh):
+    first = list(itertools.islice(items, 2))
+    items = itertools.chain(first, items)
+    if not fresh and (nj <= 1 or len(first) <= 1):
         yield from map(function, items)
         return
     context = multiprocessing.get_context("forkserver" if fresh else start_method)
@@ -58,7 +57,7 @@ def map_jobs(
     turns = context.SimpleQueue() if environments else None
     for environment in itertools.islice(itertools.cycle(environments), nj):
         turns.put(environment)
-    size, ahead = (1, nj - 1) if fresh else (min(nj, len(head)), QUEUED * nj)
+    size, ahead = (1, nj - 1) if fresh else (nj, QUEUED * nj)
     before = set(multiprocessing.active_children())
     pools, running = [], collections.deque()  # of futures
     try:
