@@ -13,16 +13,10 @@ NEVER = -99.0  # log10 probability that means zero in ARPA files, as that of <s>
 
 
 def write_arpa(sentences: Iterable[str], order: int, path: str | Path, single: Iterable[str] = ()) -> int:
-    """Trains a model and writes it; the same sentences give the same file. Without a sentence, nothing is written.
+    """Trains a model of n-grams of up to `order`, 1 to 7, writes it as an ARPA file, and returns the number of sentences.
 
-    Args:
-        sentences: words separated by spaces; empty ones are ignored.
-        order: of the n-grams, 1 to 7.
-        path: of the ARPA file.
-        single: words that the model must know; each counts as a sentence of its own, after the others.
-
-    Returns:
-        The number of sentences.
+    The same sentences, words separated by spaces, give the same file. Empty ones are ignored; without any, nothing is written.
+    `single` are words that the model must know: each counts as a sentence of its own, after the others.
     """
     from kaldingram.train import NgramCounts
 

@@ -168,7 +168,7 @@ class Product:
         """Moves the complete product to its place. An interrupted move leaves a partial folder, which the next run resumes."""
         if self.is_file:
             os.replace(self.partial, self.path)
-            write_json(self.key_path, record | self._contents(self.path))
+            write_json(self.key_path, record | self._contents(self.path.parent))
             return
         write_json(self.partial / KEY, record | self._contents(self.partial))
         replaced = self.path.with_name(f".replaced-{self.path.name}")
@@ -185,16 +185,14 @@ class Product:
     def _counts(self, name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in self.content)
 
-    def _contents(self, path: Path) -> dict:
-        """Size, time and digest of each file whose content counts, and one digest of all."""
-        items = {path.name: path}
-        if not self.is_file:
-            names = sorted(str(item.relative_to(path)) for item in path.rglob("*") if item.is_file() and item.name != KEY)
-            items = {name: path / name for name in names if self._counts(name)}
+    def _contents(self, root: Path) -> dict:
+        """Size, time and digest of each file below `root` whose content counts, and one digest of all."""
         files = {}
-        for name, item in items.items():
-            status = item.stat()
-            files[name] = [status.st_size, status.st_mtime_ns, content_digest(item) or ""]
+        for path in [self.path] if self.is_file else sorted(root.rglob("*")):
+            name = str(path.relative_to(root))
+            if path.is_file() and path.name != KEY and self._counts(name):
+                status = path.stat()
+                files[name] = [status.st_size, status.st_mtime_ns, content_digest(path) or ""]
         return {"digest": _digest_of(files), "files": files}
 
     def _edited(self, record: dict) -> str | None:
