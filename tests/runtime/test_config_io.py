@@ -89,7 +89,6 @@ BAD_OVERRIDES = {
     "spin.max_steps=[1": "--set spin.max_steps",
     f"name={CODE}": "--set name",
     "spin.max_steps=ten": None,
-    "spin.max_steps=[1]": None,
     "spin.max_steps=1.5": None,
     "spin.max_steps=true": None,
     "spin.max_steps=-1": None,
@@ -97,7 +96,6 @@ BAD_OVERRIDES = {
     "spin.compile=1": None,
     "spin.temperature=true": None,
     "spin.temperature=.nan": None,
-    "spin.temperature=.inf": None,
     "spin.temperature=0": None,
     "spin.weight_decay=-1": None,
     "spin.learning_rate=1e-7": "min_learning_rate and learning_rate",
@@ -105,9 +103,6 @@ BAD_OVERRIDES = {
     "corpus.test=3": None,
     "corpus.test=a": None,
     "corpus.test=[[a]]": None,
-    "corpus.spin_train=[a,b,a]": None,
-    "corpus.asr_train=[a,b,a]": None,
-    "corpus.valid=[a,a]": None,
     "corpus.test=[a,a]": None,
     "corpus.kind=klingon": "corpus.kind[\\s\\S]*generated",
     "corpus.name=../../up": None,
@@ -128,9 +123,7 @@ BAD_OVERRIDES = {
     "decoding.methods=[magic]": None,
     "decoding.search_beam=0": None,
     "decoding.lm_scales=[-0.5]": None,
-    "decoding.bootstrap_samples=0": None,
     "decoding.lm_order=5": "lm_order and rescore_order",
-    "pretrain.parts=[a,a]": None,
     "pretrain.steps=[10,20,30]": "clusters and steps",
     "runtime.nj=-1": None,
     "runtime.gpus=two": None,
@@ -138,21 +131,17 @@ BAD_OVERRIDES = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_file_names_what_is_wrong(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("bad", [*BAD_FILES, *BAD_OVERRIDES], ids=lambda bad: bad[:60])
+def test_a_bad_file_or_override_names_what_is_wrong(tmp_path, monkeypatch, bad):
     monkeypatch.chdir(tmp_path)
-    text, words = BAD_FILES[name]
+    if bad in BAD_FILES:
+        text, words = BAD_FILES[bad]
+        source = write(tmp_path, text), []
+    else:
+        key = bad.partition("=")[0]
+        source, words = (None, [bad]), BAD_OVERRIDES[bad] or f"^{key}\\b.*--set {key}="
     with pytest.raises(ConfigError, match=words):
-        load_config(write(tmp_path, text))
-    assert not Path("canary").exists()
-
-
-@pytest.mark.parametrize("override", BAD_OVERRIDES, ids=lambda override: override[:60])
-def test_a_bad_override_names_its_key(tmp_path, monkeypatch, override):
-    monkeypatch.chdir(tmp_path)
-    key = override.partition("=")[0]
-    with pytest.raises(ConfigError, match=BAD_OVERRIDES[override] or f"^{key}\\b.*--set {key}="):
-        load_config(None, [override])
+        load_config(*source)
     assert not Path("canary").exists()
 
 
