@@ -16,7 +16,7 @@ from spin.runtime.rejects import Rejects
 from spin.runtime.seeding import generator, integer
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_an_unreadable_one_is_named(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
     with pytest.raises(RuntimeError), atomic_path(path) as temporary:
@@ -26,6 +26,10 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         write_json(path, {"x": float("nan")})  # JSON has no such number
     assert read_json(path) == {"old": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+    path.write_text("{")
+    for name in ("a.json", "none.json"):
+        with pytest.raises(DataError, match=name):
+            read_json(tmp_path / name)
 
 
 def test_a_killed_write_leaves_only_a_file_that_sweep_removes(tmp_path):
@@ -37,13 +41,6 @@ def test_a_killed_write_leaves_only_a_file_that_sweep_removes(tmp_path):
     assert len(list(tmp_path.glob(".tmp-*"))) == 1 and not (tmp_path / "a.txt").exists()
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unreadable_json_is_named(tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    for name in ("a.json", "none.json"):
-        with pytest.raises(DataError, match=name):
-            read_json(tmp_path / name)
 
 
 def test_append_closes_a_torn_line(tmp_path):

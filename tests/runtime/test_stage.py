@@ -125,25 +125,31 @@ def test_the_folder_of_the_recordings_is_no_place_for_manifests(tmp_path):
         configure(arguments)
 
 
+FULL_GPU = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+SETTINGS = ["spin.accumulation=4", "runtime.nj=6", *(f"{section}.batch_seconds=50" for section in ("units", "asr", "decoding"))]
+
+
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("stage", "error", "words"),
     [
-        (DataError("a", found="b"), "found: b"),
-        (OSError(errno.ENOSPC, "No space left on device", "x.bin"), "free disk space"),
-        (PermissionError(errno.EACCES, "Permission denied", "x.bin"), "permissions"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "--set spin.accumulation=8"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error"), "--shm-size"),
-        (MemoryError(), "--nj 3"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "typo_in_code.txt"), None),
-        (KeyError("x"), None),
+        (2, DataError("a", found="b"), "found: b"),
+        (
+            2,
+            OSError(errno.ENOSPC, "No space left on device", "x.bin"),
+            "x.bin\n  found: No space left on device\n  remedy: free disk",
+        ),
+        (2, RuntimeError("I/O error: File too large (os error 27)"), "ulimit -f"),
+        (2, PermissionError(errno.EACCES, "Permission denied", "x.bin"), "permissions"),
+        (2, FULL_GPU, "--set spin.accumulation=8"),
+        (3, FULL_GPU, "--set units.batch_seconds=25"),  # half
+        (4, FULL_GPU, "--set asr.batch_seconds=25"),
+        (5, FULL_GPU, "--set decoding.batch_seconds=25"),
+        (2, RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error"), "--shm-size"),
+        (2, MemoryError(), "--nj 3"),
+        (2, FileNotFoundError(errno.ENOENT, "No such file or directory", "typo_in_code.txt"), None),
+        (2, KeyError("x"), None),
     ],
 )
-def test_errors_with_a_remedy_and_bugs(error, words):
-    known = explain(error, 2, load_config(None, ["spin.accumulation=4", "runtime.nj=6"]))
+def test_errors_with_a_remedy_and_bugs(stage, error, words):
+    known = explain(error, stage, load_config(None, SETTINGS))
     assert (known is None) if words is None else words in str(known)
-
-
-@pytest.mark.parametrize(("stage", "section"), [(3, "units"), (4, "asr"), (5, "decoding")])
-def test_a_full_gpu_names_half_the_batch_of_the_stage(stage, section):
-    known = explain(RuntimeError("CUDA out of memory."), stage, load_config(None, [f"{section}.batch_seconds=50"]))
-    assert f"--set {section}.batch_seconds=25" in known.remedy
