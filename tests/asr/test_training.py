@@ -14,7 +14,7 @@ from spin import artifacts
 from spin.asr.batches import collate
 from spin.asr.inputs import MASK, FeatureStatistics
 from spin.asr.training import Training, learning_rate
-from spin.errors import CheckpointError, DataError, TrainingError
+from spin.errors import DataError, TrainingError
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
 from tests.asr.tiny_asr import (
@@ -99,15 +99,14 @@ def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monk
 
 
 def test_a_damaged_newest_checkpoint_that_is_also_the_best(work_folder, trained):
-    """Both are names of the same bytes, so damage hits both: the step is repeated, and is the best again."""
+    """The best is a file of its own, which stays whole: the step is repeated, and is no better."""
     context = make_context(work_folder, make_config())
     train_until_killed(context, "fbank", 25)
     newest = CheckpointStore(partial(context)).paths()[-1]
     assert newest.name == "step-000000020.safetensors" and read_json(partial(context) / "best.json")["step"] == 20
     with open(newest, "r+b") as stream:
         stream.write(bytes(3000))
-    with pytest.raises(CheckpointError):
-        read_checkpoint(artifacts.asr_model_in(partial(context)))
+    assert read_checkpoint(artifacts.asr_model_in(partial(context)))[0] == 20
     run_stage_4(context)
     assert same(context, trained[0])
 
