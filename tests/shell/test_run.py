@@ -83,33 +83,27 @@ def test_many_gpus_start_torchrun_for_stage_2_only(recipe):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        (["--stage", "abc"], "--stage: expected a stage from 0 to 5, found 'abc'"),
-        (["--stage", "6"], "found '6'"),
-        (["--stage", "-1"], "found '-1'"),
-        (["--stage", "01"], "found '01'"),
-        (["--stage="], "found ''"),
-        (["--stage"], "found ''"),
-        (["--stage", "--force"], "found '--force'"),
-        (["--stage", "3", "--stop-stage", "2"], "--stop-stage 2 comes before --stage 3"),
+        (["--stage", "abc"], 2, "--stage: expected a stage from 0 to 5, found 'abc'"),
+        (["--stage", "6"], 2, "found '6'"),
+        (["--stage", "-1"], 2, "found '-1'"),
+        (["--stage", "01"], 2, "found '01'"),
+        (["--stage="], 2, "found ''"),
+        (["--stage", "--force"], 2, "found '--force'"),
+        (["--stage", "3", "--stop-stage", "2"], 2, "--stop-stage 2 comes before --stage 3"),
+        (["--stage", "2", "--help"], 0, "--stop-stage"),
+        (["-h"], 0, "--stop-stage"),
     ],
 )
-def test_wrong_stages_end_with_the_usage_and_status_2(recipe, arguments, message):
+def test_wrong_stages_and_help_end_with_the_usage_and_no_environment(recipe, arguments, status, message):
     marker = recipe.parents[1] / "path_was_read"
     marker.unlink(missing_ok=True)
-    status, calls, errors = run(recipe, *arguments)
-    assert status == 2 and message in errors and errors.splitlines()[-1].startswith("usage: ")
-    assert calls == [] and not marker.exists()
-
-
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_makes_no_environment(recipe, flag):
-    marker = recipe.parents[1] / "path_was_read"
-    marker.unlink(missing_ok=True)
-    process = start(recipe, "--stage", "2", flag)
-    output, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "") and "--stop-stage" in output and not marker.exists()
+    process = start(recipe, *arguments)
+    outputs = process.communicate(timeout=30)
+    said, other = reversed(outputs) if status else outputs
+    assert process.returncode == status and message in said and "usage: " in said
+    assert other == "" and not marker.exists()
 
 
 @pytest.mark.parametrize(("call", "status", "count"), [("check-device", 2, 0), ("3_extract", 7, 4), ("gpus", 1, 3)])
