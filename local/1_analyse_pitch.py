@@ -7,12 +7,11 @@ from spin import artifacts, products
 from spin.runtime.files import read_json, write_json
 from spin.runtime.product import Context
 from spin.runtime.stage import run_stage
-from spin.systems import trains_a_system
 
 
 def analyse_pitch(context: Context) -> None:
     """Estimates the pitch range of every training speaker, then analyses every training utterance in its speaker's range."""
-    if not trains_a_system(context.config):
+    if artifacts.SPIN not in context.config.systems:
         context.log.info("no system is trained (systems lacks 'spin'): skipped")
         return
     parts = list(context.config.corpus.spin_train)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from spin import artifacts, products
 from spin.runtime.product import Context
 from spin.runtime.stage import run_stage
-from spin.systems import trains_a_system
 
 if TYPE_CHECKING:  # torch is imported only for work
     import torch
@@ -24,7 +23,7 @@ if TYPE_CHECKING:  # torch is imported only for work
 
 def train_spin(context: Context) -> None:
     """Trains the model that the configuration describes, or resumes a training that was interrupted."""
-    if not trains_a_system(context.config):
+    if artifacts.SPIN not in context.config.systems:
         context.log.info("no system is trained (systems lacks 'spin'): skipped")
         return
     product = products.spin(context)

@@ -27,11 +27,6 @@ def systems_of(config: Config, exp: Path) -> tuple[System, ...]:
     return tuple(_resolve(system, config, exp) for system in config.systems)
 
 
-def trains_a_system(config: Config) -> bool:
-    """Whether a system of the configuration is the model that stage 2 trains."""
-    return artifacts.SPIN in config.systems
-
-
 def uses_stage_2(system: System, exp: Path) -> bool:
     """Whether the system is the model that stage 2 of this experiment trains."""
     return system.source == str(artifacts.spin_model(exp))

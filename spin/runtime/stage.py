@@ -45,8 +45,7 @@ def parse_arguments(argv: list[str], description: str) -> argparse.Namespace:
     add("--nj", type=int, help="number of processes (default: the available cores)")
     add("--gpus", type=int, help="number of GPUs per machine (default: 1)")
     add("--device", choices=("auto", "cpu", "cuda"), help="where to compute (default: auto)")
-    set_help = "override one key; repeatable"
-    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides", help=set_help)
+    add("--set", action="append", default=[], dest="overrides", metavar="SECTION.KEY=VALUE", help="override one key; repeatable")
     add("--force", action="store_true", help="rebuild what the stage owns, even if it is up to date")
     return parser.parse_args(argv)
 
