@@ -1,13 +1,14 @@
-"""Analysis of a recording for the perturbation: pitch contour and glottal pulses, analysed once and cropped by slicing."""
+"""Analysis of a recording for the perturbation: pitch range, contour and glottal pulses, found once and cropped by slicing."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from spin.perturbation.pitch import Contour, track_pitch
-from spin.perturbation.pitch_range import PitchRange, estimate_pitch_range
 from spin.perturbation.pulses import find_pulses
 
 # Notes: why a recording gets no formant and pitch change, only the equaliser. "" where it gets both.
@@ -19,17 +20,52 @@ UNVOICED = "no voiced frame"
 
 MAX_AMPLITUDE = 1e6  # louder samples are clipped first, so that no sum overflows
 
+WIDE_RANGE = (75.0, 600.0)  # Hz, of the first pass
+FLOOR_OF_LOWER_QUARTILE, CEILING_OF_UPPER_QUARTILE = 0.75, 1.9  # README.md has what other factors give
+MIN_VOICED_FRAMES = 10  # with fewer there is nothing to estimate from: the wide range stays
+STEP_IN_S = 0.02  # of the first pass; quantiles need no more
+
+
+class PitchRange(NamedTuple):
+    """Hz; `median` is that of the wide first pass, 0 where too little was voiced and the range is the wide one."""
+
+    floor: float
+    ceiling: float
+    median: float = 0.0
+
+
+def range_of(values: np.ndarray, floor: float = WIDE_RANGE[0], ceiling: float = WIDE_RANGE[1]) -> PitchRange:
+    """The range for the second pass from the voiced F0 values (frames,) of the first; it does not leave the first one's range.
+
+    >>> range_of(np.array([100.0, 110, 120, 130, 140] * 3))
+    PitchRange(floor=82.5, ceiling=247.0, median=120.0)
+    """
+    if len(values) < MIN_VOICED_FRAMES:
+        return PitchRange(floor, ceiling)
+    lower, median, upper = np.quantile(values.astype(np.float64), (0.25, 0.5, 0.75))
+    low = max(floor, FLOOR_OF_LOWER_QUARTILE * lower)
+    high = min(ceiling, CEILING_OF_UPPER_QUARTILE * upper)
+    return PitchRange(round(float(low), 1), round(float(high), 1), round(float(median), 1))
+
+
+def estimate_pitch_range(
+    recordings: Iterable[tuple[np.ndarray, float]], floor: float = WIDE_RANGE[0], ceiling: float = WIDE_RANGE[1]
+) -> PitchRange:
+    """The pitch range of one voice from some of its recordings: (waveform (samples,) finite, sample rate) each."""
+    values = [np.zeros(0, dtype=np.float32)]
+    for waveform, rate in recordings:
+        pitch = track_pitch(waveform, rate, floor, ceiling, step=STEP_IN_S).pitch
+        values.append(pitch[pitch > 0])
+    return range_of(np.concatenate(values), floor, ceiling)
+
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
     """The analysis of a recording or of a stretch of it.
 
     Attributes:
-        sample_rate: Hz, of the waveform that was analysed.
-        num_samples: its length.
-        pitch: (frames,) float32, Hz, 0 where unvoiced.
-        start: seconds from the first sample to the first frame's centre.
-        step: seconds between frames.
+        sample_rate, num_samples: of the waveform that was analysed.
+        pitch: (frames,) float32, Hz, 0 where unvoiced; frame i lies at start + i * step seconds.
         floor, ceiling: Hz, the pitch range that was searched.
         pulses: (pulses,) float64, ascending, in samples, 0 at the left edge of the first sample.
         contour_start: seconds, where the synthesis puts the first frame. Praat's "Change gender" puts it at half a step, 11 to
@@ -49,11 +85,7 @@ class Analysis:
     note: str = ""
 
     def crop(self, start_sample: int, num_samples: int) -> Analysis:
-        """The analysis of samples [start_sample, start_sample + num_samples), by slicing; nothing is analysed again.
-
-        Raises:
-            ValueError: the stretch is not inside the recording.
-        """
+        """The analysis of samples [start_sample, start_sample + num_samples), by slicing; ValueError outside the recording."""
         stop = start_sample + num_samples
         if start_sample < 0 or num_samples < 0 or stop > self.num_samples:
             raise ValueError(f"crop: found samples {start_sample} to {stop}, expected a stretch of 0 to {self.num_samples}")
@@ -84,8 +116,7 @@ class Analysis:
 def prepare(waveform) -> tuple[np.ndarray, bool]:
     """(samples,) float32 without NaN and infinity, and whether it had any; integers are scaled to [-1, 1).
 
-    Raises:
-        ValueError: more than one channel.
+    ValueError for more than one channel.
     """
     waveform = np.asarray(waveform)
     if waveform.size != waveform.shape[-1]:

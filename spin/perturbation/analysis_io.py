@@ -46,10 +46,8 @@ def add_analysis(cut: MonoCut, fields: dict) -> MonoCut:
 def load_analysis(cut: MonoCut) -> Analysis:
     """The stored analysis, in time of the whole recording whatever stretch of it the cut is.
 
-    For a cut that was truncated: load_analysis(cut).crop(round(cut.start * cut.sampling_rate), cut.num_samples).
-
-    Raises:
-        DataError: stage 1 has not analysed this utterance, or its arrays are damaged.
+    For a cut that was truncated: load_analysis(cut).crop(round(cut.start * cut.sampling_rate), cut.num_samples). DataError where
+    stage 1 has not analysed this utterance, or its arrays are damaged.
     """
     custom = cut.custom or {}
     if artifacts.PITCH_STEP_FIELD not in custom:

@@ -9,12 +9,11 @@ import pytest
 import soundfile
 
 from spin.corpus.generated.render import SpeakerJob, render_speaker
-from spin.perturbation.analysis import Analysis, analyse, from_contour
-from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
+from spin.perturbation.analysis import Analysis, analyse, estimate_pitch_range, from_contour
 from spin.perturbation.perturb import PerturbationParameters, change_voice, draw_parameters, target_pitch
 from spin.perturbation.pitch import Contour, track_pitch
-from spin.perturbation.pitch_range import estimate_pitch_range
 from spin.perturbation.pulses import find_pulses
+from spin.perturbation.synthesis import MIN_TARGET_IN_HZ
 from spin.tools import benchmark_perturb
 
 parselmouth = pytest.importorskip("parselmouth", reason="praat-parselmouth is not installed")

@@ -6,13 +6,11 @@ import scipy.signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.perturbation.analysis import analyse
+from spin.perturbation.analysis import analyse, range_of
 from spin.perturbation.equaliser import BANDS, centre_frequencies, design, equalise
-from spin.perturbation.overlap_add import overlap_add
 from spin.perturbation.pitch import track_pitch
-from spin.perturbation.pitch_range import range_of
 from spin.perturbation.pulses import find_pulses
-from spin.perturbation.resample import low_pass, resample
+from spin.perturbation.synthesis import low_pass, overlap_add, resample
 
 RATE = 16_000
 
