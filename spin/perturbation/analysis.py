@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spin.perturbation.pitch import Contour, track_pitch
+from spin.perturbation.pitch import track_pitch
 from spin.perturbation.pulses import find_pulses
 
 # Notes: why a recording gets no formant and pitch change, only the equaliser. "" where it gets both.
@@ -131,55 +131,32 @@ def prepare(waveform) -> tuple[np.ndarray, bool]:
 
 
 def analyse(waveform, sample_rate: int, pitch_range: PitchRange | tuple[float, float] | None = None) -> Analysis:
-    """Pitch contour and pulses of one recording.
+    """Pitch contour and pulses of one recording; the note names the degenerate case, if it is one.
 
     Args:
         waveform: (samples,) or (1, samples), float in [-1, 1] or integers.
-        sample_rate: Hz.
         pitch_range: lowest and highest F0 in Hz; None: estimated from this recording.
-
-    Returns:
-        Analysis; its note names the degenerate case, if it is one.
     """
     waveform, bad = prepare(waveform)
     note = EMPTY if len(waveform) == 0 else NOT_FINITE if bad else ""
-    centred = np.zeros(0)
+    centred = np.zeros(0)  # without samples there is neither frame nor pulse
     if not note:
-        centred = waveform - waveform.mean(dtype=np.float64)
-        peak = float(np.abs(centred).max())
+        deviation = waveform - waveform.mean(dtype=np.float64)
+        peak = float(np.abs(deviation).max())
         if peak <= 1e-6 * float(np.abs(waveform).max()):
             note = SILENT
         else:
-            centred = centred / peak  # F0 and pulses do not depend on loudness, sums of squares of tiny numbers do
+            centred = deviation / peak  # F0 and pulses do not depend on loudness, sums of squares of tiny numbers do
     if pitch_range is None:
-        pitch_range = estimate_pitch_range([] if note else [(centred, sample_rate)])
+        pitch_range = estimate_pitch_range([(centred, sample_rate)])
     floor, ceiling = map(float, pitch_range[:2])
     if not 0.0 < floor < ceiling:
         raise ValueError(f"pitch_range: found {floor:g} to {ceiling:g} Hz, expected 0 < floor < ceiling")
-    contour = Contour(np.zeros(0, dtype=np.float32), 0.0, 0.8 / floor)
-    if not note:
-        contour = track_pitch(centred, sample_rate, floor, ceiling)
-        note = TOO_SHORT if len(contour.pitch) == 0 else "" if (contour.pitch > 0).any() else UNVOICED
-    return from_contour(centred, sample_rate, contour, (floor, ceiling), len(waveform), note)
-
-
-def from_contour(
-    centred: np.ndarray,
-    sample_rate: int,
-    contour: Contour,
-    pitch_range: tuple[float, float],
-    num_samples: int,
-    note: str = "",
-    formant_ratio: float | None = None,
-) -> Analysis:
-    """Adds the pulses to the contour of a waveform (samples,) with its mean removed.
-
-    With a formant ratio it equals Praat also where Praat errs: frames whose F0 times the ratio reaches the ceiling are unvoiced.
-    """
-    pitch, contour_start, pulses = contour.pitch, 0.5 * contour.step, np.zeros(0)
-    if formant_ratio is not None:
-        pitch = np.where(pitch * formant_ratio >= pitch_range[1], 0, pitch).astype(np.float32)
-    if not note:
-        pulses = find_pulses(centred, pitch, contour_start, contour.step, sample_rate)
-        note = "" if len(pulses) else UNVOICED
-    return Analysis(int(sample_rate), num_samples, pitch, contour.start, contour.step, *pitch_range, pulses, contour_start, note)
+    contour = track_pitch(centred, sample_rate, floor, ceiling)
+    contour_start = 0.5 * contour.step
+    pulses = find_pulses(centred, contour.pitch, contour_start, contour.step, sample_rate)
+    if not note and len(pulses) == 0:
+        note = UNVOICED if len(contour.pitch) else TOO_SHORT
+    return Analysis(
+        int(sample_rate), len(waveform), contour.pitch, contour.start, contour.step, floor, ceiling, pulses, contour_start, note
+    )
