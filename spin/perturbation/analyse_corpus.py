@@ -29,7 +29,6 @@ from spin.runtime.workers import map_jobs
 
 STAGE = 1
 RANGE_SECONDS = 600.0  # speech of a speaker, evenly spread, from which the range is estimated
-NAMED = 5  # utterances named in a line of the log
 CHUNK = 64  # utterances; about a quarter of an hour of speech, two seconds of work
 ID, REASON, FIELDS = "id", "reason", "fields"  # keys of a chunk's records
 FORK = "fork"  # no thread runs yet when stage 1 splits its work, and forked workers need not import and compile again
@@ -121,7 +120,7 @@ def analyse_part(
     for _ in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", len(missing)):
         pass
     rejects = Rejects(artifacts.rejects(folder, part), STAGE)
-    _report(part, _read_chunks(chunks), rejects, folder, log)
+    _report(part, _read_chunks(chunks), rejects, folder / "equaliser_only.jsonl", log)
     rejects.check_share(count, max_bad_share)
     rejects.close()
     write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _read_chunks(chunks)))
@@ -161,19 +160,18 @@ def _analyse_cut(cut: MonoCut, pitch_range: PitchRange, writer: ArrayWriter) -> 
     return {ID: cut.id, FIELDS: store_analysis(writer, cut.id, analysis, round(cut.start * cut.sampling_rate))}
 
 
-def _report(part: str, records: Iterable[dict], rejects: Rejects, folder: Path, log: logging.Logger) -> None:
-    """Collects what cannot be used, and lists what gets the equaliser only."""
-    degenerate = collections.defaultdict(list)
+def _report(part: str, records: Iterable[dict], rejects: Rejects, path: Path, log: logging.Logger) -> None:
+    """Collects what cannot be used, and lists in `path` what gets the equaliser only."""
+    degenerate = []
     for record in records:
         if REASON in record:
             rejects.add(record[ID], part, record[REASON])
         elif note := record[FIELDS][artifacts.PITCH_NOTE_FIELD]:
-            degenerate[note].append(record[ID])
-    for note, names in sorted(degenerate.items()):
-        shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-        log.warning("%s: %d utterance(s) %s, equaliser only: %s", part, len(names), note, shown)
-    lines = ({ID: name, REASON: note} for note, names in sorted(degenerate.items()) for name in names)
-    write_jsonl(folder / "equaliser_only.jsonl", lines)
+            degenerate.append({ID: record[ID], REASON: note})
+    degenerate.sort(key=lambda record: record[REASON])
+    for note, count in collections.Counter(record[REASON] for record in degenerate).items():
+        log.warning("%s: %d utterance(s) %s, equaliser only: see %s", part, count, note, path.name)
+    write_jsonl(path, degenerate)
 
 
 def _analysed_cuts(manifest: Path, records: Iterable[dict]) -> Iterator[MonoCut]:
