@@ -176,18 +176,11 @@ def _report(part: str, records: Iterable[dict], rejects: Rejects, path: Path, lo
 
 def _analysed_cuts(manifest: Path, records: Iterable[dict]) -> Iterator[MonoCut]:
     """Stage 0's cuts with their fields, in the same order, without the rejected; DataError where the two do not fit."""
-    pairs = enumerate(itertools.zip_longest(read_cuts(manifest), records))
-    for number, (cut, record) in pairs:
-        if cut is None or record is None:
-            longer = number + 1 + sum(1 for _ in pairs)
-            analysed, listed = (number, longer) if record is None else (longer, number)
-            raise _changed(f"{analysed} utterances", f"the {listed} of {manifest}")
-        if record[ID] != cut.id:
-            raise _changed(f"the analysis of {record[ID]}", f"that of {cut.id}, the next of {manifest}")
+    for cut, record in itertools.zip_longest(read_cuts(manifest), records):
+        if cut is None or record is None or record[ID] != cut.id:
+            found = "no further analysis" if record is None else f"the analysis of {record[ID]}"
+            expected = f"the end of {manifest}" if cut is None else f"that of {cut.id}, the next of {manifest}"
+            cause = "the manifest has changed during the stage"
+            raise DataError("pitch analysis", found=found, expected=expected, cause=cause, remedy=rerun(STAGE))
         if FIELDS in record:
             yield add_analysis(cut, record[FIELDS])
-
-
-def _changed(found: str, expected: str) -> DataError:
-    cause = "the manifest has changed during the stage"
-    return DataError("pitch analysis", found=found, expected=expected, cause=cause, remedy=rerun(STAGE))
