@@ -47,7 +47,7 @@ def _resolve(system: str | SystemConfig, config: Config, exp: Path) -> System:
         return System(artifacts.SPIN, "model", str(artifacts.spin_model(exp)), config.units.layer)
     if system == artifacts.FBANK:
         return System(artifacts.FBANK, "fbank", None, None)
-    from spin.models.published import is_model_source
+    from spin.models.importers import is_model_source
 
     if is_model_source(system.source):
         return System(system.name, "model", system.source, system.layer)

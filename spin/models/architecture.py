@@ -65,15 +65,14 @@ class EncoderShape:
         return field
 
     def as_dict(self) -> dict:
-        """Plain JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Plain values for JSON."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict, file: str = "encoder shape") -> EncoderShape:
-        """The inverse of as_dict; missing fields get their defaults. `file` is the subject of errors.
+        """The inverse of as_dict; missing fields get their defaults.
 
-        Raises:
-            CheckpointError: an unknown key (a file of a later version), or values that make no encoder.
+        CheckpointError, of `file`, for an unknown key (a file of a later version), or values that make no encoder.
         """
         try:
             return cls(**values)

@@ -15,12 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spin.errors import DataError
-from spin.models.architecture import TINY_SHAPE, EncoderShape
-from spin.models.extractor import FeatureExtractor
-from spin.models.transformer import PositionalConv, RelativePositionBias, SelfAttention, TransformerLayer, disable_cudnn_attention
+from spin.models.architecture import EncoderShape
+from spin.models.layers import (
+    FeatureExtractor,
+    PositionalConv,
+    RelativePositionBias,
+    SelfAttention,
+    TransformerLayer,
+    disable_cudnn_attention,
+)
 from spin.runtime.devices import sent
-
-__all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "evaluating", "initialise"]
 
 
 @contextlib.contextmanager
@@ -45,7 +49,6 @@ class FeatureProjection(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         return F.dropout(self.linear(self.norm(x)), self.dropout, self.training)
 
 
@@ -83,8 +86,7 @@ class Encoder(nn.Module):
                 shapes before the final LayerNorm); frames beyond frame_lengths mean nothing.
             frame_lengths: (B,) int64 on the device of `lengths`. Lengths on the CPU cost a GPU no synchronisation.
 
-        Raises:
-            DataError: wrong shapes or an utterance too short for one frame.
+        Raises DataError for wrong shapes or an utterance too short for one frame.
         """
         features, frame_lengths = self.local_features(waveforms, lengths)
         return self.contextualise(features, frame_lengths, last_layer), frame_lengths
@@ -153,10 +155,7 @@ class Encoder(nn.Module):
 
         On the CPU every utterance runs by itself: no work is spent on padding, and the result is the same to the last bit in any
         batch (matrix products of other shapes round differently). On other devices, and with official_padding, the batch runs
-        as one. `layer`: 0 to L; None: L.
-
-        Returns:
-            B tensors (T_i, D).
+        as one. `layer`: 0 to L; None: L. B tensors (T_i, D).
         """
         with evaluating(self):
             if waveforms.device.type == "cpu" and not self.official_padding:
@@ -169,9 +168,7 @@ class Encoder(nn.Module):
     def _last(self, last_layer: int | None) -> int:
         last = self.shape.layers if last_layer is None else last_layer
         if not 0 <= last <= self.shape.layers:
-            raise DataError(
-                "last_layer", found=str(last), expected=f"0 to {self.shape.layers}", remedy="pass a layer that the encoder has"
-            )
+            raise DataError("last_layer", found=str(last), expected=f"0 to {self.shape.layers}, the layers of the encoder")
         return last
 
     @staticmethod

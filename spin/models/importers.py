@@ -1,16 +1,21 @@
-"""spin.load_encoder, and the registry of all that it can load. To add a kind: a loader, and one line in ENCODER_SOURCES."""
+"""spin.load_encoder, the registry of all that it can load, and the published Spin models by name. Imports nothing heavy.
+
+To add a kind of encoder: a loader, and one line in ENCODER_SOURCES.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from safetensors import SafetensorError, safe_open
+
 from spin.errors import CheckpointError, is_out_of_memory
-from spin.models.published import PUBLISHED, is_safetensors
 from spin.runtime.digest import ENCODERS
 
 if TYPE_CHECKING:
@@ -20,8 +25,31 @@ BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_
 PACKAGED = ("mini", "real")  # trained on generated speech; also on LibriSpeech train-clean-5
 MINI = ENCODERS / "mini.safetensors"
 MODEL_REMEDY = "in the recipe: --set 'systems=[baseline,{name: other,source: PATH}]'; in Python: spin.load_model(PATH).encoder"
+SPIN_URL = "https://huggingface.co/datasets/vectominist/spin_ckpt/resolve/main/"
+RSPIN_URL = "https://data.csail.mit.edu/public-release-sls/rspin/"
+
+# Name -> address. Spin: Interspeech 2023, on HuBERT Base and WavLM Base. R-Spin: NAACL 2024, on WavLM Base.
+PUBLISHED = {
+    f"spin_{encoder}_{size}": f"{SPIN_URL}spin_{encoder}_{size}.ckpt"
+    for encoder in ("hubert", "wavlm")
+    for size in (128, 256, 512, 1024, 2048)
+} | {f"wavlm_rspin_{size}": f"{RSPIN_URL}wavlm_rspin_{size}-40k.pt" for size in (32, 64, 128, 256, 512, 1024, 2048)}
+
+MODEL_FORMAT, METADATA = "spin model 1", "spin"  # of our own files: the format, and where it is in the metadata
+EXPORT_DESCRIPTION = "spin.json"  # of folders made by `python -m spin export`
+CODEBOOKS = (b"loss_module.codebook.weight", b"pred_head.weight")  # parameters of official Spin .ckpt and of R-Spin .pt
+FIRST_BYTES = 1 << 22  # of a torch file, zipped or not, which begins with the names of its parameters
 # What torch and safetensors raise for a damaged file.
 DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file is called .safetensors, or begins as such a file does: with the length of a JSON header."""
+    with open(path, "rb") as stream:
+        start = stream.read(9)
+    return Path(path).suffix == ".safetensors" or (
+        len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 10**8
+    )
 
 
 class EncoderSource(NamedTuple):
@@ -51,10 +79,10 @@ ENCODER_SOURCES = [
     EncoderSource(
         "Spin's own .safetensors",
         lambda source: Path(source).is_file() and is_safetensors(source),
-        "spin.models.safetensors_io:load_encoder_file",
+        "spin.models.weights:load_encoder_file",
     ),
     EncoderSource(
-        "fairseq or s3prl HuBERT .pt, unilm WavLM .pt", lambda source: Path(source).is_file(), "spin.models.fairseq:load_pickle"
+        "fairseq or s3prl HuBERT .pt, unilm WavLM .pt", lambda source: Path(source).is_file(), "spin.models.pickles:load_pickle"
     ),
 ]
 
@@ -94,8 +122,7 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
             .pt, unilm WavLM .pt, a transformers folder, or our own .safetensors.
         official_padding: see Encoder.
 
-    Raises:
-        CheckpointError: names the file and what is wrong with it, such as the first missing or unexpected parameter.
+    CheckpointError names the file and what is wrong with it, such as the first missing or unexpected parameter.
     """
     name = str(path_or_name)
     source = next((source for source in ENCODER_SOURCES if source.matches(name)), None)
@@ -112,7 +139,7 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
 
 def load_packaged(name: str) -> Encoder:
     """Loads a small encoder of this package, one of PACKAGED."""
-    from spin.models.safetensors_io import load_encoder_file
+    from spin.models.weights import load_encoder_file
 
     path = MINI if name == "mini" else ENCODERS / f"{name}.safetensors"
     if path.is_file():
@@ -124,3 +151,32 @@ def load_packaged(name: str) -> Encoder:
         cause="an incomplete clone or installation",
         remedy="check out the repository again, or train it: local/pretrain_encoder.py",
     )
+
+
+def download_published(name: str) -> Path:
+    """The file of a published model, downloaded into the cache folder on first use; the next call resumes an interrupted one."""
+    from spin.runtime.download import cache_folder, fetch
+
+    url = PUBLISHED[name]
+    return fetch(url, cache_folder() / "models" / url.rpartition("/")[2])
+
+
+def is_model_source(path_or_name: str | Path) -> bool:
+    """Whether a source is a Spin-like model (head and codebook), not an encoder alone. Nothing is unpickled, no weight is read.
+
+    A missing or damaged file is not a model.
+    """
+    path = Path(path_or_name)
+    try:
+        if path.is_dir():
+            return "layer" in json.loads((path / EXPORT_DESCRIPTION).read_text(encoding="utf-8"))
+        if not path.is_file():
+            return str(path_or_name) in PUBLISHED
+        if is_safetensors(path):
+            with safe_open(path, "numpy") as file:
+                return json.loads(file.metadata()[METADATA])["format"] == MODEL_FORMAT
+        with open(path, "rb") as stream:
+            start = stream.read(FIRST_BYTES)
+        return any(codebook in start for codebook in CODEBOOKS)
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
+        return False

@@ -14,10 +14,8 @@ from spin.models.weights import TRANSFORMERS, fit
 def load_bundle(name: str) -> Encoder:
     """Loads a bundle by its name in importers.BUNDLES.
 
-    torchaudio downloads it on first use into torch.hub's folder: 360 MB for Base, 1.2 to 3.9 GB for the others.
-
-    Raises:
-        CheckpointError: no torchaudio, or no network and no earlier download.
+    torchaudio downloads it on first use into torch.hub's folder: 360 MB for Base, 1.2 to 3.9 GB for the others. CheckpointError
+    without torchaudio, or with neither network nor an earlier download.
     """
     try:
         import torchaudio

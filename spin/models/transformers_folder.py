@@ -11,11 +11,11 @@ from pathlib import Path
 from torch import Tensor
 
 from spin.errors import CheckpointError
-from spin.models import safetensors_io
+from spin.models import weights
 from spin.models.architecture import LAYER_NORM_EPS, EncoderShape, require
 from spin.models.encoder import Encoder
-from spin.models.published import EXPORT_DESCRIPTION, is_safetensors
-from spin.models.safe_load import read_pickle
+from spin.models.importers import EXPORT_DESCRIPTION, is_safetensors
+from spin.models.pickles import read_pickle
 from spin.models.weights import TRANSFORMERS, fit
 from spin.runtime.logs import get_logger
 
@@ -104,7 +104,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     if path is None:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
         raise CheckpointError(str(folder), found=found, expected=f"{CONFIG} and {' or '.join(names)}, in one file")
-    return safetensors_io.read_safetensors(path)[0] if is_safetensors(path) else read_pickle(path)
+    return weights.read_safetensors(path)[0] if is_safetensors(path) else read_pickle(path)
 
 
 def _read_description(folder: Path) -> dict | None:
@@ -155,4 +155,4 @@ def read_head(folder: Path) -> tuple[dict, dict[str, Tensor]]:
             cause="an encoder alone, which has neither head nor codebook",
             remedy="for its encoder: spin.load_encoder",
         )
-    return description, safetensors_io.read(folder / HEAD_FILE, HEAD_FORMAT)[0]
+    return description, weights.read(folder / HEAD_FILE, HEAD_FORMAT)[0]

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from spin.artifacts import SAMPLE_RATE
 from spin.errors import CheckpointError
-from spin.models import safetensors_io
+from spin.models import weights
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
-from spin.models.importers import load_encoder
+from spin.models.importers import EXPORT_DESCRIPTION, load_encoder
 from spin.models.model_files import MODEL_KEYS
-from spin.models.published import EXPORT_DESCRIPTION
 from spin.models.transformers_folder import (
     CONFIG,
     EXPORT_FORMAT,
@@ -87,11 +86,11 @@ def export_transformers(
     for name in (CONFIG, EXPORT_DESCRIPTION, HEAD_FILE):
         (folder / name).unlink(missing_ok=True)
     # transformers rejects a file without this entry.
-    safetensors_io.write_finite(folder / WEIGHTS, transformers_state(encoder), {"format": "pt"})
+    weights.write_finite(folder / WEIGHTS, transformers_state(encoder), {"format": "pt"})
     write_json(folder / PREPROCESSOR, preprocessor_config(encoder.shape))
     description = {"format": EXPORT_FORMAT, "encoder": encoder.shape.as_dict()}
     if state is not None:
-        safetensors_io.write(folder / HEAD_FILE, state, {"format": HEAD_FORMAT}, "float32", None)
+        weights.write(folder / HEAD_FILE, state, {"format": HEAD_FORMAT}, "float32", None)
         size, dim = state["codebook.weight"].shape
         description |= {
             "layer": layer,

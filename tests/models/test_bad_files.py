@@ -16,9 +16,8 @@ from safetensors.torch import load_file, save_file
 from spin.errors import CheckpointError
 from spin.models import importers
 from spin.models.architecture import EncoderShape
-from spin.models.importers import load_encoder
-from spin.models.published import EXPORT_DESCRIPTION
-from spin.models.safetensors_io import load_encoder_file, save_encoder
+from spin.models.importers import EXPORT_DESCRIPTION, load_encoder
+from spin.models.weights import load_encoder_file, save_encoder
 from spin.objectives.model import load_model, save_model
 from spin.tools.export import export_transformers
 from tests.models.conftest import SMALL, check_close, make_encoder, make_model

@@ -12,11 +12,10 @@ import torchaudio
 from safetensors.torch import load_file
 
 from spin.errors import CheckpointError
-from spin.models.encoder import Encoder, EncoderShape
-from spin.models.fairseq import from_weights, parse_strides
-from spin.models.importers import BUNDLES, load_encoder
-from spin.models.published import EXPORT_DESCRIPTION
-from spin.models.safe_load import Record, plain
+from spin.models.architecture import EncoderShape
+from spin.models.encoder import Encoder
+from spin.models.importers import BUNDLES, EXPORT_DESCRIPTION, load_encoder
+from spin.models.pickles import Record, from_weights, parse_strides, plain
 from spin.models.torchaudio_bundles import from_torchaudio
 from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, SMALL, check_close, make_encoder

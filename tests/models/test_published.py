@@ -5,11 +5,10 @@ import pytest
 import torch
 
 import spin
-from spin.models import importers, published
-from spin.models.importers import ENCODER_SOURCES, EncoderSource, known_formats, load_encoder
+from spin.models import importers
+from spin.models.importers import ENCODER_SOURCES, PUBLISHED, EncoderSource, is_model_source, known_formats, load_encoder
 from spin.models.model_files import MODEL_KEYS, read_model
-from spin.models.published import is_model_source
-from spin.models.safetensors_io import save_encoder
+from spin.models.weights import save_encoder
 from spin.objectives.model import SpinModel, load_model, save_model
 from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, check_close, make_encoder, make_model, same_units
@@ -61,7 +60,7 @@ def test_a_published_model_by_name_is_downloaded_once(tmp_path, monkeypatch):
     monkeypatch.setenv("SPIN_CACHE", str(tmp_path / "cache"))
     model, path = make_model("wavlm", codebook_size=32), tmp_path / "wavlm_rspin_32-40k.pt"
     torch.save(rspin_content(model), path)
-    monkeypatch.setitem(published.PUBLISHED, "wavlm_rspin_32", path.as_uri())
+    monkeypatch.setitem(PUBLISHED, "wavlm_rspin_32", path.as_uri())
     assert same_units(load_model("wavlm_rspin_32"), model)
     path.unlink()
     assert same_units(load_model("wavlm_rspin_32"), model)

@@ -7,9 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spin.errors import CheckpointError
-from spin.models.importers import load_encoder
+from spin.models.importers import EXPORT_DESCRIPTION, is_model_source, load_encoder
 from spin.models.model_files import MODEL_KEYS
-from spin.models.published import EXPORT_DESCRIPTION, is_model_source
 from spin.models.transformers_folder import HEAD_FILE
 from spin.objectives.model import SpinModel, load_model, save_model
 from spin.tools.export import export_transformers, main

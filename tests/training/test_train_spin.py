@@ -14,7 +14,7 @@ from spin import artifacts
 from spin.config import RSpinConfig, RuntimeConfig
 from spin.errors import DataError
 from spin.models.encoder import Encoder
-from spin.models.safetensors_io import save_encoder
+from spin.models.weights import save_encoder
 from spin.objectives.model import load_model
 from spin.runtime import seeding
 from spin.runtime.checkpoints import read_checkpoint
