@@ -36,7 +36,7 @@ PUBLISHED = {
 } | {f"wavlm_rspin_{size}": f"{RSPIN_URL}wavlm_rspin_{size}-40k.pt" for size in (32, 64, 128, 256, 512, 1024, 2048)}
 
 MODEL_FORMAT, METADATA = "spin model 1", "spin"  # of our own files: the format, and where it is in the metadata
-EXPORT_DESCRIPTION = "spin.json"  # of folders made by `python -m spin export`
+HEAD_FILE = "spin_head.safetensors"  # of a Spin model's folder made by `python -m spin export`
 CODEBOOKS = (b"loss_module.codebook.weight", b"pred_head.weight")  # parameters of official Spin .ckpt and of R-Spin .pt
 FIRST_BYTES = 1 << 22  # of a torch file, zipped or not, which begins with the names of its parameters
 # What torch and safetensors raise for a damaged file.
@@ -169,7 +169,7 @@ def is_model_source(path_or_name: str | Path) -> bool:
     path = Path(path_or_name)
     try:
         if path.is_dir():
-            return "layer" in json.loads((path / EXPORT_DESCRIPTION).read_text(encoding="utf-8"))
+            return (path / HEAD_FILE).is_file()
         if not path.is_file():
             return str(path_or_name) in PUBLISHED
         if is_safetensors(path):

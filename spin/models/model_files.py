@@ -36,8 +36,8 @@ def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tupl
     if name in PUBLISHED and not path.exists():
         path = download_published(name)
     if path.is_dir():
-        config, state = read_head(path)
         encoder = load_folder(path)
+        state, config = read_head(path)
     elif not path.is_file():
         expected = f"a Spin model (our .safetensors or exported folder, an official .ckpt, R-Spin .pt, or {', '.join(PUBLISHED)})"
         raise CheckpointError(name, found=no_such_source(name), expected=f"{expected}; known formats: {known_formats()}")

@@ -1,10 +1,9 @@
 """Folders in transformers' layout: those of save_pretrained, and those of `python -m spin export`.
 
-transformers knows the encoder only. In an exported folder HEAD_FILE holds head and codebook; EXPORT_DESCRIPTION names the layer
-that they read and the two fields of an encoder that transformers' configuration lacks.
+transformers knows the encoder only. In an exported folder HEAD_FILE holds head, codebook and the layer that they read, and
+config.json has SPIN_KEYS too, which transformers keeps.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -14,16 +13,16 @@ from spin.errors import CheckpointError
 from spin.models import weights
 from spin.models.architecture import LAYER_NORM_EPS, EncoderShape, require
 from spin.models.encoder import Encoder
-from spin.models.importers import EXPORT_DESCRIPTION, is_safetensors
+from spin.models.importers import HEAD_FILE, is_safetensors
 from spin.models.pickles import read_pickle
 from spin.models.weights import TRANSFORMERS, fit
 from spin.runtime.logs import get_logger
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-HEAD_FILE = "spin_head.safetensors"
-EXPORT_FORMAT, HEAD_FORMAT = "spin export 1", "spin head 1"
+EARLIER_DESCRIPTION = "spin.json"  # of exports before SPIN_KEYS
+HEAD_FORMAT = "spin head 2"
 WAVEFORM_EPS = 1e-7  # of transformers' feature extractor; fairseq, unilm and torchaudio use LayerNorm's 1e-5
-UNKNOWN_TO_TRANSFORMERS = ("waveform_norm_eps", "official_frames")  # fields of EncoderShape
+SPIN_KEYS = ("waveform_norm_eps", "official_frames")  # fields of EncoderShape that transformers' own configuration lacks
 TRANSFORMERS_KEYS = {  # fields of EncoderShape -> keys of config.json
     "arch": "model_type",
     "conv_channels": "conv_dim",
@@ -51,10 +50,13 @@ TRANSFORMERS_ONLY = {
 def load_folder(folder: str | Path) -> Encoder:
     """Loads the encoder of a folder: config.json and weights."""
     folder = Path(folder)
+    if (folder / EARLIER_DESCRIPTION).is_file():
+        found = f"{EARLIER_DESCRIPTION}: an export of an earlier version"
+        raise CheckpointError(str(folder), found=found, remedy="export the model again: python -m spin export")
     config = _read_object(folder / CONFIG)
     preprocessor = _read_object(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
-    shape = _complete(folder, _shape(str(folder / CONFIG), config, preprocessor))
-    if shape.extractor_norm == "layer" and not preprocessor:
+    shape = _shape(str(folder / CONFIG), config, preprocessor)
+    if shape.extractor_norm == "layer" and shape.waveform_norm_eps is None and not preprocessor:
         get_logger("spin.models").warning(
             "%s has no %s: waveforms are not normalised. The public Large models expect normalised ones: keep that file next to "
             "the weights.",
@@ -80,6 +82,7 @@ def _shape(file: str, config: dict, preprocessor: dict) -> EncoderShape:
         "position_max_distance": config.get("max_bucket_distance", 800),
         "official_frames": "convolutions",
     }
+    values |= {name: config[name] for name in SPIN_KEYS if name in config}
     return EncoderShape.from_dict(values, file)
 
 
@@ -107,52 +110,14 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return weights.read_safetensors(path)[0] if is_safetensors(path) else read_pickle(path)
 
 
-def _read_description(folder: Path) -> dict | None:
-    """EXPORT_DESCRIPTION of a folder; None in folders of other programs."""
-    path = folder / EXPORT_DESCRIPTION
-    if not path.is_file():
-        return None
-    description = _read_object(path)
-    found = description.get("format")
-    if found != EXPORT_FORMAT or not isinstance(description.get("encoder"), dict):
-        cause = "a later version of this program, or another file"
-        raise CheckpointError(str(path), found=f"format {found!r}", expected=repr(EXPORT_FORMAT), cause=cause)
-    return description
-
-
-def _complete(folder: Path, shape: EncoderShape) -> EncoderShape:
-    """The shape of config.json, with the fields that only EXPORT_DESCRIPTION has; it must agree on the others."""
-    description = _read_description(folder)
-    if description is None:
-        return shape
-    described = EncoderShape.from_dict(description["encoder"], str(folder / EXPORT_DESCRIPTION))
-    completed = dataclasses.replace(shape, **{name: getattr(described, name) for name in UNKNOWN_TO_TRANSFORMERS})
-    for name, value in completed.as_dict().items():
-        other = described.as_dict()[name]
-        if value != other:
-            found, cause = f"{name} {value!r} in {CONFIG}, {other!r} in {EXPORT_DESCRIPTION}", "files of two models in one folder"
-            raise CheckpointError(str(folder), found=found, cause=cause, remedy="export the model again into an empty folder")
-    return completed
-
-
-def read_head(folder: Path) -> tuple[dict, dict[str, Tensor]]:
-    """Reads head and codebook of an exported folder.
-
-    Returns:
-        description: JSON with `layer`, `codebook_size` and `codebook_dim`.
-        state: parameter name -> tensor.
-
-    Raises:
-        CheckpointError: a folder without head and codebook, or a damaged one.
-    """
-    description = _read_description(folder)
-    if description is None or "layer" not in description or not (folder / HEAD_FILE).is_file():
-        present = [name for name in (EXPORT_DESCRIPTION, HEAD_FILE) if (folder / name).is_file()]
+def read_head(folder: Path) -> tuple[dict[str, Tensor], dict]:
+    """Head and codebook of an exported folder, and metadata with the `layer` that they read."""
+    if not (folder / HEAD_FILE).is_file():
         raise CheckpointError(
             str(folder),
-            found=f"no Spin head ({', '.join(present) or f'neither {EXPORT_DESCRIPTION} nor {HEAD_FILE}'})",
-            expected=f"a folder of `python -m spin export --model`, with {HEAD_FILE}",
+            found=f"no Spin head ({HEAD_FILE})",
+            expected="a folder of `python -m spin export --model`",
             cause="an encoder alone, which has neither head nor codebook",
             remedy="for its encoder: spin.load_encoder",
         )
-    return description, weights.read(folder / HEAD_FILE, HEAD_FORMAT)[0]
+    return weights.read(folder / HEAD_FILE, HEAD_FORMAT)

@@ -162,7 +162,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise damaged(path, error) from error
 
 
-def write(path: str | Path, state: dict[str, Tensor], metadata: dict[str, str], dtype: str, notes: dict[str, str] | None) -> None:
+def write(path: str | Path, state: dict[str, Tensor], metadata: dict, dtype: str, notes: dict[str, str] | None) -> None:
     """Writes one of our files, which appears complete or not at all; CheckpointError for weights that are not finite in `dtype`.
 
     Args:
@@ -186,7 +186,7 @@ def write_finite(path: str | Path, weights: dict[str, Tensor], metadata: dict[st
         save_file(weights, str(temporary), metadata=metadata)
 
 
-def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """Weights and metadata of one of our files of the format `kind`; CheckpointError for a damaged file or another format."""
     state, written = read_safetensors(path)
     metadata = read_json_entry(path, written, METADATA) if METADATA in written else {}

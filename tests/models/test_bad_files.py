@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from spin.errors import CheckpointError
 from spin.models import importers
 from spin.models.architecture import EncoderShape
-from spin.models.importers import EXPORT_DESCRIPTION, load_encoder
+from spin.models.importers import load_encoder
 from spin.models.weights import load_encoder_file, save_encoder
 from spin.objectives.model import load_model, save_model
 from spin.tools.export import export_transformers
@@ -157,7 +157,6 @@ def test_bad_folders(tmp_path, small_encoder):
     (tmp_path / "empty").mkdir()
     assert "config.json" in error_of(tmp_path / "empty" / "config.json", lambda path: load_encoder(path.parent))
     folder = export_transformers(tmp_path / "folder", small_encoder)
-    (folder / EXPORT_DESCRIPTION).unlink()
     config = json.loads((folder / "config.json").read_text())
     for change, word in (
         ({"model_type": "wav2vec2"}, "model_type"),

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
-from spin.models.importers import BUNDLES, EXPORT_DESCRIPTION, load_encoder
+from spin.models.importers import BUNDLES, load_encoder
 from spin.models.pickles import Record, from_weights, parse_strides, plain
 from spin.models.torchaudio_bundles import from_torchaudio
 from spin.tools.export import export_transformers
@@ -58,7 +58,6 @@ def test_fairseq_and_unilm_of_every_shape(tmp_path, name):
 def test_older_transformers_folders_of_a_whole_recogniser(tmp_path, small_encoder):
     """tests/tools/test_export.py has every shape."""
     export_transformers(tmp_path, small_encoder)
-    (tmp_path / EXPORT_DESCRIPTION).unlink()
     weights = load_file(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").unlink()
     old = {f"hubert.{name}": value for name, value in weights.items()} | {"lm_head.weight": torch.zeros(5, 24)}
