@@ -170,8 +170,6 @@ def write(path: str | Path, state: dict[str, Tensor], metadata: dict, dtype: str
         metadata: `format` and what that format needs.
         notes: further metadata, such as the origin of the weights.
     """
-    if dtype not in DTYPES:
-        raise CheckpointError(str(path), found=f"dtype {dtype!r}", expected=" or ".join(DTYPES))
     weights = {name: tensor.detach().to("cpu", DTYPES[dtype]).contiguous().clone() for name, tensor in state.items()}
     write_finite(path, weights, {METADATA: json.dumps({**(notes or {}), **metadata}, sort_keys=True)})
 

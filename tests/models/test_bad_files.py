@@ -248,7 +248,6 @@ def test_encoder_in_half_precision(tmp_path, small_encoder):
 def test_weights_that_cannot_be_stored(tmp_path, small_encoder):
     with torch.no_grad():
         small_encoder.layer_norm.weight[0] = 1e6
-    for dtype, words in (("float16", r"layer_norm\.weight"), ("bfloat8", "bfloat8")):
-        with pytest.raises(CheckpointError, match=words):
-            save_encoder(tmp_path / "e.safetensors", small_encoder, dtype=dtype)
+    with pytest.raises(CheckpointError, match=r"layer_norm\.weight"):
+        save_encoder(tmp_path / "e.safetensors", small_encoder, dtype="float16")
     assert not list(tmp_path.iterdir())
