@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_BASE_PLUS", "WAVLM_LARGE")
 PACKAGED = ("mini", "real")  # trained on generated speech; also on LibriSpeech train-clean-5
-MINI = ENCODERS / "mini.safetensors"
 MODEL_REMEDY = "in the recipe: --set 'systems=[baseline,{name: other,source: PATH}]'; in Python: spin.load_model(PATH).encoder"
 SPIN_URL = "https://huggingface.co/datasets/vectominist/spin_ckpt/resolve/main/"
 RSPIN_URL = "https://data.csail.mit.edu/public-release-sls/rspin/"
@@ -141,16 +140,7 @@ def load_packaged(name: str) -> Encoder:
     """Loads a small encoder of this package, one of PACKAGED."""
     from spin.models.weights import load_encoder_file
 
-    path = MINI if name == "mini" else ENCODERS / f"{name}.safetensors"
-    if path.is_file():
-        return load_encoder_file(path)
-    raise CheckpointError(
-        f"encoder {name!r}",
-        found=f"no file {path.name} in {path.parent}",
-        expected="an encoder that is part of this package",
-        cause="an incomplete clone or installation",
-        remedy="check out the repository again, or train it: local/pretrain_encoder.py",
-    )
+    return load_encoder_file(ENCODERS / f"{name}.safetensors")
 
 
 def download_published(name: str) -> Path:
