@@ -143,14 +143,6 @@ def load_packaged(name: str) -> Encoder:
     return load_encoder_file(ENCODERS / f"{name}.safetensors")
 
 
-def download_published(name: str) -> Path:
-    """The file of a published model, downloaded into the cache folder on first use; the next call resumes an interrupted one."""
-    from spin.runtime.download import cache_folder, fetch
-
-    url = PUBLISHED[name]
-    return fetch(url, cache_folder() / "models" / url.rpartition("/")[2])
-
-
 def is_model_source(path_or_name: str | Path) -> bool:
     """Whether a source is a Spin-like model (head and codebook), not an encoder alone. Nothing is unpickled, no weight is read.
 

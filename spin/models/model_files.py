@@ -7,10 +7,11 @@ from torch import Tensor
 from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape, require
 from spin.models.encoder import Encoder
-from spin.models.importers import PUBLISHED, download_published, is_safetensors, known_formats, load_encoder, no_such_source
+from spin.models.importers import PUBLISHED, is_safetensors, known_formats, load_encoder, no_such_source
 from spin.models.pickles import from_weights, plain, read_pickle
 from spin.models.transformers_folder import load_folder, read_head
 from spin.models.weights import FAIRSEQ, MODEL, check_tensor, fit, read, read_json_entry, reject_mismatch
+from spin.runtime.download import cache_folder, fetch
 
 MODEL_KEYS = ("head.weight", "head.bias", "codebook.weight")
 ENCODER_PREFIX = "encoder."  # in our files and in R-Spin's
@@ -34,7 +35,8 @@ def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tupl
     """
     path, name = Path(path_or_name), str(path_or_name)
     if name in PUBLISHED and not path.exists():
-        path = download_published(name)
+        url = PUBLISHED[name]
+        path = fetch(url, cache_folder() / "models" / url.rpartition("/")[2])
     if path.is_dir():
         encoder = load_folder(path)
         state, config = read_head(path)
@@ -49,9 +51,8 @@ def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tupl
 def _read_own(path: Path) -> Contents:
     tensors, metadata = read(path, MODEL)
     config = read_json_entry(path, metadata, "config")
-    missing = next((key for key in ("encoder", "layer", "codebook_size", "codebook_dim") if key not in config), None)
-    if missing or not isinstance(config["encoder"], dict):
-        raise CheckpointError(str(path), found=f"no valid {missing or 'encoder'!r} in the configuration", expected="a Spin model")
+    if not isinstance(config.get("encoder"), dict):
+        raise CheckpointError(str(path), found="no valid 'encoder' in the configuration", expected="a Spin model")
     weights, state = _split(tensors, ENCODER_PREFIX, {})
     return fit(str(path), weights, EncoderShape.from_dict(config["encoder"], str(path)), None), state, config
 

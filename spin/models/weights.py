@@ -122,35 +122,21 @@ def check_tensor(file: str, key: str, tensor: Tensor, shape: tuple[int, ...]) ->
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         raise CheckpointError(file, found=f"{key!r} is not a tensor of floating-point numbers", expected="weights")
     if not bool(torch.isfinite(tensor).all()):
-        raise CheckpointError(
-            file,
-            found=f"{key!r} has values that are not finite",
-            expected="finite weights",
-            cause="a training that diverged, or a damaged file",
-            remedy="use an earlier checkpoint",
-        )
+        cause, remedy = "a training that diverged, or a damaged file", "use an earlier checkpoint"
+        raise CheckpointError(file, found=f"{key!r} has values that are not finite", cause=cause, remedy=remedy)
     if [size for size in tensor.shape if size != 1] != [size for size in shape if size != 1]:
-        raise CheckpointError(
-            file,
-            found=f"{key!r} of shape {tuple(tensor.shape)}",
-            expected=f"shape {tuple(shape)}",
-            cause="the configuration belongs to other weights",
-        )
+        found, cause = f"{key!r} of shape {tuple(tensor.shape)}", "the configuration belongs to other weights"
+        raise CheckpointError(file, found=found, expected=f"shape {tuple(shape)}", cause=cause)
     return tensor.detach().to(torch.float32).reshape(shape)
 
 
 def reject_mismatch(file: str, missing: str | None, unexpected: str | None) -> None:
     """Raises CheckpointError when a file lacks a parameter, or has one too many."""
-    if not missing and not unexpected:
-        return
-    found = [f"missing parameter {missing!r}"] if missing else []
-    found += [f"unexpected parameter {unexpected!r}"] if unexpected else []
-    raise CheckpointError(
-        file,
-        found=" and ".join(found),
-        expected="exactly the parameters of the configured model",
-        cause="another architecture, or a configuration that belongs to other weights",
-    )
+    found = [f"{fault} parameter {key!r}" for fault, key in (("missing", missing), ("unexpected", unexpected)) if key]
+    if found:
+        expected = "exactly the parameters of the configured model"
+        cause = "another architecture, or a configuration that belongs to other weights"
+        raise CheckpointError(file, found=" and ".join(found), expected=expected, cause=cause)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
