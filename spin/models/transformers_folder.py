@@ -58,8 +58,7 @@ def load_folder(folder: str | Path) -> Encoder:
     shape = _shape(str(folder / CONFIG), config, preprocessor)
     if shape.extractor_norm == "layer" and shape.waveform_norm_eps is None and not preprocessor:
         get_logger("spin.models").warning(
-            "%s has no %s: waveforms are not normalised. The public Large models expect normalised ones: keep that file next to "
-            "the weights.",
+            "%s has no %s: waveforms are not normalised, as the public Large models expect; keep that file next to the weights",
             folder,
             PREPROCESSOR,
         )
@@ -89,16 +88,12 @@ def _shape(file: str, config: dict, preprocessor: dict) -> EncoderShape:
 def _read_object(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__}, not a JSON object")
+        return content
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            str(path),
-            found=str(error),
-            expected=f"the {path.name} of a HubertModel or WavLMModel",
-            cause="not a folder of transformers, or a damaged one",
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(str(path), found=f"a {type(content).__name__}", expected="a JSON object")
-    return content
+        expected, cause = f"the {path.name} of a HubertModel or WavLMModel", "not a folder of transformers, or a damaged one"
+        raise CheckpointError(str(path), found=str(error), expected=expected, cause=cause) from error
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -113,11 +108,6 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 def read_head(folder: Path) -> tuple[dict[str, Tensor], dict]:
     """Head and codebook of an exported folder, and metadata with the `layer` that they read."""
     if not (folder / HEAD_FILE).is_file():
-        raise CheckpointError(
-            str(folder),
-            found=f"no Spin head ({HEAD_FILE})",
-            expected="a folder of `python -m spin export --model`",
-            cause="an encoder alone, which has neither head nor codebook",
-            remedy="for its encoder: spin.load_encoder",
-        )
+        cause, remedy = "an encoder alone, which has neither head nor codebook", "for its encoder: spin.load_encoder"
+        raise CheckpointError(str(folder), found=f"no {HEAD_FILE}", expected="a Spin model", cause=cause, remedy=remedy)
     return weights.read(folder / HEAD_FILE, HEAD_FORMAT)

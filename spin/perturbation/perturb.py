@@ -96,8 +96,7 @@ def change_voice(waveform: np.ndarray, analysis: Analysis, parameters: Perturbat
     target = overlap_add(
         source,
         analysis.pulses,
-        times,
-        np.maximum(pitch, MIN_TARGET_IN_HZ),
+        (times, np.maximum(pitch, MIN_TARGET_IN_HZ)),
         rate=rate * ratio,
         stretch=ratio,
         max_gap=MAX_GAP * rate / float(analysis.pitch[analysis.pitch > 0].min()),

@@ -25,33 +25,24 @@ BLOCK, MARGIN = 16_384, 2_048  # of the low-pass, in samples
 HOP = BLOCK - 2 * MARGIN
 TOGETHER = 4  # blocks transformed at once: they share vectors and stay in the cache
 GRID = 512  # fractions of a sample with weights of their own, linear between them: exact to 5e-6
+Points = tuple[np.ndarray, np.ndarray]  # (points,) float64, at least one: ascending samples of the source, and F0 in Hz
 
 
 def overlap_add(
-    source: np.ndarray,
-    pulses: np.ndarray,
-    target_times: np.ndarray,
-    target_pitch: np.ndarray,
-    *,
-    rate: float,
-    stretch: float,
-    max_gap: float,
-    noise_seed: int,
+    source: np.ndarray, pulses: np.ndarray, target: Points, *, rate: float, stretch: float, max_gap: float, noise_seed: int
 ) -> np.ndarray:
     """The source with a new pitch contour: (samples,) float32, mean removed -> (ceil(stretch * samples) + 1,) float32.
 
     Args:
         pulses: (pulses,) float64, ascending, in samples of the source.
-        target_times, target_pitch: (points,) float64, at least one; ascending samples of the source, and the F0 there in Hz, at
-            least MIN_TARGET_IN_HZ; linear between the points, constant outside.
+        target: the new F0, at least MIN_TARGET_IN_HZ; linear between the points, constant outside.
         rate: samples per second of source and target.
         max_gap: in samples of the source; a larger distance between neighbouring pulses ends a voiced segment.
         noise_seed: seeds the periods of unvoiced grains, in [0, 2**63).
     """
-    target = np.zeros(int(math.ceil(stretch * len(source))) + 1, dtype=np.float32)
-    seed = np.uint64(noise_seed)
-    _overlap_add(source, pulses, target_times, target_pitch, float(rate), float(stretch), float(max_gap), seed, target)
-    return target
+    result = np.zeros(int(math.ceil(stretch * len(source))) + 1, dtype=np.float32)
+    _overlap_add(source, pulses, *target, float(rate), float(stretch), float(max_gap), np.uint64(noise_seed), result)
+    return result
 
 
 @njit(nogil=True, cache=True)
