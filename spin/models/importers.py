@@ -68,12 +68,12 @@ ENCODER_SOURCES = [
     EncoderSource(
         f"torchaudio bundle ({', '.join(BUNDLES)})",
         lambda source: source in BUNDLES and not Path(source).exists(),
-        "spin.models.torchaudio_bundles:load_bundle",
+        "spin.models.transformers_layout:load_bundle",
     ),
     EncoderSource(
         "transformers folder of a HubertModel or WavLMModel",
         lambda source: Path(source).is_dir(),
-        "spin.models.transformers_folder:load_folder",
+        "spin.models.transformers_layout:load_folder",
     ),
     EncoderSource(
         "Spin's own .safetensors",

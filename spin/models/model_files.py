@@ -9,7 +9,7 @@ from spin.models.architecture import EncoderShape, require
 from spin.models.encoder import Encoder
 from spin.models.importers import PUBLISHED, is_safetensors, known_formats, load_encoder, no_such_source
 from spin.models.pickles import from_weights, plain, read_pickle
-from spin.models.transformers_folder import load_folder, read_head
+from spin.models.transformers_layout import load_folder, read_head
 from spin.models.weights import FAIRSEQ, MODEL, check_tensor, fit, read, read_json_entry, reject_mismatch
 from spin.runtime.download import cache_folder, fetch
 

@@ -21,7 +21,7 @@ from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
 from spin.models.importers import HEAD_FILE, load_encoder
 from spin.models.model_files import MODEL_KEYS
-from spin.models.transformers_folder import (
+from spin.models.transformers_layout import (
     CONFIG,
     EARLIER_DESCRIPTION,
     HEAD_FORMAT,

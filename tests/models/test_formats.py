@@ -16,7 +16,7 @@ from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
 from spin.models.importers import BUNDLES, load_encoder
 from spin.models.pickles import Record, from_weights, parse_strides, plain
-from spin.models.torchaudio_bundles import from_torchaudio
+from spin.models.transformers_layout import from_torchaudio
 from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, SMALL, check_close, make_encoder
 from tests.models.writers import error_of, fairseq_content, foreign_class, hidden
