@@ -16,14 +16,7 @@ from torch import Tensor, nn
 
 from spin.errors import DataError
 from spin.models.architecture import EncoderShape
-from spin.models.layers import (
-    FeatureExtractor,
-    PositionalConv,
-    RelativePositionBias,
-    SelfAttention,
-    TransformerLayer,
-    disable_cudnn_attention,
-)
+from spin.models.layers import FeatureExtractor, PositionalConv, RelativePositionBias, TransformerLayer, disable_cudnn_attention
 from spin.runtime.devices import sent
 
 
@@ -228,8 +221,5 @@ def initialise(encoder: nn.Module) -> None:
         elif isinstance(module, PositionalConv):
             nn.init.normal_(module.weight_v, 0.0, math.sqrt(4.0 / (module.taps * module.weight_v.shape[0])))
             module.weight_g.copy_(module.weight_v.norm(dim=(0, 1), keepdim=True))
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, SelfAttention) and hasattr(module, "gate_scale"):
-            nn.init.ones_(module.gate_scale)
         if isinstance(module, (nn.Conv1d, nn.Linear)) and module.bias is not None:
             nn.init.zeros_(module.bias)

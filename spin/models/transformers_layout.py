@@ -130,11 +130,10 @@ def load_bundle(name: str) -> Encoder:
     try:
         model = bundle.get_model()
     except (OSError, RuntimeError, EOFError) as error:
-        url, folder = f"https://download.pytorch.org/torchaudio/models/{bundle._path}", f"{torch.hub.get_dir()}/checkpoints/"
         found, cause = f"the weights could not be downloaded or read ({error})", "no network, or an interrupted download"
-        raise CheckpointError(
-            name, found=found, cause=cause, remedy=f"download {url} elsewhere and copy it to {folder}"
-        ) from error
+        url, folder = f"https://download.pytorch.org/torchaudio/models/{bundle._path}", f"{torch.hub.get_dir()}/checkpoints/"
+        remedy = f"download {url} elsewhere and copy it to {folder}"
+        raise CheckpointError(name, found=found, cause=cause, remedy=remedy) from error
     return from_torchaudio(model, name)
 
 
