@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from spin.errors import CheckpointError, is_out_of_memory
-from spin.runtime.digest import ENCODERS
 
 if TYPE_CHECKING:
     from spin.models.encoder import Encoder
@@ -64,7 +63,7 @@ class EncoderSource(NamedTuple):
 
 # The first kind that matches loads a source.
 ENCODER_SOURCES = [
-    EncoderSource('"mini" or "real", the encoders of this package', PACKAGED.__contains__, "spin.models.importers:load_packaged"),
+    EncoderSource('"mini" or "real", the encoders of this package', PACKAGED.__contains__, "spin.models.weights:load_packaged"),
     EncoderSource(
         f"torchaudio bundle ({', '.join(BUNDLES)})",
         lambda source: source in BUNDLES and not Path(source).exists(),
@@ -134,13 +133,6 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
     encoder = getattr(importlib.import_module(module), function)(name)
     encoder.official_padding = official_padding
     return encoder
-
-
-def load_packaged(name: str) -> Encoder:
-    """Loads a small encoder of this package, one of PACKAGED."""
-    from spin.models.weights import load_encoder_file
-
-    return load_encoder_file(ENCODERS / f"{name}.safetensors")
 
 
 def is_model_source(path_or_name: str | Path) -> bool:

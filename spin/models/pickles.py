@@ -17,7 +17,7 @@ from spin.errors import CheckpointError
 from spin.models.architecture import LAYER_NORM_EPS, EncoderShape, require
 from spin.models.encoder import Encoder
 from spin.models.importers import DAMAGED, MODEL_REMEDY, damaged, known_formats
-from spin.models.weights import FAIRSEQ, fit
+from spin.models.weights import FAIRSEQ, fit, names_in_file
 
 # Bookkeeping in files of the known formats; nothing of these packages is imported.
 BOOKKEEPING = ("fairseq.", "omegaconf.", "argparse.Namespace", "pytorch_lightning.", "lightning", "s3prl.", "typing.", "numpy.")
@@ -167,32 +167,36 @@ def parse_strides(file: str, text: object) -> tuple[int, ...]:
         raise CheckpointError(file, found=f"conv_feature_layers = {text!r}", expected=expected) from error
 
 
-def from_weights(file: str, state: dict[str, Tensor], **known) -> EncoderShape:
-    """The shape of a fairseq-style encoder, also of one without its configuration, as in Spin's and R-Spin's checkpoints.
+def from_weights(file: str, state: dict[str, Tensor], layout: str = FAIRSEQ, **known) -> EncoderShape:
+    """The shape of an encoder by its weights, whose names are those of `layout`, as in Spin's and R-Spin's checkpoints.
 
-    `known` are fields of EncoderShape that the configuration states. Without it, the strides and HuBERT's number of heads, which
+    `known` are fields of EncoderShape that a configuration states. Without it, the strides and HuBERT's number of heads, which
     weights do not show, are those of the public models. CheckpointError for missing parameters, or a width of no public model.
     """
 
-    def size(key: str, axis: int) -> int:
-        shape = getattr(state.get(key), "shape", ())
+    def has(name: str) -> bool:
+        return any(key in state for key in names_in_file(name, layout))
+
+    def size(name: str, axis: int) -> int:
+        keys = names_in_file(name, layout)
+        shape = next((getattr(state[key], "shape", ()) for key in keys if key in state), ())
         if axis >= len(shape):
-            raise CheckpointError(file, found=f"missing parameter {key!r}", cause="another architecture")
+            raise CheckpointError(file, found=f"missing parameter {keys[0]!r}", cause="another architecture")
         return shape[axis]
 
-    kernels = [f"feature_extractor.conv_layers.{i}.0.weight" for i in range(len(known.get("conv_strides", STRIDES)))]
-    positions, bias = "encoder.pos_conv.0.weight_v", "encoder.layers.0.self_attn.relative_attention_bias.weight"
-    dim, wavlm, large = size("encoder.layer_norm.weight", 0), bias in state, "feature_extractor.conv_layers.1.2.1.weight" in state
+    kernels = [f"feature_extractor.layers.{i}.conv.weight" for i in range(len(known.get("conv_strides", STRIDES)))]
+    positions, bias = "pos_conv.weight_v", "position_bias.table.weight"
+    dim, wavlm, large = size("layer_norm.weight", 0), has(bias), has("feature_extractor.layers.1.norm.weight")
     values = {
         "arch": "wavlm" if wavlm else "hubert",
         "conv_channels": [size(kernel, 0) for kernel in kernels],
         "conv_kernels": [size(kernel, 2) for kernel in kernels],
         "conv_strides": STRIDES,
-        "conv_bias": "feature_extractor.conv_layers.0.0.bias" in state,
+        "conv_bias": has("feature_extractor.layers.0.conv.bias"),
         "extractor_norm": "layer" if large else "group",
         "dim": dim,
         "layers": len({match[1] for key in state if (match := re.match(r"encoder\.layers\.(\d+)\.", str(key)))}),
-        "ffn_dim": size("encoder.layers.0.fc1.weight", 0),
+        "ffn_dim": size("layers.0.ffn_in.weight", 0),
         "pos_conv_taps": size(positions, 2),
         "pos_conv_groups": dim // max(1, size(positions, 1)),
         "norm_first": large,

@@ -16,7 +16,7 @@ from spin.models import weights
 from spin.models.architecture import LAYER_NORM_EPS, EncoderShape, require
 from spin.models.encoder import Encoder
 from spin.models.importers import HEAD_FILE, is_safetensors
-from spin.models.pickles import read_pickle
+from spin.models.pickles import from_weights, read_pickle
 from spin.models.weights import TRANSFORMERS, fit
 from spin.runtime.logs import get_logger
 
@@ -141,30 +141,19 @@ def from_torchaudio(model: torch.nn.Module, subject: str = "torchaudio model") -
     """Converts a torchaudio Wav2Vec2Model (of a bundle, or from torchaudio.models.hubert_*, wavlm_*, wav2vec2_model)."""
     normalize = bool(getattr(model, "normalize_waveform", False))
     model = getattr(model, "model", model)
-    transformer, convolutions = model.encoder.transformer, model.feature_extractor.conv_layers
-    first = transformer.layers[0]
-    positions = transformer.pos_conv_embed
-    wavlm = hasattr(first.attention, "gru_rel_pos_const")
-    shape = EncoderShape(
-        arch="wavlm" if wavlm else "hubert",
-        conv_channels=tuple(layer.conv.out_channels for layer in convolutions),
-        conv_kernels=tuple(layer.kernel_size for layer in convolutions),
-        conv_strides=tuple(layer.stride for layer in convolutions),
-        conv_bias=convolutions[0].conv.bias is not None,
-        extractor_norm="group" if isinstance(convolutions[0].layer_norm, torch.nn.GroupNorm) else "layer",
-        dim=model.encoder.feature_projection.projection.out_features,
-        layers=len(transformer.layers),
+    state, first = rename(model.state_dict()), model.encoder.transformer.layers[0]
+    shape = from_weights(
+        subject,
+        state,
+        TRANSFORMERS,
+        conv_strides=tuple(layer.stride for layer in model.feature_extractor.conv_layers),
         heads=first.attention.num_heads,
-        ffn_dim=first.feed_forward.intermediate_dense.out_features,
-        pos_conv_taps=positions.conv.kernel_size[0],
-        pos_conv_groups=positions.conv.groups,
         norm_first=first.layer_norm_first,
         waveform_norm_eps=LAYER_NORM_EPS if normalize else None,
-        position_buckets=first.attention.num_buckets if wavlm else 320,
-        position_max_distance=first.attention.max_distance if wavlm else 800,
+        position_max_distance=getattr(first.attention, "max_distance", 800),
         official_frames="convolutions",
     )
-    return fit(subject, rename(model.state_dict()), shape, TRANSFORMERS)
+    return fit(subject, state, shape, TRANSFORMERS)
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
 from spin.models.importers import DAMAGED, METADATA, MODEL_REMEDY, damaged, known_formats
 from spin.models.importers import MODEL_FORMAT as MODEL
+from spin.runtime.digest import ENCODERS
 from spin.runtime.files import atomic_path
 
 ENCODER = "spin encoder 1"
@@ -203,3 +204,8 @@ def load_encoder_file(path: str | Path) -> Encoder:
     state, metadata = read(Path(path), ENCODER)
     shape = EncoderShape.from_dict(read_json_entry(Path(path), metadata, "shape"), str(path))
     return fit(str(path), state, shape, None)
+
+
+def load_packaged(name: str) -> Encoder:
+    """Loads a small encoder of this package, one of importers.PACKAGED."""
+    return load_encoder_file(ENCODERS / f"{name}.safetensors")
