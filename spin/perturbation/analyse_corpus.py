@@ -20,7 +20,7 @@ from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
 from spin.errors import DataError, rerun
-from spin.perturbation.analysis import EMPTY, MAX_AMPLITUDE, PitchRange, analyse, estimate_pitch_range
+from spin.perturbation.analysis import EMPTY, PitchRange, analyse, estimate_pitch_range, prepare
 from spin.perturbation.analysis_io import add_analysis, store_analysis
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.progress import progress
@@ -92,11 +92,11 @@ def _estimate(job: tuple[str, list[dict], PerturbationConfig]) -> tuple[str, Pit
 def _usable_speech(records: list[dict]) -> Iterator[tuple[np.ndarray, float]]:
     for cut in map(deserialize_item, records):
         try:
-            waveform = read_audio(cut)
+            waveform, bad = prepare(read_audio(cut))
         except UnreadableAudio:
             continue  # the analysis names it
-        if len(waveform) and np.isfinite(waveform).all():
-            yield np.clip(waveform, -MAX_AMPLITUDE, MAX_AMPLITUDE), cut.sampling_rate
+        if len(waveform) and not bad:
+            yield waveform, cut.sampling_rate
 
 
 def analyse_part(

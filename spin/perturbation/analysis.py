@@ -108,9 +108,8 @@ class Analysis:
         )
 
     def median(self) -> float:
-        """Median F0 of the voiced frames in Hz, 0 without any."""
-        voiced = self.pitch[self.pitch > 0]
-        return float(np.median(voiced.astype(np.float64))) if len(voiced) else 0.0
+        """Median F0 of the voiced frames in Hz, of an analysis without a note."""
+        return float(np.median(self.pitch[self.pitch > 0].astype(np.float64)))
 
 
 def prepare(waveform) -> tuple[np.ndarray, bool]:
@@ -125,8 +124,7 @@ def prepare(waveform) -> tuple[np.ndarray, bool]:
     if np.issubdtype(waveform.dtype, np.integer):
         waveform = waveform / np.float64(np.iinfo(waveform.dtype).max + 1)
     bad = not np.isfinite(waveform).all()
-    if bad:
-        waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
+    waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(waveform, -MAX_AMPLITUDE, MAX_AMPLITUDE).astype(np.float32), bad
 
 

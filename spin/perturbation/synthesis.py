@@ -1,11 +1,8 @@
 """Another voice from a waveform and its pulses: pitch-synchronous overlap-add, then resampling.
 
-Overlap-add lays grains of about one period around the source's pulses at the target's distances. The source has the rate fs * R
-(its formants are shifted by being relabelled). The target is R times as long, so that it has the source's duration again before
-it is resampled to fs. Positions are in samples, 0 at the left edge. The relabelled source and the target share one rate: a source
-position s lies at R * s in the target, and only periods in Hz need the rate.
-
-Resampling, by a ratio close to one, is Praat's: an ideal low-pass in the spectrum, then a short windowed sinc.
+Overlap-add lays grains of about one period around the source's pulses at the target's distances (README.md, steps 7 to 9). The
+source has the rate fs * R. The target is R times as long, so that it has the source's duration again before it is resampled to
+fs: a source position s lies at R * s in the target, and only periods in Hz need the rate. Positions are in samples.
 """
 
 import math
