@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
@@ -77,27 +76,12 @@ def names_in_file(name: str, layout: str | None) -> list[str]:
     return names
 
 
-_DRAWS = (nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.uniform_, nn.init.normal_, Tensor.normal_, Tensor.uniform_)
-
-
-class _WithoutDraws(TorchFunctionMode):
-    """Skips random initialisation: modules built in this context take no time and no draws for weights about to be replaced.
-
-    The meta device would do the same, but its first random operation imports a compiler, which takes seconds.
-    """
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in _DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def fit(file: str, state: dict[str, Tensor], shape: EncoderShape, layout: str | None) -> Encoder:
     """An encoder with the weights of `state`, whose names are those of `layout`, in float32 and evaluation mode, on the CPU.
 
     CheckpointError names the first missing, unexpected, misshapen or non-finite parameter.
     """
-    with _WithoutDraws():
+    with torch.random.fork_rng(devices=[]):  # reading weights must not move the generator
         encoder = Encoder(shape)
     if layout == FAIRSEQ and shape.conv_channels[-1] == shape.dim and "post_extract_proj.weight" not in state:
         # fairseq leaves the projection out where the widths are equal already.
