@@ -93,11 +93,5 @@ def require(file: str, config: dict, allowed: dict[str, tuple]) -> None:
 
 
 TINY_SHAPE = EncoderShape(
-    conv_channels=(64, 96, 128, 128, 160, 160, 160),
-    dim=256,
-    layers=4,
-    heads=4,
-    ffn_dim=1024,
-    pos_conv_taps=64,
-    pos_conv_groups=16,
+    conv_channels=(64, 96, 128, 128, 160, 160, 160), dim=256, layers=4, heads=4, ffn_dim=1024, pos_conv_taps=64
 )

@@ -178,12 +178,9 @@ class Encoder(nn.Module):
             found = f"{waveforms.dtype} of shape {tuple(waveforms.shape)}"
             raise DataError("waveforms", found=found, expected="float32 of shape (batch, samples) at 16 kHz")
         lengths = torch.as_tensor(lengths, dtype=torch.int64).cpu()
-        if lengths.shape != waveforms.shape[:1]:
-            expected = f"({waveforms.shape[0]},) numbers of samples"
-            raise DataError("lengths", found=f"shape {tuple(lengths.shape)}", expected=expected)
-        low, high = self.shape.receptive_field, waveforms.shape[1]
-        if waveforms.shape[0] == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
-            found, expected = f"{lengths.tolist()[:8]} samples in a batch of {high}", f"{low} (one frame) to {high} samples"
+        (count, high), low = waveforms.shape, self.shape.receptive_field
+        if lengths.shape != (count,) or count == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
+            found, expected = f"{lengths.tolist()[:8]} for {count} waveforms", f"{low} (one frame) to {high} samples each"
             raise DataError("lengths", found=found, expected=expected, cause="an empty or truncated file")
         return lengths
 

@@ -21,7 +21,6 @@ from spin.runtime.digest import ENCODERS
 from spin.runtime.files import atomic_path
 
 ENCODER = "spin encoder 1"
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
 REMEDIES = {ENCODER: "use spin.load_encoder; in the recipe: --set encoder.source=PATH", MODEL: MODEL_REMEDY}
 
 FAIRSEQ, TRANSFORMERS = "fairseq", "transformers"  # unilm and s3prl use fairseq's names, torchaudio those of transformers
@@ -137,11 +136,11 @@ def write(path: str | Path, state: dict[str, Tensor], metadata: dict, dtype: str
     """Writes one of our files, which appears complete or not at all; CheckpointError for weights that are not finite in `dtype`.
 
     Args:
-        state: parameter name -> tensor, stored as `dtype`, a key of DTYPES.
+        state: parameter name -> tensor, stored as `dtype`, "float32" or "float16".
         metadata: `format` and what that format needs.
         notes: further metadata, such as the origin of the weights.
     """
-    weights = {name: tensor.detach().to("cpu", DTYPES[dtype]).contiguous().clone() for name, tensor in state.items()}
+    weights = {name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous().clone() for name, tensor in state.items()}
     write_finite(path, weights, {METADATA: json.dumps({**(notes or {}), **metadata}, sort_keys=True)})
 
 

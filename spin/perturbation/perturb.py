@@ -120,11 +120,9 @@ def compile_kernels() -> None:
 
     It takes some seconds the first time on a machine, a fraction of a second later.
     """
-    rate = 16_000
+    rate, bands = 16_000, (1.0,) * BANDS
     waveform = np.zeros(rate, dtype=np.float32)
-    waveform[:: rate // 100] = 0.5  # pulses at 100 Hz
-    waveform[: rate // 4] = 0.0
+    waveform[rate // 4 :: rate // 100] = 0.5  # pulses at 100 Hz
     analysis = analyse(waveform, rate)
-    bands = (1.0,) * BANDS
     for ratio in (0.9, 1.1):
         synthesise(waveform, rate, analysis, PerturbationParameters(ratio, ratio, ratio, bands, bands, 1))
