@@ -68,12 +68,9 @@ def _read_official(path: Path, base: str | Path | None) -> Contents:
         encoder = fit(str(path), weights, from_weights(str(path), weights), FAIRSEQ)
         return encoder, state, _dict(plain(content.get("cfg"))) | {"layer": encoder.shape.layers}
     codebooks = f"{SPIN_NAMES['codebook.weight']!r} (Spin) or {RSPIN_NAMES['codebook.weight']!r} (R-Spin)"
-    raise CheckpointError(
-        str(path),
-        found=f"a dictionary with {', '.join(repr(key) for key in list(content)[:6])}",
-        expected=f"a state_dict with {codebooks}; known formats of encoders: {known_formats()}",
-        remedy="for an encoder: spin.load_encoder",
-    )
+    found = f"a dictionary with {', '.join(map(repr, list(content)[:6]))}"
+    expected = f"a state_dict with {codebooks}; known formats of encoders: {known_formats()}"
+    raise CheckpointError(str(path), found=found, expected=expected, remedy="for an encoder: spin.load_encoder")
 
 
 def _read_spin(path: Path, content: dict, base: str | Path | None) -> Contents:

@@ -95,13 +95,10 @@ def _objects_in(path: Path) -> list[str]:
 
 
 def _needs_code(path: Path, name: str) -> CheckpointError:
-    return CheckpointError(
-        str(path),
-        found=f"an object of {name!r} next to the weights",
-        expected="tensors and plain containers",
-        cause="the whole model or trainer was pickled: reading it would run code from the file, which Spin never does",
-        remedy="if you trust the file, save its state dict alone with the program that made it",
-    )
+    found, expected = f"an object of {name!r} next to the weights", "tensors and plain containers"
+    cause = "the whole model or trainer was pickled: reading it would run code from the file, which Spin never does"
+    remedy = "if you trust the file, save its state dict alone with the program that made it"
+    return CheckpointError(str(path), found=found, expected=expected, cause=cause, remedy=remedy)
 
 
 def load_pickle(path: str) -> Encoder:
@@ -118,13 +115,10 @@ def load_pickle(path: str) -> Encoder:
         state = content.get("model")
     if all(isinstance(item, dict) and item for item in (model, state)) and isinstance(task, dict):
         return fit(path, state, from_config(path, model, task, state), FAIRSEQ)
-    keys = ", ".join(repr(key) for key in list(content)[:6]) or "nothing"
-    raise CheckpointError(
-        path,
-        found=f"a dictionary with {keys}",
-        expected=f"a configuration and weights: cfg and model, or model_cfg and model_weight; known formats: {known_formats()}",
-        cause="a bare state dict, or a checkpoint of another program",
-    )
+    found = f"a dictionary with {', '.join(map(repr, list(content)[:6])) or 'nothing'}"
+    expected = f"cfg and model, or model_cfg and model_weight; known formats: {known_formats()}"
+    cause = "a bare state dict, or a checkpoint of another program"
+    raise CheckpointError(path, found=found, expected=expected, cause=cause)
 
 
 def from_config(file: str, model: dict, task: dict, state: dict[str, Tensor]) -> EncoderShape:
@@ -205,10 +199,7 @@ def from_weights(file: str, state: dict[str, Tensor], layout: str = FAIRSEQ, **k
     }
     heads = known.get("heads") or (size(bias, 1) if wavlm else HEADS.get(dim))
     if heads is None:
-        raise CheckpointError(
-            file,
-            found=f"a HuBERT of width {dim} without its configuration",
-            expected=f"a width of {', '.join(map(str, HEADS))}, or the checkpoint that Spin started from",
-            remedy="pass that checkpoint: spin.load_model(path, base=...), or copy it next to this file under its own name",
-        )
+        found, expected = f"a HuBERT of width {dim} without its configuration", f"a width of {', '.join(map(str, HEADS))}"
+        remedy = "pass the checkpoint that Spin started from: spin.load_model(path, base=...), or copy it next to this file"
+        raise CheckpointError(file, found=found, expected=expected, remedy=remedy)
     return EncoderShape.from_dict(values | known | {"heads": heads}, file)
