@@ -113,11 +113,8 @@ def analyse_part(
     """
     count = count_cuts(manifest)
     chunks = [folder / f"chunk-{number:05d}.jsonl" for number in range(-(-count // CHUNK))]
-    missing = [path for path in chunks if not path.exists()]
-    if len(missing) < len(chunks):
-        log.info("%d of %d chunks are finished already", len(chunks) - len(missing), len(chunks))
-    jobs = _jobs(manifest, ranges, chunks)
-    for _ in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", len(missing)):
+    jobs, missing = _jobs(manifest, ranges, chunks), sum(not path.exists() for path in chunks)
+    for _ in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", missing):
         pass
     rejects = Rejects(artifacts.rejects(folder, part), STAGE)
     _report(part, _read_chunks(chunks), rejects, folder / "equaliser_only.jsonl", log)
