@@ -67,7 +67,7 @@ class Encoder(nn.Module):
         initialise(self)
 
     def forward(self, waveforms: Tensor, lengths: Tensor, last_layer: int | None = None) -> tuple[list[Tensor], Tensor]:
-        """Hidden states of a padded batch.
+        """Hidden states of a padded batch; DataError for wrong shapes, or an utterance too short for one frame.
 
         Args:
             waveforms: (B, S) float32 at 16 kHz; samples beyond an utterance's length have no influence on its frames.
@@ -78,8 +78,6 @@ class Encoder(nn.Module):
             hidden: last_layer + 1 tensors (B, T, D): the input of the first layer, then the output of each layer (for norm_first
                 shapes before the final LayerNorm); frames beyond frame_lengths mean nothing.
             frame_lengths: (B,) int64 on the device of `lengths`. Lengths on the CPU cost a GPU no synchronisation.
-
-        Raises DataError for wrong shapes or an utterance too short for one frame.
         """
         features, frame_lengths = self.local_features(waveforms, lengths)
         return self.contextualise(features, frame_lengths, last_layer), frame_lengths

@@ -45,16 +45,12 @@ def is_safetensors(path: str | Path) -> bool:
     """Whether a file is called .safetensors, or begins as such a file does: with the length of a JSON header."""
     with open(path, "rb") as stream:
         start = stream.read(9)
-    return Path(path).suffix == ".safetensors" or (
-        len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 10**8
-    )
+    has_header = len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 10**8
+    return has_header or Path(path).suffix == ".safetensors"
 
 
 class EncoderSource(NamedTuple):
-    """A kind of source: its name in messages, whether a path or name is of this kind, and "module:function" of its loader.
-
-    The loader takes the path or name and returns an Encoder; it is imported when it is needed.
-    """
+    """A kind of source: its name in messages, a test of a path or name, and the "module:function" that loads an Encoder."""
 
     meaning: str
     matches: Callable[[str], bool]
@@ -112,15 +108,13 @@ def damaged(path: Path, error: object) -> CheckpointError | MemoryError:
 
 
 def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> Encoder:
-    """Loads an encoder in evaluation mode, float32, on the CPU.
+    """Loads an encoder in evaluation mode, float32, on the CPU; CheckpointError names the file and what is wrong with it.
 
     Args:
         path_or_name: "mini" (the encoder of this package), one of torchaudio's bundle names (HUBERT_BASE, HUBERT_LARGE,
             HUBERT_XLARGE, WAVLM_BASE, WAVLM_BASE_PLUS, WAVLM_LARGE; downloaded on first use), or a path: fairseq or s3prl HuBERT
             .pt, unilm WavLM .pt, a transformers folder, or our own .safetensors.
         official_padding: see Encoder.
-
-    CheckpointError names the file and what is wrong with it, such as the first missing or unexpected parameter.
     """
     name = str(path_or_name)
     source = next((source for source in ENCODER_SOURCES if source.matches(name)), None)

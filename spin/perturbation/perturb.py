@@ -77,10 +77,8 @@ def synthesise(waveform, sample_rate: int, analysis: Analysis, parameters: Pertu
     """
     waveform, _ = prepare(waveform)
     if len(waveform) != analysis.num_samples or int(sample_rate) != analysis.sample_rate:
-        raise ValueError(
-            f"waveform: found {len(waveform)} samples at {sample_rate} Hz, "
-            f"expected the analysed {analysis.num_samples} samples at {analysis.sample_rate} Hz"
-        )
+        expected = f"the analysed {analysis.num_samples} samples at {analysis.sample_rate} Hz"
+        raise ValueError(f"waveform: found {len(waveform)} samples at {sample_rate} Hz, expected {expected}")
     if not analysis.note:
         waveform = change_voice(waveform, analysis, parameters)
     if parameters.gains_in_db and len(waveform):
@@ -93,15 +91,9 @@ def change_voice(waveform: np.ndarray, analysis: Analysis, parameters: Perturbat
     ratio, rate = parameters.formant_ratio, analysis.sample_rate
     source = (waveform - waveform.mean(dtype=np.float64)).astype(np.float32)
     times, pitch = target_pitch(analysis, parameters)
-    target = overlap_add(
-        source,
-        analysis.pulses,
-        (times, np.maximum(pitch, MIN_TARGET_IN_HZ)),
-        rate=rate * ratio,
-        stretch=ratio,
-        max_gap=MAX_GAP * rate / float(analysis.pitch[analysis.pitch > 0].min()),
-        noise_seed=parameters.noise_seed,
-    )
+    contour, seed = (times, np.maximum(pitch, MIN_TARGET_IN_HZ)), parameters.noise_seed
+    max_gap = MAX_GAP * rate / float(analysis.pitch[analysis.pitch > 0].min())
+    target = overlap_add(source, analysis.pulses, contour, rate=rate * ratio, stretch=ratio, max_gap=max_gap, noise_seed=seed)
     return resample(target, ratio, len(waveform))
 
 
