@@ -70,10 +70,7 @@ class EncoderShape:
 
     @classmethod
     def from_dict(cls, values: dict, file: str = "encoder shape") -> EncoderShape:
-        """The inverse of as_dict; missing fields get their defaults.
-
-        CheckpointError, of `file`, for an unknown key (a file of a later version), or values that make no encoder.
-        """
+        """The inverse of as_dict, with defaults; CheckpointError, of `file`, for unknown keys or values that make no encoder."""
         try:
             return cls(**values)
         except ValidationError as error:

@@ -33,7 +33,7 @@ PUBLISHED = {
     for size in (128, 256, 512, 1024, 2048)
 } | {f"wavlm_rspin_{size}": f"{RSPIN_URL}wavlm_rspin_{size}-40k.pt" for size in (32, 64, 128, 256, 512, 1024, 2048)}
 
-MODEL_FORMAT, METADATA = "spin model 1", "spin"  # of our own files: the format, and where it is in the metadata
+MODEL, METADATA = "spin model 1", "spin"  # of our own files: the format, and where it is in the metadata
 HEAD_FILE = "spin_head.safetensors"  # of a Spin model's folder made by `python -m spin export`
 CODEBOOKS = (b"loss_module.codebook.weight", b"pred_head.weight")  # parameters of official Spin .ckpt and of R-Spin .pt
 FIRST_BYTES = 1 << 22  # of a torch file, zipped or not, which begins with the names of its parameters
@@ -130,10 +130,7 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
 
 
 def is_model_source(path_or_name: str | Path) -> bool:
-    """Whether a source is a Spin-like model (head and codebook), not an encoder alone. Nothing is unpickled, no weight is read.
-
-    A missing or damaged file is not a model.
-    """
+    """Whether a source is a Spin-like model (head and codebook), not an encoder alone; no weight is read, nothing unpickled."""
     path = Path(path_or_name)
     try:
         if path.is_dir():
@@ -142,7 +139,7 @@ def is_model_source(path_or_name: str | Path) -> bool:
             return str(path_or_name) in PUBLISHED
         if is_safetensors(path):
             with safe_open(path, "numpy") as file:
-                return json.loads(file.metadata()[METADATA])["format"] == MODEL_FORMAT
+                return json.loads(file.metadata()[METADATA])["format"] == MODEL
         with open(path, "rb") as stream:
             start = stream.read(FIRST_BYTES)
         return any(codebook in start for codebook in CODEBOOKS)

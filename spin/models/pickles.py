@@ -52,10 +52,7 @@ def plain(value):
 
 
 def read_pickle(path: Path) -> dict:
-    """A file of torch.save, as plain containers, Records and tensors on the CPU.
-
-    CheckpointError for a damaged file, another format, or objects that would need code from the file.
-    """
+    """A file of torch.save as plain containers, Records and CPU tensors; CheckpointError where it is damaged or needs code."""
     if not hasattr(torch.serialization, "safe_globals"):
         found = f"a pickle, which torch {torch.__version__} cannot read safely"
         raise CheckpointError(str(path), found=found, remedy="use torch 2.5 or later, as .venv has it")
@@ -147,7 +144,7 @@ def from_config(file: str, model: dict, task: dict, state: dict[str, Tensor]) ->
 def parse_strides(file: str, text: object) -> tuple[int, ...]:
     """The strides of fairseq's (channels, kernel, stride) of each convolution; literals are read, nothing is evaluated.
 
-    >>> parse_strides("file", "[(512,10,5)] + [(512, 3, 2)] * 4 + [(512,2,2)] * 2")
+    >>> parse_strides("file", "[(512,10,5), (512,3,2)] + [(512, 3, 2)] * 3 + [(512,2,2)] * 2")
     (5, 2, 2, 2, 2, 2, 2)
     """
     layers = []

@@ -15,8 +15,7 @@ from torch import Tensor
 from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
-from spin.models.importers import DAMAGED, METADATA, MODEL_REMEDY, damaged, known_formats
-from spin.models.importers import MODEL_FORMAT as MODEL
+from spin.models.importers import DAMAGED, METADATA, MODEL, MODEL_REMEDY, damaged, known_formats
 from spin.runtime.digest import ENCODERS
 from spin.runtime.files import atomic_path
 

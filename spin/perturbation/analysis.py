@@ -64,7 +64,6 @@ class Analysis:
     """The analysis of a recording or of a stretch of it.
 
     Attributes:
-        sample_rate, num_samples: of the waveform that was analysed.
         pitch: (frames,) float32, Hz, 0 where unvoiced; frame i lies at start + i * step seconds.
         floor, ceiling: Hz, the pitch range that was searched.
         pulses: (pulses,) float64, ascending, in samples, 0 at the left edge of the first sample.
@@ -113,10 +112,7 @@ class Analysis:
 
 
 def prepare(waveform) -> tuple[np.ndarray, bool]:
-    """(samples,) float32 without NaN and infinity, and whether it had any; integers are scaled to [-1, 1).
-
-    ValueError for more than one channel.
-    """
+    """(samples,) float32 of one channel without NaN and infinity, and whether it had any; integers are scaled to [-1, 1)."""
     waveform = np.asarray(waveform)
     if waveform.size != waveform.shape[-1]:
         raise ValueError(f"waveform: found shape {waveform.shape}, expected one channel, (samples,) or (1, samples)")

@@ -116,7 +116,7 @@ def nan(tensor: torch.Tensor) -> torch.Tensor:
 DROP = object()
 EXTRA = FC1.replace("1", "7", 1)
 SHAPING = ("encoder.layer_norm.weight", "encoder.pos_conv.0.weight_v", "feature_extractor.conv_layers.6.0.weight")
-CONVOLUTIONS = ("[(1,2)]", None, "__import__('os')")
+CONVOLUTIONS = ("", "[(1,2)]", "[(1,2,3)] * x", "print(1)", "[(1,2,3)] - [(1,2,3)]", None, "__import__('os')")
 CHANGES = [
     ("fairseq", FC1, DROP, f"missing parameter {FC1!r}"),
     ("fairseq", EXTRA, torch.zeros(1), f"unexpected parameter {EXTRA!r}"),

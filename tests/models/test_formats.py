@@ -11,11 +11,10 @@ import torch
 import torchaudio
 from safetensors.torch import load_file
 
-from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
 from spin.models.importers import BUNDLES, load_encoder
-from spin.models.pickles import Record, from_weights, parse_strides, plain
+from spin.models.pickles import Record, from_weights, plain
 from spin.models.transformers_layout import from_torchaudio
 from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, SMALL, check_close, make_encoder
@@ -122,13 +121,6 @@ def test_configuration_in_a_namespace(tmp_path, small_encoder):
     args = argparse.Namespace(**content["cfg"]["model"], normalize=False)
     torch.save({"args": args, "cfg": None, "model": content["model"]}, tmp_path / "old_fairseq.pt")
     assert torch.equal(hidden(load_encoder(tmp_path / "old_fairseq.pt")), hidden(small_encoder))
-
-
-def test_fairseq_convolutions_are_parsed_not_evaluated():
-    assert parse_strides("file", "[(4, 10, 5), (8, 3, 2)]") == (5, 2)
-    for text in ("", "[(1,2)]", "[(1,2,3)] * x", "print(1)", "[(1,2,3)] - [(1,2,3)]"):
-        with pytest.raises(CheckpointError, match="conv_feature_layers"):
-            parse_strides("file", text)
 
 
 def random_model(name: str) -> torch.nn.Module:
