@@ -48,7 +48,7 @@ class _Frames:
 
 
 def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling: float, step: float | None = None) -> Contour:
-    """The contour of a recording (samples,), finite; without frames where it is shorter than 3 / floor.
+    """The contour of a recording (samples,), finite; without frames where it is shorter than 3 / floor, or its rate too low.
 
     `sample_rate`, `floor` and `ceiling` are in Hz; `step` is in seconds, by default 0.8 / floor.
     """
@@ -148,8 +148,10 @@ KERNELS = _kernels()
 
 @njit(nogil=True, cache=True)
 def _find_candidates(correlations, kernels, sample_rate, floor, max_lag, threshold, octave_cost, frequencies, strengths, counts):
-    """Fills `frequencies` and `strengths` (frames, candidates) with the strongest peaks above `threshold` of each row of (frames,
-    lags) normalised autocorrelations, and `counts` with the number of columns in use; column 0 is the unvoiced candidate.
+    """Fills in the strongest peaks above `threshold` of each row of (frames, lags) normalised autocorrelations.
+
+    `frequencies` and `strengths` (frames, candidates) get them from column 1 on, `counts` the number of columns in use. Column 0
+    is the unvoiced candidate.
     """
     rows, lags = correlations.shape
     width = frequencies.shape[1]
