@@ -31,8 +31,8 @@ def estimate_speakers(context: Context, parts: list[str]) -> None:
     product = products.speaker_pitch(context)
     if not product.needs_build():
         return
-    from spin.perturbation.perturb import compile_kernels  # compiled code is loaded only for work
-    from spin.perturbation.speakers import estimate_ranges
+    from spin.perturbation.analyse_corpus import estimate_ranges  # compiled code is loaded only for work
+    from spin.perturbation.perturb import compile_kernels
 
     config = context.config
     compile_kernels()
@@ -46,7 +46,7 @@ def estimate_speakers(context: Context, parts: list[str]) -> None:
 
 def analyse(context: Context, part: str) -> None:
     """pitch/<part>/: the cuts of the part with pitch contour and pulses. An interrupted run resumes."""
-    from spin.perturbation.analyse_part import analyse_part
+    from spin.perturbation.analyse_corpus import analyse_part
     from spin.perturbation.perturb import compile_kernels
 
     config = context.config
@@ -58,7 +58,7 @@ def analyse(context: Context, part: str) -> None:
 
 def read_ranges(context: Context) -> dict:
     """Pitch range by speaker."""
-    from spin.perturbation.pitch_range import PitchRange
+    from spin.perturbation.analysis import PitchRange
 
     return {speaker: PitchRange(**found) for speaker, found in read_json(products.speaker_pitch(context).require()).items()}
 

@@ -31,7 +31,7 @@ def pretrain_encoder(context: Context) -> None:
     product = encoder_product(context)
     if not product.needs_build():
         return
-    from spin.models.safetensors_io import save_encoder  # torch is imported only for work
+    from spin.models.weights import save_encoder  # torch is imported only for work
     from spin.runtime.devices import prepare_cpu, resolve_device
     from spin.training.pretrain import pretrain
 

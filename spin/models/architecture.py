@@ -65,16 +65,12 @@ class EncoderShape:
         return field
 
     def as_dict(self) -> dict:
-        """Plain JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Plain values for JSON."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict, file: str = "encoder shape") -> EncoderShape:
-        """The inverse of as_dict; missing fields get their defaults. `file` is the subject of errors.
-
-        Raises:
-            CheckpointError: an unknown key (a file of a later version), or values that make no encoder.
-        """
+        """The inverse of as_dict, with defaults; CheckpointError, of `file`, for unknown keys or values that make no encoder."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -94,11 +90,5 @@ def require(file: str, config: dict, allowed: dict[str, tuple]) -> None:
 
 
 TINY_SHAPE = EncoderShape(
-    conv_channels=(64, 96, 128, 128, 160, 160, 160),
-    dim=256,
-    layers=4,
-    heads=4,
-    ffn_dim=1024,
-    pos_conv_taps=64,
-    pos_conv_groups=16,
+    conv_channels=(64, 96, 128, 128, 160, 160, 160), dim=256, layers=4, heads=4, ffn_dim=1024, pos_conv_taps=64
 )

@@ -15,12 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spin.errors import DataError
-from spin.models.architecture import TINY_SHAPE, EncoderShape
-from spin.models.extractor import FeatureExtractor
-from spin.models.transformer import PositionalConv, RelativePositionBias, SelfAttention, TransformerLayer, disable_cudnn_attention
+from spin.models.architecture import EncoderShape
+from spin.models.layers import FeatureExtractor, PositionalConv, RelativePositionBias, TransformerLayer, disable_cudnn_attention
 from spin.runtime.devices import sent
-
-__all__ = ["TINY_SHAPE", "Encoder", "EncoderShape", "evaluating", "initialise"]
 
 
 @contextlib.contextmanager
@@ -45,7 +42,6 @@ class FeatureProjection(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         return F.dropout(self.linear(self.norm(x)), self.dropout, self.training)
 
 
@@ -71,7 +67,7 @@ class Encoder(nn.Module):
         initialise(self)
 
     def forward(self, waveforms: Tensor, lengths: Tensor, last_layer: int | None = None) -> tuple[list[Tensor], Tensor]:
-        """Hidden states of a padded batch.
+        """Hidden states of a padded batch; DataError for wrong shapes, or an utterance too short for one frame.
 
         Args:
             waveforms: (B, S) float32 at 16 kHz; samples beyond an utterance's length have no influence on its frames.
@@ -82,9 +78,6 @@ class Encoder(nn.Module):
             hidden: last_layer + 1 tensors (B, T, D): the input of the first layer, then the output of each layer (for norm_first
                 shapes before the final LayerNorm); frames beyond frame_lengths mean nothing.
             frame_lengths: (B,) int64 on the device of `lengths`. Lengths on the CPU cost a GPU no synchronisation.
-
-        Raises:
-            DataError: wrong shapes or an utterance too short for one frame.
         """
         features, frame_lengths = self.local_features(waveforms, lengths)
         return self.contextualise(features, frame_lengths, last_layer), frame_lengths
@@ -153,10 +146,7 @@ class Encoder(nn.Module):
 
         On the CPU every utterance runs by itself: no work is spent on padding, and the result is the same to the last bit in any
         batch (matrix products of other shapes round differently). On other devices, and with official_padding, the batch runs
-        as one. `layer`: 0 to L; None: L.
-
-        Returns:
-            B tensors (T_i, D).
+        as one. `layer`: 0 to L; None: L. B tensors (T_i, D).
         """
         with evaluating(self):
             if waveforms.device.type == "cpu" and not self.official_padding:
@@ -169,9 +159,7 @@ class Encoder(nn.Module):
     def _last(self, last_layer: int | None) -> int:
         last = self.shape.layers if last_layer is None else last_layer
         if not 0 <= last <= self.shape.layers:
-            raise DataError(
-                "last_layer", found=str(last), expected=f"0 to {self.shape.layers}", remedy="pass a layer that the encoder has"
-            )
+            raise DataError("last_layer", found=str(last), expected=f"0 to {self.shape.layers}, the layers of the encoder")
         return last
 
     @staticmethod
@@ -188,12 +176,9 @@ class Encoder(nn.Module):
             found = f"{waveforms.dtype} of shape {tuple(waveforms.shape)}"
             raise DataError("waveforms", found=found, expected="float32 of shape (batch, samples) at 16 kHz")
         lengths = torch.as_tensor(lengths, dtype=torch.int64).cpu()
-        if lengths.shape != waveforms.shape[:1]:
-            expected = f"({waveforms.shape[0]},) numbers of samples"
-            raise DataError("lengths", found=f"shape {tuple(lengths.shape)}", expected=expected)
-        low, high = self.shape.receptive_field, waveforms.shape[1]
-        if waveforms.shape[0] == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
-            found, expected = f"{lengths.tolist()[:8]} samples in a batch of {high}", f"{low} (one frame) to {high} samples"
+        (count, high), low = waveforms.shape, self.shape.receptive_field
+        if lengths.shape != (count,) or count == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
+            found, expected = f"{lengths.tolist()[:8]} for {count} waveforms", f"{low} (one frame) to {high} samples each"
             raise DataError("lengths", found=found, expected=expected, cause="an empty or truncated file")
         return lengths
 
@@ -231,8 +216,5 @@ def initialise(encoder: nn.Module) -> None:
         elif isinstance(module, PositionalConv):
             nn.init.normal_(module.weight_v, 0.0, math.sqrt(4.0 / (module.taps * module.weight_v.shape[0])))
             module.weight_g.copy_(module.weight_v.norm(dim=(0, 1), keepdim=True))
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, SelfAttention) and hasattr(module, "gate_scale"):
-            nn.init.ones_(module.gate_scale)
         if isinstance(module, (nn.Conv1d, nn.Linear)) and module.bias is not None:
             nn.init.zeros_(module.bias)

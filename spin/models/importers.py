@@ -1,34 +1,56 @@
-"""spin.load_encoder, and the registry of all that it can load. To add a kind: a loader, and one line in ENCODER_SOURCES."""
+"""spin.load_encoder, the registry of all that it can load, and the published Spin models by name. Imports nothing heavy.
+
+To add a kind of encoder: a loader, and one line in ENCODER_SOURCES.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from safetensors import SafetensorError, safe_open
+
 from spin.errors import CheckpointError, is_out_of_memory
-from spin.models.published import PUBLISHED, is_safetensors
-from spin.runtime.files import ENCODERS
 
 if TYPE_CHECKING:
     from spin.models.encoder import Encoder
 
 BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE", "WAVLM_BASE", "WAVLM_BASE_PLUS", "WAVLM_LARGE")
 PACKAGED = ("mini", "real")  # trained on generated speech; also on LibriSpeech train-clean-5
-MINI = ENCODERS / "mini.safetensors"
 MODEL_REMEDY = "in the recipe: --set 'systems=[baseline,{name: other,source: PATH}]'; in Python: spin.load_model(PATH).encoder"
+SPIN_URL = "https://huggingface.co/datasets/vectominist/spin_ckpt/resolve/main/"
+RSPIN_URL = "https://data.csail.mit.edu/public-release-sls/rspin/"
+
+# Name -> address. Spin: Interspeech 2023, on HuBERT Base and WavLM Base. R-Spin: NAACL 2024, on WavLM Base.
+PUBLISHED = {
+    f"spin_{encoder}_{size}": f"{SPIN_URL}spin_{encoder}_{size}.ckpt"
+    for encoder in ("hubert", "wavlm")
+    for size in (128, 256, 512, 1024, 2048)
+} | {f"wavlm_rspin_{size}": f"{RSPIN_URL}wavlm_rspin_{size}-40k.pt" for size in (32, 64, 128, 256, 512, 1024, 2048)}
+
+MODEL, METADATA = "spin model 1", "spin"  # of our own files: the format, and where it is in the metadata
+HEAD_FILE = "spin_head.safetensors"  # of a Spin model's folder made by `python -m spin export`
+CODEBOOKS = (b"loss_module.codebook.weight", b"pred_head.weight")  # parameters of official Spin .ckpt and of R-Spin .pt
+FIRST_BYTES = 1 << 22  # of a torch file, zipped or not, which begins with the names of its parameters
 # What torch and safetensors raise for a damaged file.
 DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error, OSError)
 
 
-class EncoderSource(NamedTuple):
-    """A kind of source: its name in messages, whether a path or name is of this kind, and "module:function" of its loader.
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file is called .safetensors, or begins as such a file does: with the length of a JSON header."""
+    with open(path, "rb") as stream:
+        start = stream.read(9)
+    has_header = len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 10**8
+    return has_header or Path(path).suffix == ".safetensors"
 
-    The loader takes the path or name and returns an Encoder; it is imported when it is needed.
-    """
+
+class EncoderSource(NamedTuple):
+    """A kind of source: its name in messages, a test of a path or name, and the "module:function" that loads an Encoder."""
 
     meaning: str
     matches: Callable[[str], bool]
@@ -37,24 +59,24 @@ class EncoderSource(NamedTuple):
 
 # The first kind that matches loads a source.
 ENCODER_SOURCES = [
-    EncoderSource('"mini" or "real", the encoders of this package', PACKAGED.__contains__, "spin.models.importers:load_packaged"),
+    EncoderSource('"mini" or "real", the encoders of this package', PACKAGED.__contains__, "spin.models.weights:load_packaged"),
     EncoderSource(
         f"torchaudio bundle ({', '.join(BUNDLES)})",
         lambda source: source in BUNDLES and not Path(source).exists(),
-        "spin.models.torchaudio_bundles:load_bundle",
+        "spin.models.transformers_layout:load_bundle",
     ),
     EncoderSource(
         "transformers folder of a HubertModel or WavLMModel",
         lambda source: Path(source).is_dir(),
-        "spin.models.transformers_folder:load_folder",
+        "spin.models.transformers_layout:load_folder",
     ),
     EncoderSource(
         "Spin's own .safetensors",
         lambda source: Path(source).is_file() and is_safetensors(source),
-        "spin.models.safetensors_io:load_encoder_file",
+        "spin.models.weights:load_encoder_file",
     ),
     EncoderSource(
-        "fairseq or s3prl HuBERT .pt, unilm WavLM .pt", lambda source: Path(source).is_file(), "spin.models.fairseq:load_pickle"
+        "fairseq or s3prl HuBERT .pt, unilm WavLM .pt", lambda source: Path(source).is_file(), "spin.models.pickles:load_pickle"
     ),
 ]
 
@@ -86,16 +108,13 @@ def damaged(path: Path, error: object) -> CheckpointError | MemoryError:
 
 
 def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> Encoder:
-    """Loads an encoder in evaluation mode, float32, on the CPU.
+    """Loads an encoder in evaluation mode, float32, on the CPU; CheckpointError names the file and what is wrong with it.
 
     Args:
         path_or_name: "mini" (the encoder of this package), one of torchaudio's bundle names (HUBERT_BASE, HUBERT_LARGE,
             HUBERT_XLARGE, WAVLM_BASE, WAVLM_BASE_PLUS, WAVLM_LARGE; downloaded on first use), or a path: fairseq or s3prl HuBERT
             .pt, unilm WavLM .pt, a transformers folder, or our own .safetensors.
         official_padding: see Encoder.
-
-    Raises:
-        CheckpointError: names the file and what is wrong with it, such as the first missing or unexpected parameter.
     """
     name = str(path_or_name)
     source = next((source for source in ENCODER_SOURCES if source.matches(name)), None)
@@ -110,17 +129,19 @@ def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> En
     return encoder
 
 
-def load_packaged(name: str) -> Encoder:
-    """Loads a small encoder of this package, one of PACKAGED."""
-    from spin.models.safetensors_io import load_encoder_file
-
-    path = MINI if name == "mini" else ENCODERS / f"{name}.safetensors"
-    if path.is_file():
-        return load_encoder_file(path)
-    raise CheckpointError(
-        f"encoder {name!r}",
-        found=f"no file {path.name} in {path.parent}",
-        expected="an encoder that is part of this package",
-        cause="an incomplete clone or installation",
-        remedy="check out the repository again, or train it: local/pretrain_encoder.py",
-    )
+def is_model_source(path_or_name: str | Path) -> bool:
+    """Whether a source is a Spin-like model (head and codebook), not an encoder alone; no weight is read, nothing unpickled."""
+    path = Path(path_or_name)
+    try:
+        if path.is_dir():
+            return (path / HEAD_FILE).is_file()
+        if not path.is_file():
+            return str(path_or_name) in PUBLISHED
+        if is_safetensors(path):
+            with safe_open(path, "numpy") as file:
+                return json.loads(file.metadata()[METADATA])["format"] == MODEL
+        with open(path, "rb") as stream:
+            start = stream.read(FIRST_BYTES)
+        return any(codebook in start for codebook in CODEBOOKS)
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
+        return False

@@ -5,15 +5,13 @@ from pathlib import Path
 from torch import Tensor
 
 from spin.errors import CheckpointError
-from spin.models import safetensors_io
 from spin.models.architecture import EncoderShape, require
 from spin.models.encoder import Encoder
-from spin.models.fairseq import from_weights
-from spin.models.importers import known_formats, load_encoder, no_such_source
-from spin.models.published import PUBLISHED, download_published, is_safetensors
-from spin.models.safe_load import plain, read_pickle
-from spin.models.transformers_folder import load_folder, read_head
-from spin.models.weights import FAIRSEQ, check_tensor, fit, reject_mismatch
+from spin.models.importers import PUBLISHED, is_safetensors, known_formats, load_encoder, no_such_source
+from spin.models.pickles import from_weights, plain, read_pickle
+from spin.models.transformers_layout import load_folder, read_head
+from spin.models.weights import FAIRSEQ, MODEL, check_tensor, fit, read, read_json_entry, reject_mismatch
+from spin.runtime.download import cache_folder, fetch
 
 MODEL_KEYS = ("head.weight", "head.bias", "codebook.weight")
 ENCODER_PREFIX = "encoder."  # in our files and in R-Spin's
@@ -28,29 +26,20 @@ Contents = tuple[Encoder, dict[str, Tensor], dict]
 
 
 def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tuple[Encoder, dict[str, Tensor], int]:
-    """Reads a Spin or R-Spin model; no code in a file is run.
-
-    Args:
-        path_or_name: our own .safetensors, an official Spin .ckpt or R-Spin .pt, a folder of `python -m spin export`, or a key of
-            published.PUBLISHED, downloaded on first use.
-        base: only for an official checkpoint of an encoder that is not Base, Large or X-Large: the checkpoint that it started
-            from, for the configuration. Default: a file of that name in the same folder, if there is one.
+    """Reads a Spin or R-Spin model; arguments and errors are those of spin.load_model. No code in a file is run.
 
     Returns:
         encoder: in float32 and evaluation mode, on the CPU.
         state: MODEL_KEYS -> float32 tensor: head.weight (dim, D), head.bias (dim,), codebook.weight (K, dim).
         layer: the encoder layer that the head reads, 1 to L.
-
-    Raises:
-        CheckpointError: names the file, what is wrong with it, and the known formats.
-        DataError: a published model cannot be downloaded.
     """
     path, name = Path(path_or_name), str(path_or_name)
     if name in PUBLISHED and not path.exists():
-        path = download_published(name)
+        url = PUBLISHED[name]
+        path = fetch(url, cache_folder() / "models" / url.rpartition("/")[2])
     if path.is_dir():
-        config, state = read_head(path)
         encoder = load_folder(path)
+        state, config = read_head(path)
     elif not path.is_file():
         expected = f"a Spin model (our .safetensors or exported folder, an official .ckpt, R-Spin .pt, or {', '.join(PUBLISHED)})"
         raise CheckpointError(name, found=no_such_source(name), expected=f"{expected}; known formats: {known_formats()}")
@@ -60,17 +49,16 @@ def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tupl
 
 
 def _read_own(path: Path) -> Contents:
-    tensors, metadata = safetensors_io.read(path, safetensors_io.MODEL)
-    config = safetensors_io.read_json_entry(path, metadata, "config")
-    missing = next((key for key in ("encoder", "layer", "codebook_size", "codebook_dim") if key not in config), None)
-    if missing or not isinstance(config["encoder"], dict):
-        raise CheckpointError(str(path), found=f"no valid {missing or 'encoder'!r} in the configuration", expected="a Spin model")
+    tensors, metadata = read(path, MODEL)
+    config = read_json_entry(path, metadata, "config")
+    if not isinstance(config.get("encoder"), dict):
+        raise CheckpointError(str(path), found="no valid 'encoder' in the configuration", expected="a Spin model")
     weights, state = _split(tensors, ENCODER_PREFIX, {})
     return fit(str(path), weights, EncoderShape.from_dict(config["encoder"], str(path)), None), state, config
 
 
 def _read_official(path: Path, base: str | Path | None) -> Contents:
-    """A checkpoint of the authors. `base`: see read_model."""
+    """A checkpoint of the authors."""
     content = read_pickle(path)
     state = _dict(content.get("state_dict"))
     if SPIN_NAMES["codebook.weight"] in state:
@@ -80,12 +68,9 @@ def _read_official(path: Path, base: str | Path | None) -> Contents:
         encoder = fit(str(path), weights, from_weights(str(path), weights), FAIRSEQ)
         return encoder, state, _dict(plain(content.get("cfg"))) | {"layer": encoder.shape.layers}
     codebooks = f"{SPIN_NAMES['codebook.weight']!r} (Spin) or {RSPIN_NAMES['codebook.weight']!r} (R-Spin)"
-    raise CheckpointError(
-        str(path),
-        found=f"a dictionary with {', '.join(repr(key) for key in list(content)[:6])}",
-        expected=f"a state_dict with {codebooks}; known formats of encoders: {known_formats()}",
-        remedy="for an encoder: spin.load_encoder",
-    )
+    found = f"a dictionary with {', '.join(map(repr, list(content)[:6]))}"
+    expected = f"a state_dict with {codebooks}; known formats of encoders: {known_formats()}"
+    raise CheckpointError(str(path), found=found, expected=expected, remedy="for an encoder: spin.load_encoder")
 
 
 def _read_spin(path: Path, content: dict, base: str | Path | None) -> Contents:

@@ -1,14 +1,26 @@
-"""Tensors of a file -> the parameters of an encoder, each one checked; their names in the checkpoints of other programs."""
+"""Weights in files: our own safetensors files, and the parameters of an encoder under the names of any program, each one checked.
 
+In our files, everything except the weights is JSON under one key of the metadata.
+"""
+
+import json
 import re
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
+from spin.models.importers import DAMAGED, METADATA, MODEL, MODEL_REMEDY, damaged, known_formats
+from spin.runtime.digest import ENCODERS
+from spin.runtime.files import atomic_path
+
+ENCODER = "spin encoder 1"
+REMEDIES = {ENCODER: "use spin.load_encoder; in the recipe: --set encoder.source=PATH", MODEL: MODEL_REMEDY}
 
 FAIRSEQ, TRANSFORMERS = "fairseq", "transformers"  # unilm and s3prl use fairseq's names, torchaudio those of transformers
 
@@ -62,28 +74,12 @@ def names_in_file(name: str, layout: str | None) -> list[str]:
     return names
 
 
-_DRAWS = (nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.uniform_, nn.init.normal_, Tensor.normal_, Tensor.uniform_)
-
-
-class _WithoutDraws(TorchFunctionMode):
-    """Skips random initialisation: modules built in this context take no time and no draws for weights about to be replaced.
-
-    The meta device would do the same, but its first random operation imports a compiler, which takes seconds.
-    """
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in _DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def fit(file: str, state: dict[str, Tensor], shape: EncoderShape, layout: str | None) -> Encoder:
     """An encoder with the weights of `state`, whose names are those of `layout`, in float32 and evaluation mode, on the CPU.
 
-    Raises:
-        CheckpointError: names the first missing, unexpected, misshapen or non-finite parameter.
+    CheckpointError names the first missing, unexpected, misshapen or non-finite parameter.
     """
-    with _WithoutDraws():
+    with torch.random.fork_rng(devices=[]):  # reading weights must not move the generator
         encoder = Encoder(shape)
     if layout == FAIRSEQ and shape.conv_channels[-1] == shape.dim and "post_extract_proj.weight" not in state:
         # fairseq leaves the projection out where the widths are equal already.
@@ -95,52 +91,103 @@ def fit(file: str, state: dict[str, Tensor], shape: EncoderShape, layout: str | 
     used = set(keys.values())
     unexpected = next((key for key in state if key not in used and not PRETRAINING_ONLY.match(key)), None)
     reject_mismatch(file, missing, unexpected)
-    for name, key in keys.items():
-        _replace(encoder, name, check_tensor(file, key, state[key], parameters[name].shape))
+    with torch.no_grad():
+        for name, key in keys.items():
+            parameters[name].copy_(check_tensor(file, key, state[key], parameters[name].shape))
     return encoder.eval()
 
 
-def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
-    """Makes the tensor itself the parameter. (load_state_dict can do so since torch 2.1; the k2 environment may have 1.13.)"""
-    home, _, leaf = name.rpartition(".")
-    setattr(module.get_submodule(home), leaf, nn.Parameter(tensor))
-
-
 def check_tensor(file: str, key: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A float32 copy of the tensor `key` of a file, in the expected shape; axes of length 1 may differ.
+    """The tensor `key` of a file in float32 and the expected shape; axes of length 1 may differ.
 
-    Raises:
-        CheckpointError: not a tensor, another shape, or values that are infinite or NaN: their units would look like units.
+    CheckpointError for another shape, or values that are infinite or NaN: their units would look like units.
     """
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         raise CheckpointError(file, found=f"{key!r} is not a tensor of floating-point numbers", expected="weights")
     if not bool(torch.isfinite(tensor).all()):
-        raise CheckpointError(
-            file,
-            found=f"{key!r} has values that are not finite",
-            expected="finite weights",
-            cause="a training that diverged, or a damaged file",
-            remedy="use an earlier checkpoint",
-        )
+        cause, remedy = "a training that diverged, or a damaged file", "use an earlier checkpoint"
+        raise CheckpointError(file, found=f"{key!r} has values that are not finite", cause=cause, remedy=remedy)
     if [size for size in tensor.shape if size != 1] != [size for size in shape if size != 1]:
-        raise CheckpointError(
-            file,
-            found=f"{key!r} of shape {tuple(tensor.shape)}",
-            expected=f"shape {tuple(shape)}",
-            cause="the configuration belongs to other weights",
-        )
-    return tensor.detach().to(torch.float32).reshape(shape).clone()
+        found, cause = f"{key!r} of shape {tuple(tensor.shape)}", "the configuration belongs to other weights"
+        raise CheckpointError(file, found=found, expected=f"shape {tuple(shape)}", cause=cause)
+    return tensor.detach().to(torch.float32).reshape(shape)
 
 
 def reject_mismatch(file: str, missing: str | None, unexpected: str | None) -> None:
     """Raises CheckpointError when a file lacks a parameter, or has one too many."""
-    if not missing and not unexpected:
-        return
-    found = [f"missing parameter {missing!r}"] if missing else []
-    found += [f"unexpected parameter {unexpected!r}"] if unexpected else []
-    raise CheckpointError(
-        file,
-        found=" and ".join(found),
-        expected="exactly the parameters of the configured model",
-        cause="another architecture, or a configuration that belongs to other weights",
-    )
+    found = [f"{fault} parameter {key!r}" for fault, key in (("missing", missing), ("unexpected", unexpected)) if key]
+    if found:
+        expected = "exactly the parameters of the configured model"
+        cause = "another architecture, or a configuration that belongs to other weights"
+        raise CheckpointError(file, found=" and ".join(found), expected=expected, cause=cause)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(parameter name -> CPU tensor, metadata). Raises CheckpointError for a damaged file, or another format."""
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+    except (SafetensorError, *DAMAGED) as error:
+        raise damaged(path, error) from error
+
+
+def write(path: str | Path, state: dict[str, Tensor], metadata: dict, dtype: str, notes: dict[str, str] | None) -> None:
+    """Writes one of our files, which appears complete or not at all; CheckpointError for weights that are not finite in `dtype`.
+
+    Args:
+        state: parameter name -> tensor, stored as `dtype`, "float32" or "float16".
+        metadata: `format` and what that format needs.
+        notes: further metadata, such as the origin of the weights.
+    """
+    weights = {name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous().clone() for name, tensor in state.items()}
+    write_finite(path, weights, {METADATA: json.dumps({**(notes or {}), **metadata}, sort_keys=True)})
+
+
+def write_finite(path: str | Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes finite weights with one metadata entry: the format orders several at random, and equal models give equal files."""
+    broken = next((name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())), None)
+    if broken:
+        found = f"{broken!r} is not finite as {weights[broken].dtype}"
+        raise CheckpointError(str(path), found=found, expected="finite weights")
+    with atomic_path(path) as temporary:
+        save_file(weights, str(temporary), metadata=metadata)
+
+
+def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+    """Weights and metadata of one of our files of the format `kind`; CheckpointError for a damaged file or another format."""
+    state, written = read_safetensors(path)
+    metadata = read_json_entry(path, written, METADATA) if METADATA in written else {}
+    found = metadata.get("format", "")
+    if found == kind:
+        return state, metadata
+    remedy = REMEDIES.get(found, "for a file of transformers, pass the folder that holds it and its config.json")
+    expected = f"{kind!r}; known formats: {known_formats()}"
+    raise CheckpointError(str(path), found=f"safetensors of format {found!r}", expected=expected, remedy=remedy)
+
+
+def read_json_entry(path: Path, metadata: dict[str, str], key: str) -> dict:
+    """The JSON object under one key of the metadata. Raises CheckpointError for anything else."""
+    try:
+        values = json.loads(metadata[key])
+    except (KeyError, ValueError):
+        values = None
+    if not isinstance(values, dict):
+        raise CheckpointError(str(path), found=f"no valid {key!r} in the metadata", expected="a JSON object")
+    return values
+
+
+def save_encoder(path: str | Path, encoder: Encoder, dtype: str = "float32", notes: dict[str, str] | None = None) -> None:
+    """Writes the encoder's weights and shape; see write. float16 halves the size, with a relative error up to 5e-4 per weight."""
+    write(path, encoder.state_dict(), {"format": ENCODER, "shape": json.dumps(encoder.shape.as_dict())}, dtype, notes)
+
+
+def load_encoder_file(path: str | Path) -> Encoder:
+    """The inverse of save_encoder; float32, evaluation mode."""
+    state, metadata = read(Path(path), ENCODER)
+    shape = EncoderShape.from_dict(read_json_entry(Path(path), metadata, "shape"), str(path))
+    return fit(str(path), state, shape, None)
+
+
+def load_packaged(name: str) -> Encoder:
+    """Loads a small encoder of this package, one of importers.PACKAGED."""
+    return load_encoder_file(ENCODERS / f"{name}.safetensors")

@@ -12,7 +12,7 @@ from spin.config import Config
 from spin.errors import ConfigError
 from spin.models.encoder import Encoder, evaluating
 from spin.models.importers import load_encoder
-from spin.models.safetensors_io import MODEL, write
+from spin.models.weights import MODEL, write
 from spin.objectives import find_objective
 from spin.objectives.spin import Spin
 from spin.runtime.devices import sent
@@ -154,7 +154,7 @@ def load_model(path_or_name: str | Path, base: str | Path | None = None) -> Spin
 
     Args:
         path_or_name: a file of save_model, an official Spin .ckpt or R-Spin .pt, a folder of `python -m spin export`, or a name
-            of spin.models.published such as "spin_hubert_256", downloaded on first use.
+            of spin.models.importers such as "spin_hubert_256", downloaded on first use.
         base: only for an official checkpoint of an encoder that is not Base, Large or X-Large: the checkpoint that it started
             from, for the configuration. Default: a file of that name in the same folder, if there is one.
 

@@ -9,7 +9,6 @@ from lhotse.utils import fastcopy
 
 from spin import artifacts
 from spin.data.store import ArrayWriter, load_array
-from spin.errors import DataError
 from spin.perturbation.analysis import Analysis
 
 PULSE_GRID = 2.0**20  # pulses are stored in such parts of a sample: finer than 1e-6, and the zeros after that compress
@@ -46,24 +45,13 @@ def add_analysis(cut: MonoCut, fields: dict) -> MonoCut:
 def load_analysis(cut: MonoCut) -> Analysis:
     """The stored analysis, in time of the whole recording whatever stretch of it the cut is.
 
-    For a cut that was truncated: load_analysis(cut).crop(round(cut.start * cut.sampling_rate), cut.num_samples).
-
-    Raises:
-        DataError: stage 1 has not analysed this utterance, or its arrays are damaged.
+    For a cut that was truncated: load_analysis(cut).crop(round(cut.start * cut.sampling_rate), cut.num_samples). DataError where
+    stage 1 has not analysed this utterance, or its arrays are damaged.
     """
-    custom = cut.custom or {}
-    if artifacts.PITCH_STEP_FIELD not in custom:
-        raise DataError(
-            f"utterance {cut.id}",
-            found=f"no field {artifacts.PITCH_STEP_FIELD} in its cut",
-            expected="the pitch analysis of stage 1",
-            cause="a manifest of stage 0",
-            remedy="./run.sh --stage 1 --stop-stage 1, then read pitch/<part>/cuts.jsonl.gz",
-        )
     return Analysis(
         sample_rate=cut.sampling_rate,
         num_samples=cut.recording.num_samples,
         pitch=load_array(cut, artifacts.PITCH_FIELD),
         pulses=load_array(cut, artifacts.PULSES_FIELD),
-        **{name: custom[field] for name, field in PLAIN_FIELDS.items()},
+        **{name: cut.custom[field] for name, field in PLAIN_FIELDS.items()},
     )

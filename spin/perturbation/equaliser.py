@@ -18,11 +18,7 @@ def centre_frequencies(sample_rate: float) -> np.ndarray:
 
 
 def design(sample_rate: float, gains_in_db, qualities) -> np.ndarray:
-    """Second-order sections of the equaliser for a gain and a Q of each band.
-
-    Returns:
-        (BANDS, 6) float64: b0 b1 b2 1 a1 a2, the layout of scipy.signal.sosfilt.
-    """
+    """(BANDS, 6) float64 sections for a gain and a Q of each band: b0 b1 b2 1 a1 a2, the layout of scipy.signal.sosfilt."""
     omega = 2.0 * np.pi * centre_frequencies(sample_rate) / sample_rate
     cosine, alpha = np.cos(omega), np.sin(omega) / (2.0 * np.asarray(qualities, dtype=np.float64))
     amplitude = 10.0 ** (np.asarray(gains_in_db, dtype=np.float64) / 40.0)

@@ -1,4 +1,4 @@
-"""The perturbation itself: shift formants, pitch median and pitch range, then equalise, then clip.
+"""The perturbation: shift formants, pitch median and pitch range, then equalise, then clip.
 
 perturb() does all for one recording. A training analyses once (analyse), and makes a new copy at every step (synthesise).
 """
@@ -8,11 +8,9 @@ import dataclasses
 import numpy as np
 
 from spin.config import PerturbationConfig
-from spin.perturbation.analysis import Analysis, analyse, prepare
+from spin.perturbation.analysis import Analysis, PitchRange, analyse, prepare
 from spin.perturbation.equaliser import BANDS, design, equalise
-from spin.perturbation.overlap_add import MAX_GAP, MIN_TARGET_IN_HZ, overlap_add
-from spin.perturbation.pitch_range import PitchRange
-from spin.perturbation.resample import resample
+from spin.perturbation.synthesis import MAX_GAP, MIN_TARGET_IN_HZ, overlap_add, resample
 from spin.runtime.seeding import generator
 
 LOWEST_QUALITY, QUALITY_SPAN = 2.0, 2.5  # Q = 2 * 2.5 ** U(0, 1)
@@ -20,7 +18,7 @@ LOWEST_QUALITY, QUALITY_SPAN = 2.0, 2.5  # Q = 2 * 2.5 ** U(0, 1)
 
 @dataclasses.dataclass(frozen=True)
 class PerturbationParameters:
-    """Ratios are new over old; `gains_in_db` and `qualities` (one a band) are empty without an equaliser."""
+    """Ratios are new over old; `gains_in_db` and `qualities` (one per band) are empty without an equaliser."""
 
     formant_ratio: float = 1.0
     pitch_median_ratio: float = 1.0
@@ -33,9 +31,8 @@ class PerturbationParameters:
 def draw_parameters(*keys: int | str, config: PerturbationConfig | None = None) -> PerturbationParameters:
     """Draws each ratio uniform from 1 to its maximum, inverted with probability 1/2, and a random equaliser (README.md, step 10).
 
-    Args:
-        keys: seed, epoch, utterance id and the like; the same keys give the same parameters on every machine.
-        config: largest ratios and gain; default: the published ones.
+    The same keys (seed, epoch, utterance id and the like) give the same parameters on every machine. `config` has the largest
+    ratios and gain; default: the published ones.
     """
     config = config or PerturbationConfig()
     random = generator("perturbation", *keys)
@@ -56,7 +53,6 @@ def perturb(waveform, sample_rate: int, *, seed: int, pitch_range: PitchRange | 
 
     Args:
         waveform: (samples,) or (1, samples), float in [-1, 1] or integers, NumPy array or CPU tensor.
-        sample_rate: Hz.
         seed: the same seed gives the same copy.
         pitch_range: lowest and highest F0 of the speaker in Hz; None: estimated from this recording.
 
@@ -77,18 +73,12 @@ def perturb(waveform, sample_rate: int, *, seed: int, pitch_range: PitchRange | 
 def synthesise(waveform, sample_rate: int, analysis: Analysis, parameters: PerturbationParameters) -> np.ndarray:
     """A perturbed copy of the waveform that was analysed, or of the stretch that `analysis.crop` was given.
 
-    Returns:
-        (samples,) float32, finite, within [-1, 1].
-
-    Raises:
-        ValueError: the analysis is of another length or rate.
+    (samples,) -> (samples,) float32, finite, within [-1, 1]; ValueError for an analysis of another length or rate.
     """
     waveform, _ = prepare(waveform)
     if len(waveform) != analysis.num_samples or int(sample_rate) != analysis.sample_rate:
-        raise ValueError(
-            f"waveform: found {len(waveform)} samples at {sample_rate} Hz, "
-            f"expected the analysed {analysis.num_samples} samples at {analysis.sample_rate} Hz"
-        )
+        expected = f"the analysed {analysis.num_samples} samples at {analysis.sample_rate} Hz"
+        raise ValueError(f"waveform: found {len(waveform)} samples at {sample_rate} Hz, expected {expected}")
     if not analysis.note:
         waveform = change_voice(waveform, analysis, parameters)
     if parameters.gains_in_db and len(waveform):
@@ -101,16 +91,9 @@ def change_voice(waveform: np.ndarray, analysis: Analysis, parameters: Perturbat
     ratio, rate = parameters.formant_ratio, analysis.sample_rate
     source = (waveform - waveform.mean(dtype=np.float64)).astype(np.float32)
     times, pitch = target_pitch(analysis, parameters)
-    target = overlap_add(
-        source,
-        analysis.pulses,
-        times,
-        np.maximum(pitch, MIN_TARGET_IN_HZ),
-        rate=rate * ratio,
-        stretch=ratio,
-        max_gap=MAX_GAP * rate / float(analysis.pitch[analysis.pitch > 0].min()),
-        noise_seed=parameters.noise_seed,
-    )
+    contour, seed = (times, np.maximum(pitch, MIN_TARGET_IN_HZ)), parameters.noise_seed
+    max_gap = MAX_GAP * rate / float(analysis.pitch[analysis.pitch > 0].min())
+    target = overlap_add(source, analysis.pulses, contour, rate=rate * ratio, stretch=ratio, max_gap=max_gap, noise_seed=seed)
     return resample(target, ratio, len(waveform))
 
 
@@ -129,11 +112,9 @@ def compile_kernels() -> None:
 
     It takes some seconds the first time on a machine, a fraction of a second later.
     """
-    rate = 16_000
+    rate, bands = 16_000, (1.0,) * BANDS
     waveform = np.zeros(rate, dtype=np.float32)
-    waveform[:: rate // 100] = 0.5  # pulses at 100 Hz
-    waveform[: rate // 4] = 0.0
+    waveform[rate // 4 :: rate // 100] = 0.5  # pulses at 100 Hz
     analysis = analyse(waveform, rate)
-    bands = (1.0,) * BANDS
     for ratio in (0.9, 1.1):
         synthesise(waveform, rate, analysis, PerturbationParameters(ratio, ratio, ratio, bands, bands, 1))

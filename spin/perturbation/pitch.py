@@ -1,7 +1,7 @@
-"""Pitch by autocorrelation (Boersma 1993, "Accurate short-term analysis of the fundamental frequency"), many frames at a time.
+"""Pitch by autocorrelation (Boersma 1993, "Accurate short-term analysis of the fundamental frequency"; README.md, step 1).
 
-Frames are transformed in batches; peaks of the autocorrelation are refined on its sinc interpolation by Newton steps instead of a
-line search; a Viterbi path chooses among the candidates.
+Frames are transformed in batches. Peaks of the autocorrelation are refined on its sinc interpolation by Newton steps, not by a
+line search.
 """
 
 import dataclasses
@@ -12,8 +12,6 @@ import numpy as np
 import scipy.fft
 from numba import njit
 
-from spin.perturbation.peaks import KERNELS, MAX_CANDIDATES, find_candidates
-
 SILENCE_THRESHOLD = 0.03  # of a frame's peak, relative to the recording's
 VOICING_THRESHOLD = 0.45
 OCTAVE_COST = 0.01  # an octave lower must correlate better by this much
@@ -22,6 +20,10 @@ VOICED_UNVOICED_COST = 0.14
 PERIODS_IN_WINDOW = 3.0
 STEP_IN_PERIODS = 0.8  # of the floor
 BATCH = 64  # frames transformed at once: 64 x 1024 float32 stay in the cache
+MAX_CANDIDATES = 64
+DEPTH = 70  # samples of the sinc on each side, fewer where fewer are left before the last lag
+GRID = 32  # places between two samples where the interpolation is evaluated; a parabola through three of them is exact to 1e-6
+MAX_MOVES, LONGEST_MOVE = 16, 8.0  # of the search for the maximum, in steps of the grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,27 +37,20 @@ class Contour:
 
 @dataclasses.dataclass(frozen=True)
 class _Frames:
-    """Where the frames of one recording lie, in samples."""
+    """Where the frames of one recording lie, in samples; `start` is in seconds."""
 
     count: int
-    start: float  # time of the first frame, in seconds
+    start: float
     half_window: int
-    half_period: int
     longest_period: int
     max_lag: int
     size: int  # of the transform
 
 
 def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling: float, step: float | None = None) -> Contour:
-    """The pitch contour of a recording (README.md, step 1).
+    """The contour of a recording (samples,), finite; without frames where it is shorter than 3 / floor, or its rate too low.
 
-    Args:
-        waveform: (samples,) finite.
-        sample_rate, floor, ceiling: Hz; the window holds three periods of the floor.
-        step: seconds between frames; default 0.8 / floor.
-
-    Returns:
-        Contour; without frames when the recording is shorter than 3 / floor or the rate is too low for the ceiling.
+    `sample_rate`, `floor` and `ceiling` are in Hz; `step` is in seconds, by default 0.8 / floor.
     """
     step = STEP_IN_PERIODS / floor if step is None else step
     frames = _lay_frames(len(waveform), sample_rate, floor, step)
@@ -77,7 +72,7 @@ def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling:
         part = slice(first, first + BATCH)
         correlations = _autocorrelations(waveform, middles[part], frames, intensities[part])
         limits = (float(sample_rate), float(floor), frames.max_lag, 0.5 * VOICING_THRESHOLD, OCTAVE_COST)
-        find_candidates(correlations, KERNELS, *limits, frequencies[part], strengths[part], counts[part])
+        _find_candidates(correlations, KERNELS, *limits, frequencies[part], strengths[part], counts[part])
     intensities = np.minimum(intensities / peak, 1.0)
     pitch = _best_path(frequencies, strengths, counts, intensities, float(ceiling), step)
     return Contour(pitch.astype(np.float32), frames.start, step)
@@ -92,9 +87,8 @@ def _lay_frames(samples: int, sample_rate: float, floor: float, step: float) -> 
     start = 0.5 * duration - 0.5 * (count - 1) * step
     length = 2 * half_window
     max_lag = min(int(length / PERIODS_IN_WINDOW) + 2, length)
-    period = int(sample_rate / floor)
     size = scipy.fft.next_fast_len(length + length // 2, real=True)
-    return _Frames(count, start, half_window, period // 2 + 1, period, max_lag, size)
+    return _Frames(count, start, half_window, int(sample_rate / floor), max_lag, size)
 
 
 @functools.lru_cache(maxsize=16)
@@ -107,10 +101,10 @@ def _window(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _autocorrelations(waveform: np.ndarray, middles: np.ndarray, frames: _Frames, intensities: np.ndarray) -> np.ndarray:
     """(frames, lags) float32 normalised autocorrelations of the windowed frames; fills their peak values into `intensities`."""
-    length = 2 * frames.half_window
+    length, period = 2 * frames.half_window, frames.longest_period
     window, window_correlation = _window(length, frames.size)
     gathered = np.zeros((len(middles), frames.size), dtype=np.float32)
-    _gather(waveform, middles, frames.half_window, frames.half_period, frames.longest_period, window, gathered, intensities)
+    _gather(waveform, middles, frames.half_window, period // 2 + 1, period, window, gathered, intensities)
     spectrum = scipy.fft.rfft(gathered, axis=1, overwrite_x=True)
     power = spectrum.real**2
     power += spectrum.imag**2
@@ -139,9 +133,98 @@ def _gather(waveform, middles, half_window, half_period, longest_period, window,
         intensities[row] = peak
 
 
+def _kernels() -> np.ndarray:
+    """(DEPTH + 1, GRID, 2 * DEPTH): taps of a sinc under a raised cosine of d samples per side, at each fraction k / GRID."""
+    kernels = np.zeros((DEPTH + 1, GRID, 2 * DEPTH))
+    fraction = np.arange(GRID)[:, None] / GRID
+    for depth in range(1, DEPTH + 1):
+        distance = fraction - np.arange(-depth + 1, depth + 1)[None, :]
+        kernels[depth, :, : 2 * depth] = np.sinc(distance) * (0.5 + 0.5 * np.cos(np.pi * distance / (depth + 0.5)))
+    return kernels
+
+
+KERNELS = _kernels()
+
+
+@njit(nogil=True, cache=True)
+def _find_candidates(correlations, kernels, sample_rate, floor, max_lag, threshold, octave_cost, frequencies, strengths, counts):
+    """Fills in the strongest peaks above `threshold` of each row of (frames, lags) normalised autocorrelations.
+
+    `frequencies` and `strengths` (frames, candidates) get them from column 1 on, `counts` the number of columns in use. Column 0
+    is the unvoiced candidate.
+    """
+    rows, lags = correlations.shape
+    width = frequencies.shape[1]
+    padded = np.zeros(lags + DEPTH)
+    ranks = np.empty(width)
+    for row in range(rows):
+        r = correlations[row]
+        # Autocorrelations are even: mirrored at lag 0.
+        for k in range(DEPTH):
+            padded[k] = r[min(DEPTH - k, lags - 1)]
+        for k in range(lags):
+            padded[DEPTH + k] = r[k]
+        count = 1
+        for lag in range(2, min(max_lag, lags - 1)):
+            if not (r[lag] > threshold and r[lag] > r[lag - 1] and r[lag] >= r[lag + 1]):
+                continue
+            place, value = _refine(padded, kernels, lag, r[lag - 1], r[lag], r[lag + 1])
+            if value > 1.0:
+                value = 1.0 / value
+            frequency = sample_rate / place
+            rank = value - octave_cost * math.log2(floor / frequency)
+            slot = count
+            if count < width:
+                count += 1
+            else:
+                slot = 1
+                for c in range(2, width):
+                    if ranks[c] < ranks[slot]:
+                        slot = c
+                if rank <= ranks[slot]:
+                    continue
+            frequencies[row, slot], strengths[row, slot], ranks[slot] = frequency, value, rank
+        counts[row] = count
+
+
+@njit(nogil=True, cache=True)
+def _refine(padded, kernels, lag, before, here, after):
+    """(place, value) of the maximum near `lag` of the sinc interpolation, starting from the parabola through three samples."""
+    lowest, highest = (lag - 1) * GRID + 1, (lag + 1) * GRID - 1
+    point = int(round((lag + 0.5 * (float(after) - before) / (2.0 * float(here) - before - after)) * GRID))
+    for _ in range(MAX_MOVES):
+        middle = _value(padded, kernels, point)
+        low, high = _value(padded, kernels, point - 1), _value(padded, kernels, point + 1)
+        slope, curvature = 0.5 * (high - low), 2.0 * middle - low - high
+        if middle >= low and middle >= high:
+            break
+        jump = LONGEST_MOVE if slope > 0.0 else -LONGEST_MOVE  # where it bends the wrong way
+        if curvature > 0.0:
+            jump = max(-LONGEST_MOVE, min(LONGEST_MOVE, slope / curvature))
+        last = point
+        point = min(highest, max(lowest, point + int(round(jump))))
+        if point == last:
+            break
+    move = max(-1.0, min(1.0, slope / curvature)) if curvature > 0.0 else 0.0
+    return (point + move) / GRID, middle + 0.5 * slope * move
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _value(padded, kernels, point):
+    """The interpolation at lag point / GRID."""
+    base, fraction = point // GRID, point % GRID
+    depth = max(1, min(DEPTH, len(padded) - DEPTH - 1 - base))
+    first = DEPTH + base - depth + 1
+    some, taps = padded[first : first + 2 * depth], kernels[depth, fraction]
+    total = 0.0
+    for k in range(len(some)):
+        total += some[k] * taps[k]
+    return total
+
+
 @njit(nogil=True, cache=True)
 def _best_path(frequencies, strengths, counts, intensities, ceiling, step):
-    """Viterbi over the candidates of all frames; returns (frames,) Hz, 0 where unvoiced. Column 0 is the unvoiced candidate."""
+    """Viterbi over the candidates of all frames; returns (frames,) Hz, 0 where unvoiced."""
     frames, width = frequencies.shape
     jump_cost, voicing_cost = 0.01 / step * OCTAVE_JUMP_COST, 0.01 / step * VOICED_UNVOICED_COST  # costs are per 10 ms
     scores, before = np.zeros((2, width)), np.full((2, width), -1.0)  # of this frame and the last, by turns; -1: unvoiced
@@ -171,7 +254,6 @@ def _best_path(frequencies, strengths, counts, intensities, ceiling, step):
 
 @njit(nogil=True, cache=True)
 def _trace(frequencies, scores, back, ceiling):
-    """Follows the best path from the last frame to the first."""
     pitch = np.zeros(len(frequencies))
     place = np.argmax(scores)
     for t in range(len(frequencies) - 1, -1, -1):

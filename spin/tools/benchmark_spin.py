@@ -30,9 +30,8 @@ from spin.data.sampler import BatchPlan, BatchSampler
 from spin.data.views import make_views
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import Spin
-from spin.perturbation.analyse_part import analyse_part
+from spin.perturbation.analyse_corpus import analyse_part, estimate_ranges
 from spin.perturbation.perturb import compile_kernels
-from spin.perturbation.speakers import estimate_ranges
 from spin.runtime.devices import autocast_dtype, device_name, prepare_cpu, resolve_device
 from spin.runtime.logs import get_logger
 from spin.runtime.seeding import generator, seed_torch

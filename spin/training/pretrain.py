@@ -24,7 +24,8 @@ from spin.data.loader import BatchLoader, MicroBatch, ViewDataset, pad
 from spin.data.sampler import BatchSampler
 from spin.data.views import RngKey
 from spin.errors import TrainingError
-from spin.models.encoder import TINY_SHAPE, Encoder
+from spin.models.architecture import TINY_SHAPE
+from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.objectives import NO_LABEL
 from spin.perturbation.equaliser import BANDS, design, equalise

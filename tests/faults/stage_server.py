@@ -27,7 +27,7 @@ PATIENCE_IN_S = 900.0  # a script that is still at work then hangs: alone on a m
 NEEDS_K2 = 4  # and later stages
 PRELOADED = {
     "preparing": ("spin.corpus.parts", "tensorboard", "matplotlib.figure"),
-    "training": ("spin.perturbation.analyse_part", "spin.training.loop", "spin.units.extract_units"),
+    "training": ("spin.perturbation.analyse_corpus", "spin.training.loop", "spin.units.extract_units"),
     "recognising": ("spin.asr.train_asr", "spin.report.write_report"),
 }
 

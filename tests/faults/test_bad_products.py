@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from spin.models import importers
 from spin.runtime.checkpoints import read_checkpoint, write_checkpoint
+from spin.runtime.digest import ENCODERS
 from spin.runtime.product import KEY
 from tests.faults.layouts import Change, change_bytes, each, remove
 
@@ -93,7 +93,7 @@ smaller = weights(lambda value: value[..., :1].clone() if value.ndim > 1 else va
 
 
 def nan_encoder(folder: Path) -> None:
-    with safetensors.safe_open(importers.MINI, framework="pt") as opened:
+    with safetensors.safe_open(ENCODERS / "mini.safetensors", framework="pt") as opened:
         note, content = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}
     content[sorted(content)[0]].view(-1)[0] = float("nan")
     safetensors.torch.save_file(content, folder / "bad.pt", metadata=note)

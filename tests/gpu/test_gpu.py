@@ -14,7 +14,8 @@ import torch
 
 from spin.config import Config, EncoderConfig, SpinConfig
 from spin.data.loader import Batch, MicroBatch
-from spin.models.encoder import TINY_SHAPE, Encoder
+from spin.models.architecture import TINY_SHAPE
+from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
 from spin.objectives.rspin import RSpin
 from spin.runtime.devices import resolve_device

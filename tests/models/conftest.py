@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from spin.models.encoder import Encoder, EncoderShape
+from spin.models.architecture import EncoderShape
+from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import Spin
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spin.models.extractor import masked_group_norm
+from spin.models.layers import masked_group_norm
 from tests.models.conftest import SHAPES, make_model
 
 UTTERANCES = [torch.randn(n, generator=torch.Generator().manual_seed(n)) * 0.1 for n in (400, 719, 720, 3000, 5555, 9000)]

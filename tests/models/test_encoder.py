@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin.errors import CheckpointError, DataError
-from spin.models.encoder import TINY_SHAPE, Encoder, EncoderShape
-from spin.models.extractor import ConvLayer
-from spin.models.transformer import PositionalConv, RelativePositionBias, TransformerLayer, attend
+from spin.models.architecture import TINY_SHAPE, EncoderShape
+from spin.models.encoder import Encoder
+from spin.models.layers import ConvLayer, PositionalConv, RelativePositionBias, TransformerLayer, attend
 from tests.models.conftest import SHAPES, SMALL, make_encoder, make_model
 
 BASE_FRAMES = {3: 0, 400: 1, 719: 1, 720: 2, 16_000: 49, 32_000: 99}

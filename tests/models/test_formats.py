@@ -11,13 +11,11 @@ import torch
 import torchaudio
 from safetensors.torch import load_file
 
-from spin.errors import CheckpointError
-from spin.models.encoder import Encoder, EncoderShape
-from spin.models.fairseq import from_weights, parse_strides
+from spin.models.architecture import EncoderShape
+from spin.models.encoder import Encoder
 from spin.models.importers import BUNDLES, load_encoder
-from spin.models.published import EXPORT_DESCRIPTION
-from spin.models.safe_load import Record, plain
-from spin.models.torchaudio_bundles import from_torchaudio
+from spin.models.pickles import Record, from_weights, plain
+from spin.models.transformers_layout import from_torchaudio
 from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, SMALL, check_close, make_encoder
 from tests.models.writers import error_of, fairseq_content, foreign_class, hidden
@@ -49,17 +47,15 @@ MODELS = {
 def test_fairseq_and_unilm_of_every_shape(tmp_path, name):
     encoder = make_encoder(SHAPES[name])
     content = fairseq_content(encoder)
-    torch.save(content, tmp_path / "nested.pt")
-    flat = {"cfg": content["cfg"]["model"] | content["cfg"]["task"], "model": content["model"]}
-    torch.save(flat, tmp_path / "flat.pt")
-    for path in (tmp_path / "nested.pt", tmp_path / "flat.pt"):
-        assert torch.equal(hidden(load_encoder(path)), hidden(encoder))
+    flat = content["cfg"]["model"] | content["cfg"]["task"]
+    for configuration in ({"cfg": content["cfg"]}, {"cfg": flat}, {"args": argparse.Namespace(**flat), "cfg": None}):
+        torch.save({"model": content["model"], **configuration}, tmp_path / "e.pt")
+        assert torch.equal(hidden(load_encoder(tmp_path / "e.pt")), hidden(encoder))
 
 
 def test_older_transformers_folders_of_a_whole_recogniser(tmp_path, small_encoder):
     """tests/tools/test_export.py has every shape."""
     export_transformers(tmp_path, small_encoder)
-    (tmp_path / EXPORT_DESCRIPTION).unlink()
     weights = load_file(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").unlink()
     old = {f"hubert.{name}": value for name, value in weights.items()} | {"lm_head.weight": torch.zeros(5, 24)}
@@ -117,20 +113,6 @@ LARGE_NORMS = {"extractor_norm": "layer", "norm_first": True, "waveform_norm_eps
 )
 def test_shape_from_weights_alone_as_in_official_spin_checkpoints(shape):
     assert from_weights("file", fairseq_content(Encoder(shape))["model"]) == shape
-
-
-def test_configuration_in_a_namespace(tmp_path, small_encoder):
-    content = fairseq_content(small_encoder)
-    args = argparse.Namespace(**content["cfg"]["model"], normalize=False)
-    torch.save({"args": args, "cfg": None, "model": content["model"]}, tmp_path / "old_fairseq.pt")
-    assert torch.equal(hidden(load_encoder(tmp_path / "old_fairseq.pt")), hidden(small_encoder))
-
-
-def test_fairseq_convolutions_are_parsed_not_evaluated():
-    assert parse_strides("file", "[(4, 10, 5), (8, 3, 2)]") == (5, 2)
-    for text in ("", "[(1,2)]", "[(1,2,3)] * x", "print(1)", "[(1,2,3)] - [(1,2,3)]"):
-        with pytest.raises(CheckpointError, match="conv_feature_layers"):
-            parse_strides("file", text)
 
 
 def random_model(name: str) -> torch.nn.Module:

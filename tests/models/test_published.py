@@ -5,11 +5,10 @@ import pytest
 import torch
 
 import spin
-from spin.models import importers, published
-from spin.models.importers import ENCODER_SOURCES, EncoderSource, known_formats, load_encoder
+from spin.models import importers
+from spin.models.importers import ENCODER_SOURCES, PUBLISHED, EncoderSource, is_model_source, known_formats, load_encoder
 from spin.models.model_files import MODEL_KEYS, read_model
-from spin.models.published import is_model_source
-from spin.models.safetensors_io import save_encoder
+from spin.models.weights import save_encoder
 from spin.objectives.model import SpinModel, load_model, save_model
 from spin.tools.export import export_transformers
 from tests.models.conftest import SHAPES, check_close, make_encoder, make_model, same_units
@@ -26,23 +25,6 @@ def test_rspin_checkpoint(tmp_path):
     assert "load_model" in error_of(tmp_path / "rspin.pt")
 
 
-def test_rspin_checkpoints_that_differ(tmp_path):
-    path = tmp_path / "rspin.pt"
-
-    def message(change) -> str:
-        content = rspin_content(make_model("wavlm"))
-        change(content)
-        torch.save(content, path)
-        return error_of(path, read_model)
-
-    assert "(32, 8)" in message(lambda content: content["cfg"].update(codebook_size=32))
-    assert "head.bias" in message(lambda content: content["state_dict"].pop("pred_head.bias"))
-    assert "'decoder.weight'" in message(lambda content: content["state_dict"].update({"decoder.weight": torch.zeros(1)}))
-    assert "known formats" in message(lambda content: content["state_dict"].pop("codebook.weight"))
-    assert "head.weight" in message(lambda content: content["state_dict"].update({"pred_head.weight": torch.zeros(8, 5)}))
-    assert "not finite" in message(lambda content: content["state_dict"]["codebook.weight"].fill_(float("nan")))
-
-
 def test_spin_checkpoint_with_objects_of_its_trainer(tmp_path):
     model = make_model("wavlm", layer=2)
     content = spin_content(model)
@@ -51,17 +33,13 @@ def test_spin_checkpoint_with_objects_of_its_trainer(tmp_path):
         torch.save(content, tmp_path / "spin.ckpt")
     loaded = load_model(tmp_path / "spin.ckpt")
     assert loaded.layer == 2 and same_units(loaded, model)
-    for layer in (0, 4, "3", True):
-        content = spin_content(model, {"model": {"encoder": {"use_layer": layer}}})
-        torch.save(content, tmp_path / "spin.ckpt")
-        assert f"layer {layer!r}" in error_of(tmp_path / "spin.ckpt", read_model)
 
 
 def test_a_published_model_by_name_is_downloaded_once(tmp_path, monkeypatch):
     monkeypatch.setenv("SPIN_CACHE", str(tmp_path / "cache"))
     model, path = make_model("wavlm", codebook_size=32), tmp_path / "wavlm_rspin_32-40k.pt"
     torch.save(rspin_content(model), path)
-    monkeypatch.setitem(published.PUBLISHED, "wavlm_rspin_32", path.as_uri())
+    monkeypatch.setitem(PUBLISHED, "wavlm_rspin_32", path.as_uri())
     assert same_units(load_model("wavlm_rspin_32"), model)
     path.unlink()
     assert same_units(load_model("wavlm_rspin_32"), model)

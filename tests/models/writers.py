@@ -30,11 +30,11 @@ def fairseq_content(encoder) -> dict:
     return {"cfg": {"model": model, "task": {"normalize": shape.waveform_norm_eps is not None}}, "model": state}
 
 
-def spin_content(model, hyper_parameters: dict | None = None) -> dict:
+def spin_content(model) -> dict:
     """The model as the official Spin code would save it."""
     state = {f"encoder.model.{name}": tensor for name, tensor in fairseq_content(model.encoder)["model"].items()}
     state |= {theirs: model.objective.state_dict()[ours] for ours, theirs in SPIN_NAMES.items()}
-    return {"state_dict": state, "hyper_parameters": hyper_parameters or {"model": {"encoder": {"use_layer": model.layer}}}}
+    return {"state_dict": state, "hyper_parameters": {"model": {"encoder": {"use_layer": model.layer}}}}
 
 
 def rspin_content(model) -> dict:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from spin.config import Config
 from spin.errors import ConfigError
-from spin.models.safetensors_io import read
+from spin.models.weights import read
 from spin.objectives.model import SpinModel, load_model, save_model, select_valid
 from spin.objectives.rspin import RSpin
 from spin.objectives.spin import Spin

@@ -13,8 +13,8 @@ import spin
 from spin.config import PerturbationConfig
 from spin.perturbation import analysis as notes
 from spin.perturbation.analysis import analyse
-from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
 from spin.perturbation.perturb import PerturbationParameters, draw_parameters, synthesise, target_pitch
+from spin.perturbation.synthesis import MIN_TARGET_IN_HZ
 from spin.tools.benchmark_perturb import vowels
 
 RATE = 16_000

@@ -6,13 +6,11 @@ import scipy.signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.perturbation.analysis import analyse
+from spin.perturbation.analysis import analyse, range_of
 from spin.perturbation.equaliser import BANDS, centre_frequencies, design, equalise
-from spin.perturbation.overlap_add import overlap_add
 from spin.perturbation.pitch import track_pitch
-from spin.perturbation.pitch_range import range_of
 from spin.perturbation.pulses import find_pulses
-from spin.perturbation.resample import low_pass, resample
+from spin.perturbation.synthesis import low_pass, overlap_add, resample
 
 RATE = 16_000
 
@@ -56,7 +54,7 @@ def test_overlap_add_lays_the_target_pitch():
     """Grains one period apart, each two periods long, under ramps that add to one: with the same pitch nothing changes."""
     wave, pulses = buzz(200.0).astype(np.float32), np.arange(40.5, RATE, 80.0)
     same, lower = (
-        overlap_add(wave, pulses, np.zeros(1), np.array([pitch]), rate=RATE, stretch=1.0, max_gap=100.0, noise_seed=1)
+        overlap_add(wave, pulses, (np.zeros(1), np.array([pitch])), rate=RATE, stretch=1.0, max_gap=100.0, noise_seed=1)
         for pitch in (200.0, 150.0)
     )
     assert len(same) == len(wave) + 1 and np.abs(same[:-1] - wave)[200:-200].max() < 1e-5

@@ -7,10 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spin.errors import CheckpointError
-from spin.models.importers import load_encoder
+from spin.models import weights
+from spin.models.importers import HEAD_FILE, is_model_source, load_encoder
 from spin.models.model_files import MODEL_KEYS
-from spin.models.published import EXPORT_DESCRIPTION, is_model_source
-from spin.models.transformers_folder import HEAD_FILE
 from spin.objectives.model import SpinModel, load_model, save_model
 from spin.tools.export import export_transformers, main
 from tests.models.conftest import SHAPES, check_close, make_encoder, make_model
@@ -80,7 +79,12 @@ def test_transformers_gives_the_same_hidden_states(tmp_path, name):
         for one, other in zip(found, expected, strict=True):
             check_close(one, other)
     theirs.save_pretrained(tmp_path / "again")
-    assert same_parameters(load_encoder(tmp_path / "again"), encoder)
+    again = load_encoder(tmp_path / "again")
+    assert again.shape == encoder.shape and same_parameters(again, encoder)
+
+
+def rewrite_head(path, **metadata) -> None:
+    weights.write(path, load_file(path), {"format": "spin head 2", **metadata}, "float32", None)
 
 
 @pytest.mark.parametrize(
@@ -88,15 +92,14 @@ def test_transformers_gives_the_same_hidden_states(tmp_path, name):
     [
         (HEAD_FILE, None, HEAD_FILE),
         (HEAD_FILE, lambda path: path.write_bytes(path.read_bytes()[:100]), "bytes that cannot be read"),
-        (HEAD_FILE, lambda path: save_file(load_file(path), path), "spin head 1"),
-        (EXPORT_DESCRIPTION, lambda path: path.write_text("{"), EXPORT_DESCRIPTION),
-        (EXPORT_DESCRIPTION, lambda path: path.write_text("[]"), "a list"),
-        (EXPORT_DESCRIPTION, {"format": "spin export 2"}, "later version"),
-        (EXPORT_DESCRIPTION, {"encoder": {"heads": 4}}, "heads 2 in config.json, 4"),
-        (EXPORT_DESCRIPTION, {"encoder": {"depth": 4}}, "depth 4"),
-        (EXPORT_DESCRIPTION, {"layer": 9999}, "1 to 3"),
-        (EXPORT_DESCRIPTION, {"codebook_size": 7}, "'codebook.weight' of shape"),
-        (EXPORT_DESCRIPTION, {"codebook_dim": 7}, "of shape"),
+        (HEAD_FILE, lambda path: save_file(load_file(path), path), "spin head 2"),
+        (HEAD_FILE, lambda path: rewrite_head(path, layer=9999), "1 to 3"),
+        (HEAD_FILE, lambda path: rewrite_head(path), "layer None"),
+        ("spin.json", lambda path: path.write_text("{}"), "earlier version"),
+        ("config.json", lambda path: path.write_text("{"), "config.json"),
+        ("config.json", lambda path: path.write_text("[]"), "a list"),
+        ("config.json", {"official_frames": "all"}, "official_frames 'all'"),
+        ("config.json", {"waveform_norm_eps": -1}, "waveform_norm_eps"),
         ("config.json", None, "config.json"),  # as a killed export leaves it
     ],
 )
@@ -106,9 +109,7 @@ def test_damaged_folders(tmp_path, file, change, words):
     if change is None:
         path.unlink()
     elif isinstance(change, dict):
-        old = json.loads(path.read_text())
-        merged = {key: old[key] | value if isinstance(value, dict) else value for key, value in change.items()}
-        path.write_text(json.dumps(old | merged))
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
     else:
         change(path)
     with pytest.raises(CheckpointError, match=words) as caught:

@@ -19,7 +19,7 @@ from spin.data.views import RngKey
 from spin.errors import DataError, TrainingError
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
-from spin.models.safetensors_io import save_encoder
+from spin.models.weights import save_encoder
 from spin.objectives import NO_LABEL
 from spin.runtime.files import read_json, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger

@@ -9,7 +9,8 @@ from spin import artifacts
 from spin.config import Config, CorpusConfig, EncoderConfig, GeneratedPart, SpinConfig
 from spin.data.crops import scan_training_cuts
 from spin.data.loader import MicroBatch, make_loaders
-from spin.models.encoder import Encoder, EncoderShape
+from spin.models.architecture import EncoderShape
+from spin.models.encoder import Encoder
 from spin.objectives import find_objective
 from spin.objectives.model import SpinModel
 from spin.runtime import seeding

@@ -10,7 +10,7 @@ import torch
 
 from spin import artifacts, products
 from spin.data.cuts import read_cuts, write_cuts
-from spin.models.safetensors_io import save_encoder
+from spin.models.weights import save_encoder
 from spin.objectives.model import save_model
 from spin.runtime.config_io import dump_config, load_config
 from spin.runtime.files import write_text
