@@ -1,5 +1,6 @@
 """Batches of features or units with their texts, and SpecAugment."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from spin.errors import DataError, rerun
 from spin.runtime import seeding
 
 BUCKETS = 10
-SMALL_SET = 200  # cuts; below this, one bucket per 20
+LEAST_IN_BUCKET = 20  # cuts; of fewer than BUCKETS times as many there are fewer buckets
 NO_BOUNDARY = 1e9  # seconds: all cuts fall into the bucket below
 MAX_PADDED_SHARE = 1.25  # of batch_seconds, for a batch with its padding; lhotse overshoots by its last and longest utterance
 FRAMES_PER_TIME_MASK = 100  # one mask per two seconds
@@ -103,13 +104,12 @@ class BatchSampler:
 
     Args:
         cuts: utterances; may be lazy. One longer than `batch_seconds` is a batch by itself.
-        count: number of cuts.
         seed: random seed of the order; None keeps one fixed order.
     """
 
-    def __init__(self, cuts: CutSet, count: int, batch_seconds: float, seed: int | None = None):
+    def __init__(self, cuts: CutSet, batch_seconds: float, seed: int | None = None):
         self.batch_seconds = batch_seconds
-        buckets = BUCKETS if count >= SMALL_SET else count // 20
+        buckets = sum(1 for _ in itertools.islice(cuts, BUCKETS * LEAST_IN_BUCKET)) // LEAST_IN_BUCKET
         self.buckets = _Buckets(
             cuts,
             max_duration=batch_seconds,

@@ -225,7 +225,7 @@ class Decoding:
     def outputs(self, parts: Iterable[str]) -> Iterator[tuple[Batch, torch.Tensor]]:
         """Batches of the parts with log-probabilities (B, T, V), in a fixed order."""
         usable = self.recogniser.cuts(parts).filter(functools.partial(is_decodable, self.reader.field))
-        for cuts in BatchSampler(usable, self.surveyed(tuple(parts)).decodable, self.config.batch_seconds).batches():
+        for cuts in BatchSampler(usable, self.config.batch_seconds).batches():
             batch = collate(cuts, self.reader.read)
             yield batch, self.model(batch.inputs.to(self.device), batch.lengths)
 

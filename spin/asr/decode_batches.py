@@ -19,12 +19,10 @@ class Survey:
     """The utterances of some parts by the way they are decoded.
 
     Attributes:
-        decodable: number of those with a transcript and frames.
         without_text: number of those without a transcript; they are left out.
         without_frames: those with a transcript but nothing to recognise: all their words are deleted.
     """
 
-    decodable: int = 0
     without_text: int = 0
     without_frames: list[Cut] = field(default_factory=list)
 
@@ -39,12 +37,10 @@ def survey(cuts: Iterable[Cut], stored: str) -> Survey:
     """Counts the utterances; reads the manifest, and no array. `stored` is the field that the recogniser reads."""
     counted = Survey()
     for cut in cuts:
-        if is_decodable(stored, cut):
-            counted.decodable += 1
-        elif text_of(cut):
-            counted.without_frames.append(cut)
-        else:
+        if not text_of(cut):
             counted.without_text += 1
+        elif not is_decodable(stored, cut):
+            counted.without_frames.append(cut)
     return counted
 
 

@@ -54,13 +54,10 @@ class TrainingData:
     Attributes:
         inputs: statistics of the training features, or inventory of the training units.
         left_out: ids of utterances that no training uses.
-        train_count, valid_count: number of utterances that remain.
     """
 
     inputs: FeatureStatistics | UnitInventory
     left_out: frozenset[str]
-    train_count: int
-    valid_count: int
 
 
 @dataclass(frozen=True)

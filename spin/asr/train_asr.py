@@ -55,13 +55,11 @@ def prepare_data(context: Context, lang: Lang, system: System, input_kind: str) 
             rejects.add(cut.id, "+".join(config.corpus.asr_train), reason)
     rejects.check_share(total, config.corpus.max_bad_share)
     rejects.close()
-    valid_count = sum(1 for cut in valid if text_of(cut))
-    if valid_count == 0:
+    if not any(map(text_of, valid)):
         remedy = "--set corpus.valid=[<parts with transcripts>]"
         raise DataError("valid parts", found="no utterance with a transcript", expected="at least one", remedy=remedy)
-    count = total - len(left_out)
     usable = (cut for cut in cuts if cut.id not in left_out)
-    return TrainingData(inventory or measure_features(usable, reader, count), frozenset(left_out), count, valid_count)
+    return TrainingData(inventory or measure_features(usable, reader, total - len(left_out)), frozenset(left_out))
 
 
 def find_problem(text: str, frames: int, lang: Lang) -> str | None:

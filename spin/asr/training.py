@@ -109,7 +109,7 @@ class Training:
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
         cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
-        sampler = BatchSampler(cuts, self.job.data.train_count, self.config.batch_seconds, self.job.seed)
+        sampler = BatchSampler(cuts, self.config.batch_seconds, self.job.seed)
         places = ([place] for place in sampler.repeat(self.epoch, self.batch))
         threads = 0 if self.device.type == "cpu" else 1
         for (place,), (batch,) in prefetch(places, lambda place: self.read(place[2], place[0]), threads):
@@ -187,7 +187,7 @@ class Training:
     def measure(self, model: CtcModel) -> tuple[dict, list[tuple[str, str]]]:
         """evaluate() on the valid parts."""
         cuts = self.job.cuts(self.context.config.corpus.valid).filter(text_of)
-        sampler = BatchSampler(cuts, self.job.data.valid_count, self.config.batch_seconds)
+        sampler = BatchSampler(cuts, self.config.batch_seconds)
         return evaluate(model, self.lang, (collate(batch, self.reader.read) for batch in sampler.batches()), self.device)
 
     def keep_weights(self) -> None:

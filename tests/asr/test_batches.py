@@ -49,7 +49,7 @@ def make_cuts(seconds) -> CutSet:
 )
 def test_batches_hold_every_cut_once_and_none_is_too_long_after_padding(corpus, count, batch_seconds, seed):
     draws = np.random.default_rng(seed).uniform(0.0, 10.0, count)
-    sampler = BatchSampler(make_cuts(np.interp(draws, np.arange(11), DECILES[corpus]).round(3)), count, batch_seconds, seed)
+    sampler = BatchSampler(make_cuts(np.interp(draws, np.arange(11), DECILES[corpus]).round(3)), batch_seconds, seed)
     orders = []
     for epoch in (0, 1):
         batches = list(sampler.batches(epoch))
@@ -72,7 +72,7 @@ def test_splitting_by_hand():
 def test_what_is_missing_is_named(train, made_corpus):
     cut = next(iter(train))
     with pytest.raises(DataError, match="no batch"):
-        next(BatchSampler(CutSet.from_cuts([]), 0, 8.0, 0).repeat(0, 0))
+        next(BatchSampler(CutSet.from_cuts([]), 8.0, 0).repeat(0, 0))
     with pytest.raises(DataError, match=cut.id):
         frames_of(cut, "nosuch")
     with pytest.raises(DataError, match="nosuch"):
