@@ -62,17 +62,9 @@ class _Manifests:
 
 
 def open_cuts(exp: Path, system: str, input_kind: str, parts: Iterable[str]) -> CutSet:
-    """The cuts of some parts, one part after the other, read lazily from stage 3; `input_kind` is features or units.
-
-    Raises:
-        DataError: no part; while it is read: a manifest is missing or damaged.
-    """
+    """The cuts of some parts, one part after the other, read lazily from stage 3; `input_kind` is features or units."""
     folder = artifacts.features_folder if input_kind == "features" else artifacts.units_folder
-    paths = [artifacts.cuts_in(folder(exp, system, part)) for part in parts]
-    if not paths:
-        expected = "parts in corpus.asr_train, corpus.valid and corpus.test"
-        raise DataError("configuration", found="no part", expected=expected, remedy="for example --set corpus.valid=[PART]")
-    return CutSet(_Manifests(paths))
+    return CutSet(_Manifests([artifacts.cuts_in(folder(exp, system, part)) for part in parts]))
 
 
 def frames_of(cut: Cut, field: str) -> int:
