@@ -86,11 +86,7 @@ class InputReader:
         self._kept: dict[str, np.ndarray] = {}
 
     def read(self, cut: Cut) -> np.ndarray:
-        """(T, D) float16, or (T,) int64 symbols.
-
-        Raises:
-            DataError: the array is missing, damaged or has another shape than the manifest says.
-        """
+        """(T, D) float16, or (T,) int64 symbols; DataError when the array is missing or damaged."""
         array = self._kept.get(cut.id)
         if array is None:
             array = self.load(cut)
@@ -100,10 +96,7 @@ class InputReader:
         return array
 
     def load(self, cut: Cut) -> np.ndarray:
-        array, expected = load_array(cut, self.field), tuple(getattr(cut, self.field).shape)
-        if array.shape != expected:
-            raise _wrong_array(cut, f"shape {array.shape}", f"shape {expected}")
-        return array
+        return load_array(cut, self.field)
 
     def length(self, cut: Cut) -> int:
         """Number of frames or symbols that `read` gives."""
@@ -177,8 +170,3 @@ def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
     joined = (find_runs(units)[0].tolist() for units in sequences)
     pieces = train_pieces(joined, codebook_size, max(config.unit_pieces, codebook_size + 1))
     return UnitInventory(config.unit_input, codebook_size, pieces.content)
-
-
-def _wrong_array(cut: Cut, found: str, expected: str) -> DataError:
-    cause = "the audio, the encoder or the stored array has changed since stage 3"
-    return DataError(f"features of {cut.id}", found=found, expected=expected, cause=cause, remedy=rerun(3))
