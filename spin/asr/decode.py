@@ -15,14 +15,14 @@ from spin.asr.decode_batches import Survey, decode_in_pieces, is_decodable, surv
 from spin.asr.decoders import DECODERS, DecodingResult, SearchResources
 from spin.asr.graphs import GRAPH, HLG, graph_product
 from spin.asr.inputs import UNITS, UnitInventory, open_reader
-from spin.asr.jobs import Recogniser, fixed_threads
+from spin.asr.jobs import THREADS, Recogniser
 from spin.asr.lang import load_lang
 from spin.asr.model import CtcModel, restore_model
 from spin.asr.scoring import ErrorCounts, Hypothesis, count_words, write_decoding
 from spin.config import DecodingConfig
 from spin.errors import DataError
 from spin.runtime.checkpoints import read_checkpoint
-from spin.runtime.devices import resolve_device
+from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_json, write_json
 from spin.runtime.logs import get_logger
 from spin.runtime.product import Product
@@ -113,14 +113,14 @@ def is_finished(recogniser: Recogniser) -> bool:
 
 def decode_recogniser(recogniser: Recogniser) -> None:
     """Builds every decoding of a recogniser that is missing or stale."""
-    with fixed_threads():
-        decoding = Decoding(recogniser)
-        for method in recogniser.context.config.decoding.methods:
-            scales = decoding.tune(method)
-            for part in products.test_parts(recogniser.context.config):
-                product = decoding_product(recogniser, part, method, scales)
-                if product.needs_build():
-                    decoding.build(product, part, method, scales)
+    prepare_cpu(THREADS)
+    decoding = Decoding(recogniser)
+    for method in recogniser.context.config.decoding.methods:
+        scales = decoding.tune(method)
+        for part in products.test_parts(recogniser.context.config):
+            product = decoding_product(recogniser, part, method, scales)
+            if product.needs_build():
+                decoding.build(product, part, method, scales)
 
 
 class Decoding:

@@ -1,17 +1,14 @@
 """Recognisers, and what the jobs of their trainings and decodings hold."""
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from lhotse import CutSet
 
 from spin import products
 from spin.asr.batches import open_cuts
 from spin.asr.inputs import FeatureStatistics, UnitInventory
 from spin.runtime.context import Context
-from spin.runtime.devices import prepare_cpu
 from spin.runtime.product import Product
 from spin.systems import System
 
@@ -65,14 +62,3 @@ class TrainJob(Recogniser):
     """A recogniser with its training data."""
 
     data: TrainingData
-
-
-@contextlib.contextmanager
-def fixed_threads() -> Iterator[None]:
-    """Runs a job with THREADS threads of torch."""
-    threads = torch.get_num_threads()
-    prepare_cpu(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from spin import artifacts
 from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
 from spin.asr.decoders import best_path
 from spin.asr.inputs import CACHE_BYTES, MASK, UnitInventory, open_reader
-from spin.asr.jobs import TrainJob, fixed_threads
+from spin.asr.jobs import THREADS, TrainJob
 from spin.asr.lang import Lang, load_lang
 from spin.asr.model import CtcModel, build_model, count_needed_frames, ctc_loss, load_weights
 from spin.asr.scoring import ErrorCounts, count_characters, count_words
@@ -24,7 +24,7 @@ from spin.config import AsrConfig
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
-from spin.runtime.devices import resolve_device, sent
+from spin.runtime.devices import prepare_cpu, resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.prefetch import prefetch
@@ -37,7 +37,8 @@ FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
 
 def train_recogniser(job: TrainJob) -> str:
     """Builds the product of one recogniser, or resumes an interrupted training; returns a line for the log."""
-    with fixed_threads(), job.product.building() as folder:
+    prepare_cpu(THREADS)
+    with job.product.building() as folder:
         return Training(job, folder).run()
 
 
