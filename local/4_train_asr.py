@@ -21,7 +21,7 @@ def train_asr(context: Context) -> None:
         context.log.info("no recogniser is trained (corpus.asr_train is empty): skipped")
         return
     from spin.asr.prepare_lang import prepare_lang
-    from spin.asr.train_asr import train_recognisers
+    from spin.asr.training import train_recognisers
 
     systems = systems_of(context.config, context.exp)
     lang = prepare_lang(context)

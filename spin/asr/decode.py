@@ -14,7 +14,7 @@ from spin.asr.batches import Batch, BatchSampler, collate, text_of
 from spin.asr.decode_batches import Survey, decode_in_pieces, is_decodable, survey
 from spin.asr.decoders import DECODERS, DecodingResult, SearchResources
 from spin.asr.graphs import GRAPH, HLG, graph_product
-from spin.asr.inputs import UNITS, UnitInventory, open_reader
+from spin.asr.inputs import UNITS, InputReader, UnitInventory
 from spin.asr.jobs import THREADS, Recogniser
 from spin.asr.lang import load_lang
 from spin.asr.model import CtcModel, restore_model
@@ -135,7 +135,7 @@ class Decoding:
         lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
         self.resources = shared_resources(lang, graphs, self.config, self.device)
         inventory = UnitInventory.load(recogniser.product.path) if recogniser.input_kind == UNITS else None
-        self.reader = open_reader(recogniser.input_kind, inventory)
+        self.reader = InputReader(inventory)
 
     @functools.cached_property
     def model(self) -> CtcModel:

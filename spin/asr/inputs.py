@@ -46,12 +46,12 @@ class UnitInventory:
 
     Attributes:
         codebook_size: one more than the highest unit of the training parts.
-        pieces: sentencepiece model, where units are joined.
+        pieces: sentencepiece model in base64, where units are joined.
     """
 
     unit_input: str
     codebook_size: int
-    pieces: bytes | None = None
+    pieces: str | None = None
 
     def load_pieces(self):
         """The Pieces of spin.units.acoustic_pieces; None without."""
@@ -59,7 +59,7 @@ class UnitInventory:
             return None
         from spin.units.acoustic_pieces import Pieces
 
-        return Pieces(self.pieces)
+        return Pieces(base64.b64decode(self.pieces))
 
     @property
     def symbols(self) -> int:
@@ -67,73 +67,53 @@ class UnitInventory:
         return self.codebook_size + 1 if self.pieces is None else self.load_pieces().size
 
     def save(self, folder: Path) -> None:
-        pieces = None if self.pieces is None else base64.b64encode(self.pieces).decode("ascii")
-        write_json(folder / INVENTORY_FILE, {**vars(self), "pieces": pieces})
+        write_json(folder / INVENTORY_FILE, vars(self))
 
     @classmethod
     def load(cls, folder: Path) -> UnitInventory:
         """Reads INVENTORY_FILE; DataError when it is missing or damaged."""
-        content = read_json(folder / INVENTORY_FILE)
-        pieces = None if content["pieces"] is None else base64.b64decode(content["pieces"])
-        return cls(content["unit_input"], content["codebook_size"], pieces)
+        return cls(**read_json(folder / INVENTORY_FILE))
 
 
 class InputReader:
-    """Reads stored features or units, and keeps up to `max_bytes` in memory: small corpora are read from the disk once."""
+    """Reads stored features, or with an inventory symbols of units; keeps up to `max_bytes`, so small corpora are read once."""
 
-    def __init__(self, max_bytes: int = 0, field: str = artifacts.HIDDEN_FIELD):
-        self.field, self._left = field, max_bytes
-        self._kept: dict[str, np.ndarray] = {}
+    def __init__(self, inventory: UnitInventory | None = None, max_bytes: int = 0):
+        self.field = artifacts.HIDDEN_FIELD if inventory is None else artifacts.UNITS_FIELD
+        self._inventory, self._pieces = inventory, inventory.load_pieces() if inventory else None
+        self._left, self._kept = max_bytes, {}
 
     def read(self, cut: Cut) -> np.ndarray:
-        """(T, D) float16, or (T,) int64 symbols; DataError when the array is missing or damaged."""
+        """(T, D) float16, or (T,) int64 symbols, each REPEATS times; DataError when the array is missing or damaged."""
         array = self._kept.get(cut.id)
         if array is None:
-            array = self.load(cut)
+            array = load_array(cut, self.field)
+            array = array if self._inventory is None else self._to_symbols(array.astype(np.int64))
             if array.nbytes <= self._left:
                 self._left -= array.nbytes
                 self._kept[cut.id] = array
         return array
 
-    def load(self, cut: Cut) -> np.ndarray:
-        return load_array(cut, self.field)
-
-    def length(self, cut: Cut) -> int:
-        """Number of frames or symbols that `read` gives."""
-        return frames_of(cut, self.field)
-
-
-class UnitReader(InputReader):
-    """Symbols of units: as they are, smoothed, without repeats, or joined into pieces; each REPEATS times."""
-
-    def __init__(self, inventory: UnitInventory, max_bytes: int = 0):
-        super().__init__(max_bytes, artifacts.UNITS_FIELD)
-        self._inventory, self._pieces = inventory, inventory.load_pieces()
-
-    def load(self, cut: Cut) -> np.ndarray:
-        units = super().load(cut).astype(np.int64)
-        if self._inventory.unit_input == "smoothed":
+    def _to_symbols(self, units: np.ndarray) -> np.ndarray:
+        unit_input = self._inventory.unit_input
+        if unit_input == "smoothed":
             units = smooth(units, SMOOTHED_FRAMES)
-        elif self._inventory.unit_input != "raw":
+        elif unit_input != "raw":
             units, _ = find_runs(units)
         known = units < self._inventory.codebook_size
         if self._pieces is None:
             symbols = np.where(known, units + 1, MASK)
         else:
             symbols = np.asarray(self._pieces.encode(units[known].tolist()), dtype=np.int64)  # <unk>, piece 0, never occurs
-        return symbols.repeat(REPEATS[self._inventory.unit_input])
+        return symbols.repeat(REPEATS[unit_input])
 
     def length(self, cut: Cut) -> int:
-        """Repeats and pieces are known only once the units are read."""
-        return super().length(cut) if REPEATS[self._inventory.unit_input] == 1 else len(self.read(cut))
+        """Number of frames or symbols that `read` gives; repeats and pieces are known only once the units are read."""
+        joins = self._inventory is not None and REPEATS[self._inventory.unit_input] > 1
+        return len(self.read(cut)) if joins else frames_of(cut, self.field)
 
 
-def open_reader(input_kind: str, inventory: UnitInventory | None = None, max_bytes: int = 0) -> InputReader:
-    """The reader of features, or of units, which needs the inventory of the training units; `max_bytes` bounds its memory."""
-    return UnitReader(inventory, max_bytes) if input_kind == UNITS else InputReader(max_bytes)
-
-
-def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> FeatureStatistics:
+def measure_features(cuts: Iterable[Cut], total: int) -> FeatureStatistics:
     """Statistics over about STATISTICS_UTTERANCES of `total` utterances, chosen by their names, so that every run takes the same.
 
     Raises:
@@ -143,7 +123,7 @@ def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> Fe
     frames, sums, squares = 0, 0.0, 0.0
     for cut in cuts:
         if seeding.integer("asr statistics", cut.id) % stride == 0:
-            features = reader.read(cut).astype(np.float64)
+            features = load_array(cut, artifacts.HIDDEN_FIELD).astype(np.float64)
             frames += len(features)
             sums = sums + features.sum(axis=0)
             squares = squares + np.square(features).sum(axis=0)
@@ -158,8 +138,7 @@ def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> Fe
 
 def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
     """The inventory of the units of some cuts, with pieces where asr.unit_input asks for them; DataError without any unit."""
-    reader = InputReader(field=artifacts.UNITS_FIELD)
-    sequences = [reader.load(cut).astype(np.int32) for cut in cuts]
+    sequences = [load_array(cut, artifacts.UNITS_FIELD).astype(np.int32) for cut in cuts]
     codebook_size = 1 + max((int(units.max()) for units in sequences if len(units)), default=-1)
     if codebook_size == 0:
         raise DataError("units of the training parts", found="no unit", expected="units of stage 3", remedy=rerun(3))
@@ -169,4 +148,4 @@ def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
 
     joined = (find_runs(units)[0].tolist() for units in sequences)
     pieces = train_pieces(joined, codebook_size, max(config.unit_pieces, codebook_size + 1))
-    return UnitInventory(config.unit_input, codebook_size, pieces.content)
+    return UnitInventory(config.unit_input, codebook_size, base64.b64encode(pieces.content).decode("ascii"))

@@ -3,36 +3,55 @@
 On a CPU a resumed training gives the same bits. On a GPU it agrees up to rounding: k2 adds the gradients of arcs in any order.
 """
 
+import copy
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from lhotse.cut import Cut
 
-from spin import artifacts
+from spin import artifacts, products
 from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
 from spin.asr.decoders import best_path
-from spin.asr.inputs import CACHE_BYTES, MASK, UnitInventory, open_reader
-from spin.asr.jobs import THREADS, TrainJob
+from spin.asr.inputs import CACHE_BYTES, MASK, InputReader, UnitInventory
+from spin.asr.jobs import THREADS, TrainJob, prepare_data
 from spin.asr.lang import Lang, load_lang
-from spin.asr.model import CtcModel, build_model, count_needed_frames, ctc_loss, load_weights
+from spin.asr.model import CtcModel, count_needed_frames, ctc_loss, load_weights
 from spin.asr.scoring import ErrorCounts, count_characters, count_words
 from spin.asr.tokens import UNKNOWN_ID
 from spin.config import AsrConfig
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
+from spin.runtime.context import Context
 from spin.runtime.devices import prepare_cpu, resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.prefetch import prefetch
 from spin.runtime.process import StopRequest
+from spin.runtime.workers import run_jobs
+from spin.systems import System
 
+PER_GPU = 2  # trainings at a time on one GPU
 LOG_EVERY_STEPS = 10
 TEXTS_SHOWN = 3  # in TensorBoard, of each validation
 FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
+
+
+def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -> None:
+    """Trains every recogniser that is missing or stale: one per system, input and seed."""
+    asr, jobs = context.config.asr, []
+    for input_kind in asr.inputs:
+        for system in systems:
+            due = [seed for seed in asr.seeds if products.recogniser(context, system, input_kind, seed).needs_build()]
+            data = prepare_data(context, lang, system, input_kind) if due else ()
+            jobs += [TrainJob(context, system, input_kind, seed, *data) for seed in due]
+    jobs.sort(key=lambda job: asr.seeds.index(job.seed))  # the first results of all systems come first
+    context.log.info("%d trainings of %d steps", len(jobs), asr.max_steps)
+    for line in run_jobs(context.config, train_recogniser, jobs, PER_GPU):
+        context.log.info("%s", line)
 
 
 def train_recogniser(job: TrainJob) -> str:
@@ -58,14 +77,16 @@ class Training:
         self.config, self.log = self.context.config.asr, get_logger("asr.training")
         self.device = resolve_device(self.context.config.runtime.device)
         self.lang = load_lang(artifacts.lang_folder(self.context.exp))
-        inventory = job.data.inputs if isinstance(job.data.inputs, UnitInventory) else None
-        if inventory is not None:
+        inputs, inventory, self.mask_value = job.inputs, None, MASK
+        if isinstance(inputs, UnitInventory):
+            inventory, inputs = inputs, inputs.symbols
             inventory.save(folder)
-        self.mask_value = job.data.inputs.mean if inventory is None else MASK
-        self.reader = open_reader(job.input_kind, inventory, CACHE_BYTES)
+        else:
+            self.mask_value = inputs.mean
+        self.reader = InputReader(inventory, CACHE_BYTES)
         self.store = CheckpointStore(folder)
         seeding.seed_torch("asr model", job.seed)
-        self.model = build_model(self.config, job.data.inputs, self.lang.vocabulary_size).to(self.device)
+        self.model = CtcModel(self.config, inputs, self.lang.vocabulary_size).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
@@ -117,7 +138,7 @@ class Training:
             yield place[0], place[1], batch
 
     def is_usable(self, cut: Cut) -> bool:
-        return cut.id not in self.job.data.left_out
+        return cut.id not in self.job.left_out
 
     def read(self, cuts: list[Cut], epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
@@ -216,8 +237,7 @@ class Training:
             name: (sum(state[name].double() for state in states) / len(states)).to(first.dtype)
             for name, first in states[0].items()
         }
-        model = build_model(self.config, self.job.data.inputs, self.lang.vocabulary_size).to(self.device)
-        valid, _ = self.measure(load_weights(model, weights, str(self.folder)))
+        valid, _ = self.measure(load_weights(copy.deepcopy(self.model), weights, str(self.folder)))
         score, best = -valid["cer"], self.store.best_score()
         rates = format_rates(self.lang, valid)
         self.log.info("%s: mean of the last %d validated models, valid %s", self.job.name, self.config.average, rates)

@@ -9,7 +9,7 @@ import pytest
 from spin import artifacts
 from spin.asr import inputs
 from spin.asr.batches import open_cuts
-from spin.asr.inputs import MASK, InputReader, UnitInventory, UnitReader, count_units, measure_features
+from spin.asr.inputs import MASK, InputReader, UnitInventory, count_units, measure_features
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.data.store import load_array
@@ -26,7 +26,7 @@ def cuts_of(folder: Path, part: str, source: str = "features"):
 
 def test_reader_keeps_within_its_bound(made_corpus):
     cuts = list(cuts_of(made_corpus, "train"))[:3]
-    reader = InputReader(load_array(cuts[0], artifacts.HIDDEN_FIELD).nbytes)
+    reader = InputReader(max_bytes=load_array(cuts[0], artifacts.HIDDEN_FIELD).nbytes)
     assert reader.read(cuts[0]) is reader.read(cuts[0])
     assert reader.read(cuts[1]) is not reader.read(cuts[1])
     assert np.array_equal(reader.read(cuts[2]), load_array(cuts[2], artifacts.HIDDEN_FIELD))
@@ -43,14 +43,14 @@ def test_lost_features_are_named(made_corpus):
 
 def test_statistics_by_hand(made_corpus, monkeypatch):
     cuts = list(cuts_of(made_corpus, "train"))
-    statistics = measure_features(cuts, InputReader(), len(cuts))
+    statistics = measure_features(cuts, len(cuts))
     frames = np.concatenate([load_array(cut, artifacts.HIDDEN_FIELD) for cut in cuts]).astype(np.float64)
     np.testing.assert_allclose(statistics.mean, frames.mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(statistics.deviation, frames.std(axis=0), rtol=1e-4)
     monkeypatch.setattr(inputs, "STATISTICS_UTTERANCES", 20)
-    assert not np.array_equal(measure_features(cuts, InputReader(), len(cuts)).mean, statistics.mean)
+    assert not np.array_equal(measure_features(cuts, len(cuts)).mean, statistics.mean)
     with pytest.raises(DataError, match="no frame"):
-        measure_features([], InputReader(), 0)
+        measure_features([], 0)
 
 
 # Units
@@ -71,7 +71,7 @@ def cut_with_units(made_corpus, tmp_path, units):
 def test_symbols_by_hand(made_corpus, tmp_path, unit_input, symbols):
     """Unit u is symbol u + 1; a unit that training never saw is masked."""
     cut = cut_with_units(made_corpus, tmp_path, [*UNITS, 7])
-    reader = UnitReader(UnitInventory(unit_input, 4))
+    reader = InputReader(UnitInventory(unit_input, 4))
     assert reader.read(cut).tolist() == symbols and reader.length(cut) == len(symbols)
     assert UnitInventory(unit_input, 4).symbols == 5
 
@@ -80,14 +80,14 @@ def test_pieces_join_units(made_corpus, tmp_path):
     training = [cut_with_units(made_corpus, tmp_path, UNITS) for _ in range(4)]
     inventory = count_units(training, AsrConfig(unit_input="pieces", unit_pieces=10))
     assert inventory.codebook_size == 4
-    reader = UnitReader(inventory)
+    reader = InputReader(inventory)
     symbols = reader.read(training[0])
     assert 1 <= len(symbols) // 4 < 4 and (symbols > MASK).all() and symbols.max() < inventory.symbols
     assert np.array_equal(symbols, symbols[::4].repeat(4))
     units = inventory.load_pieces().units
     assert sum((units[piece] for piece in symbols[::4]), []) == [3, 0, 3, 1]
     unseen = cut_with_units(made_corpus, tmp_path, [3, 3, 9, 0])
-    assert sum((units[piece] for piece in reader.load(unseen)[::4]), []) == [3, 0]
+    assert sum((units[piece] for piece in reader.read(unseen)[::4]), []) == [3, 0]
     inventory.save(tmp_path)
     assert UnitInventory.load(tmp_path) == inventory
     with pytest.raises(DataError, match="no unit"):

@@ -139,7 +139,7 @@ def test_training_batches_are_masked_if_asked(work_folder, monkeypatch, augmente
     def look(training, cuts, epoch, batch):
         plain = collate(cuts, training.reader.read).inputs
         different = batch.inputs != plain
-        mask = torch.tensor(MASK) if source == "units" else torch.from_numpy(training.job.data.inputs.mean)
+        mask = torch.tensor(MASK) if source == "units" else torch.from_numpy(training.job.inputs.mean)
         assert torch.equal(batch.inputs[different], mask.expand_as(plain)[different])
         changed.append(float(different.float().mean()))
         other_epochs.append(torch.equal(batch.inputs, read(training, cuts, epoch + 1).inputs))
@@ -224,6 +224,6 @@ def test_empty_and_too_short_utterances_are_named_and_left_out(work_folder):
 
 def test_features_that_are_not_finite_stop_the_training(work_folder, monkeypatch):
     broken = FeatureStatistics(np.zeros(12, np.float32), np.full(12, np.nan, np.float32))
-    monkeypatch.setattr("spin.asr.train_asr.measure_features", lambda *_: broken)
+    monkeypatch.setattr("spin.asr.jobs.measure_features", lambda *_: broken)
     with pytest.raises(TrainingError, match="baseline, features, seed 0"):
         run_stage_4(make_context(work_folder, make_config()))
