@@ -1,7 +1,6 @@
 """All decodings of one recogniser: LM scales tuned on the valid parts, then every test part by every method."""
 
 import functools
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -171,22 +170,21 @@ class Decoding:
         Raises:
             DataError: the part has no utterance with a transcript.
         """
-        begun, seconds, results = time.monotonic(), 0.0, []
+        results = []
         with product.building() as folder:
             surveyed = self.surveyed((part,))
             texts: list[tuple[Cut, str | None]] = [(cut, "") for cut in surveyed.without_frames]
             for batch, recognised in self.recognise(method, [part], scales.search, [scales.final]):
                 texts += zip(batch.cuts, recognised[scales.final].texts)
-                seconds += sum(cut.duration for cut in batch.cuts)
                 results.append(recognised[scales.final])
             if not texts:
                 remedy = "--set corpus.test=[<parts with transcripts>]"
                 raise DataError(f"part {part}", found="no utterance", expected="at least one", remedy=remedy)
             summary = self.write(folder, method, scales, surveyed.facts, texts, sum(one.not_rescored for one in results))
         self.log.info(
-            "%s, %s, %s: %s %.2f %%, CER %.2f %%, %d empty lattice(s), real-time factor %.3f",
+            "%s, %s, %s: %s %.2f %%, CER %.2f %%, %d empty lattice(s)",
             self.recogniser.name, part, method, "PER" if "per" in summary else "WER", summary["wer"], summary["cer"],
-            summary["empty_lattices"], (time.monotonic() - begun) / max(seconds, 1e-9),
+            summary["empty_lattices"],
         )  # fmt: skip
 
     def write(self, folder: Path, method: str, scales: Scales, facts: dict, texts: list, not_rescored: int) -> dict:
