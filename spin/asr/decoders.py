@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spin.config import DecodingConfig
+from spin.errors import ResourceError
+from spin.runtime.logs import get_logger
 
 if TYPE_CHECKING:  # checks of the configuration import this module in every stage, so it loads neither torch nor k2
     import k2
@@ -148,3 +150,38 @@ DECODERS = {
     "hlg": Decoder(hlg, "HLG with n-gram LM", ("HLG",)),
     "hlg_lattice": Decoder(hlg_lattice, "HLG, lattices rescored", ("HLG", "G"), "hlg"),
 }
+
+
+def decode_in_pieces(
+    work: Callable[[Tensor, Tensor], ResultsByScale], names: list[str], log_probs: Tensor, lengths: Tensor
+) -> ResultsByScale:
+    """Decodes a batch at once; where k2 or the memory fails, in halves, down to single utterances.
+
+    Each utterance has a lattice of its own, so the halves give the same as the whole. (k2 counts the arcs of a batch in 32 bits:
+    an undecided model, a large graph and many utterances exceed that long before the memory is full. On a GPU such a failure may
+    leave the device unusable. Then the halves fail too, and the message says what to set.)
+
+    Args:
+        work: function of log-probabilities (B, T, V) and lengths (B,), which do not increase.
+        names: ids of the B utterances.
+
+    Raises:
+        ResourceError: the work failed for a single utterance.
+    """
+    try:
+        return work(log_probs, lengths)
+    except (RuntimeError, MemoryError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if len(names) == 1:
+            raise ResourceError(
+                f"decoding of {names[0]} ({int(lengths[0])} frames)",
+                found=reason,
+                expected="lattices that k2 can hold in memory",
+                cause="long utterances, or a model that is undecided in most frames",
+                remedy="--set decoding.output_beam=4, or, if memory is short, --set decoding.max_active_states=1000",
+            ) from error
+    get_logger("asr.decoding").warning("%d utterances from %s on: in halves, because of %s", len(names), names[0], reason)
+    middle = len(names) // 2
+    first = decode_in_pieces(work, names[:middle], log_probs[:middle], lengths[:middle])
+    second = decode_in_pieces(work, names[middle:], log_probs[middle:, : int(lengths[middle])], lengths[middle:])
+    return {scale: result + second[scale] for scale, result in first.items()}

@@ -18,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from spin import artifacts, products
+from spin.asr.decoders import DECODERS
 from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
+from spin.config import DecodingConfig
 from spin.errors import DataError, rerun
 from spin.runtime.context import Context
 from spin.runtime.files import atomic_path
@@ -216,6 +218,17 @@ def load_graph(path: Path, device: torch.device | str = "cpu") -> k2.Fsa:
     graph = k2.arc_sort(graph).to(device)
     graph.lm_scores = graph.scores.clone()
     return graph
+
+
+def graph_kinds(config: DecodingConfig) -> list[str]:
+    """The kinds of graph that the methods search, in the order in which they are built."""
+    return [kind for kind in (HLG, G) if any(kind in DECODERS[method].graphs for method in config.methods)]
+
+
+def build_graphs(context: Context) -> None:
+    """Builds what the methods search; raises DataError as of prepare_graph."""
+    for kind in graph_kinds(context.config.decoding):
+        prepare_graph(context, kind)
 
 
 def graph_product(context: Context, kind: str) -> Product:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from spin import artifacts
-from spin.asr.decode import Decoding, Scales, best_scale, read_scales
+from spin.asr.decode import Decoding, Scales, best_scale, find_scales
 from spin.asr.decoders import DECODERS, Decoder, DecodingResult
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import train_arpa
@@ -66,7 +66,7 @@ def test_scales_come_from_the_valid_parts_alone(staged):
         recogniser, system = Recogniser(context, one, "features", 0), one.name
         tunings = [artifacts.tuning(context.exp, system, "features", 0, method) for method in GRAPH_METHODS]
         search, second = (best_scale(read_json(path)["wer"]) for path in tunings)
-        scales = [read_scales(recogniser, method) for method in METHODS]
+        scales = [find_scales(recogniser, method) for method in METHODS]
         assert scales == [Scales(0.0, 0.0), Scales(search, search), Scales(search, second)]
         summaries = [summary_of(context, method, system) for method in METHODS]
         assert [one.get("search_lm_scale") for one in summaries] == [None, None, search]

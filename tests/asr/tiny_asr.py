@@ -216,7 +216,9 @@ def run_stage_4(context: Context) -> None:
 
 def decode_all(folder: Path, config: Config) -> Context:
     """The decoding half of local/5_decode_and_report.py."""
-    from spin.asr.decode_asr import build_decodings, build_graphs, build_scores
+    from spin.asr.decode import build_decodings
+    from spin.asr.graphs import build_graphs
+    from spin.asr.scores import build_scores
 
     context = make_context(folder, config, stage=5)
     systems = systems_of(config, context.exp)
