@@ -5,7 +5,6 @@ On a CPU a resumed training gives the same bits. On a GPU it agrees up to roundi
 
 import copy
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -109,17 +108,14 @@ class Training:
 
     def train(self) -> None:
         """The loop over steps."""
-        begun, seconds = time.monotonic(), 0.0
         with StopRequest() as stop:
             for epoch, number, batch in self.batches():
                 metrics = self.update(batch)
                 self.losses.append(metrics["loss"])
-                seconds += sum(cut.duration for cut in batch.cuts)
                 self.epoch, self.batch = epoch, number + 1
                 if self.step % LOG_EVERY_STEPS == 0 or self.step == self.config.max_steps:
                     recent = self.losses[-LOG_EVERY_STEPS:]
-                    speed = seconds / max(1e-9, time.monotonic() - begun)
-                    metrics |= {"loss": sum(recent) / len(recent), "epoch": epoch, "seconds_of_audio_per_second": speed}
+                    metrics |= {"loss": sum(recent) / len(recent), "epoch": epoch}
                     for name, value in metrics.items():
                         self.writer.add_scalar(f"train/{name}", value, self.step)
                 saved = self.validate_and_save()
