@@ -14,7 +14,7 @@ from lhotse.cut import Cut
 from spin import artifacts, products
 from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
 from spin.asr.decoders import best_path
-from spin.asr.inputs import CACHE_BYTES, MASK, InputReader, UnitInventory
+from spin.asr.inputs import CACHE_BYTES, MASK, UNITS, InputReader
 from spin.asr.jobs import THREADS, TrainJob, prepare_data
 from spin.asr.lang import Lang, load_lang
 from spin.asr.model import CtcModel, count_needed_frames, ctc_loss, load_weights
@@ -76,15 +76,14 @@ class Training:
         self.config, self.log = self.context.config.asr, get_logger("asr.training")
         self.device = resolve_device(self.context.config.runtime.device)
         self.lang = load_lang(artifacts.lang_folder(self.context.exp))
-        inputs, inventory, self.mask_value = job.inputs, None, MASK
-        if isinstance(inputs, UnitInventory):
-            inventory, inputs = inputs, inputs.symbols
+        inventory = job.inputs if job.input_kind == UNITS else None
+        if inventory is not None:
             inventory.save(folder)
-        else:
-            self.mask_value = inputs.mean
+        self.mask_value = job.inputs.mean if inventory is None else MASK
         self.reader = InputReader(inventory, CACHE_BYTES)
         self.store = CheckpointStore(folder)
         seeding.seed_torch("asr model", job.seed)
+        inputs = job.inputs if inventory is None else inventory.symbols
         self.model = CtcModel(self.config, inputs, self.lang.vocabulary_size).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
@@ -126,15 +125,12 @@ class Training:
 
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
-        cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
+        cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(lambda cut: cut.id not in self.job.left_out)
         sampler = BatchSampler(cuts, self.config.batch_seconds, self.job.seed)
         places = ([place] for place in sampler.repeat(self.epoch, self.batch))
         threads = 0 if self.device.type == "cpu" else 1
         for (place,), (batch,) in prefetch(places, lambda place: self.read(place[2], place[0]), threads):
             yield place[0], place[1], batch
-
-    def is_usable(self, cut: Cut) -> bool:
-        return cut.id not in self.job.left_out
 
     def read(self, cuts: list[Cut], epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
@@ -147,8 +143,7 @@ class Training:
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimizer step; returns the loss in nats per token, the norm of the gradient, and the learning rate.
 
-        Raises:
-            TrainingError: loss or gradient is not finite.
+        Raises TrainingError where one of them is not finite.
         """
         step = self.step + 1
         seeding.seed_torch("asr dropout", self.job.seed, step)
@@ -209,11 +204,7 @@ class Training:
         return evaluate(model, self.lang, (collate(batch, self.reader.read) for batch in sampler.batches()), self.device)
 
     def keep_weights(self) -> None:
-        """Keeps the weights of the last asr.average validations.
-
-        They are separate from the checkpoints because a signal adds a checkpoint at any step, and their mean must not depend on
-        where a training was interrupted.
-        """
+        """Keeps the weights of the last asr.average validations; a signal adds checkpoints, which must not change their mean."""
         write_checkpoint(self.folder / f"weights-{self.step:09d}.safetensors", self.step, self.model.state_dict())
         for old in self.kept_weights()[: -self.config.average]:
             old.unlink(missing_ok=True)
@@ -234,11 +225,11 @@ class Training:
             for name, first in states[0].items()
         }
         valid, _ = self.measure(load_weights(copy.deepcopy(self.model), weights, str(self.folder)))
-        score, best = -valid["cer"], self.store.best_score()
         rates = format_rates(self.lang, valid)
         self.log.info("%s: mean of the last %d validated models, valid %s", self.job.name, self.config.average, rates)
-        if best is None or score > best:
-            self.store.save_best(self.step, {"model": weights, "valid": valid}, score)
+        best = self.store.best_score()
+        if best is None or -valid["cer"] > best:
+            self.store.save_best(self.step, {"model": weights, "valid": valid}, -valid["cer"])
 
     def state(self, valid: dict | None) -> dict:
         """The state that a resume needs; settings of the optimizer come from the configuration."""
@@ -278,12 +269,10 @@ class Training:
 
 @torch.no_grad()
 def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torch.device) -> tuple[dict, list[tuple[str, str]]]:
-    """Evaluates the model on batches of the valid parts, and leaves it in evaluation mode.
+    """({"loss": nats per token, "wer": percent, "cer": percent}, some pairs of reference and text); ends in evaluation mode.
 
-    Returns:
-        {"loss": nats per token, "wer": percent, "cer": percent} and some pairs (reference, text). Utterances that are too short
-        for their text, or have a word or character outside the tokens, have no loss, but count as errors. With phones both rates
-        are the phone error rate.
+    Utterances that are too short for their text, or have a word or character outside the tokens, have no loss, but count as
+    errors. With phones both rates are the phone error rate.
     """
     model.eval()
     words, characters, loss, tokens, texts = ErrorCounts(), ErrorCounts(), 0.0, 0, []
