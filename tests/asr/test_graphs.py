@@ -21,8 +21,7 @@ from spin.asr.graphs import (
     save_graph,
     train_arpa,
 )
-from spin.asr.lang import WORDS_FILE, extend_lang, load_lang, make_lang, save_lang
-from spin.asr.prepare_lang import prepare_lang
+from spin.asr.lang import WORDS_FILE, extend_lang, load_lang, make_lang, prepare_lang, save_lang
 from spin.config import AsrConfig
 from spin.errors import DataError
 from spin.runtime.files import write_text

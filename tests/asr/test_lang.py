@@ -10,8 +10,17 @@ from spin.asr.batches import Batch
 from spin.asr.decoders import DECODERS, SearchResources
 from spin.asr.graphs import compose_graph, lexicon_fst, make_grammar, save_graph, train_arpa
 from spin.asr.jobs import find_problem
-from spin.asr.lang import PRONUNCIATIONS_FILE, WORDS_FILE, disambiguate, extend_lang, load_lang, make_lang, save_lang
-from spin.asr.prepare_lang import read_lexicons, read_pronunciations
+from spin.asr.lang import (
+    PRONUNCIATIONS_FILE,
+    WORDS_FILE,
+    disambiguate,
+    extend_lang,
+    load_lang,
+    make_lang,
+    read_lexicons,
+    read_pronunciations,
+    save_lang,
+)
 from spin.asr.tokens import BLANK_ID, UNKNOWN_ID, BpeTokens, CharacterTokens
 from spin.asr.training import evaluate
 from spin.config import AsrConfig, DecodingConfig

@@ -208,7 +208,7 @@ def train_until_killed(context: Context, system: str, step: int) -> None:
 
 def run_stage_4(context: Context) -> None:
     """As local/4_train_asr.py."""
-    from spin.asr.prepare_lang import prepare_lang
+    from spin.asr.lang import prepare_lang
     from spin.asr.training import train_recognisers
 
     train_recognisers(context, prepare_lang(context), systems_of(context.config, context.exp))
