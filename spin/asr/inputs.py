@@ -116,8 +116,7 @@ class InputReader:
 def measure_features(cuts: Iterable[Cut], total: int) -> FeatureStatistics:
     """Statistics over about STATISTICS_UTTERANCES of `total` utterances, chosen by their names, so that every run takes the same.
 
-    Raises:
-        DataError: no frame, or numbers that are not finite.
+    Raises DataError without a frame, or for numbers that are not finite.
     """
     stride = max(1, math.ceil(total / STATISTICS_UTTERANCES))
     frames, sums, squares = 0, 0.0, 0.0
