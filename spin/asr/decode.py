@@ -17,6 +17,7 @@ from spin.asr.jobs import THREADS, Recogniser
 from spin.asr.lang import load_lang
 from spin.asr.model import CtcModel, restore_model
 from spin.asr.scoring import ErrorCounts, Hypothesis, count_words, write_decoding
+from spin.asr.tokens import UNKNOWN_ID
 from spin.config import DecodingConfig
 from spin.errors import DataError
 from spin.runtime.checkpoints import read_checkpoint
@@ -188,7 +189,7 @@ class Decoding:
     def write(self, folder: Path, method: str, scales: Scales, facts: dict, texts: list, not_rescored: int) -> dict:
         """Writes the files of a decoding, and returns the summary; `texts` are pairs of cut and text."""
         decoder, lang = DECODERS[method], self.resources.lang
-        in_phones = lang.kind == "phone" and not decoder.graphs
+        in_phones = lang.tokens.kind == "phone" and not decoder.graphs
         facts = {
             **({"search_lm_scale": scales.search} if decoder.first_pass else {}),
             **({"lm_scale": scales.final} if decoder.graphs else {}),
@@ -197,7 +198,7 @@ class Decoding:
             **({"not_rescored": not_rescored} if decoder.first_pass else {}),
         }
         if in_phones:
-            facts["words_without_pronunciation"] = sum(lang.count_unpronounced(text_of(cut)) for cut, _ in texts)
+            facts["words_without_pronunciation"] = sum(lang.tokens.encode(text_of(cut)).count(UNKNOWN_ID) for cut, _ in texts)
         hypotheses = []
         for cut, text in texts:
             reference = lang.reference(text_of(cut)) if in_phones else text_of(cut)

@@ -95,7 +95,7 @@ def ctc_1best(
         search_scale: LM scale by which the search prunes; methods without an LM ignore it.
         scales: LM scales of the results.
     """
-    return dict.fromkeys(scales, DecodingResult([resources.lang.decode(ids) for ids in best_path(log_probs, lengths)]))
+    return dict.fromkeys(scales, DecodingResult([resources.lang.tokens.decode(ids) for ids in best_path(log_probs, lengths)]))
 
 
 def hlg(

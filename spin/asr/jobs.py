@@ -96,8 +96,8 @@ def find_problem(text: str, frames: int, lang: Lang) -> str | None:
     """The reason why CTC cannot learn from a transcript and that number of input frames, or None."""
     if not text:
         return "no transcript"
-    tokens = lang.encode(text)
-    if lang.kind == "phone" and UNKNOWN_ID in tokens:
-        return "no pronunciation of " + next(word for word in text.split() if UNKNOWN_ID in lang.encode(word))
+    tokens = lang.tokens.encode(text)
+    if lang.tokens.kind == "phone" and UNKNOWN_ID in tokens:
+        return "no pronunciation of " + next(word for word in text.split() if UNKNOWN_ID in lang.tokens.encode(word))
     needed = count_needed_frames(tokens)
     return f"too short for its text: {frames} frames, {needed} needed" if frames < needed else None

@@ -33,7 +33,7 @@ Pronunciations = dict[str, list[tuple[str, ...]]]
 class Lang:
     """Tokens, words and lexicon of a recogniser; `lexicon` is in the order of word ids, and may hold a word several times."""
 
-    tokeniser: Tokens
+    tokens: Tokens
     lexicon: Lexicon
 
     @functools.cached_property
@@ -42,14 +42,9 @@ class Lang:
         return tuple(dict.fromkeys(word for word, _ in self.lexicon))
 
     @property
-    def kind(self) -> str:
-        """'characters', 'bpe' or 'phone'."""
-        return self.tokeniser.kind
-
-    @property
     def vocabulary_size(self) -> int:
         """Number of outputs of the CTC model, blank included."""
-        return len(self.tokeniser.pieces)
+        return len(self.tokens.pieces)
 
     @property
     def word_table(self) -> tuple[str, ...]:
@@ -64,30 +59,18 @@ class Lang:
     @property
     def token_table(self) -> tuple[str, ...]:
         """Tokens in the order of their ids, disambiguation symbols last."""
-        return (*self.tokeniser.pieces, *(f"#{number}" for number in range(self.disambiguated[1] + 1)))
+        return (*self.tokens.pieces, *(f"#{number}" for number in range(self.disambiguated[1] + 1)))
 
     @functools.cached_property
     def disambiguated(self) -> tuple[Lexicon, int]:
         """Pronunciations with the ids of disambiguation symbols, and the highest of their numbers."""
         return disambiguate(self.lexicon, self.vocabulary_size)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, never blank."""
-        return self.tokeniser.encode(text)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids: words, or phones of a phone model, separated by single spaces."""
-        return self.tokeniser.decode(ids)
-
     def reference(self, text: str) -> str:
         """The text that a perfect best path decodes to: the text itself, or its phones without those of unknown words."""
-        if self.kind != "phone":
+        if self.tokens.kind != "phone":
             return text
-        return self.decode(number for number in self.encode(text) if number != UNKNOWN_ID)
-
-    def count_unpronounced(self, text: str) -> int:
-        """Number of words of a text without a pronunciation; 0 unless the tokens are phones."""
-        return self.encode(text).count(UNKNOWN_ID) if self.kind == "phone" else 0
+        return self.tokens.decode(number for number in self.tokens.encode(text) if number != UNKNOWN_ID)
 
 
 def prepare_lang(context: Context) -> Lang:
@@ -102,7 +85,7 @@ def prepare_lang(context: Context) -> Lang:
             save_lang(lang, folder)
             write_text(artifacts.training_tokens_in(folder), _format_training_tokens(lang, transcripts))
     lang = load_lang(product.path)
-    context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.kind, len(lang.words))
+    context.log.info("%d tokens (%s), %d words", lang.vocabulary_size, lang.tokens.kind, len(lang.words))
     return lang
 
 
@@ -127,17 +110,17 @@ def make_lang(
         remedy = "remove these words from corpus.lm_text and the transcripts"
         raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected, remedy=remedy)
     if config.tokens == "phone":
-        tokeniser: Tokens = PhoneTokens.train(pronunciations, spoken, f"lexicon {config.lexicon or 'of stage 0'}")
+        tokens: Tokens = PhoneTokens.train(pronunciations, spoken, f"lexicon {config.lexicon or 'of stage 0'}")
     elif config.tokens == "characters" or (config.tokens == "auto" and len(spoken) < FEW_WORDS):
-        tokeniser = CharacterTokens.train(transcripts)
+        tokens = CharacterTokens.train(transcripts)
     else:
-        tokeniser = BpeTokens.train(transcripts, config.vocabulary_size)
-    return Lang(tokeniser, spell(tokeniser, words))
+        tokens = BpeTokens.train(transcripts, config.vocabulary_size)
+    return Lang(tokens, spell(tokens, words))
 
 
-def spell(tokeniser: Tokens, words: list[str]) -> Lexicon:
+def spell(tokens: Tokens, words: list[str]) -> Lexicon:
     """The spellings of the words, in their order; words that the tokens cannot spell are left out with a warning."""
-    spelled = [(word, ids) for word in words for ids in tokeniser.spellings(word)]
+    spelled = [(word, ids) for word in words for ids in tokens.spellings(word)]
     lexicon = tuple((word, ids) for word, ids in spelled if UNKNOWN_ID not in ids)
     left_out = sorted(set(words).difference(word for word, _ in lexicon))
     if left_out:
@@ -150,8 +133,8 @@ def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
     """The same tokens with the words of a given LM that the tokens can spell."""
     more = sorted({word for word in words if not _is_reserved(word)} - set(lang.words))
     # The sort is stable: a word's pronunciations keep their order, whatever the hash seed of this process.
-    lexicon = tuple(sorted((*lang.lexicon, *spell(lang.tokeniser, more)), key=lambda entry: entry[0]))
-    return Lang(lang.tokeniser, lexicon)
+    lexicon = tuple(sorted((*lang.lexicon, *spell(lang.tokens, more)), key=lambda entry: entry[0]))
+    return Lang(lang.tokens, lexicon)
 
 
 def _is_reserved(word: str) -> bool:
@@ -178,11 +161,11 @@ def disambiguate(lexicon: Lexicon, vocabulary_size: int) -> tuple[Lexicon, int]:
 def save_lang(lang: Lang, folder: Path) -> None:
     """Writes the text files, and bpe.model if any."""
     tokens = lang.token_table
-    if isinstance(lang.tokeniser, BpeTokens):
+    if isinstance(lang.tokens, BpeTokens):
         with atomic_path(folder / BPE_FILE) as temporary:
-            temporary.write_bytes(lang.tokeniser.model)
-    if isinstance(lang.tokeniser, PhoneTokens):
-        write_text(folder / PRONUNCIATIONS_FILE, _format_lexicon(lang.tokeniser.pronunciations, tokens))
+            temporary.write_bytes(lang.tokens.model)
+    if isinstance(lang.tokens, PhoneTokens):
+        write_text(folder / PRONUNCIATIONS_FILE, _format_lexicon(lang.tokens.pronunciations, tokens))
     write_text(folder / WORDS_FILE, _format_table(lang.word_table))
     write_text(folder / LEXICON_FILE, _format_lexicon(lang.lexicon, tokens))
     write_text(folder / DISAMBIG_FILE, _format_lexicon(lang.disambiguated[0], tokens))
@@ -194,13 +177,13 @@ def load_lang(folder: Path) -> Lang:
     try:
         tokens = (line.split()[0] for line in (folder / TOKENS_FILE).read_text(encoding="utf-8").splitlines())
         ids = {token: number for number, token in enumerate(tokens) if not token.startswith("#")}
-        return Lang(_load_tokeniser(folder, ids), _read_lexicon(folder / LEXICON_FILE, ids))
+        return Lang(_load_tokens(folder, ids), _read_lexicon(folder / LEXICON_FILE, ids))
     except (OSError, ValueError, LookupError) as error:
         found, remedy = f"{type(error).__name__}: {error}", f"rm -r {folder}, then ./run.sh --stage 4 --stop-stage 4"
         raise DataError(str(folder), found=found, expected="tokens, words and lexicon of stage 4", remedy=remedy) from error
 
 
-def _load_tokeniser(folder: Path, ids: dict[str, int]) -> Tokens:
+def _load_tokens(folder: Path, ids: dict[str, int]) -> Tokens:
     if (folder / BPE_FILE).exists():
         return BpeTokens((folder / BPE_FILE).read_bytes())
     pieces = list(ids)[len(SPECIAL) :]
@@ -237,8 +220,8 @@ def _format_training_tokens(lang: Lang, transcripts: list[str]) -> str:
     Words of the LM text alone do not show here, so that another LM text leaves recognisers as they are.
     """
     words = sorted({word for text in transcripts for word in text.split()})
-    spelled = (f"{word} {' '.join(map(str, lang.encode(word)))}" for word in words)
-    return "\n".join([*lang.tokeniser.pieces, "", *spelled]) + "\n"
+    spelled = (f"{word} {' '.join(map(str, lang.tokens.encode(word)))}" for word in words)
+    return "\n".join([*lang.tokens.pieces, "", *spelled]) + "\n"
 
 
 def read_lexicons(config: AsrConfig, corpus: Path) -> Pronunciations:

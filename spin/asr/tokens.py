@@ -21,7 +21,7 @@ Lexicon = tuple[tuple[str, tuple[int, ...]], ...]  # word and token ids
 class Tokens(ABC):
     """One way to write a text as tokens; `pieces` are in the order of their ids."""
 
-    kind: str
+    kind: str  # characters, bpe or phone
     pieces: tuple[str, ...]
 
     @abstractmethod

@@ -148,7 +148,7 @@ class Training:
         step = self.step + 1
         seeding.seed_torch("asr dropout", self.job.seed, step)
         self.model.train()
-        tokens = [self.lang.encode(text) for text in batch.texts]
+        tokens = [self.lang.tokens.encode(text) for text in batch.texts]
         log_probs = self.model(sent(batch.inputs, self.device), batch.lengths)
         loss = ctc_loss(log_probs, batch.lengths, tokens).sum() / sum(map(len, tokens))
         self.optimizer.zero_grad(set_to_none=True)
@@ -278,21 +278,21 @@ def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torc
     words, characters, loss, tokens, texts = ErrorCounts(), ErrorCounts(), 0.0, 0, []
     for batch in batches:
         log_probs = model(batch.inputs.to(device), batch.lengths)
-        encoded = [lang.encode(text) for text in batch.texts]
+        encoded = [lang.tokens.encode(text) for text in batch.texts]
         needed = [math.inf if UNKNOWN_ID in ids else count_needed_frames(ids) for ids in encoded]
         rows = [row for row, length in enumerate(batch.lengths.tolist()) if needed[row] <= length]
         if rows:
             loss += float(ctc_loss(log_probs[rows], batch.lengths[rows], [encoded[row] for row in rows]).double().sum())
             tokens += sum(len(encoded[row]) for row in rows)
         for reference, ids in zip(map(lang.reference, batch.texts), best_path(log_probs, batch.lengths)):
-            text = lang.decode(ids)
+            text = lang.tokens.decode(ids)
             counted = count_words(reference, text)
             words += counted
-            characters += counted if lang.kind == "phone" else count_characters(reference, text)
+            characters += counted if lang.tokens.kind == "phone" else count_characters(reference, text)
             texts.append((reference, text))
     return {"loss": loss / max(1, tokens), "wer": words.rate, "cer": characters.rate}, texts[:TEXTS_SHOWN]
 
 
 def format_rates(lang: Lang, valid: dict) -> str:
     """The error rates of `evaluate` for the log."""
-    return f"PER {valid['wer']:.2f} %" if lang.kind == "phone" else f"CER {valid['cer']:.2f} %, WER {valid['wer']:.2f} %"
+    return f"PER {valid['wer']:.2f} %" if lang.tokens.kind == "phone" else f"CER {valid['cer']:.2f} %, WER {valid['wer']:.2f} %"

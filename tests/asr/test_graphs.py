@@ -56,7 +56,7 @@ def paths_through(graph: k2.Fsa, labels: list[int]) -> dict[str, float]:
 def ctc_labels(lang, text: str) -> list[int]:
     """The shortest CTC labels of a text: a blank between equal neighbours."""
     labels: list[int] = []
-    for token in lang.encode(text):
+    for token in lang.tokens.encode(text):
         labels += [0, token] if labels and labels[-1] == token else [token]
     return labels
 
@@ -176,7 +176,7 @@ def test_files_that_are_not_arpa_are_errors(toy, name, content):
 def test_words_of_a_given_lm_join_the_lexicon_where_the_letters_are_known(toy):
     lang, _ = toy
     more = extend_lang(lang, ["BABE", "ZOO", "<s>", "CAB"])
-    assert set(more.words) == {*lang.words, "BABE"} and more.tokeniser is lang.tokeniser
+    assert set(more.words) == {*lang.words, "BABE"} and more.tokens is lang.tokens
     assert list(more.words) == sorted(more.words)
     assert extend_lang(lang, ["CAB", "ZOO", "<UNK>"]) == lang
 

@@ -157,7 +157,7 @@ def make_posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: floa
     rows = []
     for text in texts:
         frames: list[int] = [0]
-        for token in lang.encode(text):
+        for token in lang.tokens.encode(text):
             frames += [0, token, token] if frames[-1] == token else [token, token]
         rows.append([*frames, 0])
     logits = torch.zeros(len(rows), max(map(len, rows)), lang.vocabulary_size)
