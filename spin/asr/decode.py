@@ -10,7 +10,8 @@ from lhotse.cut import Cut
 
 from spin import artifacts, products
 from spin.asr.batches import Batch, BatchSampler, collate, frames_of, text_of
-from spin.asr.decoders import DECODERS, ResultsByScale, SearchResources, decode_in_pieces
+from spin.asr.decoders import DECODERS, Results, decode_in_pieces
+from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import GRAPH, HLG, graph_kinds, graph_product
 from spin.asr.inputs import UNITS, InputReader, UnitInventory
 from spin.asr.jobs import THREADS, Recogniser
@@ -54,7 +55,7 @@ def build_decodings(context: Context, systems: Sequence[System]) -> list[Product
     context.log.info("%d of %d recognisers have decodings to do", len(due), len(recognisers))
     for _ in run_jobs(context.config, decode_recogniser, due, PER_GPU):
         pass
-    shared_resources.cache_clear()
+    shared_search.cache_clear()
     return [product for recogniser in recognisers for *_, product in decodings_of(recogniser)]
 
 
@@ -141,7 +142,7 @@ class Decoding:
         self.device = resolve_device(context.config.runtime.device)
         graphs = tuple((kind, graph_product(context, kind).path / GRAPH) for kind in graph_kinds(self.config))
         lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
-        self.resources = shared_resources(lang, graphs, self.config, self.device)
+        self.search = shared_search(lang, graphs, self.config, self.device)
         self.reader = InputReader(UnitInventory.load(recogniser.product.path) if recogniser.input_kind == UNITS else None)
 
     @functools.cached_property
@@ -150,7 +151,7 @@ class Decoding:
         path = artifacts.asr_model_in(self.recogniser.product.path)
         _, state = read_checkpoint(path)
         config = self.recogniser.context.config.asr
-        return restore_model(config, state["model"], self.resources.lang.vocabulary_size, str(path)).to(self.device)
+        return restore_model(config, state["model"], self.search.lang.vocabulary_size, str(path)).to(self.device)
 
     def tune(self, product: Product, method: str, search_scale: float) -> None:
         """Measures the WER of each LM scale on the valid parts."""
@@ -188,7 +189,7 @@ class Decoding:
 
     def write(self, folder: Path, method: str, scales: Scales, facts: dict, texts: list, not_rescored: int) -> dict:
         """Writes the files of a decoding, and returns the summary; `texts` are pairs of cut and text."""
-        decoder, lang = DECODERS[method], self.resources.lang
+        decoder, lang = DECODERS[method], self.search.lang
         in_phones = lang.tokens.kind == "phone" and not decoder.graphs
         facts = {
             **({"search_lm_scale": scales.search} if decoder.first_pass else {}),
@@ -207,9 +208,9 @@ class Decoding:
 
     def recognise(
         self, method: str, parts: Iterable[str], search_scale: float, scales: Sequence[float]
-    ) -> Iterator[tuple[Batch, ResultsByScale]]:
+    ) -> Iterator[tuple[Batch, Results]]:
         """The batches of some parts with their results."""
-        work = functools.partial(DECODERS[method].function, self.resources, search_scale=search_scale, scales=scales)
+        work = functools.partial(DECODERS[method].function, self.search, search_scale=search_scale, scales=scales)
         for batch, log_probs in self.outputs(parts):
             yield batch, decode_in_pieces(work, batch.ids, log_probs, batch.lengths)
 
@@ -241,8 +242,6 @@ class Decoding:
 
 
 @functools.lru_cache(maxsize=1)
-def shared_resources(
-    lang: Path, graphs: tuple[tuple[str, Path], ...], config: DecodingConfig, device: torch.device
-) -> SearchResources:
-    """The resources that this process used last, if they are the same. One user at a time: a search sets the graph's scores."""
-    return SearchResources(load_lang(lang), dict(graphs), config, device)
+def shared_search(lang: Path, graphs: tuple[tuple[str, Path], ...], config: DecodingConfig, device: torch.device) -> GraphSearch:
+    """The graphs that this process searched last, if they are the same. One user at a time: a search sets the graph's scores."""
+    return GraphSearch(load_lang(lang), dict(graphs), config, device)

@@ -129,7 +129,7 @@ def test_histories_and_scores(trained, source):
 def test_a_new_decoder_is_one_entry(trained, tmp_path, monkeypatch):
     shutil.copytree(trained[1], tmp_path / "work")
 
-    def shout(resources, log_probs, lengths, search_scale, scales):
+    def shout(search, log_probs, lengths, search_scale, scales):
         return dict.fromkeys(scales, DecodingResult(["BE"] * len(lengths)))
 
     monkeypatch.setitem(DECODERS, "shout", Decoder(shout, "Always the same word"))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from spin import artifacts
 from spin.asr.batches import Batch
-from spin.asr.decoders import DECODERS, SearchResources
+from spin.asr.decoders import DECODERS
+from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import compose_graph, lexicon_fst, make_grammar, save_graph, train_arpa
 from spin.asr.jobs import find_problem
 from spin.asr.lang import (
@@ -192,12 +193,12 @@ def test_decoding_to_phones_and_to_words(lang, tmp_path):
     save_lang(lang, tmp_path)
     train_arpa(["READ A", "READ A", "A RED"], 2, lang.words, tmp_path / "lm.arpa")
     save_graph(compose_graph(lang, make_grammar(tmp_path / "lm.arpa", tmp_path / WORDS_FILE)), tmp_path / "graph.safetensors")
-    resources = SearchResources(lang, {"HLG": tmp_path / "graph.safetensors"}, DecodingConfig(lm_order=2), torch.device("cpu"))
+    search = GraphSearch(lang, {"HLG": tmp_path / "graph.safetensors"}, DecodingConfig(lm_order=2), torch.device("cpu"))
     ids = [lang.tokens.pieces.index(phone) for phone in "R EH D AH".split()]  # READ by its second pronunciation, or RED
     logits = torch.zeros(1, 9, lang.vocabulary_size)
     logits[0, torch.arange(9), torch.tensor([0, *(number for token in ids for number in (token, token))])] = 15.0
     for method, text in (("ctc_1best", "R EH D AH"), ("hlg", "READ A")):  # the LM prefers READ
-        recognised = DECODERS[method].function(resources, logits.log_softmax(-1), torch.tensor([9]), 1.0, (1.0,))
+        recognised = DECODERS[method].function(search, logits.log_softmax(-1), torch.tensor([9]), 1.0, (1.0,))
         assert recognised[1.0].texts == [text]
 
 
