@@ -125,12 +125,15 @@ class Training:
 
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
-        cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(lambda cut: cut.id not in self.job.left_out)
+        cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
         sampler = BatchSampler(cuts, self.config.batch_seconds, self.job.seed)
         places = ([place] for place in sampler.repeat(self.epoch, self.batch))
         threads = 0 if self.device.type == "cpu" else 1
         for (place,), (batch,) in prefetch(places, lambda place: self.read(place[2], place[0]), threads):
             yield place[0], place[1], batch
+
+    def is_usable(self, cut: Cut) -> bool:
+        return cut.id not in self.job.left_out
 
     def read(self, cuts: list[Cut], epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
