@@ -13,8 +13,7 @@ from spin.asr.batches import Batch, BatchSampler, collate, frames_of, text_of
 from spin.asr.decoders import DECODERS, Results, decode_in_pieces
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import GRAPH, HLG, graph_kinds, graph_product
-from spin.asr.inputs import UNITS, InputReader, UnitInventory
-from spin.asr.jobs import THREADS, Recogniser
+from spin.asr.inputs import INVENTORY_FILE, THREADS, UNITS, InputReader, Recogniser, UnitInventory
 from spin.asr.lang import load_lang
 from spin.asr.model import CtcModel, restore_model
 from spin.asr.scoring import ErrorCounts, Hypothesis, count_words, write_decoding
@@ -143,7 +142,8 @@ class Decoding:
         graphs = tuple((kind, graph_product(context, kind).path / GRAPH) for kind in graph_kinds(self.config))
         lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
         self.search = shared_search(lang, graphs, self.config, self.device)
-        self.reader = InputReader(UnitInventory.load(recogniser.product.path) if recogniser.input_kind == UNITS else None)
+        units = recogniser.input_kind == UNITS
+        self.reader = InputReader(UnitInventory(**read_json(recogniser.product.path / INVENTORY_FILE)) if units else None)
 
     @functools.cached_property
     def model(self) -> CtcModel:

@@ -140,15 +140,6 @@ def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
     return model
 
 
-def count_needed_frames(tokens: list[int]) -> int:
-    """The fewest frames in which CTC can emit the tokens: one each, and a blank between equal neighbours.
-
-    >>> count_needed_frames([1, 1, 2])
-    4
-    """
-    return len(tokens) + sum(first == second for first, second in zip(tokens, tokens[1:]))
-
-
 def ctc_loss(log_probs: torch.Tensor, lengths: torch.Tensor, tokens: list[list[int]]) -> torch.Tensor:
     """(B,) float32: negative log-likelihood in nats of each utterance's tokens, over all alignments.
 

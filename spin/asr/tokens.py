@@ -149,3 +149,12 @@ class PhoneTokens(Tokens):
     def spellings(self, word: str) -> list[tuple[int, ...]]:
         """The pronunciations of a word."""
         return self._spellings.get(word, [(UNKNOWN_ID,)])
+
+
+def count_needed_frames(tokens: Sequence[int]) -> int:
+    """The fewest frames in which CTC can emit the tokens: one each, and a blank between equal neighbours.
+
+    >>> count_needed_frames([1, 1, 2])
+    4
+    """
+    return len(tokens) + sum(first == second for first, second in zip(tokens, tokens[1:]))

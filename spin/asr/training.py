@@ -14,19 +14,18 @@ from lhotse.cut import Cut
 from spin import artifacts, products
 from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
 from spin.asr.decoders import best_path
-from spin.asr.inputs import CACHE_BYTES, MASK, UNITS, InputReader
-from spin.asr.jobs import THREADS, TrainJob, prepare_data
+from spin.asr.inputs import CACHE_BYTES, INVENTORY_FILE, MASK, THREADS, UNITS, InputReader, TrainJob, prepare_data
 from spin.asr.lang import Lang, load_lang
-from spin.asr.model import CtcModel, count_needed_frames, ctc_loss, load_weights
+from spin.asr.model import CtcModel, ctc_loss, load_weights
 from spin.asr.scoring import ErrorCounts, count_characters, count_words
-from spin.asr.tokens import UNKNOWN_ID
+from spin.asr.tokens import UNKNOWN_ID, count_needed_frames
 from spin.config import AsrConfig
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
 from spin.runtime.context import Context
 from spin.runtime.devices import prepare_cpu, resolve_device, sent
-from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
+from spin.runtime.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
 from spin.runtime.prefetch import prefetch
 from spin.runtime.process import StopRequest
@@ -78,7 +77,7 @@ class Training:
         self.lang = load_lang(artifacts.lang_folder(self.context.exp))
         inventory = job.inputs if job.input_kind == UNITS else None
         if inventory is not None:
-            inventory.save(folder)
+            write_json(folder / INVENTORY_FILE, vars(inventory))
         self.mask_value = job.inputs.mean if inventory is None else MASK
         self.reader = InputReader(inventory, CACHE_BYTES)
         self.store = CheckpointStore(folder)

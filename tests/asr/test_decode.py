@@ -9,7 +9,7 @@ from spin.asr.decode import Decoding, Scales, best_scale, find_scales
 from spin.asr.decoders import DECODERS, Decoder, DecodingResult
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import train_arpa
-from spin.asr.jobs import Recogniser
+from spin.asr.inputs import Recogniser
 from spin.errors import ResourceError
 from spin.report.measures import method_title
 from spin.runtime.files import read_json, read_jsonl

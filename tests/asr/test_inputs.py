@@ -88,8 +88,6 @@ def test_pieces_join_units(made_corpus, tmp_path):
     assert sum((units[piece] for piece in symbols[::4]), []) == [3, 0, 3, 1]
     unseen = cut_with_units(made_corpus, tmp_path, [3, 3, 9, 0])
     assert sum((units[piece] for piece in reader.read(unseen)[::4]), []) == [3, 0]
-    inventory.save(tmp_path)
-    assert UnitInventory.load(tmp_path) == inventory
     with pytest.raises(DataError, match="no unit"):
         count_units([], AsrConfig())
 

@@ -10,7 +10,7 @@ from spin.asr.batches import Batch
 from spin.asr.decoders import DECODERS
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import compose_graph, lexicon_fst, make_grammar, save_graph, train_arpa
-from spin.asr.jobs import find_problem
+from spin.asr.inputs import find_problem
 from spin.asr.lang import (
     PRONUNCIATIONS_FILE,
     WORDS_FILE,

@@ -224,6 +224,6 @@ def test_empty_and_too_short_utterances_are_named_and_left_out(work_folder):
 
 def test_features_that_are_not_finite_stop_the_training(work_folder, monkeypatch):
     broken = FeatureStatistics(np.zeros(12, np.float32), np.full(12, np.nan, np.float32))
-    monkeypatch.setattr("spin.asr.jobs.measure_features", lambda *_: broken)
+    monkeypatch.setattr("spin.asr.inputs.measure_features", lambda *_: broken)
     with pytest.raises(TrainingError, match="baseline, features, seed 0"):
         run_stage_4(make_context(work_folder, make_config()))
