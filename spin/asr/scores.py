@@ -17,8 +17,6 @@ from spin.runtime.logs import summary_writer
 from spin.runtime.product import Product
 from spin.systems import System
 
-TEXTS_SHOWN = 5
-LINES_PER_TEXT = 4  # of alignments.txt
 Seeds = list[dict[str, Counts]]  # of one system, part and method: for each seed, utterance id -> its edits
 
 
@@ -34,7 +32,7 @@ def build_scores(context: Context, systems: Sequence[System], decodings: Sequenc
 
 
 def show_decodings(context: Context, system: str) -> None:
-    """TensorBoard: WER and CER of every decoding of a system (the step is the seed), and some aligned texts."""
+    """TensorBoard: WER and CER of every decoding of a system; the step is the seed."""
     asr, decoding = context.config.asr, context.config.decoding
     writer = summary_writer(context.tensorboard / system)
     every = itertools.product(asr.inputs, asr.seeds, products.test_parts(context.config), decoding.methods)
@@ -43,9 +41,6 @@ def show_decodings(context: Context, system: str) -> None:
         summary, name = read_json(artifacts.decode_summary(folder)), f"{input_kind}/{part}/{method}"
         for rate in ("wer", "cer"):
             writer.add_scalar(f"{rate}/{name}", summary[rate], seed)
-        lines = artifacts.word_alignments(folder).read_text(encoding="utf-8").split("\n")
-        shown = "\n".join(lines[: LINES_PER_TEXT * TEXTS_SHOWN])
-        writer.add_text(name, f"```\n{shown}\n```", seed)
     writer.close()
 
 
