@@ -14,7 +14,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spin import artifacts
 from spin.data.cuts import read_cuts
-from spin.errors import DataError
 from spin.runtime import seeding
 
 BUCKETS = 10
@@ -117,17 +116,11 @@ class BatchSampler:
             yield from split_to_fit(list(batch), MAX_PADDED_SHARE * self.batch_seconds)
 
     def repeat(self, epoch: int, number: int) -> Iterator[tuple[int, int, list[Cut]]]:
-        """(epoch, number in the epoch, batch) without end, from one place on; DataError where there is no utterance."""
-        first = epoch, number
-        while True:
-            count = 0
-            for count, cuts in enumerate(self.batches(epoch), start=1):
-                if (epoch, count - 1) >= first:
-                    yield epoch, count - 1, cuts
-            if not count:
-                remedy = "see the rejects files of the experiment, or --set corpus.asr_train=[PART]"
-                raise DataError("training parts", found="no batch", expected="at least one utterance", remedy=remedy)
-            epoch += 1
+        """(epoch, number in the epoch, batch) without end, from one place on; there must be an utterance."""
+        for epoch in itertools.count(epoch):
+            for place, cuts in itertools.islice(enumerate(self.batches(epoch)), number, None):
+                yield epoch, place, cuts
+            number = 0
 
 
 def split_to_fit(cuts: list[Cut], limit: float) -> list[list[Cut]]:
