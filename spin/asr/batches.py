@@ -12,7 +12,6 @@ from lhotse.cut import Cut
 from lhotse.dataset import DynamicBucketingSampler
 from torch.nn.utils.rnn import pad_sequence
 
-from spin import artifacts
 from spin.data.cuts import read_cuts
 from spin.runtime import seeding
 
@@ -49,7 +48,7 @@ class Batch:
         return [text_of(cut) for cut in self.cuts]
 
 
-class _Manifests:
+class Manifests:
     """The cuts of several manifests, one after the other, read lazily and again at each iteration."""
 
     def __init__(self, paths: list[Path]):
@@ -58,12 +57,6 @@ class _Manifests:
     def __iter__(self) -> Iterator[Cut]:
         for path in self.paths:
             yield from read_cuts(path)
-
-
-def open_cuts(exp: Path, system: str, input_kind: str, parts: Iterable[str]) -> CutSet:
-    """The cuts of some parts, one part after the other, read lazily from stage 3; `input_kind` is features or units."""
-    folder = artifacts.features_folder if input_kind == "features" else artifacts.units_folder
-    return CutSet(_Manifests([artifacts.cuts_in(folder(exp, system, part)) for part in parts]))
 
 
 def frames_of(cut: Cut, field: str) -> int:
@@ -83,11 +76,7 @@ class _NoDataSource(torch.utils.data.Sampler):
         pass
 
 
-class _Buckets(DynamicBucketingSampler, _NoDataSource):
-    pass
-
-
-class BatchSampler:
+class BatchSampler(DynamicBucketingSampler, _NoDataSource):
     """Batches of utterances of similar length, by lhotse; with padding none exceeds MAX_PADDED_SHARE of `batch_seconds`.
 
     Args:
@@ -98,7 +87,7 @@ class BatchSampler:
     def __init__(self, cuts: CutSet, batch_seconds: float, seed: int | None = None):
         self.batch_seconds = batch_seconds
         buckets = sum(1 for _ in itertools.islice(cuts, BUCKETS * LEAST_IN_BUCKET)) // LEAST_IN_BUCKET
-        self.buckets = _Buckets(
+        super().__init__(
             cuts,
             max_duration=batch_seconds,
             num_buckets=buckets if buckets > 1 else None,
@@ -111,16 +100,16 @@ class BatchSampler:
 
     def batches(self, epoch: int = 0) -> Iterator[list[Cut]]:
         """The batches of an epoch."""
-        self.buckets.set_epoch(epoch)
-        for batch in self.buckets:
+        self.set_epoch(epoch)
+        for batch in self:
             yield from split_to_fit(list(batch), MAX_PADDED_SHARE * self.batch_seconds)
 
     def repeat(self, epoch: int, number: int) -> Iterator[tuple[int, int, list[Cut]]]:
         """(epoch, number in the epoch, batch) without end, from one place on; there must be an utterance."""
-        for epoch in itertools.count(epoch):
+        while True:
             for place, cuts in itertools.islice(enumerate(self.batches(epoch)), number, None):
                 yield epoch, place, cuts
-            number = 0
+            epoch, number = epoch + 1, 0
 
 
 def split_to_fit(cuts: list[Cut], limit: float) -> list[list[Cut]]:

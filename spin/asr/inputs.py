@@ -16,7 +16,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 
 from spin import artifacts, products
-from spin.asr.batches import frames_of, open_cuts, text_of
+from spin.asr.batches import Manifests, frames_of, text_of
 from spin.asr.lang import Lang
 from spin.asr.tokens import UNKNOWN_ID, count_needed_frames
 from spin.config import AsrConfig
@@ -65,8 +65,9 @@ class Recogniser:
         return products.recogniser(*self.identity)
 
     def cuts(self, parts: Iterable[str]) -> CutSet:
-        """The cuts of some parts, with what the recogniser reads."""
-        return open_cuts(self.context.exp, self.system.name, self.input_kind, parts)
+        """The cuts of some parts with what the recogniser reads, one part after the other, read lazily from stage 3."""
+        folder = artifacts.features_folder if self.input_kind == FEATURES else artifacts.units_folder
+        return CutSet(Manifests([artifacts.cuts_in(folder(self.context.exp, self.system.name, part)) for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -155,19 +156,16 @@ class InputReader:
         return len(self.read(cut)) if joins else frames_of(cut, self.field)
 
 
-def prepare_data(
-    context: Context, lang: Lang, system: System, input_kind: str
-) -> tuple[FeatureStatistics | UnitInventory, frozenset[str]]:
-    """`inputs` and `left_out` of the trainings of one system and kind of input; writes the rejects file.
+def prepare_data(recogniser: Recogniser, lang: Lang) -> tuple[FeatureStatistics | UnitInventory, frozenset[str]]:
+    """`inputs` and `left_out` of a recogniser, whatever its seed; writes the rejects file.
 
-    Raises:
-        DataError: the share of rejected utterances is above corpus.max_bad_share, or no valid utterance has a transcript.
+    Raises DataError where the share of rejected utterances is above corpus.max_bad_share, or no valid utterance has a transcript.
     """
-    corpus, exp = context.config.corpus, context.exp
-    cuts, valid = (open_cuts(exp, system.name, input_kind, parts) for parts in (corpus.asr_train, corpus.valid))
-    inventory = count_units(cuts, context.config.asr) if input_kind == UNITS else None
+    config, input_kind = recogniser.context.config, recogniser.input_kind
+    corpus, cuts = config.corpus, recogniser.cuts(config.corpus.asr_train)
+    inventory = count_units(cuts, config.asr) if input_kind == UNITS else None
     reader = InputReader(inventory)
-    rejects = Rejects(artifacts.rejects(exp, f"asr_{system.name}_{input_kind}"), STAGE)
+    rejects = Rejects(artifacts.rejects(recogniser.context.exp, f"asr_{recogniser.system.name}_{input_kind}"), STAGE)
     left_out, total = set(), 0
     for cut in cuts:
         total += 1
@@ -177,7 +175,7 @@ def prepare_data(
             rejects.add(cut.id, "+".join(corpus.asr_train), reason)
     rejects.check_share(total, corpus.max_bad_share)
     rejects.close()
-    if not any(map(text_of, valid)):
+    if not any(map(text_of, recogniser.cuts(corpus.valid))):
         remedy = "--set corpus.valid=[<parts with transcripts>]"
         raise DataError("valid parts", found="no utterance with a transcript", expected="at least one", remedy=remedy)
     usable = (cut for cut in cuts if cut.id not in left_out)

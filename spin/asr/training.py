@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from lhotse.cut import Cut
 
-from spin import artifacts, products
+from spin import artifacts
 from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
 from spin.asr.decoders import best_path
-from spin.asr.inputs import CACHE_BYTES, INVENTORY_FILE, MASK, THREADS, UNITS, InputReader, TrainJob, prepare_data
+from spin.asr.inputs import CACHE_BYTES, INVENTORY_FILE, MASK, THREADS, UNITS, InputReader, Recogniser, TrainJob, prepare_data
 from spin.asr.lang import Lang, load_lang
 from spin.asr.model import CtcModel, ctc_loss, load_weights
 from spin.asr.scoring import ErrorCounts, count_characters, count_words
@@ -43,9 +43,10 @@ def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -
     asr, jobs = context.config.asr, []
     for input_kind in asr.inputs:
         for system in systems:
-            due = [seed for seed in asr.seeds if products.recogniser(context, system, input_kind, seed).needs_build()]
-            data = prepare_data(context, lang, system, input_kind) if due else ()
-            jobs += [TrainJob(context, system, input_kind, seed, *data) for seed in due]
+            recognisers = [Recogniser(context, system, input_kind, seed) for seed in asr.seeds]
+            due = [recogniser for recogniser in recognisers if recogniser.product.needs_build()]
+            data = prepare_data(due[0], lang) if due else ()
+            jobs += [TrainJob(*recogniser.identity, *data) for recogniser in due]
     jobs.sort(key=lambda job: asr.seeds.index(job.seed))  # the first results of all systems come first
     context.log.info("%d trainings of %d steps", len(jobs), asr.max_steps)
     for line in run_jobs(context.config, train_recogniser, jobs, PER_GPU):

@@ -1,27 +1,21 @@
 """Inputs of a recogniser: stored features, units as they are, deduplicated or as pieces."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spin import artifacts
 from spin.asr import inputs
-from spin.asr.batches import open_cuts
 from spin.asr.inputs import MASK, InputReader, UnitInventory, count_units, measure_features
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.data.store import load_array
 from spin.errors import DataError
 from spin.runtime.files import read_json
-from tests.asr.tiny_asr import decode_all, make_config, make_context, run_stage_4, write_arrays
+from tests.asr.tiny_asr import cuts_of, decode_all, make_config, make_context, run_stage_4, write_arrays
 
 UNITS = [3, 3, 0, 0, 3, 1, 1, 1]
-
-
-def cuts_of(folder: Path, part: str, source: str = "features"):
-    return open_cuts(folder / "exp", "baseline", source, [part])
 
 
 def test_reader_keeps_within_its_bound(made_corpus):

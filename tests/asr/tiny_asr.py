@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lhotse import MonoCut, SupervisionSegment
+from lhotse import CutSet, MonoCut, SupervisionSegment
 
 from spin import artifacts, products
 from spin.config import AsrConfig, Config, CorpusConfig, DecodingConfig, GeneratedPart, RuntimeConfig
@@ -150,6 +150,14 @@ def write_texts(context: Context, sentences: list[str], lexicon: dict[str, str] 
 
 def folder_of(context: Context, system: str = "fbank", seed: int = 0, source: str = "features") -> Path:
     return artifacts.recogniser_folder(context.exp, system, source, seed)
+
+
+def cuts_of(folder: Path, part: str, source: str = "features") -> CutSet:
+    """The cuts that recognisers of the baseline read."""
+    from spin.asr.inputs import Recogniser
+
+    context = make_context(folder, make_config())
+    return Recogniser(context, systems_of(context.config, context.exp)[0], source, 0).cuts([part])
 
 
 def make_posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
