@@ -92,7 +92,7 @@ def prepare_lang(context: Context) -> Lang:
 def make_lang(
     config: AsrConfig, transcripts: list[str], lm_sentences: Iterable[str], pronunciations: Pronunciations | None = None
 ) -> Lang:
-    """Builds tokens and lexicon; raises DataError without text, for reserved words, or without a pronunciation of any word.
+    """Builds tokens and lexicon; raises DataError without text, or without a pronunciation of any word.
 
     Args:
         transcripts: texts of the training utterances; they alone define the tokens.
@@ -104,11 +104,6 @@ def make_lang(
         expected, remedy = "text in the supervisions of corpus.asr_train", "--set corpus.asr_train=[PART] with transcripts"
         raise DataError("training transcripts", found="no word", expected=expected, remedy=remedy)
     words = sorted(spoken | {word for text in lm_sentences for word in text.split()})
-    reserved = [word for word in words if _is_reserved(word)]
-    if reserved:
-        expected = f"words that do not begin with < or # and do not hold {BOUNDARY}"
-        remedy = "remove these words from corpus.lm_text and the transcripts"
-        raise DataError("LM text and transcripts", found=", ".join(reserved[:5]), expected=expected, remedy=remedy)
     if config.tokens == "phone":
         tokens: Tokens = PhoneTokens.train(pronunciations, spoken, f"lexicon {config.lexicon or 'of stage 0'}")
     elif config.tokens == "characters" or (config.tokens == "auto" and len(spoken) < FEW_WORDS):
@@ -131,14 +126,10 @@ def spell(tokens: Tokens, words: list[str]) -> Lexicon:
 
 def extend_lang(lang: Lang, words: Iterable[str]) -> Lang:
     """The same tokens with the words of a given LM that the tokens can spell."""
-    more = sorted({word for word in words if not _is_reserved(word)} - set(lang.words))
+    more = sorted({word for word in words if word[0] not in "#<" and BOUNDARY not in word} - set(lang.words))
     # The sort is stable: a word's pronunciations keep their order, whatever the hash seed of this process.
     lexicon = tuple(sorted((*lang.lexicon, *spell(lang.tokens, more)), key=lambda entry: entry[0]))
     return Lang(lang.tokens, lexicon)
-
-
-def _is_reserved(word: str) -> bool:
-    return word.startswith(("#", "<")) or BOUNDARY in word
 
 
 def disambiguate(lexicon: Lexicon, vocabulary_size: int) -> tuple[Lexicon, int]:

@@ -72,7 +72,6 @@ def test_words_are_of_transcripts_and_lm_text_and_unspellable_ones_are_left_out(
     ("config", "texts", "pronunciations", "message"),
     [
         (CHARACTERS, [], None, "transcripts"),
-        (CHARACTERS, ["A #0"], None, "#0"),
         (PHONE, ["A RED"], {"OTHER": [("AH",)]}, "lexicon"),
     ],
 )
