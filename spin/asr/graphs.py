@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from spin import artifacts, products
 from spin.asr.decoders import DECODERS
-from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, read_sentences, save_lang
+from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
 from spin.config import DecodingConfig
 from spin.errors import DataError
 from spin.runtime.context import Context
@@ -250,7 +250,7 @@ def _make_g(context: Context, folder: Path) -> k2.Fsa:
 
 def _train_lm(context: Context, lang: Lang, order: int, folder: Path) -> Path:
     """Trains an LM on the LM text, and keeps it in the folder."""
-    sentences = read_sentences(artifacts.lm_text(context.corpus))
+    sentences = artifacts.lm_text(context.corpus).read_text(encoding="utf-8").splitlines()
     number = train_arpa(sentences, order, lang.words, folder / ARPA)
     absent = len(set(lang.words).difference(word for sentence in sentences for word in sentence.split()))
     message = "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them"

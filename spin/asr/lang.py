@@ -81,7 +81,8 @@ def prepare_lang(context: Context) -> Lang:
             parts = (read_cuts(artifacts.cuts(context.corpus, part)) for part in context.config.corpus.asr_train)
             transcripts = [text for cuts in parts for text in map(text_of, cuts) if text]
             lexicon = read_lexicons(asr, context.corpus) if asr.tokens == "phone" else None
-            lang = make_lang(asr, transcripts, read_sentences(artifacts.lm_text(context.corpus)), lexicon)
+            sentences = artifacts.lm_text(context.corpus).read_text(encoding="utf-8").splitlines()
+            lang = make_lang(asr, transcripts, sentences, lexicon)
             save_lang(lang, folder)
             write_text(artifacts.training_tokens_in(folder), _format_training_tokens(lang, transcripts))
     lang = load_lang(product.path)
@@ -194,15 +195,6 @@ def _format_table(symbols: Iterable[str]) -> str:
 
 def _format_lexicon(lexicon: Iterable[tuple[str, tuple[int, ...]]], tokens: tuple[str, ...]) -> str:
     return "".join(f"{word} {' '.join(tokens[number] for number in ids)}\n" for word, ids in lexicon)
-
-
-def read_sentences(path: Path) -> list[str]:
-    """The lines of a text file that hold a word."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), found=str(error), expected="one sentence per line", remedy=rerun(0)) from error
-    return [" ".join(line.split()) for line in lines if line.split()]
 
 
 def _format_training_tokens(lang: Lang, transcripts: list[str]) -> str:

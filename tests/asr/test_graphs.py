@@ -17,7 +17,6 @@ from spin.asr.graphs import (
     load_graph,
     make_grammar,
     prepare_graph,
-    read_sentences,
     save_graph,
     train_arpa,
 )
@@ -110,8 +109,6 @@ def test_unknown_words_are_never_said_and_some_must_be_known(toy):
         train_arpa(["", " "], 2, lang.words, folder / "lm.arpa")
     with pytest.raises(DataError, match="decoding graph"):
         make_graph(lang, folder, ["ZEBRA"])
-    with pytest.raises(DataError, match="missing.txt"):
-        read_sentences(folder / "missing.txt")
 
 
 def test_a_stored_graph_is_the_same_and_a_damaged_one_an_error(toy):
