@@ -14,8 +14,7 @@ from pathlib import Path
 import k2
 import kaldilm
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from spin import artifacts, products
 from spin.asr.decoders import DECODERS
@@ -180,17 +179,11 @@ def save_graph(graph: k2.Fsa, path: Path) -> None:
 
 
 def load_graph(path: Path, device: torch.device | str = "cpu") -> k2.Fsa:
-    """An arc-sorted graph with `lm_scores`, the scores of its arcs before any scaling; raises DataError for a damaged file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            arcs, splits, values = (file.get_tensor(name) for name in ("arcs", "word_splits", "words"))
-    except (OSError, SafetensorError) as error:
-        found, cause = " ".join(str(error).split())[:200], "an incomplete copy, or a failing disk"
-        remedy = f"rm -r {path.parent}, then ./run.sh --stage 4 --stop-stage 5"
-        raise DataError(str(path), found=found, expected="a graph", cause=cause, remedy=remedy) from error
-    graph = k2.Fsa(arcs.contiguous())
-    shape = k2.ragged.create_ragged_shape2(splits.contiguous(), cached_tot_size=values.numel())
-    graph.aux_labels = k2.RaggedTensor(shape, values.contiguous())
+    """An arc-sorted graph with `lm_scores`, the scores of its arcs before any scaling."""
+    tensors = load_file(path)
+    graph = k2.Fsa(tensors["arcs"])
+    shape = k2.ragged.create_ragged_shape2(tensors["word_splits"], cached_tot_size=tensors["words"].numel())
+    graph.aux_labels = k2.RaggedTensor(shape, tensors["words"])
     graph = k2.arc_sort(graph).to(device)
     graph.lm_scores = graph.scores.clone()
     return graph

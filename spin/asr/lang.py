@@ -74,7 +74,7 @@ class Lang:
 
 
 def prepare_lang(context: Context) -> Lang:
-    """Builds the lang folder, or loads it when it is up to date; raises DataError without text or lexicon, or for damage."""
+    """Builds the lang folder, or loads it when it is up to date; raises DataError without text or lexicon."""
     product, asr = products.lang(context), context.config.asr
     if product.needs_build():
         with product.building() as folder:
@@ -165,14 +165,10 @@ def save_lang(lang: Lang, folder: Path) -> None:
 
 
 def load_lang(folder: Path) -> Lang:
-    """Reads what save_lang wrote; raises DataError when a file is missing or damaged."""
-    try:
-        tokens = (line.split()[0] for line in (folder / TOKENS_FILE).read_text(encoding="utf-8").splitlines())
-        ids = {token: number for number, token in enumerate(tokens) if not token.startswith("#")}
-        return Lang(_load_tokens(folder, ids), _read_lexicon(folder / LEXICON_FILE, ids))
-    except (OSError, ValueError, LookupError) as error:
-        found, remedy = f"{type(error).__name__}: {error}", f"rm -r {folder}, then ./run.sh --stage 4 --stop-stage 4"
-        raise DataError(str(folder), found=found, expected="tokens, words and lexicon of stage 4", remedy=remedy) from error
+    """Reads what save_lang wrote."""
+    tokens = (line.split()[0] for line in (folder / TOKENS_FILE).read_text(encoding="utf-8").splitlines())
+    ids = {token: number for number, token in enumerate(tokens) if not token.startswith("#")}
+    return Lang(_load_tokens(folder, ids), _read_lexicon(folder / LEXICON_FILE, ids))
 
 
 def _load_tokens(folder: Path, ids: dict[str, int]) -> Tokens:

@@ -111,7 +111,7 @@ def test_unknown_words_are_never_said_and_some_must_be_known(toy):
         make_graph(lang, folder, ["ZEBRA"])
 
 
-def test_a_stored_graph_is_the_same_and_a_damaged_one_an_error(toy):
+def test_a_stored_graph_is_the_same(toy):
     lang, folder = toy
     graph = make_graph(lang, folder, ["A CAB BE", "CC BE A"])
     save_graph(graph, folder / "g.safetensors")
@@ -119,10 +119,6 @@ def test_a_stored_graph_is_the_same_and_a_damaged_one_an_error(toy):
     assert torch.equal(again.arcs.values(), graph.arcs.values())
     assert again.aux_labels.tolist() == graph.aux_labels.tolist()
     assert torch.equal(again.lm_scores, graph.scores)
-    for content in (b"", b"torn"):
-        (folder / "g.safetensors").write_bytes(content)
-        with pytest.raises(DataError, match="g.safetensors"):
-            load_graph(folder / "g.safetensors")
 
 
 # ARPA files
