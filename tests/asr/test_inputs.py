@@ -43,8 +43,6 @@ def test_statistics_by_hand(made_corpus, monkeypatch):
     np.testing.assert_allclose(statistics.deviation, frames.std(axis=0), rtol=1e-4)
     monkeypatch.setattr(inputs, "STATISTICS_UTTERANCES", 20)
     assert not np.array_equal(measure_features(cuts, len(cuts)).mean, statistics.mean)
-    with pytest.raises(DataError, match="no frame"):
-        measure_features([], 0)
 
 
 # Units
@@ -82,8 +80,6 @@ def test_pieces_join_units(made_corpus, tmp_path):
     assert sum((units[piece] for piece in symbols[::4]), []) == [3, 0, 3, 1]
     unseen = cut_with_units(made_corpus, tmp_path, [3, 3, 9, 0])
     assert sum((units[piece] for piece in reader.read(unseen)[::4]), []) == [3, 0]
-    with pytest.raises(DataError, match="no unit"):
-        count_units([], AsrConfig())
 
 
 @pytest.mark.parametrize("unit_input", ["deduplicated", "pieces"])
