@@ -245,7 +245,5 @@ def _train_lm(context: Context, lang: Lang, order: int, folder: Path) -> Path:
     """Trains an LM on the LM text, and keeps it in the folder."""
     sentences = artifacts.lm_text(context.corpus).read_text(encoding="utf-8").splitlines()
     number = train_arpa(sentences, order, lang.words, folder / ARPA)
-    absent = len(set(lang.words).difference(word for sentence in sentences for word in sentence.split()))
-    message = "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them"
-    context.log.info(message, order, number, absent)
+    context.log.info("%d-gram LM from %d sentences", order, number)
     return folder / ARPA
