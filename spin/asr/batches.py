@@ -28,16 +28,11 @@ Transform = Callable[[str, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances in one tensor, the longest first.
-
-    Attributes:
-        inputs: (B, T, D) float32 features, or (B, T) int64 symbols of units; zero after each length.
-        lengths: (B,) int64, frames (or symbols, where units are joined).
-    """
+    """Utterances in one tensor, the longest first."""
 
     cuts: list[Cut]
-    inputs: torch.Tensor
-    lengths: torch.Tensor
+    inputs: torch.Tensor  # (B, T, D) float32 features, or (B, T) int64 symbols of units; zero after each length
+    lengths: torch.Tensor  # (B,) int64, frames (or symbols, where units are joined)
 
     @property
     def ids(self) -> list[str]:

@@ -41,11 +41,7 @@ class Scales(NamedTuple):
 
 
 def build_decodings(context: Context, systems: Sequence[System]) -> list[Product]:
-    """Decodes the test parts with every recogniser and method, skips finished decodings, and returns the products of all.
-
-    Raises:
-        DataError: a recogniser, features or units are missing or stale.
-    """
+    """Decodes the test parts with every recogniser and method, skips finished decodings, and returns the products of all."""
     asr = context.config.asr
     recognisers = [
         Recogniser(context, system, input_kind, seed) for seed in asr.seeds for input_kind in asr.inputs for system in systems

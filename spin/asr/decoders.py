@@ -18,15 +18,10 @@ if TYPE_CHECKING:  # checks of the configuration import this module in every sta
 
 @dataclass(frozen=True)
 class DecodingResult:
-    """The result of a method for a batch.
+    """The result of a method for a batch."""
 
-    Attributes:
-        texts: text of each utterance; None for an empty lattice.
-        not_rescored: number of utterances that keep the text of the first pass, because the larger LM leaves no path.
-    """
-
-    texts: list[str | None]
-    not_rescored: int = 0
+    texts: list[str | None]  # of each utterance; None for an empty lattice
+    not_rescored: int = 0  # utterances that keep the text of the first pass, because the larger LM leaves no path
 
     def __add__(self, other: DecodingResult) -> DecodingResult:
         """Joins the results of two batches."""
@@ -105,18 +100,13 @@ DECODERS = {
 
 
 def decode_in_pieces(work: Callable[[Tensor, Tensor], Results], names: list[str], log_probs: Tensor, lengths: Tensor) -> Results:
-    """Decodes a batch at once; where k2 or the memory fails, in halves, down to single utterances.
+    """Decodes a batch at once; where k2 or the memory fails, in halves. Raises ResourceError where it fails for one utterance.
 
     Each utterance has a lattice of its own, so the halves give the same as the whole. (k2 counts the arcs of a batch in 32 bits:
     an undecided model, a large graph and many utterances exceed that long before the memory is full. On a GPU such a failure may
     leave the device unusable. Then the halves fail too, and the message says what to set.)
 
-    Args:
-        work: function of log-probabilities (B, T, V) and lengths (B,), which do not increase.
-        names: ids of the B utterances.
-
-    Raises:
-        ResourceError: the work failed for a single utterance.
+    `work` is a function of log-probabilities (B, T, V) and lengths (B,), which do not increase; `names` are ids of utterances.
     """
     try:
         return work(log_probs, lengths)

@@ -26,17 +26,10 @@ ROUNDING = 1e-4  # of log-probabilities summed along a path
 
 @dataclass
 class GraphSearch:
-    """What the methods search with. Graphs are loaded when first needed: a large LM takes minutes and much memory to read.
+    """What the methods search with. Graphs are loaded when first needed: a large LM takes minutes and much memory to read."""
 
-    Attributes:
-        lang: tokens and words of the search.
-        graphs: kind of graph -> its file.
-        config: beams and bounds.
-        device: where to search.
-    """
-
-    lang: Lang
-    graphs: dict[str, Path]
+    lang: Lang  # tokens and words of the search
+    graphs: dict[str, Path]  # kind of graph -> its file
     config: DecodingConfig
     device: torch.device
 
@@ -54,12 +47,9 @@ class GraphSearch:
         return looped
 
     def lattices(self, log_probs: torch.Tensor, lengths: torch.Tensor, scale: float) -> k2.Fsa:
-        """Pruned lattices, one per utterance; empty where no path reached the end of the graph.
+        """Pruned lattices of (B, T, V) float32 and (B,) frames, which must not increase; empty where no path reached the end.
 
-        Args:
-            log_probs: (B, T, V) float32.
-            lengths: (B,) frames, not increasing.
-            scale: LM scale by which the search prunes. Other scales for its lattices cost almost nothing.
+        The search prunes by the LM scale; other scales for its lattices cost almost nothing.
         """
         self.graph.scores = self.graph.lm_scores * scale
         return k2.intersect_dense_pruned(

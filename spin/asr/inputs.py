@@ -80,16 +80,11 @@ class FeatureStatistics:
 
 @dataclass(frozen=True)
 class UnitInventory:
-    """Symbols of the units of a training.
-
-    Attributes:
-        codebook_size: one more than the highest unit of the training parts.
-        pieces: sentencepiece model in base64, where units are joined.
-    """
+    """Symbols of the units of a training."""
 
     unit_input: str
-    codebook_size: int
-    pieces: str | None = None
+    codebook_size: int  # one more than the highest unit of the training parts
+    pieces: str | None = None  # sentencepiece model in base64, where units are joined
 
     def load_pieces(self):
         """The Pieces of spin.units.acoustic_pieces; None without."""
@@ -107,15 +102,10 @@ class UnitInventory:
 
 @dataclass(frozen=True)
 class TrainJob(Recogniser):
-    """A recogniser to train.
+    """A recogniser to train."""
 
-    Attributes:
-        inputs: statistics of the training features, or inventory of the training units.
-        left_out: ids of utterances that no training uses.
-    """
-
-    inputs: FeatureStatistics | UnitInventory
-    left_out: frozenset[str]
+    inputs: FeatureStatistics | UnitInventory  # of the training parts
+    left_out: frozenset[str]  # ids of utterances that no training uses
 
 
 class InputReader:

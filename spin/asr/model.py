@@ -37,9 +37,7 @@ class CtcModel(nn.Module):
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, V) float32 log-probabilities of the tokens.
 
-        Args:
-            inputs: (B, T, D) float32 features, or (B, T) int64 symbols; ignored at and after `lengths`.
-            lengths: (B,) int64 frames, at least 1, not increasing.
+        `inputs` are (B, T, D) float32 features, or (B, T) int64 symbols; `lengths` (B,) frames, at least 1, not increasing.
         """
         hidden = self.front(inputs)
         return self.output(self.body(hidden * is_inside(hidden, lengths), lengths)).log_softmax(dim=-1)

@@ -53,9 +53,6 @@ def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
     "gain": system -> part -> method -> {relative_wer_reduction, relative_cer_reduction (percent of the baseline's), p_value
     (paired, over utterances and trainings; p_value_speakers over speakers), per_seed}, for each system but the baseline.
     "asr_from_units" and "gain_from_units": the same for recognisers on units.
-
-    Raises:
-        DataError: two decodings of a part have different utterances.
     """
     scores: dict = {"asr": {}, "gain": {}}
     (baseline, *others), parts = systems, products.test_parts(config)

@@ -106,7 +106,7 @@ class Training:
         return f"{self.job.name}: best at step {best}, valid {format_rates(self.lang, state['valid'])}"
 
     def train(self) -> None:
-        """The loop over steps."""
+        """The loop over steps; a signal ends the process between two of them, with a checkpoint."""
         with StopRequest() as stop:
             for epoch, number, batch in self.batches():
                 metrics = self.update(batch)
@@ -121,7 +121,11 @@ class Training:
                 if self.step >= self.config.max_steps:
                     return
                 if stop.signal is not None:
-                    self.checkpoint_and_exit(stop, saved)
+                    if not saved:
+                        self.store.save(self.step, self.state(None))
+                    self.writer.close()
+                    self.log.warning("%s: stopped by a signal at step %d; checkpoint saved", self.job.name, self.step)
+                    raise SystemExit(stop.status())
 
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
@@ -260,14 +264,6 @@ class Training:
             self.store.save(self.step, state, -state["valid"]["cer"])
         write_jsonl(self.history_path, [record for record in list(read_jsonl(self.history_path)) if record["step"] <= self.step])
         self.log.info("%s: resuming after step %d", self.job.name, self.step)
-
-    def checkpoint_and_exit(self, stop: StopRequest, saved: bool) -> None:
-        """Ends this process between two steps, with a checkpoint."""
-        if not saved:
-            self.store.save(self.step, self.state(None))
-        self.writer.close()
-        self.log.warning("%s: stopped by a signal at step %d; checkpoint saved", self.job.name, self.step)
-        raise SystemExit(stop.status())
 
 
 @torch.no_grad()
