@@ -11,7 +11,6 @@ from spin import artifacts
 from spin.asr.batches import MAX_PADDED_SHARE, BatchSampler, collate, frames_of, spec_augment, split_to_fit
 from spin.asr.inputs import InputReader
 from spin.data.store import load_array
-from spin.errors import DataError
 from tests.asr.tiny_asr import cuts_of
 from tests.data.test_sampler import DECILES
 
@@ -68,11 +67,6 @@ def test_splitting_by_hand():
     assert ids_of(split_to_fit(list(make_cuts([3, 1, 2])), 9.0)) == [["u0", "u1", "u2"]]
     assert ids_of(split_to_fit(list(make_cuts([3, 1, 2, 1])), 9.0)) == [["u1", "u3"], ["u2", "u0"]]
     assert ids_of(split_to_fit(list(make_cuts([30, 1, 2, 1])), 9.0)) == [["u1", "u3"], ["u2"], ["u0"]]
-
-
-def test_missing_manifests_are_named(made_corpus):
-    with pytest.raises(DataError, match="nosuch"):
-        list(cuts_of(made_corpus, "nosuch"))
 
 
 @given(st.integers(1, 400), st.integers(1, 40), st.integers(0, 5))

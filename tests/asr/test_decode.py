@@ -38,7 +38,7 @@ def staged(tmp_path_factory):
     given = {"arpa": str(folder / "2.arpa"), "rescore_arpa": str(folder / "3.arpa"), "rescore_order": 3}
     config = tiny_asr.make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
     tiny_asr.write_corpus(folder, config, parts)
-    tiny_asr.run_stage_4(tiny_asr.make_context(folder, config))
+    tiny_asr.train_all(folder, config)
     read, outputs = [], Decoding.outputs
 
     def spied_outputs(self, parts):

@@ -9,17 +9,7 @@ import pytest
 import torch
 
 from spin import artifacts
-from spin.asr.graphs import (
-    HLG,
-    G,
-    arpa_words,
-    compose_graph,
-    load_graph,
-    make_grammar,
-    prepare_graph,
-    save_graph,
-    train_arpa,
-)
+from spin.asr.graphs import HLG, G, arpa_words, compose_graph, load_graph, make_grammar, prepare_graph, save_graph, train_arpa
 from spin.asr.lang import WORDS_FILE, extend_lang, load_lang, make_lang, prepare_lang, save_lang
 from spin.config import AsrConfig
 from spin.errors import DataError

@@ -1,7 +1,5 @@
 """Inputs of a recogniser: stored features, units as they are, deduplicated or as pieces."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -11,9 +9,8 @@ from spin.asr.inputs import MASK, InputReader, UnitInventory, count_units, measu
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.data.store import load_array
-from spin.errors import DataError
 from spin.runtime.files import read_json
-from tests.asr.tiny_asr import cuts_of, decode_all, make_config, make_context, run_stage_4, write_arrays
+from tests.asr.tiny_asr import cuts_of, decode_all, make_config, train_all, write_arrays
 
 UNITS = [3, 3, 0, 0, 3, 1, 1, 1]
 
@@ -25,14 +22,6 @@ def test_reader_keeps_within_its_bound(made_corpus):
     assert reader.read(cuts[1]) is not reader.read(cuts[1])
     assert np.array_equal(reader.read(cuts[2]), load_array(cuts[2], artifacts.HIDDEN_FIELD))
     assert reader.length(cuts[2]) == len(reader.read(cuts[2]))
-
-
-def test_lost_features_are_named(made_corpus):
-    cut = next(iter(cuts_of(made_corpus, "train")))
-    array = getattr(cut, artifacts.HIDDEN_FIELD)
-    lost = dataclasses.replace(array, array=dataclasses.replace(array.array, storage_path="nowhere"))
-    with pytest.raises(DataError, match="nowhere"):
-        InputReader().read(cut.with_custom(artifacts.HIDDEN_FIELD, lost))
 
 
 def test_statistics_by_hand(made_corpus, monkeypatch):
@@ -85,7 +74,6 @@ def test_pieces_join_units(made_corpus, tmp_path):
 @pytest.mark.parametrize("unit_input", ["deduplicated", "pieces"])
 def test_recognisers_on_joined_units(work_folder, unit_input):
     config = make_config({"inputs": ("units",), "unit_input": unit_input, "unit_pieces": 12, "max_steps": 20, "model": "blstm"})
-    run_stage_4(make_context(work_folder, config))
-    context = decode_all(work_folder, config)
-    scores = read_json(artifacts.scores(context.exp))
+    train_all(work_folder, config)
+    scores = read_json(artifacts.scores(decode_all(work_folder, config).exp))
     assert scores["asr"] == {} and 0 <= scores["asr_from_units"]["baseline"]["eval"]["hlg"]["wer"] <= 100

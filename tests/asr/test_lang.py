@@ -121,8 +121,12 @@ def test_save_and_load(tmp_path, config, texts, line):
 
 
 # Phones
-def test_words_have_the_phones_of_their_first_pronunciation_whether_in_the_graph_or_not():
-    lang = make_lang(PHONE, tiny_asr.PHONE_TEXTS, ["RED A ZOO"], tiny_asr.PRONUNCIATIONS)
+@pytest.fixture(scope="module")
+def lang():
+    return make_lang(PHONE, tiny_asr.PHONE_TEXTS, ["RED A ZOO"], tiny_asr.PRONUNCIATIONS)
+
+
+def test_words_have_the_phones_of_their_first_pronunciation_whether_in_the_graph_or_not(lang):
     assert lang.words == ("A", "READ", "RED")  # no phone of ZOO was trained
     assert lang.tokens.pieces == ("<blk>", "<unk>", "AH", "D", "EH", "IY", "R")
     assert lang.tokens.decode(lang.tokens.encode("A READ")) == "AH R IY D"
@@ -163,11 +167,6 @@ def test_variants_follow_the_pronunciation_of_alignments(tmp_path):
     assert read_lexicons(AsrConfig(), tmp_path)["READ"] == [("R", "IY", "D"), ("R", "EH", "D"), ("R", "EY", "D")]
     write_text(tmp_path / "given", "B\tB IY\n")
     assert read_lexicons(AsrConfig(lexicon=str(tmp_path / "given")), tmp_path) == {"B": [("B", "IY")]}
-
-
-@pytest.fixture(scope="module")
-def lang():
-    return make_lang(AsrConfig(tokens="phone"), tiny_asr.PHONE_TEXTS, ["RED A ZOO"], tiny_asr.PRONUNCIATIONS)
 
 
 def test_decoding_to_phones_and_to_words(lang, tmp_path):
@@ -212,7 +211,7 @@ def test_stages_of_a_phone_recogniser(work_folder):
     config = tiny_asr.make_config(asr, corpus={"max_bad_share": 0.9})
     lexicon = {word: " ".join(word) for word in tiny_asr.WORDS if word != "HAD"}
     tiny_asr.write_texts(tiny_asr.make_context(work_folder, config, stage=3), tiny_asr.make_sentences(20, 4), lexicon)
-    tiny_asr.run_stage_4(tiny_asr.make_context(work_folder, config))
+    tiny_asr.train_all(work_folder, config)
     context = tiny_asr.decode_all(work_folder, config)
     score = read_json(artifacts.scores(context.exp))["asr"]["fbank"]["eval"]
     assert score["ctc_1best"]["per"] == score["ctc_1best"]["wer"] == score["ctc_1best"]["cer"]

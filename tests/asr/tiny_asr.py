@@ -198,7 +198,7 @@ class Killed(Exception):
     """In place of SIGKILL."""
 
 
-def train_until_killed(context: Context, system: str, step: int) -> None:
+def train_until_killed(folder: Path, config: Config, system: str, step: int) -> None:
     """Stage 4, killed in the update of a step of one system's training."""
     from spin.asr import training
 
@@ -211,19 +211,21 @@ def train_until_killed(context: Context, system: str, step: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training.Training, "update", killing)
-        run_stage_4(context)
+        train_all(folder, config)
 
 
-def run_stage_4(context: Context) -> None:
-    """As local/4_train_asr.py."""
+def train_all(folder: Path, config: Config) -> Context:
+    """As local/4_train_asr.py; returns the context of the stage."""
     from spin.asr.lang import prepare_lang
     from spin.asr.training import train_recognisers
 
-    train_recognisers(context, prepare_lang(context), systems_of(context.config, context.exp))
+    context = make_context(folder, config)
+    train_recognisers(context, prepare_lang(context), systems_of(config, context.exp))
+    return context
 
 
 def decode_all(folder: Path, config: Config) -> Context:
-    """The decoding half of local/5_decode_and_report.py."""
+    """As the decoding half of local/5_decode_and_report.py; returns the context of the stage."""
     from spin.asr.decode import build_decodings
     from spin.asr.graphs import build_graphs
     from spin.asr.scores import build_scores
