@@ -31,6 +31,7 @@ from spin.systems import System
 
 PER_GPU = 1  # decodings at a time on one GPU: lattices may fill it
 SEARCH_SETTINGS = ("search_beam", "output_beam", "max_active_states")  # of decoding, read by every search of a graph
+Tune = Callable[[Product, str, float], None]  # builds the product of a tuning, given the method and the LM scale of the search
 
 
 class Scales(NamedTuple):
@@ -72,11 +73,8 @@ def decode_recogniser(recogniser: Recogniser) -> None:
             decoding.build(product, part, method, scales)
 
 
-Tune = Callable[[Product, str, float], None]  # builds the product of a tuning, given the method and the LM scale of the search
-
-
 def decodings_of(recogniser: Recogniser, tune: Tune | None = None) -> Iterator[tuple[str, str, Scales | None, Product | None]]:
-    """(part, method, LM scales, product) of each decoding; scales and product are None as of find_scales."""
+    """(part, method, LM scales, product) of each decoding; without `tune`, scales and product are None where tuning is due."""
     config = recogniser.context.config
     for method in config.decoding.methods:
         scales = find_scales(recogniser, method, tune)

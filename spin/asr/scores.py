@@ -65,14 +65,8 @@ def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
             for system in systems:
                 rates[system][part][method] = compute_rates(decodings[system], config, in_phones)
             for system in others:
-                before, after = rates[baseline][part][method], rates[system][part][method]
-                gains[system][part][method] = {
-                    **_reductions(before, after),
-                    **compute_p_values(decodings[baseline], decodings[system], config),
-                    "per_seed": [
-                        {"seed": old["seed"], **_reductions(old, new)} for old, new in zip(before["per_seed"], after["per_seed"])
-                    ],
-                }
+                pair = rates[baseline][part][method], rates[system][part][method]
+                gains[system][part][method] = compute_gain(*pair, decodings[baseline], decodings[system], config)
         suffix = "" if input_kind == FEATURES else f"_from_{input_kind}"
         scores |= {f"asr{suffix}": rates, f"gain{suffix}": gains}
     return scores
@@ -119,13 +113,15 @@ def compute_rates(seeds: Seeds, config: Config, in_phones: bool) -> dict:
     return score
 
 
-def compute_p_values(before: Seeds, after: Seeds, config: Config) -> dict:
-    """Paired tests of the gain of a system over the baseline."""
+def compute_gain(before: dict, after: dict, baseline: Seeds, other: Seeds, config: Config) -> dict:
+    """The entry of one system in "gain", from the entries of the baseline and its own in "asr", and their counts."""
     samples = config.decoding.bootstrap_samples, config.seed
-    differences = [old.errors - new.errors for old, new in zip(_sum_by_speaker(before), _sum_by_speaker(after))]
+    differences = [old.errors - new.errors for old, new in zip(_sum_by_speaker(baseline), _sum_by_speaker(other))]
     return {
-        "p_value": paired_p_value(_word_errors(before), _word_errors(after), *samples),
+        **_reductions(before, after),
+        "p_value": paired_p_value(_word_errors(baseline), _word_errors(other), *samples),
         **({"p_value_speakers": speaker_p_value(differences, *samples)} if len(differences) > 1 else {}),
+        "per_seed": [{"seed": old["seed"], **_reductions(old, new)} for old, new in zip(before["per_seed"], after["per_seed"])],
     }
 
 
