@@ -11,16 +11,7 @@ from spin.asr.decoders import DECODERS
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import compose_graph, lexicon_fst, make_grammar, save_graph, train_arpa
 from spin.asr.inputs import find_problem
-from spin.asr.lang import (
-    WORDS_FILE,
-    disambiguate,
-    extend_lang,
-    load_lang,
-    make_lang,
-    read_lexicons,
-    read_pronunciations,
-    save_lang,
-)
+from spin.asr.lang import disambiguate, extend_lang, load_lang, make_lang, read_lexicons, read_pronunciations, save_lang
 from spin.asr.tokens import BLANK_ID, UNKNOWN_ID, BpeTokens, CharacterTokens
 from spin.asr.training import evaluate
 from spin.config import AsrConfig, DecodingConfig
@@ -67,16 +58,11 @@ def test_words_are_of_transcripts_and_lm_text_and_unspellable_ones_are_left_out(
     assert lang.reference("A ZEBRA") == "A ZEBRA"
 
 
-@pytest.mark.parametrize(
-    ("config", "texts", "pronunciations", "message"),
-    [
-        (CHARACTERS, [], None, "transcripts"),
-        (PHONE, ["A RED"], {"OTHER": [("AH",)]}, "lexicon"),
-    ],
-)
-def test_texts_without_words_are_errors(config, texts, pronunciations, message):
-    with pytest.raises(DataError, match=message):
-        make_lang(config, texts, ["A"], pronunciations)
+def test_texts_without_words_are_errors():
+    with pytest.raises(DataError, match="transcripts"):
+        make_lang(CHARACTERS, [], ["A"])
+    with pytest.raises(DataError, match="lexicon"):
+        make_lang(PHONE, ["A RED"], ["A"], {"OTHER": [("AH",)]})
 
 
 def test_disambiguate_by_hand():
@@ -172,7 +158,7 @@ def test_variants_follow_the_pronunciation_of_alignments(tmp_path):
 def test_decoding_to_phones_and_to_words(lang, tmp_path):
     save_lang(lang, tmp_path)
     train_arpa(["READ A", "READ A", "A RED"], 2, lang.words, tmp_path / "lm.arpa")
-    save_graph(compose_graph(lang, make_grammar(tmp_path / "lm.arpa", tmp_path / WORDS_FILE)), tmp_path / "graph.safetensors")
+    save_graph(compose_graph(lang, make_grammar(tmp_path / "lm.arpa", tmp_path / "words.txt")), tmp_path / "graph.safetensors")
     search = GraphSearch(lang, {"HLG": tmp_path / "graph.safetensors"}, DecodingConfig(lm_order=2), torch.device("cpu"))
     ids = [lang.tokens.pieces.index(phone) for phone in "R EH D AH".split()]  # READ by its second pronunciation, or RED
     logits = torch.zeros(1, 9, lang.vocabulary_size)
