@@ -20,8 +20,8 @@ def train_asr(context: Context) -> None:
     if not context.config.corpus.asr_train:
         context.log.info("no recogniser is trained (corpus.asr_train is empty): skipped")
         return
-    from spin.asr.prepare_lang import prepare_lang
-    from spin.asr.train_asr import train_recognisers
+    from spin.asr.lang import prepare_lang
+    from spin.asr.training import train_recognisers
 
     systems = systems_of(context.config, context.exp)
     lang = prepare_lang(context)

@@ -26,7 +26,9 @@ def decode_and_report(context: Context) -> None:
         context.log.info("no recogniser is trained (corpus.asr_train is empty): the report compares units")
         write_report(context, None)
         return
-    from spin.asr.decode_asr import build_decodings, build_graphs, build_scores
+    from spin.asr.decode import build_decodings
+    from spin.asr.graphs import build_graphs
+    from spin.asr.scores import build_scores
 
     systems = systems_of(context.config, context.exp)
     for system in systems:

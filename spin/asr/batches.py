@@ -1,5 +1,6 @@
 """Batches of features or units with their texts, and SpecAugment."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,11 @@ from lhotse.cut import Cut
 from lhotse.dataset import DynamicBucketingSampler
 from torch.nn.utils.rnn import pad_sequence
 
-from spin import artifacts
 from spin.data.cuts import read_cuts
-from spin.errors import DataError, rerun
 from spin.runtime import seeding
 
 BUCKETS = 10
-SMALL_SET = 200  # cuts; below this, one bucket per 20
+LEAST_IN_BUCKET = 20  # cuts; of fewer than BUCKETS times as many there are fewer buckets
 NO_BOUNDARY = 1e9  # seconds: all cuts fall into the bucket below
 MAX_PADDED_SHARE = 1.25  # of batch_seconds, for a batch with its padding; lhotse overshoots by its last and longest utterance
 FRAMES_PER_TIME_MASK = 100  # one mask per two seconds
@@ -29,16 +28,11 @@ Transform = Callable[[str, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances in one tensor, the longest first.
-
-    Attributes:
-        inputs: (B, T, D) float32 features, or (B, T) int64 symbols of units; zero after each length.
-        lengths: (B,) int64, frames (or symbols, where units are joined).
-    """
+    """Utterances in one tensor, the longest first."""
 
     cuts: list[Cut]
-    inputs: torch.Tensor
-    lengths: torch.Tensor
+    inputs: torch.Tensor  # (B, T, D) float32 features, or (B, T) int64 symbols of units; zero after each length
+    lengths: torch.Tensor  # (B,) int64, frames (or symbols, where units are joined)
 
     @property
     def ids(self) -> list[str]:
@@ -49,7 +43,7 @@ class Batch:
         return [text_of(cut) for cut in self.cuts]
 
 
-class _Manifests:
+class Manifests:
     """The cuts of several manifests, one after the other, read lazily and again at each iteration."""
 
     def __init__(self, paths: list[Path]):
@@ -60,25 +54,8 @@ class _Manifests:
             yield from read_cuts(path)
 
 
-def open_cuts(exp: Path, system: str, input_kind: str, parts: Iterable[str]) -> CutSet:
-    """The cuts of some parts, one part after the other, read lazily from stage 3; `input_kind` is features or units.
-
-    Raises:
-        DataError: no part; while it is read: a manifest is missing or damaged.
-    """
-    folder = artifacts.features_folder if input_kind == "features" else artifacts.units_folder
-    paths = [artifacts.cuts_in(folder(exp, system, part)) for part in parts]
-    if not paths:
-        expected = "parts in corpus.asr_train, corpus.valid and corpus.test"
-        raise DataError("configuration", found="no part", expected=expected, remedy="for example --set corpus.valid=[PART]")
-    return CutSet(_Manifests(paths))
-
-
 def frames_of(cut: Cut, field: str) -> int:
-    """Number of stored frames, from the manifest alone; DataError when the cut lacks the field."""
-    if not cut.has_custom(field):
-        found, cause = f"no field '{field}' in its cut", "the manifest of an earlier stage"
-        raise DataError(f"utterance {cut.id}", found=found, expected="a cut written by stage 3", cause=cause, remedy=rerun(3))
+    """Number of stored frames, from the manifest alone."""
     return int(getattr(cut, field).shape[0])
 
 
@@ -94,23 +71,18 @@ class _NoDataSource(torch.utils.data.Sampler):
         pass
 
 
-class _Buckets(DynamicBucketingSampler, _NoDataSource):
-    pass
-
-
-class BatchSampler:
+class BatchSampler(DynamicBucketingSampler, _NoDataSource):
     """Batches of utterances of similar length, by lhotse; with padding none exceeds MAX_PADDED_SHARE of `batch_seconds`.
 
     Args:
         cuts: utterances; may be lazy. One longer than `batch_seconds` is a batch by itself.
-        count: number of cuts.
         seed: random seed of the order; None keeps one fixed order.
     """
 
-    def __init__(self, cuts: CutSet, count: int, batch_seconds: float, seed: int | None = None):
+    def __init__(self, cuts: CutSet, batch_seconds: float, seed: int | None = None):
         self.batch_seconds = batch_seconds
-        buckets = BUCKETS if count >= SMALL_SET else count // 20
-        self.buckets = _Buckets(
+        buckets = sum(1 for _ in itertools.islice(cuts, BUCKETS * LEAST_IN_BUCKET)) // LEAST_IN_BUCKET
+        super().__init__(
             cuts,
             max_duration=batch_seconds,
             num_buckets=buckets if buckets > 1 else None,
@@ -123,22 +95,16 @@ class BatchSampler:
 
     def batches(self, epoch: int = 0) -> Iterator[list[Cut]]:
         """The batches of an epoch."""
-        self.buckets.set_epoch(epoch)
-        for batch in self.buckets:
+        self.set_epoch(epoch)
+        for batch in self:
             yield from split_to_fit(list(batch), MAX_PADDED_SHARE * self.batch_seconds)
 
     def repeat(self, epoch: int, number: int) -> Iterator[tuple[int, int, list[Cut]]]:
-        """(epoch, number in the epoch, batch) without end, from one place on; DataError where there is no utterance."""
-        first = epoch, number
+        """(epoch, number in the epoch, batch) without end, from one place on; there must be an utterance."""
         while True:
-            count = 0
-            for count, cuts in enumerate(self.batches(epoch), start=1):
-                if (epoch, count - 1) >= first:
-                    yield epoch, count - 1, cuts
-            if not count:
-                remedy = "see the rejects files of the experiment, or --set corpus.asr_train=[PART]"
-                raise DataError("training parts", found="no batch", expected="at least one utterance", remedy=remedy)
-            epoch += 1
+            for place, cuts in itertools.islice(enumerate(self.batches(epoch)), number, None):
+                yield epoch, place, cuts
+            epoch, number = epoch + 1, 0
 
 
 def split_to_fit(cuts: list[Cut], limit: float) -> list[list[Cut]]:

@@ -2,124 +2,73 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spin.config import DecodingConfig
+from spin.asr.tokens import BLANK_ID
+from spin.errors import ResourceError
+from spin.runtime.logs import get_logger
 
 if TYPE_CHECKING:  # checks of the configuration import this module in every stage, so it loads neither torch nor k2
-    import k2
-    import torch
     from torch import Tensor
 
     from spin.asr.graph_search import GraphSearch
-    from spin.asr.lang import Lang
 
 
 @dataclass(frozen=True)
 class DecodingResult:
-    """The result of a method for a batch.
+    """The result of a method for a batch."""
 
-    Attributes:
-        texts: text of each utterance; None for an empty lattice.
-        not_rescored: number of utterances that keep the text of the first pass, because the larger LM leaves no path.
-    """
-
-    texts: list[str | None]
-    not_rescored: int = 0
+    texts: list[str | None]  # of each utterance; None for an empty lattice
+    not_rescored: int = 0  # utterances that keep the text of the first pass, because the larger LM leaves no path
 
     def __add__(self, other: DecodingResult) -> DecodingResult:
         """Joins the results of two batches."""
         return DecodingResult(self.texts + other.texts, self.not_rescored + other.not_rescored)
 
 
-@dataclass
-class SearchResources:
-    """What the methods search with, loaded when first needed: a large LM takes minutes and much memory to read.
-
-    Attributes:
-        lang: tokens and words of the search.
-        graphs: kind of graph -> its file.
-        config: beams and bounds.
-        device: where to search.
-    """
-
-    lang: Lang
-    graphs: dict[str, Path]
-    config: DecodingConfig
-    device: torch.device
-
-    @functools.cached_property
-    def search(self) -> GraphSearch:
-        """The search through H o L o G."""
-        from spin.asr.graph_search import GraphSearch
-        from spin.asr.graphs import load_graph
-
-        return GraphSearch(load_graph(self.graphs["HLG"], self.device), self.lang, self.config)
-
-    @functools.cached_property
-    def grammar(self) -> k2.Fsa:
-        """The larger LM."""
-        from spin.asr.graph_search import prepare_grammar
-        from spin.asr.graphs import load_graph
-
-        return prepare_grammar(load_graph(self.graphs["G"]), self.device)
-
-
-ResultsByScale = dict[float, DecodingResult]  # LM scale -> result
+Results = dict[float, DecodingResult]  # LM scale -> result
 
 
 def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     """CTC 1-best of (B, T, V) and (B,) frames: the likeliest token of each frame, repeats joined, blanks dropped."""
-    from spin.asr.tokens import BLANK_ID
-
     best = log_probs.argmax(dim=-1).cpu()
     joined = (row[: int(length)].unique_consecutive() for row, length in zip(best, lengths))
     return [[token for token in row.tolist() if token != BLANK_ID] for row in joined]
 
 
-def ctc_1best(
-    resources: SearchResources, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]
-) -> ResultsByScale:
+def ctc_1best(search: GraphSearch, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
     """CTC greedy search: the best path, without lexicon and LM.
 
     Args (of every method):
-        resources: graphs and tables.
+        search: graphs and tables.
         log_probs: (B, T, V) float32.
         lengths: (B,) frames per utterance, in descending order, as k2 requires.
         search_scale: LM scale by which the search prunes; methods without an LM ignore it.
         scales: LM scales of the results.
     """
-    return dict.fromkeys(scales, DecodingResult([resources.lang.decode(ids) for ids in best_path(log_probs, lengths)]))
+    return dict.fromkeys(scales, DecodingResult([search.lang.tokens.decode(ids) for ids in best_path(log_probs, lengths)]))
 
 
-def hlg(
-    resources: SearchResources, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]
-) -> ResultsByScale:
+def hlg(search: GraphSearch, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
     """The best path through the graph of CTC topology, lexicon and n-gram LM; arguments as of ctc_1best."""
-    lattices = resources.search.lattices(log_probs, lengths, search_scale)
-    return {scale: DecodingResult(resources.search.best_texts(lattices, search_scale, scale)) for scale in scales}
+    lattices = search.lattices(log_probs, lengths, search_scale)
+    return {scale: DecodingResult(search.best_texts(lattices, search_scale, scale)) for scale in scales}
 
 
-def hlg_lattice(
-    resources: SearchResources, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]
-) -> ResultsByScale:
+def hlg_lattice(search: GraphSearch, log_probs: Tensor, lengths: Tensor, search_scale: float, scales: Sequence[float]) -> Results:
     """Whole-lattice rescoring of hlg with a larger LM; where no path survives, the text of hlg.
 
     Arguments as of ctc_1best, `search_scale` being that of hlg.
     """
-    from spin.asr.graph_search import best_rescored_texts, rescore_lattices
-
-    lattices = resources.search.lattices(log_probs, lengths, search_scale)
-    first = resources.search.best_texts(lattices, search_scale, search_scale)
+    lattices = search.lattices(log_probs, lengths, search_scale)
+    first = search.best_texts(lattices, search_scale, search_scale)
     if lattices.num_arcs == 0:  # some operations of k2 reject vectors of empty FSAs only
         return dict.fromkeys(scales, DecodingResult(first))
-    rescored, results = rescore_lattices(lattices, lengths, search_scale, resources.grammar, resources.lang), {}
+    rescored, results = search.rescore(lattices, lengths, search_scale), {}
     for scale in scales:
-        pairs = list(zip(first, best_rescored_texts(rescored, resources.lang, scale)))
+        pairs = list(zip(first, search.best_rescored_texts(rescored, scale)))
         lost = sum(new is None and old is not None for old, new in pairs)
         results[scale] = DecodingResult([old if new is None else new for old, new in pairs], lost)
     return results
@@ -137,7 +86,7 @@ class Decoder:
         first_pass: the method whose tuned LM scale prunes its search; None: it is tuned with one search at the mean scale.
     """
 
-    function: Callable[..., ResultsByScale]
+    function: Callable[..., Results]
     title: str
     graphs: tuple[str, ...] = ()
     first_pass: str | None = None
@@ -148,3 +97,31 @@ DECODERS = {
     "hlg": Decoder(hlg, "HLG with n-gram LM", ("HLG",)),
     "hlg_lattice": Decoder(hlg_lattice, "HLG, lattices rescored", ("HLG", "G"), "hlg"),
 }
+
+
+def decode_in_pieces(work: Callable[[Tensor, Tensor], Results], names: list[str], log_probs: Tensor, lengths: Tensor) -> Results:
+    """Decodes a batch at once; where k2 or the memory fails, in halves. Raises ResourceError where it fails for one utterance.
+
+    Each utterance has a lattice of its own, so the halves give the same as the whole. (k2 counts the arcs of a batch in 32 bits:
+    an undecided model, a large graph and many utterances exceed that long before the memory is full. On a GPU such a failure may
+    leave the device unusable. Then the halves fail too, and the message says what to set.)
+
+    `work` is a function of log-probabilities (B, T, V) and lengths (B,), which do not increase; `names` are ids of utterances.
+    """
+    try:
+        return work(log_probs, lengths)
+    except (RuntimeError, MemoryError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if len(names) == 1:
+            raise ResourceError(
+                f"decoding of {names[0]} ({int(lengths[0])} frames)",
+                found=reason,
+                expected="lattices that k2 can hold in memory",
+                cause="long utterances, or a model that is undecided in most frames",
+                remedy="--set decoding.output_beam=4, or, if memory is short, --set decoding.max_active_states=1000",
+            ) from error
+    get_logger("asr.decoding").warning("%d utterances from %s on: in halves, because of %s", len(names), names[0], reason)
+    middle = len(names) // 2
+    first = decode_in_pieces(work, names[:middle], log_probs[:middle], lengths[:middle])
+    second = decode_in_pieces(work, names[middle:], log_probs[middle:, : int(lengths[middle])], lengths[middle:])
+    return {scale: result + second[scale] for scale, result in first.items()}

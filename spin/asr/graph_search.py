@@ -7,9 +7,14 @@ word leaves G where it is, and backing off takes no frame. (With epsilon for bot
 frames on every back-off arc.)
 """
 
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
 import k2
 import torch
 
+from spin.asr.graphs import HLG, G, load_graph
 from spin.asr.lang import Lang
 from spin.asr.model import dense_segments
 from spin.config import DecodingConfig
@@ -19,19 +24,32 @@ MAX_ARCS_PER_FRAME = 10.0  # of larger lattices the best arcs are rescored; boun
 ROUNDING = 1e-4  # of log-probabilities summed along a path
 
 
+@dataclass
 class GraphSearch:
-    """Pruned search through H o L o G as load_graph gives it. Rescoring a lattice with other LM scales costs almost nothing."""
+    """What the methods search with. Graphs are loaded when first needed: a large LM takes minutes and much memory to read."""
 
-    def __init__(self, graph: k2.Fsa, lang: Lang, config: DecodingConfig):
-        self.graph, self.words, self.config = graph, lang.word_table, config
+    lang: Lang  # tokens and words of the search
+    graphs: dict[str, Path]  # kind of graph -> its file
+    config: DecodingConfig
+    device: torch.device
+
+    @functools.cached_property
+    def graph(self) -> k2.Fsa:
+        """H o L o G."""
+        return load_graph(self.graphs[HLG], self.device)
+
+    @functools.cached_property
+    def grammar(self) -> k2.Fsa:
+        """The larger LM: an FsaVec of one acceptor over word ids, arc-sorted, with epsilon loops and `lm_scores`."""
+        acceptor = k2.Fsa(load_graph(self.graphs[G]).arcs)
+        looped = k2.arc_sort(k2.add_epsilon_self_loops(k2.create_fsa_vec([acceptor]))).to(self.device)
+        looped.lm_scores = looped.scores.clone()
+        return looped
 
     def lattices(self, log_probs: torch.Tensor, lengths: torch.Tensor, scale: float) -> k2.Fsa:
-        """Pruned lattices, one per utterance; empty where no path reached the end of the graph.
+        """Pruned lattices of (B, T, V) float32 and (B,) frames, which must not increase; empty where no path reached the end.
 
-        Args:
-            log_probs: (B, T, V) float32.
-            lengths: (B,) frames, not increasing.
-            scale: LM scale by which the search prunes.
+        The search prunes by the LM scale; other scales for its lattices cost almost nothing.
         """
         self.graph.scores = self.graph.lm_scores * scale
         return k2.intersect_dense_pruned(
@@ -49,7 +67,33 @@ class GraphSearch:
         lattices.scores = searched + (scale - search_scale) * lattices.lm_scores
         best = k2.shortest_path(lattices, use_double_scores=True)
         lattices.scores = searched
-        return format_paths(best, self.words)
+        return format_paths(best, self.lang.word_table)
+
+    def rescore(
+        self, lattices: k2.Fsa, lengths: torch.Tensor, search_scale: float, arcs_per_frame: float = MAX_ARCS_PER_FRAME
+    ) -> k2.Fsa:
+        """Puts the larger LM onto every path of the lattices: tokens to words with `acoustic` and `lm_scores`.
+
+        Args:
+            lattices: at least one is not empty; empty ones stay so.
+            lengths: (B,) their frames.
+            search_scale: LM scale in their scores.
+            arcs_per_frame: larger lattices are pruned to this size first.
+        """
+        acoustic = remove_search_lm(prune_lattices(lattices, lengths, arcs_per_frame), search_scale)
+        looped = k2.add_epsilon_self_loops(acoustic)
+        arcs, labels = looped.arcs.values(), looped.labels.clone()
+        labels[arcs[:, 0] == arcs[:, 1]] = self.lang.back_off
+        looped.labels = labels
+        one = torch.zeros(looped.shape[0], dtype=torch.int32, device=looped.device)
+        rescored = k2.intersect_device(self.grammar, looped, b_to_a_map=one, sorted_match_a=True)
+        return k2.invert(k2.top_sort(k2.connect(rescored)))
+
+    def best_rescored_texts(self, rescored: k2.Fsa, scale: float) -> list[str | None]:
+        """Text of each rescored lattice for an LM scale; None for an empty lattice."""
+        rescored.scores = rescored.acoustic + scale * rescored.lm_scores
+        best = k2.shortest_path(rescored, use_double_scores=True)
+        return format_paths(best, self.lang.word_table, self.lang.back_off)
 
 
 def format_paths(paths: k2.Fsa, words: tuple[str, ...], skipped: int = 0) -> list[str | None]:
@@ -67,48 +111,6 @@ def format_paths(paths: k2.Fsa, words: tuple[str, ...], skipped: int = 0) -> lis
     states = paths.arcs.shape().row_splits(1).diff().tolist()
     rows = ids.remove_values_eq(skipped).tolist()
     return [" ".join(words[number] for number in row) if count > 0 else None for row, count in zip(rows, states)]
-
-
-def prepare_grammar(grammar: k2.Fsa, device: torch.device | str = "cpu") -> k2.Fsa:
-    """G as make_grammar gives it -> an FsaVec of one acceptor over word ids, arc-sorted, with epsilon loops and `lm_scores`."""
-    acceptor = k2.Fsa(grammar.arcs)
-    looped = k2.arc_sort(k2.add_epsilon_self_loops(k2.create_fsa_vec([acceptor]))).to(device)
-    looped.lm_scores = looped.scores.clone()
-    return looped
-
-
-def rescore_lattices(
-    lattices: k2.Fsa,
-    lengths: torch.Tensor,
-    search_scale: float,
-    grammar: k2.Fsa,
-    lang: Lang,
-    arcs_per_frame: float = MAX_ARCS_PER_FRAME,
-) -> k2.Fsa:
-    """Puts the larger LM onto every path of the lattices: tokens to words with `acoustic` and `lm_scores`; empty ones stay so.
-
-    Args:
-        lattices: FsaVec of GraphSearch.lattices; at least one is not empty.
-        lengths: (B,) their frames.
-        search_scale: LM scale in their scores.
-        grammar: the larger LM, of prepare_grammar.
-        arcs_per_frame: larger lattices are pruned to this size first.
-    """
-    acoustic = remove_search_lm(prune_lattices(lattices, lengths, arcs_per_frame), search_scale)
-    looped = k2.add_epsilon_self_loops(acoustic)
-    arcs, labels = looped.arcs.values(), looped.labels.clone()
-    labels[arcs[:, 0] == arcs[:, 1]] = lang.back_off
-    looped.labels = labels
-    one = torch.zeros(looped.shape[0], dtype=torch.int32, device=looped.device)
-    rescored = k2.intersect_device(grammar, looped, b_to_a_map=one, sorted_match_a=True)
-    return k2.invert(k2.top_sort(k2.connect(rescored)))
-
-
-def best_rescored_texts(rescored: k2.Fsa, lang: Lang, scale: float) -> list[str | None]:
-    """Text of each rescored lattice for an LM scale; None for an empty lattice."""
-    rescored.scores = rescored.acoustic + scale * rescored.lm_scores
-    best = k2.shortest_path(rescored, use_double_scores=True)
-    return format_paths(best, lang.word_table, lang.back_off)
 
 
 def remove_search_lm(lattices: k2.Fsa, search_scale: float) -> k2.Fsa:

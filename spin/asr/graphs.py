@@ -14,40 +14,30 @@ from pathlib import Path
 import k2
 import kaldilm
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from spin import artifacts, products
+from spin.asr.decoders import DECODERS
 from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
-from spin.errors import DataError, rerun
+from spin.config import DecodingConfig
+from spin.errors import DataError
+from spin.runtime.context import Context
 from spin.runtime.files import atomic_path
 from spin.runtime.ngrams import write_arpa
-from spin.runtime.product import Context, Product
+from spin.runtime.product import Product
 
 GRAPH, ARPA = "graph.safetensors", "lm.arpa"
 HLG, G = "HLG", "G"
 NOT_WORDS = ("<s>", "</s>", "<unk>", "<UNK>")
 
 
-def read_sentences(path: Path) -> list[str]:
-    """The lines of a text file that hold a word."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), found=str(error), expected="one sentence per line", remedy=rerun(0)) from error
-    return [" ".join(line.split()) for line in lines if line.split()]
-
-
 def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path: Path) -> int:
-    """Trains a Kneser-Ney model, writes it as an ARPA file, and returns the number of sentences.
+    """Trains a Kneser-Ney model, writes it as an ARPA file, and returns the number of sentences; raises DataError without any.
 
     Args:
         sentences: words separated by spaces; empty ones are skipped.
         order: highest n of the n-grams, 1 to 6.
         known: words of the lexicon; any other counts as <UNK>, which no path of the decoding graph contains.
-
-    Raises:
-        DataError: no sentence.
     """
     known = set(known)
     words = (" ".join(word if word in known else UNKNOWN_WORD for word in sentence.split()) for sentence in sentences)
@@ -61,12 +51,7 @@ def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path:
 def make_grammar(arpa: Path, words: Path) -> k2.Fsa:
     """G, an acceptor-like transducer over word ids whose back-off arcs carry #0 on the input side, by kaldilm.
 
-    Args:
-        arpa: ARPA file, plain or .gz.
-        words: words.txt of the lang folder.
-
-    Raises:
-        DataError: not an ARPA file.
+    `arpa` is an ARPA file, plain or .gz (another one raises DataError), and `words` the words.txt of the lang folder.
     """
     with _plain(arpa) as plain:
         try:
@@ -81,8 +66,7 @@ def make_grammar(arpa: Path, words: Path) -> k2.Fsa:
 def arpa_words(path: Path) -> Iterator[str]:
     """The words of the unigrams in the order of the file, without <s>, </s> and the unknown word.
 
-    Raises:
-        DataError: there is no count of n-grams or no section of unigrams; kaldilm would end the process.
+    Raises DataError where there is no count of n-grams or no section of unigrams; kaldilm would end the process.
     """
     counted = inside = False
     with _open(path) as stream:
@@ -105,11 +89,11 @@ def _plain(path: Path) -> Iterator[Path]:
     if path.suffix != ".gz":
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="spin-arpa-") as temporary:
-        plain = Path(temporary) / "lm.arpa"
-        with _open(path) as stream, open(plain, "wb") as output:
-            shutil.copyfileobj(stream, output, 1 << 20)
-        yield plain
+    with tempfile.NamedTemporaryFile(prefix="spin-arpa-") as plain:
+        with _open(path) as stream:
+            shutil.copyfileobj(stream, plain)
+        plain.flush()
+        yield Path(plain.name)
 
 
 @contextlib.contextmanager
@@ -147,10 +131,8 @@ def lexicon_fst(lang: Lang) -> k2.Fsa:
 def compose_graph(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
     """H o L o G: an arc-sorted graph from CTC labels (0 is blank) to words, ready for pruned intersection.
 
-    Its `aux_labels` are ragged (word ids of each arc), and its scores are those of the LM.
-
-    Raises:
-        DataError: lexicon and LM share no word.
+    Its `aux_labels` are ragged (word ids of each arc), and its scores are those of the LM. Raises DataError where lexicon and LM
+    share no word.
     """
     first, last = 2, len(lang.words) + 1  # ids of the words, between <UNK> and #0
     if not ((grammar.labels >= first) & (grammar.labels <= last)).any():
@@ -197,24 +179,25 @@ def save_graph(graph: k2.Fsa, path: Path) -> None:
 
 
 def load_graph(path: Path, device: torch.device | str = "cpu") -> k2.Fsa:
-    """An arc-sorted graph with `lm_scores`, the scores of its arcs before any scaling.
-
-    Raises:
-        DataError: missing or damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            arcs, splits, values = (file.get_tensor(name) for name in ("arcs", "word_splits", "words"))
-    except (OSError, SafetensorError) as error:
-        found, cause = " ".join(str(error).split())[:200], "an incomplete copy, or a failing disk"
-        remedy = f"rm -r {path.parent}, then ./run.sh --stage 4 --stop-stage 5"
-        raise DataError(str(path), found=found, expected="a graph", cause=cause, remedy=remedy) from error
-    graph = k2.Fsa(arcs.contiguous())
-    shape = k2.ragged.create_ragged_shape2(splits.contiguous(), cached_tot_size=values.numel())
-    graph.aux_labels = k2.RaggedTensor(shape, values.contiguous())
+    """An arc-sorted graph with `lm_scores`, the scores of its arcs before any scaling."""
+    tensors = load_file(path)
+    graph = k2.Fsa(tensors["arcs"])
+    shape = k2.ragged.create_ragged_shape2(tensors["word_splits"], cached_tot_size=tensors["words"].numel())
+    graph.aux_labels = k2.RaggedTensor(shape, tensors["words"])
     graph = k2.arc_sort(graph).to(device)
     graph.lm_scores = graph.scores.clone()
     return graph
+
+
+def graph_kinds(config: DecodingConfig) -> list[str]:
+    """The kinds of graph that the methods search, in the order in which they are built."""
+    return [kind for kind in (HLG, G) if any(kind in DECODERS[method].graphs for method in config.methods)]
+
+
+def build_graphs(context: Context) -> None:
+    """Builds what the methods search; raises DataError as prepare_graph does."""
+    for kind in graph_kinds(context.config.decoding):
+        prepare_graph(context, kind)
 
 
 def graph_product(context: Context, kind: str) -> Product:
@@ -224,12 +207,9 @@ def graph_product(context: Context, kind: str) -> Product:
 
 
 def prepare_graph(context: Context, kind: str) -> Product:
-    """Builds the graph of a kind unless it is up to date.
+    """Builds the graph of a kind unless it is up to date. With HLG go the lang files of the search, with a given LM's words.
 
-    HLG: the folder also holds the lang files of the search, with the words of a given ARPA file.
-
-    Raises:
-        DataError: no LM text, an ARPA file that cannot be read, or an LM without a word of the lexicon.
+    Raises DataError without LM text, for an ARPA file that cannot be read, and for an LM without a word of the lexicon.
     """
     product = graph_product(context, kind)
     if product.needs_build():
@@ -263,9 +243,7 @@ def _make_g(context: Context, folder: Path) -> k2.Fsa:
 
 def _train_lm(context: Context, lang: Lang, order: int, folder: Path) -> Path:
     """Trains an LM on the LM text, and keeps it in the folder."""
-    sentences = read_sentences(artifacts.lm_text(context.corpus))
+    sentences = artifacts.lm_text(context.corpus).read_text(encoding="utf-8").splitlines()
     number = train_arpa(sentences, order, lang.words, folder / ARPA)
-    absent = len(set(lang.words).difference(word for sentence in sentences for word in sentence.split()))
-    message = "%d-gram LM from %d sentences; %d word(s) of the lexicon never occur in them"
-    context.log.info(message, order, number, absent)
+    context.log.info("%d-gram LM from %d sentences", order, number)
     return folder / ARPA

@@ -1,6 +1,7 @@
-"""What a recogniser reads: stored features, or the symbols of units.
+"""Recognisers and what they read: stored features, or the symbols of units.
 
-The statistics of the inputs of a training are kept with it: mean and deviation of features, or the inventory of units.
+The trainings of one system and kind of input share statistics, which are kept with each: mean and deviation of features, or the
+inventory of units.
 """
 
 from __future__ import annotations
@@ -9,27 +10,64 @@ import base64
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from lhotse import CutSet
 from lhotse.cut import Cut
 
-from spin import artifacts
-from spin.asr.batches import frames_of
+from spin import artifacts, products
+from spin.asr.batches import Manifests, frames_of, text_of
+from spin.asr.lang import Lang
+from spin.asr.tokens import UNKNOWN_ID, count_needed_frames
 from spin.config import AsrConfig
 from spin.data.store import load_array
-from spin.errors import DataError, rerun
+from spin.errors import DataError
 from spin.runtime import seeding
-from spin.runtime.files import read_json, write_json
+from spin.runtime.context import Context
+from spin.runtime.product import Product
+from spin.runtime.rejects import Rejects
+from spin.systems import System
 from spin.units.units import find_runs, smooth
 
 FEATURES, UNITS = "features", "units"
+STAGE = 4
+THREADS = 1  # of torch in each training and decoding, so that the bits do not depend on --nj
 CACHE_BYTES = 1 << 30  # of each training: inputs kept in memory
 STATISTICS_UTTERANCES = 2000
 MASK = 0  # the symbol of masked units, and of units that training never saw; unit u is symbol u + 1
 REPEATS = {"raw": 1, "smoothed": 1, "deduplicated": 2, "pieces": 4}  # frames per symbol: CTC needs a frame for each token
 SMOOTHED_FRAMES = 5  # of the majority filter of smoothed units
-INVENTORY_FILE = "inventory.json"
+INVENTORY_FILE = "inventory.json"  # a UnitInventory, next to the weights
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """One recogniser; `input_kind` is features or units."""
+
+    context: Context
+    system: System
+    input_kind: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.system.name}, {self.input_kind}, seed {self.seed}"
+
+    @property
+    def identity(self) -> tuple[Context, System, str, int]:
+        """The arguments that name it in spin/products.py."""
+        return self.context, self.system, self.input_kind, self.seed
+
+    @property
+    def product(self) -> Product:
+        """The product of stage 4."""
+        return products.recogniser(*self.identity)
+
+    def cuts(self, parts: Iterable[str]) -> CutSet:
+        """The cuts of some parts with what the recogniser reads, one part after the other, read lazily from stage 3."""
+        folder = artifacts.features_folder if self.input_kind == FEATURES else artifacts.units_folder
+        return CutSet(Manifests([artifacts.cuts_in(folder(self.context.exp, self.system.name, part)) for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -42,16 +80,11 @@ class FeatureStatistics:
 
 @dataclass(frozen=True)
 class UnitInventory:
-    """Symbols of the units of a training.
-
-    Attributes:
-        codebook_size: one more than the highest unit of the training parts.
-        pieces: sentencepiece model, where units are joined.
-    """
+    """Symbols of the units of a training."""
 
     unit_input: str
-    codebook_size: int
-    pieces: bytes | None = None
+    codebook_size: int  # one more than the highest unit of the training parts
+    pieces: str | None = None  # sentencepiece model in base64, where units are joined
 
     def load_pieces(self):
         """The Pieces of spin.units.acoustic_pieces; None without."""
@@ -59,126 +92,120 @@ class UnitInventory:
             return None
         from spin.units.acoustic_pieces import Pieces
 
-        return Pieces(self.pieces)
+        return Pieces(base64.b64decode(self.pieces))
 
     @property
     def symbols(self) -> int:
         """Number of symbols, MASK included."""
         return self.codebook_size + 1 if self.pieces is None else self.load_pieces().size
 
-    def save(self, folder: Path) -> None:
-        pieces = None if self.pieces is None else base64.b64encode(self.pieces).decode("ascii")
-        write_json(folder / INVENTORY_FILE, {**vars(self), "pieces": pieces})
 
-    @classmethod
-    def load(cls, folder: Path) -> UnitInventory:
-        """Reads INVENTORY_FILE; DataError when it is missing or damaged."""
-        content = read_json(folder / INVENTORY_FILE)
-        pieces = None if content["pieces"] is None else base64.b64decode(content["pieces"])
-        return cls(content["unit_input"], content["codebook_size"], pieces)
+@dataclass(frozen=True)
+class TrainJob(Recogniser):
+    """A recogniser to train."""
+
+    inputs: FeatureStatistics | UnitInventory  # of the training parts
+    left_out: frozenset[str]  # ids of utterances that no training uses
 
 
 class InputReader:
-    """Reads stored features or units, and keeps up to `max_bytes` in memory: small corpora are read from the disk once."""
+    """Reads stored features, or with an inventory symbols of units; keeps up to `max_bytes`, so small corpora are read once."""
 
-    def __init__(self, max_bytes: int = 0, field: str = artifacts.HIDDEN_FIELD):
-        self.field, self._left = field, max_bytes
-        self._kept: dict[str, np.ndarray] = {}
+    def __init__(self, inventory: UnitInventory | None = None, max_bytes: int = 0):
+        self.field = artifacts.HIDDEN_FIELD if inventory is None else artifacts.UNITS_FIELD
+        self._inventory, self._pieces = inventory, inventory.load_pieces() if inventory else None
+        self._left, self._kept = max_bytes, {}
 
     def read(self, cut: Cut) -> np.ndarray:
-        """(T, D) float16, or (T,) int64 symbols.
-
-        Raises:
-            DataError: the array is missing, damaged or has another shape than the manifest says.
-        """
+        """(T, D) float16, or (T,) int64 symbols, each REPEATS times; DataError when the array is missing or damaged."""
         array = self._kept.get(cut.id)
         if array is None:
-            array = self.load(cut)
+            array = load_array(cut, self.field)
+            array = array if self._inventory is None else self._to_symbols(array.astype(np.int64))
             if array.nbytes <= self._left:
                 self._left -= array.nbytes
                 self._kept[cut.id] = array
         return array
 
-    def load(self, cut: Cut) -> np.ndarray:
-        array, expected = load_array(cut, self.field), tuple(getattr(cut, self.field).shape)
-        if array.shape != expected:
-            raise _wrong_array(cut, f"shape {array.shape}", f"shape {expected}")
-        return array
-
-    def length(self, cut: Cut) -> int:
-        """Number of frames or symbols that `read` gives."""
-        return frames_of(cut, self.field)
-
-
-class UnitReader(InputReader):
-    """Symbols of units: as they are, smoothed, without repeats, or joined into pieces; each REPEATS times."""
-
-    def __init__(self, inventory: UnitInventory, max_bytes: int = 0):
-        super().__init__(max_bytes, artifacts.UNITS_FIELD)
-        self._inventory, self._pieces = inventory, inventory.load_pieces()
-
-    def load(self, cut: Cut) -> np.ndarray:
-        units = super().load(cut).astype(np.int64)
-        if self._inventory.unit_input == "smoothed":
+    def _to_symbols(self, units: np.ndarray) -> np.ndarray:
+        unit_input = self._inventory.unit_input
+        if unit_input == "smoothed":
             units = smooth(units, SMOOTHED_FRAMES)
-        elif self._inventory.unit_input != "raw":
+        elif unit_input != "raw":
             units, _ = find_runs(units)
         known = units < self._inventory.codebook_size
         if self._pieces is None:
             symbols = np.where(known, units + 1, MASK)
         else:
             symbols = np.asarray(self._pieces.encode(units[known].tolist()), dtype=np.int64)  # <unk>, piece 0, never occurs
-        return symbols.repeat(REPEATS[self._inventory.unit_input])
+        return symbols.repeat(REPEATS[unit_input])
 
     def length(self, cut: Cut) -> int:
-        """Repeats and pieces are known only once the units are read."""
-        return super().length(cut) if REPEATS[self._inventory.unit_input] == 1 else len(self.read(cut))
+        """Number of frames or symbols that `read` gives; repeats and pieces are known only once the units are read."""
+        joins = self._inventory is not None and REPEATS[self._inventory.unit_input] > 1
+        return len(self.read(cut)) if joins else frames_of(cut, self.field)
 
 
-def open_reader(input_kind: str, inventory: UnitInventory | None = None, max_bytes: int = 0) -> InputReader:
-    """The reader of features, or of units, which needs the inventory of the training units; `max_bytes` bounds its memory."""
-    return UnitReader(inventory, max_bytes) if input_kind == UNITS else InputReader(max_bytes)
+def prepare_data(recogniser: Recogniser, lang: Lang) -> tuple[FeatureStatistics | UnitInventory, frozenset[str]]:
+    """`inputs` and `left_out` of a recogniser, whatever its seed; writes the rejects file.
 
-
-def measure_features(cuts: Iterable[Cut], reader: InputReader, total: int) -> FeatureStatistics:
-    """Statistics over about STATISTICS_UTTERANCES of `total` utterances, chosen by their names, so that every run takes the same.
-
-    Raises:
-        DataError: no frame, or numbers that are not finite.
+    Raises DataError where the share of rejected utterances is above corpus.max_bad_share, or no valid utterance has a transcript.
     """
+    config, input_kind = recogniser.context.config, recogniser.input_kind
+    corpus, cuts = config.corpus, recogniser.cuts(config.corpus.asr_train)
+    inventory = count_units(cuts, config.asr) if input_kind == UNITS else None
+    reader = InputReader(inventory)
+    rejects = Rejects(artifacts.rejects(recogniser.context.exp, f"asr_{recogniser.system.name}_{input_kind}"), STAGE)
+    left_out, total = set(), 0
+    for cut in cuts:
+        total += 1
+        reason = find_problem(text_of(cut), reader.length(cut), lang)
+        if reason is not None:
+            left_out.add(cut.id)
+            rejects.add(cut.id, "+".join(corpus.asr_train), reason)
+    rejects.check_share(total, corpus.max_bad_share)
+    rejects.close()
+    if not any(map(text_of, recogniser.cuts(corpus.valid))):
+        remedy = "--set corpus.valid=[<parts with transcripts>]"
+        raise DataError("valid parts", found="no utterance with a transcript", expected="at least one", remedy=remedy)
+    usable = (cut for cut in cuts if cut.id not in left_out)
+    return inventory or measure_features(usable, total - len(left_out)), frozenset(left_out)
+
+
+def find_problem(text: str, frames: int, lang: Lang) -> str | None:
+    """The reason why CTC cannot learn from a transcript and that number of input frames, or None."""
+    if not text:
+        return "no transcript"
+    tokens = lang.tokens.encode(text)
+    if lang.tokens.kind == "phone" and UNKNOWN_ID in tokens:
+        return "no pronunciation of " + next(word for word in text.split() if UNKNOWN_ID in lang.tokens.encode(word))
+    needed = count_needed_frames(tokens)
+    return f"too short for its text: {frames} frames, {needed} needed" if frames < needed else None
+
+
+def measure_features(cuts: Iterable[Cut], total: int) -> FeatureStatistics:
+    """Statistics over about STATISTICS_UTTERANCES of `total` utterances, chosen by their names: every run takes the same."""
     stride = max(1, math.ceil(total / STATISTICS_UTTERANCES))
     frames, sums, squares = 0, 0.0, 0.0
     for cut in cuts:
         if seeding.integer("asr statistics", cut.id) % stride == 0:
-            features = reader.read(cut).astype(np.float64)
+            features = load_array(cut, artifacts.HIDDEN_FIELD).astype(np.float64)
             frames += len(features)
             sums = sums + features.sum(axis=0)
             squares = squares + np.square(features).sum(axis=0)
-    if frames == 0:
-        raise DataError("features of the training parts", found="no frame", expected="features of stage 3", remedy=rerun(3))
     mean = sums / frames
     deviation = np.sqrt(np.maximum(squares / frames - np.square(mean), 1e-10))
-    if not np.isfinite(deviation).all():
-        raise DataError("features of the training parts", found="NaN or infinite values", remedy=rerun(3))
     return FeatureStatistics(mean.astype(np.float32), deviation.astype(np.float32))
 
 
 def count_units(cuts: Iterable[Cut], config: AsrConfig) -> UnitInventory:
-    """The inventory of the units of some cuts, with pieces where asr.unit_input asks for them; DataError without any unit."""
-    reader = InputReader(field=artifacts.UNITS_FIELD)
-    sequences = [reader.load(cut).astype(np.int32) for cut in cuts]
+    """The inventory of the units of some cuts, with pieces where asr.unit_input asks for them."""
+    sequences = [load_array(cut, artifacts.UNITS_FIELD).astype(np.int32) for cut in cuts]
     codebook_size = 1 + max((int(units.max()) for units in sequences if len(units)), default=-1)
-    if codebook_size == 0:
-        raise DataError("units of the training parts", found="no unit", expected="units of stage 3", remedy=rerun(3))
     if config.unit_input != "pieces":
         return UnitInventory(config.unit_input, codebook_size)
     from spin.units.acoustic_pieces import train_pieces
 
     joined = (find_runs(units)[0].tolist() for units in sequences)
     pieces = train_pieces(joined, codebook_size, max(config.unit_pieces, codebook_size + 1))
-    return UnitInventory(config.unit_input, codebook_size, pieces.content)
-
-
-def _wrong_array(cut: Cut, found: str, expected: str) -> DataError:
-    cause = "the audio, the encoder or the stored array has changed since stage 3"
-    return DataError(f"features of {cut.id}", found=found, expected=expected, cause=cause, remedy=rerun(3))
+    return UnitInventory(config.unit_input, codebook_size, base64.b64encode(pieces.content).decode("ascii"))

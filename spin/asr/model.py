@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from spin.asr.inputs import FeatureStatistics, UnitInventory
+from spin.asr.inputs import FeatureStatistics
 from spin.config import AsrConfig
 from spin.errors import CheckpointError, rerun
 
@@ -37,9 +37,7 @@ class CtcModel(nn.Module):
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, V) float32 log-probabilities of the tokens.
 
-        Args:
-            inputs: (B, T, D) float32 features, or (B, T) int64 symbols; ignored at and after `lengths`.
-            lengths: (B,) int64 frames, at least 1, not increasing.
+        `inputs` are (B, T, D) float32 features, or (B, T) int64 symbols; `lengths` (B,) frames, at least 1, not increasing.
         """
         hidden = self.front(inputs)
         return self.output(self.body(hidden * is_inside(hidden, lengths), lengths)).log_softmax(dim=-1)
@@ -55,8 +53,8 @@ class FeatureFront(nn.Module):
 
     def __init__(self, statistics: FeatureStatistics):
         super().__init__()
-        self.register_buffer("mean", torch.from_numpy(np.asarray(statistics.mean, dtype=np.float32)))
-        self.register_buffer("scale", 1.0 / torch.from_numpy(np.asarray(statistics.deviation, dtype=np.float32)))
+        self.register_buffer("mean", torch.as_tensor(statistics.mean, dtype=torch.float32))
+        self.register_buffer("scale", 1.0 / torch.as_tensor(statistics.deviation, dtype=torch.float32))
         self.width = len(statistics.mean)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -119,20 +117,13 @@ class ConvolutionBody(nn.Module):
         return self.norms[-1](hidden)
 
 
-def build_model(config: AsrConfig, inputs: FeatureStatistics | UnitInventory, vocabulary_size: int) -> CtcModel:
-    """A new model for the inputs of a training."""
-    return CtcModel(config, inputs.symbols if isinstance(inputs, UnitInventory) else inputs, vocabulary_size)
-
-
 def restore_model(config: AsrConfig, weights: dict, vocabulary_size: int, path: str) -> CtcModel:
     """The model of a checkpoint's weights, in evaluation mode on the CPU; CheckpointError where they belong to another model."""
-    if MEAN in weights:
-        shape = tuple(weights[MEAN].shape)
-        inputs = FeatureStatistics(np.zeros(shape, np.float32), np.ones(shape, np.float32))  # the weights hold the real ones
-    elif EMBEDDING in weights:
+    if EMBEDDING in weights:
         inputs = len(weights[EMBEDDING])
     else:
-        raise _other_weights(path, "no weights of an input")
+        width = len(weights[MEAN]) if MEAN in weights else 1
+        inputs = FeatureStatistics(np.zeros(width), np.ones(width))  # the weights hold the real ones
     return load_weights(CtcModel(config, inputs, vocabulary_size), weights, path).eval()
 
 
@@ -141,23 +132,10 @@ def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
     try:
         model.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
+        expected, cause = "weights of the recogniser that the asr section describes", "a file of another run"
         found = " ".join(str(error).split())[:300]
-        raise _other_weights(path, found) from error
+        raise CheckpointError(path, found=found, expected=expected, cause=cause, remedy=rerun(4)) from error
     return model
-
-
-def _other_weights(path: str, found: str) -> CheckpointError:
-    expected, cause = "weights of the recogniser that the asr section describes", "a file of another run"
-    return CheckpointError(path, found=found, expected=expected, cause=cause, remedy=rerun(4))
-
-
-def count_needed_frames(tokens: list[int]) -> int:
-    """The fewest frames in which CTC can emit the tokens: one each, and a blank between equal neighbours.
-
-    >>> count_needed_frames([1, 1, 2])
-    4
-    """
-    return len(tokens) + sum(first == second for first, second in zip(tokens, tokens[1:]))
 
 
 def ctc_loss(log_probs: torch.Tensor, lengths: torch.Tensor, tokens: list[list[int]]) -> torch.Tensor:

@@ -1,17 +1,47 @@
-"""Error rates of every system over all seeds, and the gain of each system over the baseline with its p-value: scores.json."""
+"""scores.json: error rates of every system over all seeds, and the gain of each system over the baseline with its p-value."""
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from spin import artifacts
+from spin import artifacts, products
+from spin.asr.decoders import DECODERS
 from spin.asr.inputs import FEATURES
 from spin.asr.scoring import Counts, ErrorCounts, read_counts, total
 from spin.asr.significance import bootstrap_interval, paired_p_value, speaker_interval, speaker_p_value
 from spin.config import Config
 from spin.errors import DataError, rerun
-from spin.products import test_parts
-from spin.runtime.files import read_json
+from spin.runtime.context import Context
+from spin.runtime.files import read_json, write_json
+from spin.runtime.logs import summary_writer
+from spin.runtime.product import Product
+from spin.systems import System
+
+Seeds = list[dict[str, Counts]]  # of one system, part and method: for each seed, utterance id -> its edits
+
+
+def build_scores(context: Context, systems: Sequence[System], decodings: Sequence[Product]) -> Product:
+    """Scores all decodings, and shows them in TensorBoard."""
+    product = products.scores(context, decodings)
+    if product.needs_build():
+        with product.building() as path:
+            write_json(path, compute_scores(context.exp, context.config, [system.name for system in systems]))
+        for system in systems:
+            show_decodings(context, system.name)
+    return product
+
+
+def show_decodings(context: Context, system: str) -> None:
+    """TensorBoard: WER and CER of every decoding of a system; the step is the seed."""
+    asr, decoding = context.config.asr, context.config.decoding
+    writer = summary_writer(context.tensorboard / system)
+    every = itertools.product(asr.inputs, asr.seeds, products.test_parts(context.config), decoding.methods)
+    for input_kind, seed, part, method in every:
+        folder = artifacts.decoding_folder(context.exp, system, input_kind, seed, part, method)
+        summary, name = read_json(artifacts.decode_summary(folder)), f"{input_kind}/{part}/{method}"
+        for rate in ("wer", "cer"):
+            writer.add_scalar(f"{rate}/{name}", summary[rate], seed)
+    writer.close()
 
 
 def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
@@ -23,97 +53,95 @@ def compute_scores(exp: Path, config: Config, systems: Sequence[str]) -> dict:
     "gain": system -> part -> method -> {relative_wer_reduction, relative_cer_reduction (percent of the baseline's), p_value
     (paired, over utterances and trainings; p_value_speakers over speakers), per_seed}, for each system but the baseline.
     "asr_from_units" and "gain_from_units": the same for recognisers on units.
-
-    Raises:
-        DataError: two decodings of a part have different utterances.
     """
     scores: dict = {"asr": {}, "gain": {}}
+    (baseline, *others), parts = systems, products.test_parts(config)
     for input_kind in config.asr.inputs:
-        rates: dict = {system: {part: {} for part in test_parts(config)} for system in systems}
-        gains: dict = {system: {part: {} for part in test_parts(config)} for system in systems[1:]}
-        for part in test_parts(config):
-            for method in config.decoding.methods:
-                baseline, *others = (_read_pooled(exp, config, system, input_kind, part, method) for system in systems)
-                for pooled in (baseline, *others):
-                    rates[pooled.system][part][method] = pooled.score
-                for pooled in others:
-                    gains[pooled.system][part][method] = compute_gain(baseline, pooled, config)
+        rates: dict = {system: {part: {} for part in parts} for system in systems}
+        gains: dict = {system: {part: {} for part in parts} for system in others}
+        for part, method in itertools.product(parts, config.decoding.methods):
+            decodings = read_decodings(exp, config, systems, input_kind, part, method)
+            in_phones = config.asr.tokens == "phone" and not DECODERS[method].graphs
+            for system in systems:
+                rates[system][part][method] = compute_rates(decodings[system], config, in_phones)
+            for system in others:
+                pair = rates[baseline][part][method], rates[system][part][method]
+                gains[system][part][method] = compute_gain(*pair, decodings[baseline], decodings[system], config)
         suffix = "" if input_kind == FEATURES else f"_from_{input_kind}"
         scores |= {f"asr{suffix}": rates, f"gain{suffix}": gains}
     return scores
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """The decodings of one system over all seeds.
+def read_decodings(
+    exp: Path, config: Config, systems: Sequence[str], input_kind: str, part: str, method: str
+) -> dict[str, Seeds]:
+    """System -> the counts of its seeds; raises DataError where two decodings have different utterances."""
+    decodings: dict[str, Seeds] = {}
+    for system in systems:
+        folders = (artifacts.decoding_folder(exp, system, input_kind, seed, part, method) for seed in config.asr.seeds)
+        decodings[system] = [read_counts(folder) for folder in folders]
+    expected = decodings[systems[0]][0].keys()
+    for system, seeds in decodings.items():
+        for counts in seeds:
+            if counts.keys() != expected:
+                first = min(counts.keys() ^ expected)
+                raise DataError(
+                    f"decodings of {part} by {method}, {system}, {input_kind}",
+                    found=f"{len(counts)} utterances; {first} is {'new' if first in counts else 'missing'}",
+                    expected=f"the same {len(expected)} utterances as with the first system and seed",
+                    remedy=rerun(3, 5),
+                )
+    return decodings
 
-    Attributes:
-        name: for messages.
-        utterances: ids in their order.
-        errors: (seeds, utterances) word errors.
-        speakers: word counts summed over seeds and the utterances of each speaker, in the order of the speakers' names.
-        score: entry in scores.json.
-    """
 
-    system: str
-    name: str
-    utterances: list[str]
-    errors: list[list[int]]
-    speakers: list[ErrorCounts]
-    score: dict
-
-
-def _read_pooled(exp: Path, config: Config, system: str, input_kind: str, part: str, method: str) -> Pooled:
-    """Sums over seeds, and error rates with intervals."""
-    name = f"decodings of {part} by {method}, {system}, {input_kind}"
-    folders = [artifacts.decoding_folder(exp, system, input_kind, seed, part, method) for seed in config.asr.seeds]
-    seeds = [read_counts(folder) for folder in folders]
-    utterances = sorted(seeds[0])
-    by_speaker: dict[str, ErrorCounts] = {}
-    for counts in seeds:
-        _require_same(name, sorted(counts), utterances, "seed")
-        for item in counts.values():
-            by_speaker[item.speaker] = by_speaker.get(item.speaker, ErrorCounts()) + item.words
-    errors = [[counts[utterance].words.errors for utterance in utterances] for counts in seeds]
-    references = [seeds[0][utterance].words.reference for utterance in utterances]
-    speakers = [by_speaker[speaker] for speaker in sorted(by_speaker)]
-    samples = config.decoding.bootstrap_samples, config.seed
+def compute_rates(seeds: Seeds, config: Config, in_phones: bool) -> dict:
+    """The entry of one system in "asr"; `in_phones` where words are phones."""
+    words, references = _word_errors(seeds), [seeds[0][name].words.reference for name in sorted(seeds[0])]
+    speakers, samples = _sum_by_speaker(seeds), (config.decoding.bootstrap_samples, config.seed)
     score = {
-        **_rates(item for counts in seeds for item in counts.values()),
-        "ci95": list(bootstrap_interval(errors, references, *samples)),
+        **_rates(counts for own in seeds for counts in own.values()),
+        "ci95": list(bootstrap_interval(words, references, *samples)),
         "words": total(speakers).reference,
         "errors": total(speakers).errors,
-        "per_seed": [{"seed": number, **_rates(counts.values())} for number, counts in zip(config.asr.seeds, seeds)],
+        "per_seed": [{"seed": number, **_rates(own.values())} for number, own in zip(config.asr.seeds, seeds)],
     }
     if len(speakers) > 1:
-        sums = [item.errors for item in speakers], [item.reference for item in speakers]
+        sums = [counts.errors for counts in speakers], [counts.reference for counts in speakers]
         score["ci95_speakers"] = list(speaker_interval(*sums, *samples))
-    if "per" in read_json(artifacts.decode_summary(folders[0])):
+    if in_phones:
         score["per"] = score["cer"] = score["wer"]
-    return Pooled(system, name, utterances, errors, speakers, score)
+    return score
+
+
+def compute_gain(before: dict, after: dict, baseline: Seeds, other: Seeds, config: Config) -> dict:
+    """The entry of one system in "gain", from the entries of the baseline and its own in "asr", and their counts."""
+    samples = config.decoding.bootstrap_samples, config.seed
+    differences = [old.errors - new.errors for old, new in zip(_sum_by_speaker(baseline), _sum_by_speaker(other))]
+    return {
+        **_reductions(before, after),
+        "p_value": paired_p_value(_word_errors(baseline), _word_errors(other), *samples),
+        **({"p_value_speakers": speaker_p_value(differences, *samples)} if len(differences) > 1 else {}),
+        "per_seed": [{"seed": old["seed"], **_reductions(old, new)} for old, new in zip(before["per_seed"], after["per_seed"])],
+    }
+
+
+def _word_errors(seeds: Seeds) -> list[list[int]]:
+    """(S, N) of each seed and utterance, in the order of their ids."""
+    return [[counts[name].words.errors for name in sorted(counts)] for counts in seeds]
+
+
+def _sum_by_speaker(seeds: Seeds) -> list[ErrorCounts]:
+    """Word counts of each speaker over seeds and utterances, in the order of the speakers' names."""
+    sums: dict[str, ErrorCounts] = {}
+    for counts in seeds:
+        for own in counts.values():
+            sums[own.speaker] = sums.get(own.speaker, ErrorCounts()) + own.words
+    return [sums[speaker] for speaker in sorted(sums)]
 
 
 def _rates(counts: Iterable[Counts]) -> dict[str, float]:
     counts = list(counts)
-    return {"wer": total(item.words for item in counts).rate, "cer": total(item.characters for item in counts).rate}
-
-
-def compute_gain(before: Pooled, after: Pooled, config: Config) -> dict:
-    """The gain of a system over the baseline, with paired tests.
-
-    Raises:
-        DataError: the systems have different utterances.
-    """
-    _require_same(after.name, after.utterances, before.utterances, "system")
-    samples = config.decoding.bootstrap_samples, config.seed
-    differences = [old.errors - new.errors for old, new in zip(before.speakers, after.speakers)]
-    seeds = zip(before.score["per_seed"], after.score["per_seed"])
-    return {
-        **_reductions(before.score, after.score),
-        "p_value": paired_p_value(before.errors, after.errors, *samples),
-        **({"p_value_speakers": speaker_p_value(differences, *samples)} if len(differences) > 1 else {}),
-        "per_seed": [{"seed": old["seed"], **_reductions(old, new)} for old, new in seeds],
-    }
+    return {"wer": total(own.words for own in counts).rate, "cer": total(own.characters for own in counts).rate}
 
 
 def _reductions(before: dict, after: dict) -> dict:
@@ -127,14 +155,3 @@ def relative_reduction(before: float, after: float) -> float:
     25.0
     """
     return 100.0 * (before - after) / before if before else 0.0
-
-
-def _require_same(name: str, utterances: list[str], expected: list[str], what: str) -> None:
-    if utterances != expected:
-        first = min(set(utterances) ^ set(expected))
-        raise DataError(
-            name,
-            found=f"{len(utterances)} utterances; {first} is {'new' if first in utterances else 'missing'}",
-            expected=f"the same {len(expected)} utterances as with the first {what}",
-            remedy=rerun(3, 5),
-        )

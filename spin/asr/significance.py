@@ -47,10 +47,8 @@ def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int
 def paired_p_value(first: Sequence, second: Sequence, samples: int, seed: int) -> float:
     """Two-sided paired test over utterances, and over trainings where there are LEAST_TRAININGS: how often the sign changes.
 
-    The p-value is at least 2 / (samples + 1), and 1 where the two do not differ or there is no utterance.
-
-    Args:
-        first, second: (S, N) edits of two systems on the same utterances with each of S seeds, or (N,) of one seed.
+    `first` and `second` are (S, N) edits of two systems on the same utterances with each of S seeds, or (N,) of one seed. The
+    p-value is at least 2 / (samples + 1), and 1 where the two do not differ or there is no utterance.
     """
     differences = np.atleast_2d(np.asarray(first, dtype=np.int64)) - np.atleast_2d(np.asarray(second, dtype=np.int64))
     if differences.size == 0:
@@ -67,8 +65,7 @@ def speaker_interval(errors: Sequence[int], references: Sequence[int], samples: 
     Below FEW_SPEAKERS: the rate and its linearized standard error (Cochran 1977, section 6.4, for a ratio), times the quantile of
     Student's t.
 
-    Args:
-        errors, references: (K,) edits and reference symbols of each speaker, over all seeds; at least two speakers.
+    `errors` and `references` are (K,) edits and reference symbols of each of at least two speakers, over all seeds.
     """
     errors, references = np.asarray(errors, dtype=np.int64), np.asarray(references, dtype=np.int64)
     count = len(errors)

@@ -21,21 +21,21 @@ Lexicon = tuple[tuple[str, tuple[int, ...]], ...]  # word and token ids
 class Tokens(ABC):
     """One way to write a text as tokens; `pieces` are in the order of their ids."""
 
-    kind: str
+    kind: str  # characters, bpe or phone
     pieces: tuple[str, ...]
 
     @abstractmethod
+    def spellings(self, word: str) -> list[tuple[int, ...]]:
+        """The spellings of a word in token ids; what training never saw becomes the unknown token."""
+
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text; what training never saw becomes the unknown token."""
+        """Token ids of a text, never blank: the first spelling of each word."""
+        return [number for word in text.split() for number in self.spellings(word)[0]]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words separated by single spaces; blanks are skipped."""
         joined = "".join(self.pieces[number] for number in ids if number != BLANK_ID)
         return " ".join(joined.replace(BOUNDARY, " ").split())
-
-    def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """The spellings of a word; they hold the unknown token when the word cannot be spelled."""
-        return [tuple(self.encode(word))]
 
 
 class CharacterTokens(Tokens):
@@ -52,8 +52,8 @@ class CharacterTokens(Tokens):
         """The sorted characters of the sentences, without white space."""
         return cls(sorted({character for sentence in sentences for word in sentence.split() for character in word}))
 
-    def encode(self, text: str) -> list[int]:
-        return [self._ids.get(piece, UNKNOWN_ID) for word in text.split() for piece in (BOUNDARY, *word)]
+    def spellings(self, word: str) -> list[tuple[int, ...]]:
+        return [tuple(self._ids.get(piece, UNKNOWN_ID) for piece in (BOUNDARY, *word))]
 
 
 class BpeTokens(Tokens):
@@ -70,11 +70,7 @@ class BpeTokens(Tokens):
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocabulary_size: int) -> BpeTokens:
-        """Trains in one thread and without sampling, so that the same text gives the same model.
-
-        Raises:
-            DataError: the text is too small for the vocabulary.
-        """
+        """The same text gives the same model; one that is too small for the vocabulary raises DataError."""
         import sentencepiece
 
         stream = io.BytesIO()
@@ -107,15 +103,12 @@ class BpeTokens(Tokens):
             ) from error
         return cls(stream.getvalue())
 
-    def encode(self, text: str) -> list[int]:
-        return self._processor.encode(" ".join(text.split()), out_type=int)
+    def spellings(self, word: str) -> list[tuple[int, ...]]:
+        return [tuple(self._processor.encode(word, out_type=int))]  # no piece reaches over a space, so words suffice
 
 
 class PhoneTokens(Tokens):
-    """Phones, by way of a lexicon; they have no word boundary. Ids of phones follow blank and unknown.
-
-    Texts are encoded with the first of several pronunciations.
-    """
+    """Phones without word boundaries; their ids follow blank and unknown. Texts get the first of several pronunciations."""
 
     kind = "phone"
 
@@ -126,15 +119,10 @@ class PhoneTokens(Tokens):
             self._spellings.setdefault(word, []).append(ids)
 
     @classmethod
-    def train(
-        cls, pronunciations: Mapping[str, Sequence[Sequence[str]]], spoken: Collection[str], source: str = "lexicon"
-    ) -> PhoneTokens:
+    def train(cls, pronunciations: Mapping[str, Sequence[tuple[str, ...]]], spoken: Collection[str], source: str) -> PhoneTokens:
         """The phones of the training words (`spoken`), and every pronunciation that consists of these phones.
 
-        `source` names the lexicon in messages.
-
-        Raises:
-            DataError: no training word has a pronunciation.
+        Raises DataError, which names the `source`, where no training word has a pronunciation.
         """
         phones = sorted({phone for word in spoken for variant in pronunciations.get(word, ())[:1] for phone in variant})
         if not phones:
@@ -149,18 +137,24 @@ class PhoneTokens(Tokens):
         lexicon = (
             (word, tuple(ids[phone] for phone in variant))
             for word, variants in pronunciations.items()
-            for variant in dict.fromkeys(map(tuple, variants))
-            if variant and all(phone in ids for phone in variant)
+            for variant in variants
+            if all(phone in ids for phone in variant)
         )
         return cls(phones, tuple(lexicon))
-
-    def encode(self, text: str) -> list[int]:
-        return [token for word in text.split() for token in self._spellings.get(word, [(UNKNOWN_ID,)])[0]]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Phones separated by single spaces."""
         return " ".join(self.pieces[number] for number in ids if number != BLANK_ID)
 
     def spellings(self, word: str) -> list[tuple[int, ...]]:
-        """The pronunciations of a word; empty when the lexicon lacks it."""
-        return self._spellings.get(word, [])
+        """The pronunciations of a word."""
+        return self._spellings.get(word, [(UNKNOWN_ID,)])
+
+
+def count_needed_frames(tokens: Sequence[int]) -> int:
+    """The fewest frames in which CTC can emit the tokens: one each, and a blank between equal neighbours.
+
+    >>> count_needed_frames([1, 1, 2])
+    4
+    """
+    return len(tokens) + sum(first == second for first, second in zip(tokens, tokens[1:]))

@@ -3,9 +3,9 @@
 On a CPU a resumed training gives the same bits. On a GPU it agrees up to rounding: k2 adds the gradients of arcs in any order.
 """
 
+import copy
 import math
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,30 +14,49 @@ from lhotse.cut import Cut
 from spin import artifacts
 from spin.asr.batches import Batch, BatchSampler, collate, spec_augment, text_of
 from spin.asr.decoders import best_path
-from spin.asr.inputs import CACHE_BYTES, MASK, UnitInventory, open_reader
-from spin.asr.jobs import TrainJob, fixed_threads
+from spin.asr.inputs import CACHE_BYTES, INVENTORY_FILE, MASK, THREADS, UNITS, InputReader, Recogniser, TrainJob, prepare_data
 from spin.asr.lang import Lang, load_lang
-from spin.asr.model import CtcModel, build_model, count_needed_frames, ctc_loss, load_weights
+from spin.asr.model import CtcModel, ctc_loss, load_weights
 from spin.asr.scoring import ErrorCounts, count_characters, count_words
-from spin.asr.tokens import UNKNOWN_ID
+from spin.asr.tokens import UNKNOWN_ID, count_needed_frames
 from spin.config import AsrConfig
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
-from spin.runtime.devices import resolve_device, sent
-from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
+from spin.runtime.context import Context
+from spin.runtime.devices import prepare_cpu, resolve_device, sent
+from spin.runtime.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.prefetch import prefetch
 from spin.runtime.process import StopRequest
-from spin.runtime.workers import prefetch
+from spin.runtime.workers import run_jobs
+from spin.systems import System
 
+PER_GPU = 2  # trainings at a time on one GPU
 LOG_EVERY_STEPS = 10
 TEXTS_SHOWN = 3  # in TensorBoard, of each validation
 FINAL_RATE = 0.02  # the learning rate at the last step, as a share of the peak
 
 
+def train_recognisers(context: Context, lang: Lang, systems: Sequence[System]) -> None:
+    """Trains every recogniser that is missing or stale: one per system, input and seed."""
+    asr, jobs = context.config.asr, []
+    for input_kind in asr.inputs:
+        for system in systems:
+            recognisers = [Recogniser(context, system, input_kind, seed) for seed in asr.seeds]
+            due = [recogniser for recogniser in recognisers if recogniser.product.needs_build()]
+            data = prepare_data(due[0], lang) if due else ()
+            jobs += [TrainJob(*recogniser.identity, *data) for recogniser in due]
+    jobs.sort(key=lambda job: asr.seeds.index(job.seed))  # the first results of all systems come first
+    context.log.info("%d trainings of %d steps", len(jobs), asr.max_steps)
+    for line in run_jobs(context.config, train_recogniser, jobs, PER_GPU):
+        context.log.info("%s", line)
+
+
 def train_recogniser(job: TrainJob) -> str:
     """Builds the product of one recogniser, or resumes an interrupted training; returns a line for the log."""
-    with fixed_threads(), job.product.building() as folder:
+    prepare_cpu(THREADS)
+    with job.product.building() as folder:
         return Training(job, folder).run()
 
 
@@ -57,14 +76,15 @@ class Training:
         self.config, self.log = self.context.config.asr, get_logger("asr.training")
         self.device = resolve_device(self.context.config.runtime.device)
         self.lang = load_lang(artifacts.lang_folder(self.context.exp))
-        inventory = job.data.inputs if isinstance(job.data.inputs, UnitInventory) else None
+        inventory = job.inputs if job.input_kind == UNITS else None
         if inventory is not None:
-            inventory.save(folder)
-        self.mask_value = job.data.inputs.mean if inventory is None else MASK
-        self.reader = open_reader(job.input_kind, inventory, CACHE_BYTES)
+            write_json(folder / INVENTORY_FILE, vars(inventory))
+        self.mask_value = job.inputs.mean if inventory is None else MASK
+        self.reader = InputReader(inventory, CACHE_BYTES)
         self.store = CheckpointStore(folder)
         seeding.seed_torch("asr model", job.seed)
-        self.model = build_model(self.config, job.data.inputs, self.lang.vocabulary_size).to(self.device)
+        inputs = job.inputs if inventory is None else inventory.symbols
+        self.model = CtcModel(self.config, inputs, self.lang.vocabulary_size).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
@@ -86,37 +106,38 @@ class Training:
         return f"{self.job.name}: best at step {best}, valid {format_rates(self.lang, state['valid'])}"
 
     def train(self) -> None:
-        """The loop over steps."""
-        begun, seconds = time.monotonic(), 0.0
+        """The loop over steps; a signal ends the process between two of them, with a checkpoint."""
         with StopRequest() as stop:
             for epoch, number, batch in self.batches():
                 metrics = self.update(batch)
                 self.losses.append(metrics["loss"])
-                seconds += sum(cut.duration for cut in batch.cuts)
                 self.epoch, self.batch = epoch, number + 1
                 if self.step % LOG_EVERY_STEPS == 0 or self.step == self.config.max_steps:
                     recent = self.losses[-LOG_EVERY_STEPS:]
-                    speed = seconds / max(1e-9, time.monotonic() - begun)
-                    metrics |= {"loss": sum(recent) / len(recent), "epoch": epoch, "seconds_of_audio_per_second": speed}
+                    metrics |= {"loss": sum(recent) / len(recent), "epoch": epoch}
                     for name, value in metrics.items():
                         self.writer.add_scalar(f"train/{name}", value, self.step)
                 saved = self.validate_and_save()
                 if self.step >= self.config.max_steps:
                     return
                 if stop.signal is not None:
-                    self.checkpoint_and_exit(stop, saved)
+                    if not saved:
+                        self.store.save(self.step, self.state(None))
+                    self.writer.close()
+                    self.log.warning("%s: stopped by a signal at step %d; checkpoint saved", self.job.name, self.step)
+                    raise SystemExit(stop.status())
 
     def batches(self) -> Iterator[tuple[int, int, Batch]]:
         """(epoch, number in the epoch, batch) without end; with a GPU the next batch is prefetched."""
         cuts = self.job.cuts(self.context.config.corpus.asr_train).filter(self.is_usable)
-        sampler = BatchSampler(cuts, self.job.data.train_count, self.config.batch_seconds, self.job.seed)
+        sampler = BatchSampler(cuts, self.config.batch_seconds, self.job.seed)
         places = ([place] for place in sampler.repeat(self.epoch, self.batch))
         threads = 0 if self.device.type == "cpu" else 1
         for (place,), (batch,) in prefetch(places, lambda place: self.read(place[2], place[0]), threads):
             yield place[0], place[1], batch
 
     def is_usable(self, cut: Cut) -> bool:
-        return cut.id not in self.job.data.left_out
+        return cut.id not in self.job.left_out
 
     def read(self, cuts: list[Cut], epoch: int) -> Batch:
         """A batch, augmented if the configuration says so."""
@@ -129,13 +150,12 @@ class Training:
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimizer step; returns the loss in nats per token, the norm of the gradient, and the learning rate.
 
-        Raises:
-            TrainingError: loss or gradient is not finite.
+        Raises TrainingError where one of them is not finite.
         """
         step = self.step + 1
         seeding.seed_torch("asr dropout", self.job.seed, step)
         self.model.train()
-        tokens = [self.lang.encode(text) for text in batch.texts]
+        tokens = [self.lang.tokens.encode(text) for text in batch.texts]
         log_probs = self.model(sent(batch.inputs, self.device), batch.lengths)
         loss = ctc_loss(log_probs, batch.lengths, tokens).sum() / sum(map(len, tokens))
         self.optimizer.zero_grad(set_to_none=True)
@@ -187,15 +207,11 @@ class Training:
     def measure(self, model: CtcModel) -> tuple[dict, list[tuple[str, str]]]:
         """evaluate() on the valid parts."""
         cuts = self.job.cuts(self.context.config.corpus.valid).filter(text_of)
-        sampler = BatchSampler(cuts, self.job.data.valid_count, self.config.batch_seconds)
+        sampler = BatchSampler(cuts, self.config.batch_seconds)
         return evaluate(model, self.lang, (collate(batch, self.reader.read) for batch in sampler.batches()), self.device)
 
     def keep_weights(self) -> None:
-        """Keeps the weights of the last asr.average validations.
-
-        They are separate from the checkpoints because a signal adds a checkpoint at any step, and their mean must not depend on
-        where a training was interrupted.
-        """
+        """Keeps the weights of the last asr.average validations; a signal adds checkpoints, which must not change their mean."""
         write_checkpoint(self.folder / f"weights-{self.step:09d}.safetensors", self.step, self.model.state_dict())
         for old in self.kept_weights()[: -self.config.average]:
             old.unlink(missing_ok=True)
@@ -215,13 +231,12 @@ class Training:
             name: (sum(state[name].double() for state in states) / len(states)).to(first.dtype)
             for name, first in states[0].items()
         }
-        model = build_model(self.config, self.job.data.inputs, self.lang.vocabulary_size).to(self.device)
-        valid, _ = self.measure(load_weights(model, weights, str(self.folder)))
-        score, best = -valid["cer"], self.store.best_score()
+        valid, _ = self.measure(load_weights(copy.deepcopy(self.model), weights, str(self.folder)))
         rates = format_rates(self.lang, valid)
         self.log.info("%s: mean of the last %d validated models, valid %s", self.job.name, self.config.average, rates)
-        if best is None or score > best:
-            self.store.save_best(self.step, {"model": weights, "valid": valid}, score)
+        best = self.store.best_score()
+        if best is None or -valid["cer"] > best:
+            self.store.save_best(self.step, {"model": weights, "valid": valid}, -valid["cer"])
 
     def state(self, valid: dict | None) -> dict:
         """The state that a resume needs; settings of the optimizer come from the configuration."""
@@ -250,43 +265,33 @@ class Training:
         write_jsonl(self.history_path, [record for record in list(read_jsonl(self.history_path)) if record["step"] <= self.step])
         self.log.info("%s: resuming after step %d", self.job.name, self.step)
 
-    def checkpoint_and_exit(self, stop: StopRequest, saved: bool) -> None:
-        """Ends this process between two steps, with a checkpoint."""
-        if not saved:
-            self.store.save(self.step, self.state(None))
-        self.writer.close()
-        self.log.warning("%s: stopped by a signal at step %d; checkpoint saved", self.job.name, self.step)
-        raise SystemExit(stop.status())
-
 
 @torch.no_grad()
 def evaluate(model: CtcModel, lang: Lang, batches: Iterable[Batch], device: torch.device) -> tuple[dict, list[tuple[str, str]]]:
-    """Evaluates the model on batches of the valid parts, and leaves it in evaluation mode.
+    """({"loss": nats per token, "wer": percent, "cer": percent}, some pairs of reference and text); ends in evaluation mode.
 
-    Returns:
-        {"loss": nats per token, "wer": percent, "cer": percent} and some pairs (reference, text). Utterances that are too short
-        for their text, or have a word or character outside the tokens, have no loss, but count as errors. With phones both rates
-        are the phone error rate.
+    Utterances that are too short for their text, or have a word or character outside the tokens, have no loss, but count as
+    errors. With phones both rates are the phone error rate.
     """
     model.eval()
     words, characters, loss, tokens, texts = ErrorCounts(), ErrorCounts(), 0.0, 0, []
     for batch in batches:
         log_probs = model(batch.inputs.to(device), batch.lengths)
-        encoded = [lang.encode(text) for text in batch.texts]
+        encoded = [lang.tokens.encode(text) for text in batch.texts]
         needed = [math.inf if UNKNOWN_ID in ids else count_needed_frames(ids) for ids in encoded]
         rows = [row for row, length in enumerate(batch.lengths.tolist()) if needed[row] <= length]
         if rows:
             loss += float(ctc_loss(log_probs[rows], batch.lengths[rows], [encoded[row] for row in rows]).double().sum())
             tokens += sum(len(encoded[row]) for row in rows)
         for reference, ids in zip(map(lang.reference, batch.texts), best_path(log_probs, batch.lengths)):
-            text = lang.decode(ids)
+            text = lang.tokens.decode(ids)
             counted = count_words(reference, text)
             words += counted
-            characters += counted if lang.kind == "phone" else count_characters(reference, text)
+            characters += counted if lang.tokens.kind == "phone" else count_characters(reference, text)
             texts.append((reference, text))
     return {"loss": loss / max(1, tokens), "wer": words.rate, "cer": characters.rate}, texts[:TEXTS_SHOWN]
 
 
 def format_rates(lang: Lang, valid: dict) -> str:
     """The error rates of `evaluate` for the log."""
-    return f"PER {valid['wer']:.2f} %" if lang.kind == "phone" else f"CER {valid['cer']:.2f} %, WER {valid['wer']:.2f} %"
+    return f"PER {valid['wer']:.2f} %" if lang.tokens.kind == "phone" else f"CER {valid['cer']:.2f} %, WER {valid['wer']:.2f} %"

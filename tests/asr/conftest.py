@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.asr.tiny_asr import HAS_K2, decode_all, make_config, make_context, make_sentences, run_stage_4, write_corpus
+from tests.asr.tiny_asr import HAS_K2, decode_all, make_config, make_sentences, train_all, write_corpus
 
 if not HAS_K2:  # these tests run in the environment that has k2
     collect_ignore_glob = ["test_*.py"]
@@ -26,7 +26,7 @@ def trained(made_corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(made_corpus, folder, dirs_exist_ok=True)
     config = make_config({"seeds": (0, 1), "inputs": ("features", "units")})
-    run_stage_4(make_context(folder, config))
+    train_all(folder, config)
     return decode_all(folder, config), folder
 
 

@@ -5,11 +5,11 @@ import shutil
 import pytest
 
 from spin import artifacts
-from spin.asr.decode import Decoding, Scales, best_scale, read_scales
+from spin.asr.decode import Decoding, Scales, best_scale, find_scales
 from spin.asr.decoders import DECODERS, Decoder, DecodingResult
 from spin.asr.graph_search import GraphSearch
 from spin.asr.graphs import train_arpa
-from spin.asr.jobs import Recogniser
+from spin.asr.inputs import Recogniser
 from spin.errors import ResourceError
 from spin.report.measures import method_title
 from spin.runtime.files import read_json, read_jsonl
@@ -38,7 +38,7 @@ def staged(tmp_path_factory):
     given = {"arpa": str(folder / "2.arpa"), "rescore_arpa": str(folder / "3.arpa"), "rescore_order": 3}
     config = tiny_asr.make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
     tiny_asr.write_corpus(folder, config, parts)
-    tiny_asr.run_stage_4(tiny_asr.make_context(folder, config))
+    tiny_asr.train_all(folder, config)
     read, outputs = [], Decoding.outputs
 
     def spied_outputs(self, parts):
@@ -66,7 +66,7 @@ def test_scales_come_from_the_valid_parts_alone(staged):
         recogniser, system = Recogniser(context, one, "features", 0), one.name
         tunings = [artifacts.tuning(context.exp, system, "features", 0, method) for method in GRAPH_METHODS]
         search, second = (best_scale(read_json(path)["wer"]) for path in tunings)
-        scales = [read_scales(recogniser, method) for method in METHODS]
+        scales = [find_scales(recogniser, method) for method in METHODS]
         assert scales == [Scales(0.0, 0.0), Scales(search, search), Scales(search, second)]
         summaries = [summary_of(context, method, system) for method in METHODS]
         assert [one.get("search_lm_scale") for one in summaries] == [None, None, search]
@@ -129,7 +129,7 @@ def test_histories_and_scores(trained, source):
 def test_a_new_decoder_is_one_entry(trained, tmp_path, monkeypatch):
     shutil.copytree(trained[1], tmp_path / "work")
 
-    def shout(resources, log_probs, lengths, search_scale, scales):
+    def shout(search, log_probs, lengths, search_scale, scales):
         return dict.fromkeys(scales, DecodingResult(["BE"] * len(lengths)))
 
     monkeypatch.setitem(DECODERS, "shout", Decoder(shout, "Always the same word"))

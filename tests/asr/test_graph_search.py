@@ -8,17 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.asr.decoders import DECODERS, DecodingResult, SearchResources, best_path
-from spin.asr.graph_search import (
-    GraphSearch,
-    best_rescored_texts,
-    count_arcs,
-    prepare_grammar,
-    prune_lattices,
-    remove_search_lm,
-    rescore_lattices,
-)
-from spin.asr.graphs import compose_graph, load_graph, make_grammar, save_graph, train_arpa
+from spin.asr.decoders import DECODERS, DecodingResult, best_path
+from spin.asr.graph_search import GraphSearch, count_arcs, prune_lattices, remove_search_lm
+from spin.asr.graphs import compose_graph, make_grammar, save_graph, train_arpa
 from spin.asr.lang import WORDS_FILE, make_lang, save_lang
 from spin.config import AsrConfig, DecodingConfig
 from spin.runtime.files import write_text
@@ -46,19 +38,14 @@ def toy(tmp_path_factory):
     return lang, folder
 
 
-def resources_of(toy, search: str, second: str) -> SearchResources:
+def search_of(toy, first: str, second: str = "bigram", config: DecodingConfig = CONFIG) -> GraphSearch:
     lang, folder = toy
-    graphs = {"HLG": folder / f"HLG_{search}.safetensors", "G": folder / f"G_{second}.safetensors"}
-    return SearchResources(lang, graphs, CONFIG, torch.device("cpu"))
+    graphs = {"HLG": folder / f"HLG_{first}.safetensors", "G": folder / f"G_{second}.safetensors"}
+    return GraphSearch(lang, graphs, config, torch.device("cpu"))
 
 
-def decode(resources: SearchResources, method: str, posteriors, search_scale: float = 0.5, scale: float = 0.5):
-    return DECODERS[method].function(resources, *posteriors, search_scale, (scale,))[scale]
-
-
-def search_of(toy, name: str, config: DecodingConfig = CONFIG) -> GraphSearch:
-    lang, folder = toy
-    return GraphSearch(load_graph(folder / f"HLG_{name}.safetensors"), lang, config)
+def decode(search: GraphSearch, method: str, posteriors, search_scale: float = 0.5, scale: float = 0.5):
+    return DECODERS[method].function(search, *posteriors, search_scale, (scale,))[scale]
 
 
 def best(search: GraphSearch, log_probs, lengths, scale: float = 1.0) -> list[str | None]:
@@ -87,11 +74,11 @@ def test_grammar_of_one_sentence_gives_it_back(toy, seed):
 
 def test_another_scale_equals_a_search_with_that_scale_and_leaves_the_lattice_unchanged(toy):
     log_probs, lengths = make_posteriors(toy[0], longest_first(toy[0], TEXTS), 3.0, noise=1.5)
-    search = search_of(toy, "bigram", DecodingConfig(search_beam=60.0, output_beam=40.0, max_active_states=100_000))
+    search = search_of(toy, "bigram", config=DecodingConfig(search_beam=60.0, output_beam=40.0, max_active_states=100_000))
     lattices = search.lattices(log_probs, lengths, 1.0)
     before, texts = lattices.scores.clone(), {}
     for scale in (0.0, 1.0, 3.0):
-        texts[scale] = best(search_of(toy, "bigram", search.config), log_probs, lengths, scale)
+        texts[scale] = best(search_of(toy, "bigram", config=search.config), log_probs, lengths, scale)
         assert search.best_texts(lattices, 1.0, scale) == texts[scale]
     assert torch.equal(lattices.scores, before)
     assert texts[0.0] != texts[3.0]
@@ -99,12 +86,10 @@ def test_another_scale_equals_a_search_with_that_scale_and_leaves_the_lattice_un
 
 @pytest.fixture
 def searched(toy):
-    """(lang, search, grammar of the bigram, lattices, lengths) of two noisy utterances."""
-    lang, folder = toy
-    log_probs, lengths = make_posteriors(lang, ["BE CC", "A CAB"], 2.5, noise=1.2)
-    search = GraphSearch(load_graph(folder / "HLG_unigram.safetensors"), lang, CONFIG)
-    grammar = prepare_grammar(load_graph(folder / "G_bigram.safetensors"))
-    return lang, search, grammar, search.lattices(log_probs, lengths, 0.4), lengths
+    """(search with the unigram and then the bigram, lattices, lengths) of two noisy utterances."""
+    log_probs, lengths = make_posteriors(toy[0], ["BE CC", "A CAB"], 2.5, noise=1.2)
+    search = search_of(toy, "unigram")
+    return search, search.lattices(log_probs, lengths, 0.4), lengths
 
 
 def grammar_score(grammar: k2.Fsa, back_off: int, words: list[int]) -> float:
@@ -127,16 +112,16 @@ def acoustic_by_text(lattices, scale: float, index: int) -> dict[tuple[int, ...]
 
 
 def test_rescoring_equals_the_best_of_all_texts(searched):
-    lang, _, grammar, lattices, lengths = searched
-    whole = rescore_lattices(lattices, lengths, 0.4, grammar, lang, ALL_ARCS)
+    search, lattices, lengths = searched
+    lang, whole = search.lang, search.rescore(lattices, lengths, 0.4, ALL_ARCS)
     for index in range(2):
         texts = acoustic_by_text(lattices, 0.4, index)
         assert len(texts) > 5
-        spoken = {said: grammar_score(grammar, lang.back_off, list(said)) for said in texts}
+        spoken = {said: grammar_score(search.grammar, lang.back_off, list(said)) for said in texts}
         for scale in SCALES:
             totals = {said: texts[said] + scale * spoken[said] for said in texts}
             best = max(totals, key=totals.get)
-            assert best_rescored_texts(whole, lang, scale)[index] == " ".join(lang.word_table[word] for word in best)
+            assert search.best_rescored_texts(whole, scale)[index] == " ".join(lang.word_table[word] for word in best)
             path = k2.shortest_path(whole, use_double_scores=True)[index]
             assert float(path.scores.sum()) == pytest.approx(totals[best], abs=1e-3)
 
@@ -157,8 +142,8 @@ def through(lattice) -> list[float]:
 
 @pytest.mark.parametrize("sharpness", [0.3, 2.5])
 def test_pruned_lattices_keep_the_arcs_of_the_best_paths_each_by_itself(searched, sharpness):
-    lang, search, *_ = searched
-    log_probs, lengths = make_posteriors(lang, ["BE CC", "A CAB"], sharpness, noise=1.2)
+    search = searched[0]
+    log_probs, lengths = make_posteriors(search.lang, ["BE CC", "A CAB"], sharpness, noise=1.2)
     lattices = search.lattices(log_probs, lengths, 0.4)
     before, frames = count_arcs(lattices), lengths.tolist()
     assert count_arcs(prune_lattices(lattices, lengths, ALL_ARCS)) == before  # nothing to do
@@ -178,32 +163,32 @@ def test_pruned_lattices_keep_the_arcs_of_the_best_paths_each_by_itself(searched
 
 
 def test_the_larger_lm_finds_the_same_in_pruned_lattices(searched):
-    lang, _, grammar, lattices, lengths = searched
+    search, lattices, lengths = searched
     assert sum(count_arcs(prune_lattices(lattices, lengths, 5.0))) < sum(count_arcs(lattices))
-    whole, part = (rescore_lattices(lattices, lengths, 0.4, grammar, lang, arcs) for arcs in (ALL_ARCS, 5.0))
+    whole, part = (search.rescore(lattices, lengths, 0.4, arcs) for arcs in (ALL_ARCS, 5.0))
     for scale in SCALES[:3]:
-        assert best_rescored_texts(part, lang, scale) == best_rescored_texts(whole, lang, scale)
+        assert search.best_rescored_texts(part, scale) == search.best_rescored_texts(whole, scale)
 
 
 @pytest.mark.parametrize("method", DECODERS)
 def test_perfect_posteriors_are_read_back_and_scales_of_one_search_equal_single_ones(toy, method):
-    resources, texts = resources_of(toy, "unigram", "bigram"), longest_first(toy[0], TEXTS)
-    assert decode(resources, method, make_posteriors(toy[0], texts)) == DecodingResult(texts)
+    search, texts = search_of(toy, "unigram"), longest_first(toy[0], TEXTS)
+    assert decode(search, method, make_posteriors(toy[0], texts)) == DecodingResult(texts)
     posteriors = make_posteriors(toy[0], ["ABBA BE A", "EEL EEL", "A CAB"], 2.5, noise=1.2)
-    together = DECODERS[method].function(resources, *posteriors, 0.5, SCALES)
-    assert together == {scale: decode(resources, method, posteriors, 0.5, scale) for scale in SCALES}
+    together = DECODERS[method].function(search, *posteriors, 0.5, SCALES)
+    assert together == {scale: decode(search, method, posteriors, 0.5, scale) for scale in SCALES}
 
 
 def test_a_larger_lm_of_one_sentence_gives_it_or_keeps_the_first_text(toy):
-    resources = resources_of(toy, "unigram", "one")
+    search = search_of(toy, "unigram", "one")
     noisy, other = make_posteriors(toy[0], ["CAB A"], 3.0, noise=0.3), make_posteriors(toy[0], ["EEL EEL", "CAB A"])
-    assert decode(resources, "hlg_lattice", noisy, 0.5, 1.0) == DecodingResult(["CAB A"])
-    assert decode(resources, "hlg_lattice", other, 0.5, 1.0) == DecodingResult(["EEL EEL", "CAB A"], not_rescored=1)
+    assert decode(search, "hlg_lattice", noisy, 0.5, 1.0) == DecodingResult(["CAB A"])
+    assert decode(search, "hlg_lattice", other, 0.5, 1.0) == DecodingResult(["EEL EEL", "CAB A"], not_rescored=1)
 
 
 @pytest.mark.parametrize("method", LATTICE_METHODS)
 def test_empty_lattices(toy, method):
-    resources = resources_of(toy, "one", "bigram")
+    search = search_of(toy, "one")
     log_probs, (whole, _) = make_posteriors(toy[0], ["CAB A", "CAB A"])
     for frames, texts in (((whole, 3), ["CAB A", None]), ((whole, whole), ["CAB A", "CAB A"]), ((3, 3), [None, None])):
-        assert decode(resources, method, (log_probs, torch.tensor(frames)), 0.4, 1.0) == DecodingResult(texts)
+        assert decode(search, method, (log_probs, torch.tensor(frames)), 0.4, 1.0) == DecodingResult(texts)

@@ -9,20 +9,8 @@ import pytest
 import torch
 
 from spin import artifacts
-from spin.asr.graphs import (
-    HLG,
-    G,
-    arpa_words,
-    compose_graph,
-    load_graph,
-    make_grammar,
-    prepare_graph,
-    read_sentences,
-    save_graph,
-    train_arpa,
-)
-from spin.asr.lang import WORDS_FILE, extend_lang, load_lang, make_lang, save_lang
-from spin.asr.prepare_lang import prepare_lang
+from spin.asr.graphs import HLG, G, arpa_words, compose_graph, load_graph, make_grammar, prepare_graph, save_graph, train_arpa
+from spin.asr.lang import WORDS_FILE, extend_lang, load_lang, make_lang, prepare_lang, save_lang
 from spin.config import AsrConfig
 from spin.errors import DataError
 from spin.runtime.files import write_text
@@ -57,7 +45,7 @@ def paths_through(graph: k2.Fsa, labels: list[int]) -> dict[str, float]:
 def ctc_labels(lang, text: str) -> list[int]:
     """The shortest CTC labels of a text: a blank between equal neighbours."""
     labels: list[int] = []
-    for token in lang.encode(text):
+    for token in lang.tokens.encode(text):
         labels += [0, token] if labels and labels[-1] == token else [token]
     return labels
 
@@ -111,11 +99,9 @@ def test_unknown_words_are_never_said_and_some_must_be_known(toy):
         train_arpa(["", " "], 2, lang.words, folder / "lm.arpa")
     with pytest.raises(DataError, match="decoding graph"):
         make_graph(lang, folder, ["ZEBRA"])
-    with pytest.raises(DataError, match="missing.txt"):
-        read_sentences(folder / "missing.txt")
 
 
-def test_a_stored_graph_is_the_same_and_a_damaged_one_an_error(toy):
+def test_a_stored_graph_is_the_same(toy):
     lang, folder = toy
     graph = make_graph(lang, folder, ["A CAB BE", "CC BE A"])
     save_graph(graph, folder / "g.safetensors")
@@ -123,10 +109,6 @@ def test_a_stored_graph_is_the_same_and_a_damaged_one_an_error(toy):
     assert torch.equal(again.arcs.values(), graph.arcs.values())
     assert again.aux_labels.tolist() == graph.aux_labels.tolist()
     assert torch.equal(again.lm_scores, graph.scores)
-    for content in (b"", b"torn"):
-        (folder / "g.safetensors").write_bytes(content)
-        with pytest.raises(DataError, match="g.safetensors"):
-            load_graph(folder / "g.safetensors")
 
 
 # ARPA files
@@ -177,7 +159,7 @@ def test_files_that_are_not_arpa_are_errors(toy, name, content):
 def test_words_of_a_given_lm_join_the_lexicon_where_the_letters_are_known(toy):
     lang, _ = toy
     more = extend_lang(lang, ["BABE", "ZOO", "<s>", "CAB"])
-    assert set(more.words) == {*lang.words, "BABE"} and more.tokeniser is lang.tokeniser
+    assert set(more.words) == {*lang.words, "BABE"} and more.tokens is lang.tokens
     assert list(more.words) == sorted(more.words)
     assert extend_lang(lang, ["CAB", "ZOO", "<UNK>"]) == lang
 

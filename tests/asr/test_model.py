@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin.asr.inputs import FeatureStatistics
-from spin.asr.model import BlstmBody, CtcModel, count_needed_frames, ctc_loss, dense_segments, load_weights, restore_model
+from spin.asr.model import BlstmBody, CtcModel, ctc_loss, dense_segments, load_weights, restore_model
+from spin.asr.tokens import count_needed_frames
 from spin.config import AsrConfig
 from spin.errors import CheckpointError
 

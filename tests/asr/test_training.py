@@ -1,6 +1,5 @@
 """Trainings: resuming to the bit after any end, effects of settings, what is left out, failures with reasons."""
 
-import dataclasses
 import os
 import shutil
 import signal
@@ -14,25 +13,17 @@ from spin import artifacts
 from spin.asr.batches import collate
 from spin.asr.inputs import MASK, FeatureStatistics
 from spin.asr.training import Training, learning_rate
-from spin.errors import DataError, TrainingError
+from spin.config import RuntimeConfig
+from spin.errors import CheckpointError, DataError, TrainingError
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
-from tests.asr.tiny_asr import (
-    SYSTEMS,
-    Killed,
-    folder_of,
-    make_config,
-    make_context,
-    make_sentences,
-    run_stage_4,
-    train_until_killed,
-    write_part,
-    write_texts,
-)
+from tests.asr import tiny_asr
+from tests.asr.tiny_asr import SYSTEMS, Killed, folder_of, make_config, train_all, train_until_killed
 
 
-def partial(context):
-    return folder_of(context).with_name("seed0.partial")
+def partial(folder):
+    """The unfinished training of seed 0 on the filterbank."""
+    return artifacts.recogniser_folder(folder / "exp", "fbank", "features", 0).with_name("seed0.partial")
 
 
 def same(first, second, *place) -> bool:
@@ -43,29 +34,26 @@ def same(first, second, *place) -> bool:
 @pytest.mark.parametrize(
     ("asr", "kill_at"),
     [
-        ({}, 7),
-        ({}, 20),
-        ({}, 33),
+        *[({}, step) for step in (7, 20, 33)],
         ({"model": "blstm"}, 33),
         *[({"average": 3, "valid_every_steps": 10}, step) for step in (17, 33)],
     ],
 )
 def test_resume_to_the_bit(work_folder, trained, tmp_path, asr, kill_at):
-    context, whole = make_context(work_folder, make_config(asr)), trained[0]
+    config, whole = make_config(asr), trained[0]
     if asr:
         shutil.copytree(work_folder, tmp_path / "whole")
-        whole = make_context(tmp_path / "whole", make_config(asr))
-        run_stage_4(whole)
-    train_until_killed(context, "fbank", kill_at)
-    assert not folder_of(context).exists()
-    run_stage_4(context)
+        whole = train_all(tmp_path / "whole", config)
+    train_until_killed(work_folder, config, "fbank", kill_at)
+    assert partial(work_folder).exists()
+    context = train_all(work_folder, config)
     assert same(context, whole)
     assert (folder_of(context) / "history.jsonl").read_bytes() == (folder_of(whole) / "history.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stop_leaves_a_checkpoint_of_the_very_step(work_folder, trained, monkeypatch, number, status):
-    context, original = make_context(work_folder, make_config()), Training.update
+    original = Training.update
 
     def stopped(self, batch):
         if self.step == 12 and self.job.system.name == "fbank":  # between two checkpoints
@@ -74,16 +62,15 @@ def test_a_stop_leaves_a_checkpoint_of_the_very_step(work_folder, trained, monke
 
     monkeypatch.setattr(Training, "update", stopped)
     with pytest.raises(SystemExit) as ending:
-        run_stage_4(context)
+        train_all(work_folder, make_config())
     assert ending.value.code == status
-    assert (partial(context) / "step-000000013.safetensors").exists()
+    assert (partial(work_folder) / "step-000000013.safetensors").exists()
     monkeypatch.setattr(Training, "update", original)
-    run_stage_4(context)
-    assert same(context, trained[0])
+    assert same(train_all(work_folder, make_config()), trained[0])
 
 
 def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monkeypatch):
-    context, original = make_context(work_folder, make_config()), CheckpointStore.save
+    original = CheckpointStore.save
 
     def torn(self, step, state, score=None):
         original(self, step, state)
@@ -92,29 +79,28 @@ def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monk
 
     monkeypatch.setattr(CheckpointStore, "save", torn)
     with pytest.raises(Killed):
-        run_stage_4(context)
+        train_all(work_folder, make_config())
     monkeypatch.setattr(CheckpointStore, "save", original)
-    run_stage_4(context)
+    context = train_all(work_folder, make_config())
     assert all(same(context, trained[0], system) for system in SYSTEMS)
 
 
 def test_a_damaged_newest_checkpoint_that_is_also_the_best(work_folder, trained):
-    """The best is a file of its own, which stays whole: the step is repeated, and is no better."""
-    context = make_context(work_folder, make_config())
-    train_until_killed(context, "fbank", 25)
-    newest = CheckpointStore(partial(context)).paths()[-1]
-    assert newest.name == "step-000000020.safetensors" and read_json(partial(context) / "best.json")["step"] == 20
+    """Both are names of the same bytes, so damage hits both: the step is repeated, and is the best again."""
+    train_until_killed(work_folder, make_config(), "fbank", 25)
+    folder = partial(work_folder)
+    newest = CheckpointStore(folder).paths()[-1]
+    assert newest.name == "step-000000020.safetensors" and read_json(folder / "best.json")["step"] == 20
     with open(newest, "r+b") as stream:
         stream.write(bytes(3000))
-    assert read_checkpoint(artifacts.asr_model_in(partial(context)))[0] == 20
-    run_stage_4(context)
-    assert same(context, trained[0])
+    with pytest.raises(CheckpointError):
+        read_checkpoint(artifacts.asr_model_in(folder))
+    assert same(train_all(work_folder, make_config()), trained[0])
 
 
 def test_jobs_in_processes_give_the_same_bits(work_folder, trained):
-    config = make_config({"inputs": ("features", "units")})
-    context = make_context(work_folder, dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, nj=2)))
-    run_stage_4(context)
+    config = make_config({"inputs": ("features", "units")}, runtime=RuntimeConfig(nj=2, device="cpu"))
+    context = train_all(work_folder, config)
     assert all(same(context, trained[0], "fbank", 0, source) for source in config.asr.inputs)
 
 
@@ -138,13 +124,13 @@ def test_training_batches_are_masked_if_asked(work_folder, monkeypatch, augmente
     def look(training, cuts, epoch, batch):
         plain = collate(cuts, training.reader.read).inputs
         different = batch.inputs != plain
-        mask = torch.tensor(MASK) if source == "units" else torch.from_numpy(training.job.data.inputs.mean)
+        mask = torch.tensor(MASK) if source == "units" else torch.from_numpy(training.job.inputs.mean)
         assert torch.equal(batch.inputs[different], mask.expand_as(plain)[different])
         changed.append(float(different.float().mean()))
         other_epochs.append(torch.equal(batch.inputs, read(training, cuts, epoch + 1).inputs))
 
     spied(monkeypatch, "read", look)
-    run_stage_4(make_context(work_folder, make_config({"spec_augment": augmented, "max_steps": 12, "inputs": (source,)})))
+    train_all(work_folder, make_config({"spec_augment": augmented, "max_steps": 12, "inputs": (source,)}))
     assert len(changed) == 24
     if augmented:
         assert min(changed) > 0.01 and not any(other_epochs)
@@ -161,7 +147,7 @@ def test_gradients_are_clipped(work_folder, monkeypatch):
 
     spied(monkeypatch, "update", look)
     for limit in (1e6, 0.05):
-        run_stage_4(make_context(work_folder, make_config({"gradient_clip": limit, "max_steps": 5})))
+        train_all(work_folder, make_config({"gradient_clip": limit, "max_steps": 5}))
     assert min(norms[1e6]) > 0.05  # otherwise there is nothing to clip
     assert norms[0.05] == pytest.approx([0.05] * 10, rel=1e-3)
 
@@ -183,8 +169,7 @@ def test_the_mean_of_weights_replaces_the_best_where_it_is_better(work_folder, m
         return {**valid, "wer": 50.0, "cer": (10.0 if better else 90.0) if mean else 50.0}, texts
 
     monkeypatch.setattr(Training, "measure", measure)
-    context = make_context(work_folder, make_config({"average": 2, "max_steps": 30, "valid_every_steps": 10}))
-    run_stage_4(context)
+    context = train_all(work_folder, make_config({"average": 2, "max_steps": 30, "valid_every_steps": 10}))
     assert asked == [False, False, False, True] * 2
     for system in SYSTEMS:
         paths = sorted(folder_of(context, system).glob("weights-*"))
@@ -207,10 +192,10 @@ def test_weights_of_an_interrupted_run_do_not_count(tmp_path):
 def test_empty_and_too_short_utterances_are_named_and_left_out(work_folder):
     config = make_config({"max_steps": 2, "valid_every_steps": 2}, corpus={"max_bad_share": 0.5})
     texts = ["AB CAB", "", "DACE HAD", "FACE FACE"] * 6
-    write_part(make_context(work_folder, config, stage=3), "train", texts, ("one",), {0: 6})
-    write_texts(make_context(work_folder, config, stage=3), make_sentences(20, 4))
-    context = make_context(work_folder, config)
-    run_stage_4(context)
+    context = tiny_asr.make_context(work_folder, config, stage=3)
+    tiny_asr.write_part(context, "train", texts, ("one",), {0: 6})
+    tiny_asr.write_texts(context, tiny_asr.make_sentences(20, 4))
+    train_all(work_folder, config)
     for system in SYSTEMS:
         records = list(read_jsonl(artifacts.rejects(context.exp, f"asr_{system}_features")))
         assert len(records) == 7
@@ -218,11 +203,11 @@ def test_empty_and_too_short_utterances_are_named_and_left_out(work_folder):
         assert {record["reason"] for record in records[1:]} == {"no transcript"}
     shutil.rmtree(folder_of(context, "baseline"))
     with pytest.raises(DataError, match="7 of 24"):
-        run_stage_4(make_context(work_folder, make_config()))
+        train_all(work_folder, make_config())
 
 
 def test_features_that_are_not_finite_stop_the_training(work_folder, monkeypatch):
     broken = FeatureStatistics(np.zeros(12, np.float32), np.full(12, np.nan, np.float32))
-    monkeypatch.setattr("spin.asr.train_asr.measure_features", lambda *_: broken)
+    monkeypatch.setattr("spin.asr.inputs.measure_features", lambda *_: broken)
     with pytest.raises(TrainingError, match="baseline, features, seed 0"):
-        run_stage_4(make_context(work_folder, make_config()))
+        train_all(work_folder, make_config())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lhotse import MonoCut, SupervisionSegment
+from lhotse import CutSet, MonoCut, SupervisionSegment
 
 from spin import artifacts, products
 from spin.config import AsrConfig, Config, CorpusConfig, DecodingConfig, GeneratedPart, RuntimeConfig
@@ -151,12 +151,20 @@ def folder_of(context: Context, system: str = "fbank", seed: int = 0, source: st
     return artifacts.recogniser_folder(context.exp, system, source, seed)
 
 
+def cuts_of(folder: Path, part: str, source: str = "features") -> CutSet:
+    """The cuts that recognisers of the baseline read."""
+    from spin.asr.inputs import Recogniser
+
+    context = make_context(folder, make_config())
+    return Recogniser(context, systems_of(context.config, context.exp)[0], source, 0).cuts([part])
+
+
 def make_posteriors(lang, texts: list[str], sharpness: float = 20.0, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Each token in two frames, a blank between equal neighbours; longest text first."""
     rows = []
     for text in texts:
         frames: list[int] = [0]
-        for token in lang.encode(text):
+        for token in lang.tokens.encode(text):
             frames += [0, token, token] if frames[-1] == token else [token, token]
         rows.append([*frames, 0])
     logits = torch.zeros(len(rows), max(map(len, rows)), lang.vocabulary_size)
@@ -189,7 +197,7 @@ class Killed(Exception):
     """In place of SIGKILL."""
 
 
-def train_until_killed(context: Context, system: str, step: int) -> None:
+def train_until_killed(folder: Path, config: Config, system: str, step: int) -> None:
     """Stage 4, killed in the update of a step of one system's training."""
     from spin.asr import training
 
@@ -202,20 +210,24 @@ def train_until_killed(context: Context, system: str, step: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training.Training, "update", killing)
-        run_stage_4(context)
+        train_all(folder, config)
 
 
-def run_stage_4(context: Context) -> None:
-    """As local/4_train_asr.py."""
-    from spin.asr.prepare_lang import prepare_lang
-    from spin.asr.train_asr import train_recognisers
+def train_all(folder: Path, config: Config) -> Context:
+    """As local/4_train_asr.py; returns the context of the stage."""
+    from spin.asr.lang import prepare_lang
+    from spin.asr.training import train_recognisers
 
-    train_recognisers(context, prepare_lang(context), systems_of(context.config, context.exp))
+    context = make_context(folder, config)
+    train_recognisers(context, prepare_lang(context), systems_of(config, context.exp))
+    return context
 
 
 def decode_all(folder: Path, config: Config) -> Context:
-    """The decoding half of local/5_decode_and_report.py."""
-    from spin.asr.decode_asr import build_decodings, build_graphs, build_scores
+    """As the decoding half of local/5_decode_and_report.py; returns the context of the stage."""
+    from spin.asr.decode import build_decodings
+    from spin.asr.graphs import build_graphs
+    from spin.asr.scores import build_scores
 
     context = make_context(folder, config, stage=5)
     systems = systems_of(config, context.exp)
