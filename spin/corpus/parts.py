@@ -13,7 +13,8 @@ from lhotse import MonoCut
 
 from spin import artifacts
 from spin.config import Config
-from spin.corpus import align
+from spin.corpus.align import align_part
+from spin.corpus.alignment import TsvIndex
 from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
 from spin.corpus.validate import PartSummary, check_cut, check_speakers, summarize
 from spin.data.cuts import read_cuts, read_records, write_cuts
@@ -31,7 +32,7 @@ class PartWork:
         self.corpus, self.part = corpus, part
         self.folder = artifacts.alignment_folder(corpus.folder) / part
         self.read_file = self.folder / "read.jsonl.gz"  # records of the corpus; complete, or it does not exist
-        self.aligned_file = self.folder / "aligned.jsonl"  # an interrupted run is resumed after the last line
+        self.aligned_file = self.folder / "alignments.jsonl"  # an interrupted run is resumed after the last line
         note = self.folder / "key.json"
         if _read(note) != key:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -50,18 +51,13 @@ class PartWork:
         """The cuts that read() wrote, as plain values."""
         return (record[CUT] for record in self.records() if CUT in record)
 
-    def write(self, path: Path, log: logging.Logger) -> None:
-        """Aligns the cuts, checks each, and writes the manifest to `path` and the list of unaligned utterances.
+    def write(self, path: Path, index: TsvIndex | None, log: logging.Logger) -> None:
+        """Aligns the cuts (by `index`, where the part has a TSV), and writes the manifest and the list of unaligned utterances.
 
-        Raises:
-            DataError: a cut breaks the contract of spin.corpus.validate.
+        Raises DataError where a cut breaks the contract of spin.corpus.validate.
         """
-        cuts, unaligned, config = self.cuts(), [], self.corpus.config
-        if not self.corpus.has_alignments and needs_alignment(config, self.part):
-            log.info("part %s: phone alignment (%s)", self.part, align.method(config))
-            align.align_part(config, self.part, self.cuts, self.aligned_file)
-            cuts = align.join(cuts, self.aligned_file, unaligned)
-        count = write_cuts(path, self._checked(cuts))
+        unaligned: list[dict] = []
+        count = write_cuts(path, self._checked(self._aligned(index, unaligned, log)))
         listed = artifacts.unaligned(self.corpus.folder, self.part)
         write_jsonl(listed, unaligned)
         for reason, number in collections.Counter(record[REASON].split(":")[0] for record in unaligned).most_common():
@@ -71,6 +67,17 @@ class PartWork:
     def remove(self) -> None:
         """Removes the steps, which the finished manifest makes useless."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _aligned(self, index: TsvIndex | None, unaligned: list[dict], log: logging.Logger) -> Iterator[dict]:
+        config = self.corpus.config
+        if self.corpus.has_alignments or not needs_alignment(config, self.part):
+            yield from self.cuts()
+            return
+        log.info("part %s: phone alignment by %s", self.part, index.path.name if index else "pocketsphinx")
+        for cut, reason in align_part(config, self.part, index, self.cuts, self.aligned_file):
+            if reason is not None:
+                unaligned.append({ID: cut["id"], REASON: reason})
+            yield cut
 
     def _checked(self, cuts: Iterator[dict]) -> Iterator[MonoCut]:
         for record in cuts:

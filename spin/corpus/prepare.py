@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spin import artifacts, products
-from spin.corpus.align import check_overlap, open_alignments
+from spin.corpus.alignment import check_overlap, open_alignments
 from spin.corpus.lexicon import given_sentences, read_sentences, write_lexicon, write_lm_text
 from spin.corpus.parts import PartWork, check_parts, move_manifest, summarize_parts
 from spin.corpus.pronunciation import default_dictionary
@@ -58,7 +58,7 @@ def prepare_parts(context: Context, corpus: Corpus, parts: list[str]) -> bool:
     check_overlap(indexes, part_of)
     for part, product in stale.items():
         with product.building() as partial:
-            works[part].write(partial, context.log)
+            works[part].write(partial, indexes.get(part), context.log)
         works[part].remove()
     return bool(stale)
 

@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 
 from spin import artifacts
+from spin.corpus.alignment import TsvIndex
 from spin.runtime.context import Context
 from spin.runtime.seeding import generator
 
@@ -36,3 +37,9 @@ def write_chapter(
 def lm_text(context: Context) -> list[str]:
     """The sentences that stage 0 wrote for the language model."""
     return artifacts.lm_text(context.corpus).read_text().splitlines()
+
+
+def read_tsv(path: Path) -> list[tuple[str, list[str]]]:
+    """(utterance id, plain phones every 10 ms) of every line of a TSV."""
+    index = TsvIndex(path)
+    return [(identity, index.labels(identity)) for identity in index]

@@ -8,7 +8,7 @@ from lhotse import CutSet
 
 from spin import artifacts, products
 from spin.config import CorpusConfig, NoiseConfig
-from spin.corpus import align, parts, prepare
+from spin.corpus import align, alignment, parts, prepare
 from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
 from spin.corpus.validate import check_roles
@@ -180,7 +180,7 @@ def test_alignment_errors_come_before_the_work(small_corpus: Path, make_context,
 def test_official_alignments_are_downloaded_once(small_corpus: Path, make_context, prepare_data, tmp_path: Path, monkeypatch):
     (small_corpus / "dev").rename(small_corpus / "dev-clean")
     write_tsv(tmp_path / "dev-clean.tsv", [("5-1-0000", ["SIL"] * 100)])
-    monkeypatch.setattr(align, "OFFICIAL_URL", f"{tmp_path.as_uri()}/{{part}}.tsv")
+    monkeypatch.setattr(alignment, "OFFICIAL_URL", f"{tmp_path.as_uri()}/{{part}}.tsv")
     monkeypatch.setenv("SPIN_CACHE", str(tmp_path / "cache"))
     context = make_context(small_corpus, alignment="official", valid=("dev-clean",))
     prepare_data(context)
@@ -199,7 +199,7 @@ def test_a_moved_corpus_is_neither_read_nor_aligned_again(
     context = make_context(moved, **aligned)
     with monkeypatch.context() as patch:
         patch.setattr(LibriSpeech, "read", interrupt)
-        patch.setattr(align, "align_part", interrupt)
+        patch.setattr(parts, "align_part", interrupt)
         prepare_data(context)
     whole = make_context(moved, "whole", **aligned)
     prepare_data(whole)
@@ -219,7 +219,7 @@ def test_roles_are_checked_although_nothing_is_stale(small_corpus: Path, make_co
         prepare_data(make_context(small_corpus, test=("train",)))
 
 
-PLACES = [(LibriSpeech, "read"), (parts, "summarize"), (align, "join"), (parts, "write_cuts"), (prepare, "write_lm_text")]
+PLACES = [(LibriSpeech, "read"), (parts, "summarize"), (parts, "align_part"), (parts, "write_cuts"), (prepare, "write_lm_text")]
 
 
 def test_interrupted_anywhere_the_next_run_ends_in_the_same_files(
@@ -239,18 +239,18 @@ def test_finished_alignments_are_kept_but_not_for_a_changed_corpus(
     """Interrupted between two utterances: finished ones are counted, and a new first speaker would shift the count."""
     asked: list[str] = []
 
-    def align_job(utterances):
-        asked.extend(identity for identity, _, _ in utterances)
-        return [{"id": identity, "reason": "of this test"} for identity, _, _ in utterances]
+    def align_job(tasks):
+        asked.extend(Path(audio).stem for audio, _ in tasks)
+        return ["of this test" for _ in tasks]
 
     monkeypatch.setattr(align, "_align_job", align_job)
     monkeypatch.setattr(align, "_PER_LINE", 1)
     context = make_context(small_corpus, alignment="pocketsphinx", align_parts="all")
-    interrupted(context, align, "join")
-    path = artifacts.alignment_folder(context.corpus) / "train" / "aligned.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"utterances": [{"id": "torn')
+    interrupted(context, parts, "check_cut")
+    path = artifacts.alignment_folder(context.corpus) / "train" / "alignments.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"results": ["torn')
     asked.clear()
-    interrupted(context, align, "join")
+    interrupted(context, parts, "check_cut")
     assert asked == ["103-1240-0002", "1034-7-0000", "1034-7-0001"]  # unchanged: the first two stay
     write_chapter(small_corpus / "train", "100", "1", ["NEW AND FIRST"])
     asked.clear()
