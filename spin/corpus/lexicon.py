@@ -9,7 +9,8 @@ from pathlib import Path
 from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.pronunciation import Dictionary
-from spin.corpus.text import TextError, normalise
+from spin.corpus.registry import Rejected
+from spin.corpus.text import normalise
 from spin.errors import DataError
 from spin.runtime.files import DAMAGED_GZIP, atomic_path, write_text
 
@@ -79,7 +80,7 @@ def read_sentences(path: str | Path, log: logging.Logger, step: int = 1) -> Iter
             for line in itertools.islice(stream, 0, None, step):
                 try:
                     sentence = normalise(line)
-                except TextError:
+                except Rejected:
                     skipped += 1
                     continue
                 if sentence:

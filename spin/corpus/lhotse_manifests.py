@@ -22,7 +22,7 @@ from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.alignment import plain_phone
 from spin.corpus.librispeech import check_duration, check_text
-from spin.corpus.registry import CUT, ID, REASON, Corpus
+from spin.corpus.registry import ID, REASON, Corpus, Rejected, make_record
 from spin.corpus.validate import check_cut
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts, read_records
@@ -92,31 +92,28 @@ def _read_job(job: tuple[list[dict], str, CorpusConfig, bool]) -> list[dict]:
             results.append({ID: identity, REASON: f"not a stretch of one recording: {kind}"})
             continue
         for piece, supervision in split_cut(deserialize_item(record), corpus.max_duration_in_s):
-            result = _read_utterance(piece, supervision, Path(folder), corpus, needs_text)
-            results.append({ID: piece.id, REASON: result} if isinstance(result, str) else {ID: piece.id, CUT: result.to_dict()})
+            results.append(make_record(piece.id, _read_utterance, piece, supervision, Path(folder), corpus, needs_text))
     return results
 
 
 def _read_utterance(
     cut: MonoCut | MultiCut, given: SupervisionSegment | None, folder: Path, corpus: CorpusConfig, needs_text: bool
-) -> MonoCut | str:
-    """The cut as stage 0 writes it, or the reason of its rejection."""
+) -> MonoCut:
+    """The cut as stage 0 writes it."""
     if len(cut.id.split()) != 1 or "/" in cut.id or cut.id.startswith("."):
-        return f"id {cut.id[:40]!r}: it has a blank or a slash, or begins with a full stop"
-    text, reason = check_text(given.text or "") if given else ("", None)
-    if reason is not None or (needs_text and not text):
-        return reason or "no transcript"
-    if (reason := check_duration(cut.duration, corpus)) is not None:
-        return reason
+        raise Rejected(f"id {cut.id[:40]!r}: it has a blank or a slash, or begins with a full stop")
+    text = check_text(given.text or "") if given or needs_text else ""
+    check_duration(cut.duration, corpus)
     try:
         samples = read_audio(cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE))
     except UnreadableAudio as error:
-        return error.reason
+        raise Rejected(error.reason) from error
     if not np.isfinite(samples).all() or len(samples) == 0 or np.ptp(samples) == 0:
-        return "empty audio: every sample is the same, or not finite"
+        raise Rejected("empty audio: every sample is the same, or not finite")
     result = _make_cut(cut, _recording(cut, samples, folder), given, text)
-    problem = check_cut(result)
-    return result if problem is None else f"invalid cut: {problem}"
+    if problem := check_cut(result):
+        raise Rejected(f"invalid cut: {problem}")
+    return result
 
 
 def _recording(cut: MonoCut | MultiCut, samples: np.ndarray, folder: Path) -> Recording:

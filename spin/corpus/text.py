@@ -1,11 +1,13 @@
 """The one normalisation of text, for the language model, for training and for scoring.
 
 Result: upper case A-Z and apostrophe, words separated by single spaces, the form of LibriSpeech's transcripts. What has no single
-reading (digits, currency signs, other alphabets) is refused instead of being guessed or dropped.
+reading (digits, currency signs, other alphabets) is rejected instead of being guessed or dropped.
 """
 
 import re
 import unicodedata
+
+from spin.corpus.registry import Rejected
 
 # Letters that Unicode does not decompose into A-Z and a mark.
 _LETTERS = {"Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "TH", "ẞ": "SS", "Ħ": "H", "Ŀ": "L", "Ŋ": "NG"}
@@ -15,18 +17,13 @@ _ACCENTS = set("`\u00b4^~|\u00a8\u00af")  # symbols by Unicode, but never read a
 _NORMAL = re.compile(r"(?=.*[A-Z])[A-Z']+(?: [A-Z']+)*")
 
 
-class TextError(ValueError):
-    """A text with a sign that has no single reading; its message is the reason in the rejects file."""
-
-
 def normalise(text: str) -> str:
     """Upper case A-Z and apostrophe, single spaces; '' where nothing is spoken. normalise(normalise(x)) == normalise(x).
 
     Accents are folded (e with acute: E, sharp s: SS), punctuation, hyphens, tabs, line ends and byte order marks separate or
     vanish, a word of apostrophes only is dropped.
 
-    Raises:
-        TextError: a digit, a symbol that is read aloud, or a letter of another alphabet; names the first one.
+    Raises Rejected for a digit, a symbol that is read aloud, or a letter of another alphabet; names the first one.
     """
     letters = unicodedata.normalize("NFKD", text.upper()).upper()  # again: NFKD makes small letters of some signs
     folded = "".join(map(_fold, letters))
@@ -50,4 +47,4 @@ def _fold(sign: str) -> str:
         return ""
     if sign in _ACCENTS or kind[0] == "Z" or kind == "Cc" or (kind[0] == "P" and sign not in _SPOKEN):
         return " "
-    raise TextError(f"text: {sign!r} (U+{ord(sign):04X}) has no single reading")
+    raise Rejected(f"text: {sign!r} (U+{ord(sign):04X}) has no single reading")

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from lhotse import MonoCut
 
 from spin import artifacts
+from spin.config import CorpusConfig
 from spin.corpus.alignment import TsvIndex
+from spin.corpus.librispeech import read_chapter
 from spin.runtime.context import Context
 from spin.runtime.seeding import generator
 
@@ -32,6 +35,12 @@ def write_chapter(
     lines = "".join(f"{identity} {text}\n" for identity, text in zip(ids, texts, strict=True))
     (folder / f"{speaker}-{chapter}.trans.txt").write_text(lines, encoding="utf-8")
     return ids
+
+
+def chapter_cuts(chapter: Path) -> list[MonoCut]:
+    """The usable cuts of a chapter."""
+    records = read_chapter(chapter, CorpusConfig())
+    return [MonoCut.from_dict(record["cut"]) for record in records if "cut" in record]
 
 
 def lm_text(context: Context) -> list[str]:

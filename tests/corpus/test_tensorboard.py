@@ -8,12 +8,11 @@ from lhotse.supervision import AlignmentItem
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spin import artifacts
-from spin.config import CorpusConfig
 from spin.corpus.alignment import write_tsv
-from spin.corpus.librispeech import read_chapter
 from spin.corpus.tensorboard import choose_examples, plot_phones, plot_speakers, show_corpus
 from spin.corpus.validate import PartSummary, summarize
 from spin.runtime.files import read_jsonl
+from tests.corpus.layout import chapter_cuts
 
 
 def test_log_holds_numbers_sound_and_pictures_once(small_corpus: Path, make_context, prepare_data, tmp_path: Path):
@@ -41,7 +40,7 @@ def test_figure_of_few_and_of_many_speakers(speakers: int):
 
 @pytest.mark.parametrize("samples", [np.zeros(1000, np.float32), np.ones(3, np.float32), np.zeros(160_000, np.float32)])
 def test_figure_of_silence_and_scraps(small_corpus: Path, samples: np.ndarray):
-    _, cut = next(read_chapter(small_corpus / "dev/5/1", CorpusConfig()))
+    cut = chapter_cuts(small_corpus / "dev/5/1")[0]
     cut.supervisions[0].alignment = {"phone": [AlignmentItem("AH", 0.0, 0.5), AlignmentItem("B", 0.5, 99.0)]}
     axes = plot_phones(cut, samples).axes[0]
     assert len(axes.texts) == (2 if len(samples) > 8000 else 1)

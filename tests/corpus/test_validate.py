@@ -7,16 +7,15 @@ from lhotse import MonoCut
 from lhotse.supervision import AlignmentItem
 
 from spin.config import CorpusConfig
-from spin.corpus.librispeech import read_chapter
 from spin.corpus.validate import check_cut, check_speakers, summarize
 from spin.errors import DataError
-from tests.corpus.layout import write_chapter
+from tests.corpus.layout import chapter_cuts, write_chapter
 
 
 @pytest.fixture
 def cuts(tmp_path: Path) -> list[MonoCut]:
     write_chapter(tmp_path / "part", "103", "1240", ["HELLO WORLD", "GOOD MORNING"])
-    return [cut for _, cut in read_chapter(tmp_path / "part" / "103" / "1240", CorpusConfig())]
+    return chapter_cuts(tmp_path / "part" / "103" / "1240")
 
 
 def test_summary_by_hand(cuts: list[MonoCut]):
