@@ -3,8 +3,11 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lhotse import CutSet
+from lhotse.supervision import AlignmentItem
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spin import artifacts, products
 from spin.config import CorpusConfig, NoiseConfig
@@ -15,7 +18,9 @@ from spin.corpus.validate import check_roles
 from spin.errors import ConfigError, DataError
 from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
-from tests.corpus.layout import lm_text, write_chapter, write_flac
+from tests.corpus.layout import chapter_cuts, lm_text, write_chapter, write_flac
+
+SHOW_PARTS = prepare.show_parts  # the fixture prepare_data does without it
 
 
 def files(context: Context) -> dict[str, bytes]:
@@ -108,15 +113,28 @@ def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make
 
 
 def test_a_stop_before_the_tensorboard_page_does_not_cost_it(
-    small_corpus: Path, make_context, prepare_data, interrupted, monkeypatch
+    small_corpus: Path, make_context, prepare_data, interrupted, aligned, monkeypatch
 ):
-    shown = []
-    monkeypatch.setattr(prepare, "show_corpus", lambda folder, *_: shown.append(folder))
-    context = make_context(small_corpus)
+    context = make_context(small_corpus, **aligned)
     interrupted(context, prepare, "show_parts")
-    assert not shown
+    monkeypatch.setattr(prepare, "show_parts", SHOW_PARTS)
     prepare_data(context)
-    assert shown == [context.tensorboard]
+    prepare_data(context)  # what is there stays
+    assert len(list(context.tensorboard.iterdir())) == 1
+    events = EventAccumulator(str(context.tensorboard))
+    events.Reload()
+    tags = events.Tags()
+    assert events.Scalars("hours/train")[0].value == pytest.approx(5 / 3600)
+    assert len(tags["audio"]) == 6 and set(tags["images"]) == set(tags["audio"])
+
+
+@pytest.mark.parametrize("samples", [np.zeros(1000, np.float32), np.ones(3, np.float32), np.zeros(160_000, np.float32)])
+def test_figure_of_silence_and_scraps(small_corpus: Path, samples: np.ndarray):
+    cut = chapter_cuts(small_corpus / "dev/5/1")[0]
+    cut.supervisions[0].alignment = {"phone": [AlignmentItem("AH", 0.0, 0.5), AlignmentItem("B", 0.5, 99.0)]}
+    axes = prepare.plot_phones(cut, samples).axes[0]
+    assert len(axes.texts) == (2 if len(samples) > 8000 else 1)
+    assert axes.get_xlim()[1] == pytest.approx(min(len(samples) / 16_000, 6.0))
 
 
 def test_bad_utterances_of_finished_parts_count_and_corrected_ones_are_read(small_corpus: Path, make_context, prepare_data):
@@ -219,7 +237,13 @@ def test_roles_are_checked_although_nothing_is_stale(small_corpus: Path, make_co
         prepare_data(make_context(small_corpus, test=("train",)))
 
 
-PLACES = [(LibriSpeech, "read"), (parts, "summarize"), (parts, "align_part"), (parts, "write_cuts"), (prepare, "write_lm_text")]
+PLACES = [
+    (LibriSpeech, "read"),
+    (parts, "read_speakers"),
+    (parts, "align_part"),
+    (parts, "write_cuts"),
+    (prepare, "write_lm_text"),
+]
 
 
 def test_interrupted_anywhere_the_next_run_ends_in_the_same_files(
