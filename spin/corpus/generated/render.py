@@ -3,7 +3,6 @@
 A voice is an eSpeak NG voice variant (vocal tract, pitch, roughness), an accent, a channel and a noise level.
 """
 
-import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ import scipy.signal
 import soundfile
 
 from spin import artifacts
-from spin.corpus.generated import grammar
 from spin.corpus.generated.engine import Engine, link_data, segments
+from spin.corpus.generated.grammar import SEED, draw_sentence
 from spin.runtime.files import atomic_path, read_json, write_json
 from spin.runtime.seeding import generator
 
-# Sentences are dealt to three pools by their own hash, so that no sentence of one pool can ever be drawn for another.
-POOLS = {"test": (0, 2), "valid": (2, 4), "train": (4, 16)}
 PAD_IN_S = (0.10, 0.30)
 NOISE_TAPS = 128
 # Accents of English that the engine carries; all share one grammar and one dictionary of spellings.
@@ -27,17 +24,6 @@ NOISE_TAPS = 128
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
 TRACT_SCALE = (0.84, 1.28)  # formant frequencies relative to the engine's adult male; short tracts are above 1
 CHANNEL_BANDS_IN_HZ = (120.0, 500.0, 1800.0, 5000.0)
-
-
-@dataclass(frozen=True)
-class SpeakerJob:
-    """The work of one process: a speaker's first `utterances` sentences from a pool."""
-
-    folder: str
-    seed: int
-    index: int
-    utterances: int
-    pool: str
 
 
 @dataclass(frozen=True)
@@ -55,9 +41,9 @@ class Voice:
     level: float  # root mean square of speech
 
 
-def draw_voice(seed: int, index: int) -> Voice:
-    """The speaker of this number; the same for a (seed, index) on every machine, whatever other speakers there are."""
-    random, name = generator("generated voice", seed, index), f"g{index:04d}"
+def draw_voice(index: int) -> Voice:
+    """The speaker of this number; the same on every machine, whatever other speakers there are."""
+    random, name = generator("generated voice", SEED, index), f"g{index:04d}"
     tract = float(random.uniform(*TRACT_SCALE))
     # Short vocal tracts go with high voices in people; the spread keeps the two from naming each other.
     middle = 105.0 * (tract / TRACT_SCALE[0]) ** 2.1
@@ -88,45 +74,33 @@ def draw_voice(seed: int, index: int) -> Voice:
     )
 
 
-def draw_sentence(seed: int, speaker: int, number: int, pool: str) -> str:
-    """The sentence of a (seed, speaker, number), normalised; of the pool asked for."""
-    low, high = POOLS[pool]
-    random = generator("generated text", seed, pool, speaker, number)
-    while True:
-        text = grammar.sentence(random).upper()
-        if low <= hashlib.blake2b(text.encode(), digest_size=1).digest()[0] % 16 < high:
-            return text
-
-
-def render_speaker(job: SpeakerJob) -> str:
-    """Writes <folder>/<speaker>/*.flac and, last, <folder>/<speaker>.json; returns the path of the latter.
+def render_speaker(index: int, folder: Path, utterances: int, pool: str) -> Path:
+    """Writes <folder>/<speaker>/*.flac, the speaker's first sentences from a pool, and last <folder>/<speaker>.json; returns it.
 
     A speaker whose JSON is there already, from the same job, is left alone. Must run in a process that has not used the engine.
     """
-    voice = draw_voice(job.seed, job.index)
-    record_path = Path(job.folder) / f"{voice.speaker}.json"
-    wanted = {"seed": job.seed, "pool": job.pool, "utterances": job.utterances}
+    voice = draw_voice(index)
+    record_path = folder / f"{voice.speaker}.json"
+    wanted = {"seed": SEED, "pool": pool, "utterances": utterances}
     if record_path.exists() and read_json(record_path)["made_from"] == wanted:
-        return str(record_path)
-    folder = Path(job.folder) / voice.speaker
+        return record_path
     with tempfile.TemporaryDirectory(prefix="spin-") as private:
         data = link_data(Path(private), voice.speaker, voice.variant)
         engine = Engine(data, voice.accent, voice.speaker, voice.rate_in_words_per_minute)
-        records = [_render_utterance(engine, voice, job, number, folder) for number in range(job.utterances)]
+        records = [_render_utterance(engine, voice, index, number, pool, folder / voice.speaker) for number in range(utterances)]
     facts = {"speaker": voice.speaker, "gender": voice.gender, "accent": voice.accent}
     write_json(record_path, {"made_from": wanted, **facts, "utterances": records})
-    return str(record_path)
+    return record_path
 
 
-def _render_utterance(engine: Engine, voice: Voice, job: SpeakerJob, number: int, folder: Path) -> dict:
-    text = draw_sentence(job.seed, job.index, number, job.pool)
+def _render_utterance(engine: Engine, voice: Voice, index: int, number: int, pool: str, folder: Path) -> dict:
+    text = draw_sentence(index, number, pool)
     spoken, events = engine.speak(text.lower())
-    random = generator("generated channel", job.seed, job.pool, job.index, number)
+    random = generator("generated channel", SEED, pool, index, number)
     before, after = (int(random.uniform(*PAD_IN_S) * artifacts.SAMPLE_RATE) for _ in range(2))
     samples = transmit(spoken, engine.sample_rate, voice, random, before, after)
-    utterance = f"{voice.speaker}-{job.pool}-{number:04d}"
-    path = folder / f"{utterance}.flac"
-    with atomic_path(path) as temporary:
+    utterance = f"{voice.speaker}-{pool}-{number:04d}"
+    with atomic_path(folder / f"{utterance}.flac") as temporary:
         soundfile.write(temporary, samples, artifacts.SAMPLE_RATE, subtype="PCM_16")
     lead, duration = before / artifacts.SAMPLE_RATE, len(samples) / artifacts.SAMPLE_RATE
     phones = [
