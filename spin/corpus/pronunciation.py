@@ -1,4 +1,4 @@
-"""Pronunciations: the CMU dictionary in pocketsphinx's wheel, and for regular forms of its words a few rules.
+"""Pronunciations and lexicon.txt: the CMU dictionary in pocketsphinx's wheel, and for regular forms of its words a few rules.
 
 The dictionary has 126,000 words, but 38 % of the utterances of train-clean-5 hold one that it lacks, half of them a regular
 form of one that it has: a possessive, an inflection, a British spelling or a compound. The rules derive those by English
@@ -10,12 +10,15 @@ the rules derive 8,400, and 78 % of these exactly as it has them. Letters alone 
 import base64
 import functools
 import importlib.util
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from spin import artifacts
 from spin.corpus.alignment import plain_phone
 from spin.errors import DataError
+from spin.runtime.files import write_text
 
 Phones = tuple[str, ...]
 _ONE_VOWEL = re.compile(r"[^AEIOU][AEIOUY][^AEIOUYWX]$")  # a single consonant that is not doubled (BAK-ING): E is silent
@@ -156,6 +159,37 @@ class Dictionary:
 def default_dictionary() -> Dictionary:
     """The dictionary of pocketsphinx's wheel and the model of gruut_lang_en (where it is installed), read once a process."""
     return Dictionary(g2p=default_model())
+
+
+def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log: logging.Logger) -> None:
+    """Writes word, tab, phones for each word that has a pronunciation (its first), sorted.
+
+    Further pronunciations go to artifacts.lexicon(corpus, variants=True) in the same folder and form, because alignments and
+    training know one pronunciation of each word.
+    """
+    lines, variant_lines, derived, guessed, missing = [], [], 0, [], []
+    for word in sorted(set(words)):
+        variants = dictionary.pronunciations(word)
+        if not variants:
+            missing.append(word)
+            continue
+        if word not in dictionary:
+            derived += bool(dictionary.derive(word))
+            guessed += [] if dictionary.derive(word) else [word]
+        lines.append(f"{word}\t{' '.join(variants[0])}\n")
+        variant_lines += [f"{word}\t{' '.join(phones)}\n" for phones in variants[1:]]
+    write_text(artifacts.lexicon(path.parent, variants=True), "".join(variant_lines))
+    write_text(path, "".join(lines))
+    log.info("lexicon: %d words, %d derived by rule, %s", len(lines), derived, _count(guessed, "guessed from the letters"))
+    if missing:
+        log.warning("lexicon: %s", _count(missing, "without a pronunciation"))
+    if missing and not dictionary.guesses:
+        log.warning("gruut_lang_en or python-crfsuite is not installed, so no pronunciation is guessed; run utils/setup_env.sh")
+
+
+def _count(words: list[str], description: str) -> str:
+    examples = f" ({' '.join(words[:8])}{' ...' if len(words) > 8 else ''})" if words else ""
+    return f"{len(words)} {description}{examples}"
 
 
 def _read(path: Path) -> dict[str, tuple[Phones, ...]]:
