@@ -77,11 +77,6 @@ class Dictionary:
         """The dictionary's pronunciations of a normalised word, else one derived by rule, else one guessed, else ()."""
         return self._entries.get(word) or self.derive(word) or self.guess(word)
 
-    @property
-    def guesses(self) -> bool:
-        """True where words that no rule derives are guessed from their letters."""
-        return self._g2p is not None
-
     def guess(self, word: str) -> tuple[Phones, ...]:
         """A pronunciation from a word's letters; of a possessive (HAGAR'S) from those of its stem, whose sound rules the S."""
         if self._g2p is None:
@@ -167,29 +162,18 @@ def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log:
     Further pronunciations go to artifacts.lexicon(corpus, variants=True) in the same folder and form, because alignments and
     training know one pronunciation of each word.
     """
-    lines, variant_lines, derived, guessed, missing = [], [], 0, [], []
-    for word in sorted(set(words)):
-        variants = dictionary.pronunciations(word)
-        if not variants:
-            missing.append(word)
-            continue
-        if word not in dictionary:
-            derived += bool(dictionary.derive(word))
-            guessed += [] if dictionary.derive(word) else [word]
-        lines.append(f"{word}\t{' '.join(variants[0])}\n")
-        variant_lines += [f"{word}\t{' '.join(phones)}\n" for phones in variants[1:]]
-    write_text(artifacts.lexicon(path.parent, variants=True), "".join(variant_lines))
-    write_text(path, "".join(lines))
-    log.info("lexicon: %d words, %d derived by rule, %s", len(lines), derived, _count(guessed, "guessed from the letters"))
+    pronunciations = {word: dictionary.pronunciations(word) for word in sorted(set(words))}
+    entries = [[f"{word}\t{' '.join(phones)}\n" for phones in variants] for word, variants in pronunciations.items()]
+    write_text(artifacts.lexicon(path.parent, variants=True), "".join(line for lines in entries for line in lines[1:]))
+    write_text(path, "".join(line for lines in entries for line in lines[:1]))
+    new = [word for word in pronunciations if word not in dictionary]
+    log.info("lexicon: %d words; %d that the dictionary lacks are derived by rule or guessed", len(entries), len(new))
+    missing = [word for word, variants in pronunciations.items() if not variants]
     if missing:
-        log.warning("lexicon: %s", _count(missing, "without a pronunciation"))
-    if missing and not dictionary.guesses:
-        log.warning("gruut_lang_en or python-crfsuite is not installed, so no pronunciation is guessed; run utils/setup_env.sh")
-
-
-def _count(words: list[str], description: str) -> str:
-    examples = f" ({' '.join(words[:8])}{' ...' if len(words) > 8 else ''})" if words else ""
-    return f"{len(words)} {description}{examples}"
+        message = (
+            "lexicon: %d words without a pronunciation, such as %s; if gruut_lang_en is not installed, run utils/setup_env.sh"
+        )
+        log.warning(message, len(missing), " ".join(missing[:8]))
 
 
 def _read(path: Path) -> dict[str, tuple[Phones, ...]]:

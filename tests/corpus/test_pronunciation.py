@@ -99,7 +99,6 @@ def test_order_of_sources_in_an_own_dictionary(tmp_path: Path):
     path.write_text("spin S P IH1 N\nspin(2) S P IY1 N\nspin(3) S P IH0 N\nempty\n")
     guesses = {"HAGAR": ("HH", "EY", "G", "ER"), "FRITZ": ("F", "R", "IH", "T", "S")}
     own = Dictionary(path, lambda word: guesses.get(word, ()))
-    assert own.guesses and not Dictionary(path).guesses
     assert own.pronunciations("SPIN") == (("S", "P", "IH", "N"), ("S", "P", "IY", "N"))
     assert own.pronunciations("SPINS") == (("S", "P", "IH", "N", "Z"),)
     assert own.pronunciations("HAGAR'S") == (("HH", "EY", "G", "ER", "Z"),)
