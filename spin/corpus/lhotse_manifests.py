@@ -97,7 +97,7 @@ def _read_batch(records: list[dict], folder: Path, corpus: CorpusConfig, needs_t
 
 def _read_utterance(
     cut: MonoCut | MultiCut, given: SupervisionSegment, folder: Path, corpus: CorpusConfig, needs_text: bool
-) -> MonoCut:
+) -> dict:
     """The cut as stage 0 writes it: of the whole recording, with one supervision; the recording may stand for the speaker."""
     if len(cut.id.split()) != 1 or "/" in cut.id or cut.id.startswith("."):
         raise Rejected(f"id {cut.id[:40]!r}: it has a blank or a slash, or begins with a full stop")
@@ -116,7 +116,7 @@ def _read_utterance(
     result = MonoCut(cut.id, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
     if problem := check_cut(result):
         raise Rejected(f"invalid cut: {problem}")
-    return result
+    return result.to_dict()
 
 
 def _recording(cut: MonoCut | MultiCut, samples: np.ndarray, folder: Path) -> Recording:

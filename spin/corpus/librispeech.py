@@ -4,8 +4,6 @@ lhotse's own recipe makes the recordings and supervisions, one utterance at a ti
 the whole recipe would end with an exception.
 """
 
-from __future__ import annotations
-
 import errno
 import functools
 import hashlib
@@ -15,9 +13,8 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -29,9 +26,6 @@ from spin.corpus.text import normalise
 from spin.errors import ConfigError, DataError
 from spin.runtime.progress import progress
 from spin.runtime.workers import map_jobs
-
-if TYPE_CHECKING:
-    from lhotse import MonoCut
 
 ROOT = "LibriSpeech"
 AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX = ".flac", ".trans.txt"
@@ -58,9 +52,16 @@ class LibriSpeech(Corpus):
         require_parts(self.root, parts)
 
     def fingerprint(self, part: str) -> dict:
-        folder = self.root / part
-        files = (chapter / name for chapter in chapters(folder) for name in names_in(chapter))
-        return {f"folder of {part}": str(folder), f"files of {part}": digest_files(files)}
+        """Folder, and one digest of recordings (name, size, time of change) and transcripts (name, content).
+
+        28,000 files take about a second on a local disk. A recording that was changed with its size and time kept goes unseen.
+        """
+        folder, state, count = self.root / part, hashlib.sha256(), 0
+        for path in (chapter / name for chapter in chapters(folder) for name in names_in(chapter)):
+            if path.name.endswith((AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX)):
+                state.update(f"{json.dumps([*path.parts[-3:], _state_of(path)])}\n".encode("ascii"))
+                count += 1
+        return {f"folder of {part}": str(folder), f"files of {part}": f"{count} files:{state.hexdigest()[:32]}"}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
         folders = chapters(self.root / part)
@@ -110,20 +111,6 @@ def require_folder(corpus_dir: str | None) -> Path:
 def chapters(part: Path) -> list[Path]:
     """The chapter folders of a part in the order of their utterances' ids ('103-1240-' < '1034-')."""
     return sorted((chapter for speaker in _folders(part) for chapter in _folders(speaker)), key=_prefix)
-
-
-def digest_files(paths: Iterable[Path]) -> str:
-    """One digest of recordings (name, size, time of change) and transcripts (name, content) in this order; others are ignored.
-
-    28,000 files take about a second on a local disk. A recording that was changed with its size and time kept goes unseen.
-    """
-    state, count = hashlib.sha256(), 0
-    for path in paths:
-        if not path.name.endswith((AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX)):
-            continue
-        state.update(f"{json.dumps([*path.parts[-3:], _state_of(path)])}\n".encode("ascii"))
-        count += 1
-    return f"{count} files:{state.hexdigest()[:32]}"
 
 
 def _state_of(path: Path) -> list | str:
@@ -192,7 +179,7 @@ def _read_transcripts(chapter: Path) -> dict[str, str | Rejected]:
     return texts
 
 
-def _read_utterance(chapter: Path, identity: str, text: str | Rejected, corpus: CorpusConfig) -> MonoCut:
+def _read_utterance(chapter: Path, identity: str, text: str | Rejected, corpus: CorpusConfig) -> dict:
     from lhotse import MonoCut  # it imports torch, which a finished stage must not
     from lhotse.audio.utils import AudioLoadingError
     from lhotse.recipes.librispeech import parse_utterance
@@ -211,7 +198,8 @@ def _read_utterance(chapter: Path, identity: str, text: str | Rejected, corpus: 
         recording, supervision = parse_utterance(chapter.parent.parent, f"{identity} {normal}", {})
     except (soundfile.SoundFileError, AudioLoadingError, OSError, RuntimeError, ValueError, AssertionError) as error:
         raise Rejected(f"unreadable audio: {' '.join(str(error).split())[-120:]}") from error
-    return MonoCut(identity, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
+    cut = MonoCut(identity, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
+    return cut.to_dict()
 
 
 def check_text(text: str) -> str:

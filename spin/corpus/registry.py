@@ -22,10 +22,10 @@ class Rejected(Exception):
     """An utterance that cannot be used. The message is the reason, in which details follow a colon."""
 
 
-def make_record(identity: str, read: Callable, *arguments) -> dict:
-    """The record of an utterance, whose cut `read(*arguments)` returns; it raises Rejected where there is none."""
+def make_record(identity: str, read: Callable[..., dict], *arguments) -> dict:
+    """The record of an utterance, whose cut `read(*arguments)` returns as plain values, or raises Rejected."""
     try:
-        return {ID: identity, CUT: read(*arguments).to_dict()}
+        return {ID: identity, CUT: read(*arguments)}
     except Rejected as reason:
         return {ID: identity, REASON: str(reason)}
 
