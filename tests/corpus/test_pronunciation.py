@@ -22,13 +22,12 @@ DERIVED = {
     "CROAKED": "K R OW K T",
     "BRIGADED": "B R AH G EY D IH D",  # silent e, d after d
     "HUMMED": "HH AH M D",  # doubled consonant
-    "CALIBRE": "K AE L AH B ER",  # British spelling
     "WASHSTAND": "W AA SH S T AE N D",  # compound
+    "HEARTLESSLY": "HH AA R T L AH S L IY",  # two suffixes
     "UNSELFISH": "AH N S EH L F IH SH",
     "HUSKILY": "HH AH S K IY L IY",  # i for y
-    "FISHIN": "F IH SH IH N",
     "BROTHER'": "B R AH DH ER",
-    **dict.fromkeys(("ZARATHUSTRA", "RONICKY", "QXZ", "'", "", "S", "ED"), ""),
+    **dict.fromkeys(("ZARATHUSTRA", "RONICKY", "QXZ", "'", "", "QX'S", "QED"), ""),
 }
 GUESSED = {
     "LAGREE": "L AE G R IY",
@@ -52,7 +51,7 @@ def draw(words: list[str], count: int) -> list[str]:
 @pytest.mark.parametrize(("word", "phones"), DERIVED.items())
 def test_derived_words_names_and_scraps(dictionary: Dictionary, word: str, phones: str):
     assert not phones or word not in dictionary
-    assert dictionary.derive(word) == ((tuple(phones.split()),) if phones else ())
+    assert dictionary.derive(word) == tuple(phones.split())
 
 
 def test_rules_agree_with_the_dictionary_on_its_own_words(dictionary: Dictionary):
@@ -63,7 +62,7 @@ def test_rules_agree_with_the_dictionary_on_its_own_words(dictionary: Dictionary
         phones = dictionary.derive(word)
         dictionary._entries[word] = entry
         derived += bool(phones)
-        right += bool(phones) and phones[0] in entry
+        right += phones in entry
     assert derived > 1500
     assert right / derived > 0.85
 
