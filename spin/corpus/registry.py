@@ -9,7 +9,7 @@ from pathlib import Path
 from spin.config import Config
 
 CORPORA = {
-    "generated": "spin.corpus.generated.corpus:GeneratedCorpus",
+    "generated": "spin.corpus.generated:GeneratedCorpus",
     "librispeech": "spin.corpus.librispeech:LibriSpeech",
     "lhotse": "spin.corpus.lhotse_manifests:LhotseManifests",
 }

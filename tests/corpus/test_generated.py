@@ -12,12 +12,11 @@ from lhotse import MonoCut
 
 from spin import artifacts
 from spin.config import Config, CorpusConfig, GeneratedPart
-from spin.corpus.generated.corpus import GeneratedCorpus, pool_of
-from spin.corpus.generated.engine import FOLD, PHONES_OF, fold, segments
-from spin.corpus.generated.grammar import POOLS, draw_sentence
-from spin.corpus.generated.render import draw_voice, transmit
+from spin.corpus.generated import GeneratedCorpus, pool_of
+from spin.corpus.grammar import POOLS, draw_sentence
 from spin.corpus.text import is_normal
 from spin.corpus.validate import check_cut
+from spin.corpus.voices import FOLD, PHONES_OF, draw_voice, fold, segments, transmit
 from spin.errors import ConfigError, DataError
 
 PARTS = {"asr_train": GeneratedPart(500, 2, 3), "test": GeneratedPart(700, 2, 2)}  # the voice of 701 breathes: noise

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from spin.corpus.generated.render import render_speaker
+from spin.corpus.voices import render_speaker
 from spin.perturbation.analysis import Analysis, analyse, from_contour
 from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
 from spin.perturbation.perturb import PerturbationParameters, change_voice, draw_parameters, target_pitch

@@ -1,4 +1,4 @@
-"""The generated corpus as records of stage 0: speakers spoken in parallel, each in a new process."""
+"""The embedded corpus: sentences of a small grammar in generated eSpeak NG voices, with exact transcripts and phones."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.config import Config, GeneratedPart
-from spin.corpus.generated.grammar import draw_sentence
+from spin.corpus.grammar import draw_sentence
 from spin.corpus.registry import CUT, ID, Corpus
 from spin.errors import ConfigError
 from spin.runtime.files import read_json
@@ -35,14 +35,14 @@ class GeneratedCorpus(Corpus):
         return {f"corpus.parts.{part}": definition, f"sentences of {part}": pool_of(self.config, part)}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
-        from spin.corpus.generated.render import render_speaker  # a fingerprint needs no voices
+        from spin.corpus.voices import render_speaker  # a fingerprint needs no voices
         from spin.runtime.workers import map_jobs
 
         definition, folder = self._definition(part), artifacts.generated_audio(self.folder) / part
         pool = pool_of(self.config, part)
         render = functools.partial(render_speaker, folder=folder, utterances=definition.utterances, pool=pool)
         speakers = range(definition.first_speaker, definition.first_speaker + definition.speakers)
-        spoken = map_jobs(render, speakers, nj, fresh="spin.corpus.generated.render")
+        spoken = map_jobs(render, speakers, nj, fresh="spin.corpus.voices")
         for path in progress(spoken, f"speak {part}", len(speakers)):
             yield from _records(path)
 
