@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spin.config import CorpusConfig
-from spin.corpus.librispeech import ROOT, parts_in
+from spin.corpus.librispeech import ROOT, parts_in, root_in
 from spin.errors import ConfigError, DataError
 from spin.runtime.download import fetch
 from spin.runtime.locks import folder_lock
@@ -37,12 +37,6 @@ MD5 = {
 MINI_PARTS = ("train-clean-5", "dev-clean-2")
 LM_TEXT = "librispeech-lm-norm.txt.gz"  # 1.5 GB: 40 million normalised sentences of 14,500 books
 LM_TEXT_MD5 = "c83c64c726a1aedfe65f80aa311de402"  # not published
-
-
-def download_root(corpus_dir: str | None, data_dir: str) -> Path:
-    """Folder of the parts: `corpus_dir` if called LibriSpeech or with parts in it, else LibriSpeech/ in it or in `data_dir`."""
-    folder = Path(corpus_dir or data_dir).absolute()
-    return folder if folder.name == ROOT or parts_in(folder) else folder / ROOT
 
 
 def download_missing(
@@ -71,8 +65,7 @@ def lm_text_file(corpus: CorpusConfig, base_url: str = BASE_URL, checksum: str =
 
     Raises ConfigError where it is not there and corpus.download is not set, and DataError where the download fails.
     """
-    root = download_root(corpus.corpus_dir, corpus.data_dir)
-    path = root / LM_TEXT
+    path = root_in(corpus.corpus_dir or corpus.data_dir) / LM_TEXT
     if not path.exists() and not corpus.download:
         raise ConfigError(
             "corpus.lm_text",

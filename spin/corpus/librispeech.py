@@ -38,11 +38,7 @@ class LibriSpeech(Corpus):
     @property
     def root(self) -> Path:
         corpus = self.config.corpus
-        if corpus.download:
-            from spin.corpus.download import download_root
-
-            return download_root(corpus.corpus_dir, corpus.data_dir)
-        return require_folder(corpus.corpus_dir)
+        return root_in(corpus.corpus_dir or corpus.data_dir) if corpus.download else require_folder(corpus.corpus_dir)
 
     def check(self, parts: Sequence[str], log: logging.Logger) -> None:
         if self.config.corpus.download:
@@ -96,16 +92,21 @@ def require_parts(root: Path, parts: Sequence[str]) -> None:
         )
 
 
+def root_in(folder: str) -> Path:
+    """The absolute folder of the parts: `folder` if called LibriSpeech or with parts in it, else LibriSpeech in it."""
+    path = Path(folder).absolute()
+    return path if path.name == ROOT or parts_in(path) else path / ROOT
+
+
 def require_folder(corpus_dir: str | None) -> Path:
-    """The absolute folder of the parts: `corpus_dir` or the folder LibriSpeech in it; raises SpinError where there is none."""
+    """The folder of the parts of a corpus that must be there; raises SpinError where it is not."""
     expected = "the folder that holds LibriSpeech's parts"
     remedy = "--corpus-dir PATH/TO/LibriSpeech, or --set corpus.download=true"
     if not corpus_dir:
         raise ConfigError("corpus.corpus_dir", found="not set", expected=expected, remedy=remedy)
     if not Path(corpus_dir).is_dir():
         raise DataError(f"corpus folder {corpus_dir}", found="no such folder", expected=expected, remedy=remedy)
-    folder = Path(corpus_dir).absolute()
-    return folder / ROOT if (folder / ROOT).is_dir() and not parts_in(folder) else folder
+    return root_in(corpus_dir)
 
 
 def chapters(part: Path) -> list[Path]:

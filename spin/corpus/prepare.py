@@ -26,11 +26,7 @@ _SHOWN_IN_S = 6.0  # of an utterance's spectrogram
 
 
 def open_checked(context: Context, parts: list[str]) -> Corpus:
-    """The configured corpus, after everything that can be checked before hours of work: roles, files, folders, noise.
-
-    Raises:
-        SpinError: the first problem.
-    """
+    """The configured corpus, after all that can be checked before hours of work: roles, files, folders, noise."""
     config = context.config
     check_roles(config.corpus)
     if config.corpus.lm_text and config.corpus.asr_train:

@@ -14,7 +14,7 @@ import pytest
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 
 from spin.config import CorpusConfig
-from spin.corpus.download import LM_TEXT, LM_TEXT_MD5, MD5, MINI_PARTS, download_missing, download_root, lm_text_file
+from spin.corpus.download import LM_TEXT, LM_TEXT_MD5, MD5, MINI_PARTS, download_missing, lm_text_file
 from spin.corpus.librispeech import parts_in
 from spin.errors import ConfigError, DataError, LockedError
 from spin.runtime.locks import folder_lock
@@ -119,9 +119,3 @@ def test_lm_text_is_fetched_once_resumed_checked_and_only_when_asked(tmp_path: P
     assert path == root / LM_TEXT and path.read_bytes() == content and server.ranges[-1] == "bytes=40-"
     assert [item.name for item in root.iterdir()] == [LM_TEXT]
     assert lm_text_file(dataclasses.replace(corpus, download=False), NOWHERE, "") == path
-
-
-def test_where_downloads_go(tmp_path: Path, small_corpus: Path):
-    assert download_root(None, str(tmp_path)) == tmp_path / "LibriSpeech"
-    assert download_root(str(tmp_path / "x"), "data") == tmp_path / "x" / "LibriSpeech"
-    assert download_root(str(small_corpus), "data") == small_corpus

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spin.config import CorpusConfig
-from spin.corpus.librispeech import chapters, parts_in, read_chapter, require_folder
+from spin.corpus.librispeech import chapters, parts_in, read_chapter, require_folder, root_in
 from spin.errors import ConfigError
 from tests.corpus.layout import write_chapter
 
@@ -45,5 +45,6 @@ def test_parts_are_found_below_the_folder_or_its_parent(small_corpus: Path):
     assert parts_in(small_corpus) == ["dev", "test", "train"]
     assert require_folder(str(small_corpus)) == require_folder(str(small_corpus.parent)) == small_corpus
     assert parts_in(small_corpus / "absent") == []
+    assert root_in(str(small_corpus.parent / "x")) == small_corpus.parent / "x" / "LibriSpeech"  # where downloads go
     with pytest.raises(ConfigError, match="--corpus-dir"):
         require_folder(None)  # missing folders and parts: tests/faults/test_bad_corpora.py
