@@ -53,8 +53,8 @@ def align_part(
 
 def _align(config: Config, part: str, read: Callable[[], Iterator[dict]], path: Path) -> None:
     """Writes one result per cut: its tiers, the reason why it has none, or None for a cut that brings its phones."""
-    limit = config.corpus.alignment_max_utterances
-    chosen = _choose((cut["id"] for cut in read()), part, limit) if limit else None
+    ids = sorted((cut["id"] for cut in read()), key=lambda identity: integer("alignment", part, identity))
+    chosen = set(ids[: config.corpus.alignment_max_utterances or None])  # of all speakers, whatever --nj is
     tasks = (_task(cut, chosen) for cut in read())
     jobs = list(iter(lambda: list(itertools.islice(tasks, _PER_LINE)), []))
     done = sum(1 for _ in read_jsonl(path))
@@ -62,14 +62,14 @@ def _align(config: Config, part: str, read: Callable[[], Iterator[dict]], path: 
         append_jsonl(path, {RESULTS: results})
 
 
-def _task(cut: dict, chosen: set[str] | None) -> tuple[str, str] | str | None:
+def _task(cut: dict, chosen: set[str]) -> tuple[str, str] | str | None:
     """(audio, text) to align; or the result of a cut that is not aligned."""
     supervision = cut["supervisions"][0]
     if (supervision.get("alignment") or {}).get(artifacts.PHONE_TIER):
         return None
     if not supervision["text"]:
         return "no transcript"
-    if chosen is not None and cut["id"] not in chosen:
+    if cut["id"] not in chosen:
         return "not among corpus.alignment_max_utterances"
     return cut["recording"]["sources"][0]["source"], supervision["text"]
 
@@ -97,11 +97,6 @@ def _from_tsv(cut: dict, index: TsvIndex) -> dict | str:
     items = [item for item in items_from_labels(labels) if item.start < duration]
     items[-1] = items[-1]._replace(duration=round(min(items[-1].end, duration) - items[-1].start, 6))
     return {artifacts.PHONE_TIER: [list(item) for item in items]}
-
-
-def _choose(identities: Iterator[str], part: str, limit: int) -> set[str]:
-    """At most `limit` ids, drawn from their names, so that they are spread over speakers and do not depend on --nj."""
-    return set(sorted(identities, key=lambda identity: integer("alignment", part, identity))[:limit])
 
 
 class Unalignable(Exception):

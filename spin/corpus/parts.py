@@ -80,34 +80,28 @@ class PartWork:
         unaligned: list[dict] = []
         listed = artifacts.unaligned(self.corpus.folder, self.part)
         with self.product.building() as partial:
-            count = write_cuts(partial, self._checked(self._aligned(index, unaligned)))
+            count = write_cuts(partial, self._finish(index, unaligned))
             write_jsonl(listed, unaligned)
             for reason, number in collections.Counter(record[REASON].split(":")[0] for record in unaligned).most_common():
                 message = "part %s: %d of %d utterances have no phone alignment: %s (see %s)"
                 self.log.warning(message, self.part, number, count, reason, listed)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _aligned(self, index: TsvIndex | None, unaligned: list[dict]) -> Iterator[dict]:
-        config = self.corpus.config
-        if self.corpus.has_alignments or not needs_alignment(config, self.part):
-            yield from self.cuts()
-            return
-        self.log.info("part %s: phone alignment by %s", self.part, index.path.name if index else "pocketsphinx")
-        finished = self.folder / "alignments.jsonl"  # an interrupted run is resumed after the last line
-        for cut, reason in align_part(config, self.part, index, self.cuts, finished):
+    def _finish(self, index: TsvIndex | None, unaligned: list[dict]) -> Iterator[MonoCut]:
+        """The cuts with their alignments, checked; `unaligned` receives the records of those without."""
+        config, aligned = self.corpus.config, ((cut, None) for cut in self.cuts())
+        if needs_alignment(config, self.part) and not self.corpus.has_alignments:
+            self.log.info("part %s: phone alignment by %s", self.part, index.path.name if index else "pocketsphinx")
+            finished = self.folder / "alignments.jsonl"  # an interrupted run is resumed after the last line
+            aligned = align_part(config, self.part, index, self.cuts, finished)
+        for record, reason in aligned:
             if reason is not None:
-                unaligned.append({ID: cut["id"], REASON: reason})
-            yield cut
-
-    def _checked(self, cuts: Iterator[dict]) -> Iterator[MonoCut]:
-        for record in cuts:
+                unaligned.append({ID: record["id"], REASON: reason})
             cut = MonoCut.from_dict(record)
-            problem = check_cut(cut)
-            if problem is not None:
-                subject = f"part {self.part}, utterance {cut.id}"
-                cause = f"a fault of corpus.kind {self.corpus.config.corpus.kind}"
-                remedy = "compare check_cut in spin/corpus/validate.py"
-                raise DataError(subject, found=problem, expected="a valid cut", cause=cause, remedy=remedy)
+            if problem := check_cut(cut):
+                expected = "a valid cut: check_cut in spin/corpus/validate.py"
+                cause = f"a fault of corpus.kind {config.corpus.kind}"
+                raise DataError(f"part {self.part}, utterance {cut.id}", found=problem, expected=expected, cause=cause)
             yield cut
 
 

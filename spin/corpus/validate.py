@@ -69,10 +69,8 @@ def check_roles(config: CorpusConfig) -> None:
     """Raises ConfigError for a role without parts; without asr_train, for units or pre-training, only spin_train needs some."""
     for role in ("spin_train", "valid", "test") if config.asr_train else ("spin_train",):
         if not getattr(config, role):
-            remedy = f"--set corpus.{role}=[PART]"
-            raise ConfigError(
-                f"corpus.{role}", found="no part", expected="names of parts, such as [train-clean-5]", remedy=remedy
-            )
+            expected, remedy = "names of parts, such as [train-clean-5]", f"--set corpus.{role}=[PART]"
+            raise ConfigError(f"corpus.{role}", found="no part", expected=expected, remedy=remedy)
 
 
 def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig) -> None:
