@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import logging
 import re
+import string
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -164,6 +165,7 @@ def _attach(stem: Phones, suffix: Phones) -> Phones:
 
 PACKAGES = ("gruut_lang_en", "pycrfsuite")
 _CONTEXT = 3  # letters before and after
+_ENCODED = {letter: base64.b64encode(letter.encode()).decode("ascii") for letter in string.ascii_lowercase}
 _STRESS = "\u02c8\u02cc"
 _ARPABET = {
     "a\u026a": "AY", "a\u028a": "AW", "b": "B", "d": "D", "d\u0361\u0292": "JH", "e\u026a": "EY", "f": "F", "h": "HH",
@@ -174,46 +176,36 @@ _ARPABET = {
 }  # fmt: skip
 
 
-class GraphemeToPhoneme:
-    """Pronunciations by letters: a conditional random field, trained on the CMU dictionary; 2 MB, read in 4 ms.
-
-    The model is the English one of gruut (github.com/rhasspy/gruut, MIT), a file in the wheel gruut_lang_en. gruut itself is not
-    needed: it adds only tokenisation, and numbers by an LGPL package. The features are those of the model's training
-    (gruut/g2p.py): a letter and the three before and after it. The model answers in IPA. Its 68 symbols are the 39 ARPAbet phones
-    with their stress, one to one except for the two unstressed vowels of AH and ER.
-    """
-
-    def __init__(self):
-        import pycrfsuite
-
-        self._tagger = pycrfsuite.Tagger()
-        self._tagger.open(str(Path(importlib.util.find_spec(PACKAGES[0]).origin).parent / "g2p" / "model.crf"))
-
-    def __call__(self, word: str) -> Phones:
-        """ARPAbet without stress of a normalised word (A-Z, apostrophes are ignored); () where every letter is silent."""
-        letters = re.sub("[^A-Z]", "", word).lower()
-        if not letters:
-            return ()
-        labels = self._tagger.tag([_features(letters, index) for index in range(len(letters))])
-        return tuple(phone for label in labels for phone in _phones(label))
-
-
 @functools.lru_cache(maxsize=1)
-def default_model() -> GraphemeToPhoneme | None:
-    """The model, read once per process; None where one of the packages is not installed."""
-    return GraphemeToPhoneme() if all(importlib.util.find_spec(name) for name in PACKAGES) else None
+def default_model() -> Callable[[str], Phones] | None:
+    """Pronunciations by letters: a conditional random field, trained on the CMU dictionary; None where it is not installed.
+
+    The model is the English one of gruut (github.com/rhasspy/gruut, MIT), a file of 2 MB in the wheel gruut_lang_en. gruut itself
+    is not needed: it adds only tokenisation, and numbers by an LGPL package. The model answers in IPA. Its 68 symbols are the 39
+    ARPAbet phones with their stress, one to one except for the two unstressed vowels of AH and ER.
+    """
+    if not all(importlib.util.find_spec(name) for name in PACKAGES):
+        return None
+    import pycrfsuite
+
+    tagger = pycrfsuite.Tagger()
+    tagger.open(str(Path(importlib.util.find_spec(PACKAGES[0]).origin).parent / "g2p" / "model.crf"))
+    return functools.partial(_spell, tagger)
+
+
+def _spell(tagger, word: str) -> Phones:
+    """ARPAbet without stress of a normalised word (A-Z, apostrophes are ignored); () where every letter is silent."""
+    letters = re.sub("[^A-Z]", "", word).lower()
+    labels = tagger.tag([_features(letters, index) for index in range(len(letters))]) if letters else []
+    return tuple(phone for label in labels for phone in _phones(label))
 
 
 def _features(letters: str, index: int) -> dict:
-    features = {"bias": 1.0, "grapheme": _encoded(letters[index])}
+    """Those of the model's training (gruut/g2p.py): a letter and the three before and after it."""
+    features = {"bias": 1.0, "grapheme": _ENCODED[letters[index]]}
     features |= {name: True for name, place in (("begin", 0), ("end", len(letters) - 1)) if index == place}
     near = range(max(0, index - _CONTEXT), min(len(letters), index + _CONTEXT + 1))
-    return features | {f"grapheme{other - index:+d}": _encoded(letters[other]) for other in near if other != index}
-
-
-@functools.lru_cache(maxsize=64)
-def _encoded(letter: str) -> str:
-    return base64.b64encode(letter.encode()).decode("ascii")
+    return features | {f"grapheme{other - index:+d}": _ENCODED[letters[other]] for other in near if other != index}
 
 
 @functools.lru_cache(maxsize=1024)
