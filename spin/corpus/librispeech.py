@@ -93,9 +93,10 @@ def require_parts(root: Path, parts: Sequence[str]) -> None:
 
 
 def root_in(folder: str) -> Path:
-    """The absolute folder of the parts: `folder` if called LibriSpeech or with parts in it, else LibriSpeech in it."""
+    """The absolute folder of the parts: `folder` with parts in it, or called LibriSpeech, or else LibriSpeech in it."""
     path = Path(folder).absolute()
-    return path if path.name == ROOT or parts_in(path) else path / ROOT
+    inner = path / ROOT
+    return path if parts_in(path) or (path.name == ROOT and not inner.is_dir()) else inner
 
 
 def require_folder(corpus_dir: str | None) -> Path:

@@ -48,6 +48,12 @@ def test_parts_are_found_below_the_folder_or_its_parent(small_corpus: Path):
     assert require_folder(str(small_corpus)) == require_folder(str(small_corpus.parent)) == small_corpus
     assert parts_in(small_corpus / "absent") == []
     assert root_in(str(small_corpus.parent / "x")) == small_corpus.parent / "x" / "LibriSpeech"  # where downloads go
+    assert root_in(str(small_corpus.parent / "x" / "LibriSpeech")) == small_corpus.parent / "x" / "LibriSpeech"
+    nested = small_corpus / "LibriSpeech"  # an archive unpacked in a folder of its own name
+    nested.mkdir()
+    for part in ("dev", "test", "train"):
+        (small_corpus / part).rename(nested / part)
+    assert require_folder(str(small_corpus)) == nested
     with pytest.raises(ConfigError, match="--corpus-dir"):
         require_folder(None)  # missing folders and parts: tests/faults/test_bad_corpora.py
 
