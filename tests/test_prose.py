@@ -33,7 +33,7 @@ def sentences(text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", tracked("*.py", "*.sh", "*.md"), ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_no_phrase_reads_as_translated(path):
-    if path in (Path(__file__), REPOSITORY / "spin/corpus/generated/grammar.py"):  # the grammar's vocabulary is data
+    if path in (Path(__file__), REPOSITORY / "spin/corpus/grammar.py"):  # the grammar's vocabulary is data
         return
     found = [
         f"line {number}: {match[0]}"

@@ -1,4 +1,4 @@
-"""Phone alignments of a part: by pocketsphinx, or from a TSV of the Spin authors' form.
+"""Phone alignments of a part: by pocketsphinx, or from a TSV.
 
 pocketsphinx's wheel brings an English acoustic model and the CMU dictionary. It passes twice over an utterance: words (with
 silences and pronunciation variants, a finite-state search), then phones within the words. An utterance that cannot be aligned
@@ -8,7 +8,7 @@ stays in the corpus without an alignment. It is used for training and recognitio
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,167 +16,87 @@ import soundfile
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
-from spin.config import Config, CorpusConfig
-from spin.corpus.alignment import TSV_FORM, TsvIndex, items_from_labels, plain_phone
+from spin.config import Config
+from spin.corpus.alignment import TsvIndex, items_from_labels, plain_phone
 from spin.corpus.pronunciation import Dictionary, default_dictionary
-from spin.corpus.registry import ID, OFFICIAL_PARTS, REASON, needs_alignment
-from spin.errors import ConfigError, DataError, rerun
-from spin.runtime.download import cache_folder, fetch
-from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
-from spin.runtime.logs import progress
+from spin.runtime.files import append_jsonl, read_jsonl
+from spin.runtime.progress import progress
 from spin.runtime.seeding import integer
 from spin.runtime.workers import map_jobs
 
-PHONES, WORDS, ITEMS = "phones", "words", "utterances"
-OFFICIAL_URL = "https://huggingface.co/datasets/vectominist/spin_data/resolve/main/{part}.tsv"
+RESULTS = "results"  # key of a line of finished work
 FRAME_IN_S = 0.01  # of pocketsphinx's model
 _TOLERANCE_IN_S = 0.5  # labels that end earlier or later than this belong to other audio
-_PER_LINE = 8  # utterances in one record of finished work, about 4 s of work
-_BY_POCKETSPHINX = "--set corpus.alignment=pocketsphinx"
+_PER_LINE = 8  # utterances in a line of finished work, about 4 s of work
 
 
-def method(config: Config) -> str:
-    """The method that corpus.alignment means for a corpus without exact alignments."""
-    return "pocketsphinx" if config.corpus.alignment == "auto" else config.corpus.alignment
-
-
-def align_part(config: Config, part: str, cuts: Callable[[], Iterator[dict]], path: Path) -> None:
-    """Writes the alignments of a part, in the order of its cuts; utterances that an interrupted run has finished are kept.
+def align_part(
+    config: Config, part: str, index: TsvIndex | None, read: Callable[[], Iterator[dict]], path: Path
+) -> Iterator[tuple[dict, str | None]]:
+    """Yields the cuts of a part with their alignments, and the reason why one gets none.
 
     Args:
-        cuts: returns the cuts as plain values, from the first one at each call.
-        path: .jsonl file of alignments.
-
-    Raises:
-        ConfigError, DataError: as tsv_index.
+        index: TSV of the part; None: pocketsphinx aligns the cuts that bring no phones.
+        read: returns the cuts as plain values, from the first one at each call.
+        path: .jsonl file of alignments by pocketsphinx; those of an interrupted run are kept.
     """
-    if method(config) != "pocketsphinx":
-        index = tsv_index(config.corpus, part)
-        write_jsonl(path, ({ITEMS: [_from_tsv(cut, index)]} for cut in cuts()))
-        return
-    limit = config.corpus.alignment_max_utterances
-    chosen = _choose(cuts(), part, limit) if limit else None
-    needed = (cut for cut in cuts() if (chosen is None or cut["id"] in chosen) and _text(cut) and not _has_phones(cut))
-    utterances = ((cut["id"], cut["recording"]["sources"][0]["source"], _text(cut)) for cut in needed)
-    jobs = list(iter(lambda: list(itertools.islice(utterances, _PER_LINE)), []))
+    if index is None:
+        _align(config, part, read, path)
+        results = (result for line in read_jsonl(path) for result in line[RESULTS])
+    else:
+        results = (_from_tsv(cut, index) for cut in read())
+    for cut, result in zip(read(), results, strict=True):
+        if isinstance(result, dict):
+            cut["supervisions"][0]["alignment"] = result
+        yield cut, result if isinstance(result, str) else None
+
+
+def _align(config: Config, part: str, read: Callable[[], Iterator[dict]], path: Path) -> None:
+    """Writes one result per cut: its tiers, the reason why it has none, or None for a cut that brings its phones."""
+    ids = sorted((cut["id"] for cut in read()), key=lambda identity: integer("alignment", part, identity))
+    chosen = set(ids[: config.corpus.alignment_max_utterances or None])  # of all speakers, whatever --nj is
+    tasks = (_task(cut, chosen) for cut in read())
+    jobs = list(iter(lambda: list(itertools.islice(tasks, _PER_LINE)), []))
     done = sum(1 for _ in read_jsonl(path))
-    results = map_jobs(_align_job, jobs[done:], config.runtime.nj)
-    for aligned in progress(results, f"align {part}", len(jobs), done):
-        append_jsonl(path, {ITEMS: aligned})
+    for results in progress(map_jobs(_align_job, jobs[done:], config.runtime.nj), f"align {part}", len(jobs), done):
+        append_jsonl(path, {RESULTS: results})
 
 
-def join(cuts: Iterable[dict], path: Path, unaligned: list[dict]) -> Iterator[dict]:
-    """Yields the cuts with their alignments. Both sides are in the same order, so neither is held in memory.
-
-    Args:
-        path: file that align_part wrote.
-        unaligned: receives {ID, REASON} of each cut that gets no alignment.
-
-    Raises:
-        DataError: an alignment of an utterance that is not among the cuts.
-    """
-    results = (item for record in read_jsonl(path) for item in record[ITEMS])
-    result = next(results, None)
-    for cut in cuts:
-        if result is not None and result[ID] == cut["id"]:
-            if REASON in result:
-                unaligned.append(result)
-            else:
-                tiers = ((artifacts.PHONE_TIER, PHONES), (artifacts.WORD_TIER, WORDS))
-                cut["supervisions"][0]["alignment"] = {tier: result[key] for tier, key in tiers if key in result}
-            result = next(results, None)
-        elif not _has_phones(cut):
-            reason = "not among corpus.alignment_max_utterances" if _text(cut) else "no transcript"
-            unaligned.append({ID: cut["id"], REASON: reason})
-        yield cut
-    if result is not None:
-        expected = "only utterances that were read"
-        raise DataError(str(path), found=f"an alignment of {result[ID]}", expected=expected, remedy=rerun(0))
+def _task(cut: dict, chosen: set[str]) -> tuple[str, str] | str | None:
+    """(audio, text) to align; or the result of a cut that is not aligned."""
+    supervision = cut["supervisions"][0]
+    if (supervision.get("alignment") or {}).get(artifacts.PHONE_TIER):
+        return None
+    if not supervision["text"]:
+        return "no transcript"
+    if cut["id"] not in chosen:
+        return "not among corpus.alignment_max_utterances"
+    return cut["recording"]["sources"][0]["source"], supervision["text"]
 
 
-def tsv_index(config: CorpusConfig, part: str) -> TsvIndex:
-    """The TSV of a part: the published one, or corpus.alignment_tsv (one file for all parts, or a folder with <part>.tsv).
-
-    Raises:
-        ConfigError, DataError: corpus.alignment_tsv is not set, is missing or cannot be read, or the download failed.
-    """
-    if config.alignment == "official":  # the Spin authors' alignments, downloaded once
-        return TsvIndex(fetch(OFFICIAL_URL.format(part=part), cache_folder() / "spin_data" / f"{part}.tsv"))
-    if not config.alignment_tsv:
-        remedy = f"--set corpus.alignment_tsv=FILE, or {_BY_POCKETSPHINX}"
-        raise ConfigError("corpus.alignment_tsv", found="not set", expected=f"a TSV: {TSV_FORM}", remedy=remedy)
-    path = Path(config.alignment_tsv)
-    return TsvIndex(path / f"{part}.tsv" if path.is_dir() else path)
+def _align_job(tasks: list) -> list[dict | str | None]:
+    return [_align_utterance(*task) if isinstance(task, tuple) else task for task in tasks]
 
 
-def open_alignments(config: Config, parts: Iterable[str]) -> dict[str, TsvIndex]:
-    """The TSV of each part that is aligned by one, read early, so that a bad file ends the stage before the work.
-
-    Raises:
-        ConfigError, DataError: as tsv_index; or no part has official alignments.
-    """
-    if method(config) not in ("tsv", "official"):
-        return {}
-    indexes = {part: tsv_index(config.corpus, part) for part in parts if needs_alignment(config, part)}
-    if not indexes:
-        raise ConfigError(
-            "corpus.alignment",
-            found=f"{config.corpus.alignment}, for none of the parts",
-            expected=f"one of {', '.join(OFFICIAL_PARTS)} among the valid and test parts",
-            remedy=_BY_POCKETSPHINX,
-        )
-    return indexes
+def _align_utterance(audio: str, text: str) -> dict | str:
+    try:
+        phones, words = process_aligner().align(soundfile.read(audio, dtype="int16")[0], text)
+    except Unalignable as error:
+        return str(error)
+    return {artifacts.PHONE_TIER: [list(item) for item in phones], artifacts.WORD_TIER: [list(item) for item in words]}
 
 
-def check_overlap(indexes: dict[str, TsvIndex], part_of: dict[str, str]) -> None:
-    """Raises DataError where TSVs (of parts, from open_alignments) have no utterance (id -> part) of the corpus."""
-    if indexes and not any(part in indexes and identity in indexes[part] for identity, part in part_of.items()):
-        known = next((identity for identity, part in part_of.items() if part in indexes), "103-1240-0000")
-        raise DataError(
-            f"alignment file {', '.join(dict.fromkeys(str(index.path) for index in indexes.values()))}",
-            found=f"ids such as {next((identity for index in indexes.values() for identity in index), '(no line at all)')}",
-            expected=f"ids of the parts {', '.join(indexes)}, such as {known}",
-            cause="alignments of other parts, or ids of another form",
-            remedy=f"--set corpus.alignment_tsv=FILE with the alignments of these parts, or {_BY_POCKETSPHINX}",
-        )
-
-
-def _align_job(utterances: list[tuple[str, str, str]]) -> list[dict]:
-    results = []
-    for identity, audio, text in utterances:
-        try:
-            phones, words = process_aligner().align(soundfile.read(audio, dtype="int16")[0], text)
-            results.append({ID: identity, PHONES: [list(item) for item in phones], WORDS: [list(item) for item in words]})
-        except Unalignable as error:
-            results.append({ID: identity, REASON: str(error)})
-    return results
-
-
-def _from_tsv(cut: dict, index: TsvIndex) -> dict:
+def _from_tsv(cut: dict, index: TsvIndex) -> dict | str:
     identity, duration, name = cut["id"], cut["duration"], index.path.name
     if identity not in index:
-        return {ID: identity, REASON: f"not in {name}"}
+        return f"not in {name}"
     labels = index.labels(identity)
     labelled = len(labels) * artifacts.PHONE_SHIFT_IN_S
     if abs(labelled - duration) > _TOLERANCE_IN_S:
-        return {ID: identity, REASON: f"{name} has another length: {labelled:.2f} s for {duration:.2f} s"}
+        return f"{name} has another length: {labelled:.2f} s for {duration:.2f} s"
     items = [item for item in items_from_labels(labels) if item.start < duration]
     items[-1] = items[-1]._replace(duration=round(min(items[-1].end, duration) - items[-1].start, 6))
-    return {ID: identity, PHONES: [list(item) for item in items]}
-
-
-def _text(cut: dict) -> str:
-    return cut["supervisions"][0]["text"]
-
-
-def _has_phones(cut: dict) -> bool:
-    return bool((cut["supervisions"][0].get("alignment") or {}).get(artifacts.PHONE_TIER))
-
-
-def _choose(cuts: Iterable[dict], part: str, limit: int) -> set[str]:
-    """At most `limit` ids, drawn from their names, so that they are spread over speakers and do not depend on --nj."""
-    identities = (cut["id"] for cut in cuts)
-    return set(sorted(identities, key=lambda identity: integer("alignment", part, identity))[:limit])
+    return {artifacts.PHONE_TIER: [list(item) for item in items]}
 
 
 class Unalignable(Exception):
@@ -198,18 +118,12 @@ class ForcedAligner:
         self._added: set[str] = set()
 
     def align(self, samples: np.ndarray, text: str) -> tuple[list[AlignmentItem], list[AlignmentItem]]:
-        """(phones, words) of an utterance, in seconds from its start.
+        """(phones, words) of an utterance of (S,) int16 samples at 16 kHz with normalised text, in seconds from its start.
 
-        Args:
-            samples: (S,) int16 at 16 kHz.
-            text: normalised (spin.corpus.text).
+        Phones are ARPAbet without stress and SIL, one after the other from 0 without a gap, to within 30 ms of the end. Words are
+        those of `text`, without the silences.
 
-        Returns:
-            phones: ARPAbet without stress and SIL, one item after the other from 0 without a gap, to within 30 ms of the end.
-            words: the words of `text` without the silences.
-
-        Raises:
-            Unalignable: a word without pronunciation, or a text that the acoustic model cannot fit to the audio.
+        Raises Unalignable for a word without pronunciation, or a text that the acoustic model cannot fit to the audio.
         """
         self._learn(text.split())
         audio = samples.astype("<i2", copy=False).tobytes()

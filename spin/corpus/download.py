@@ -14,18 +14,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
-
 from spin.config import CorpusConfig
-from spin.corpus.librispeech import ROOT, parts_in
+from spin.corpus.librispeech import ROOT, parts_in, root_in
 from spin.errors import ConfigError, DataError
 from spin.runtime.download import fetch
 from spin.runtime.process import folder_lock
 
 BASE_URL = "http://www.openslr.org/resources"
 _STAGING = ".download"
-LM_TEXT = "librispeech-lm-norm.txt.gz"  # 1.5 GB: 40 million normalised sentences of 14,500 books
-# Of <part>.tar.gz, from www.openslr.org/resources/12/md5sum.txt and .../31/md5sum.txt; .../11 has none for the LM text.
+# MD5 of <part>.tar.gz, from www.openslr.org/resources/12/md5sum.txt, and for MINI_PARTS from .../31/md5sum.txt.
 MD5 = {
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
     "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
@@ -36,38 +33,26 @@ MD5 = {
     "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
     "train-clean-5": "5df7d4e78065366204ca6845bb08f490",
     "dev-clean-2": "6d7ab67ac6a1d2c993d050e16d61080d",
-    LM_TEXT: "c83c64c726a1aedfe65f80aa311de402",
 }
-KNOWN_PARTS = (*LIBRISPEECH, *MINI_LIBRISPEECH)
-
-
-def download_root(corpus_dir: str | None, data_dir: str) -> Path:
-    """Folder of the parts: `corpus_dir` if called LibriSpeech or with parts in it, else LibriSpeech/ in it or in `data_dir`."""
-    folder = Path(corpus_dir or data_dir).absolute()
-    return folder if folder.name == ROOT or parts_in(folder) else folder / ROOT
+MINI_PARTS = ("train-clean-5", "dev-clean-2")
+LM_TEXT = "librispeech-lm-norm.txt.gz"  # 1.5 GB: 40 million normalised sentences of 14,500 books
+LM_TEXT_MD5 = "c83c64c726a1aedfe65f80aa311de402"  # not published
 
 
 def download_missing(
     root: Path, parts: Sequence[str], log: logging.Logger, base_url: str = BASE_URL, checksums: Mapping[str, str] = MD5
 ) -> None:
-    """Downloads each of `parts` that `root` lacks.
+    """Downloads each of `parts` that `root` lacks; `checksums`: part -> MD5 of its archive.
 
-    Args:
-        checksums: part -> MD5 of its archive.
-
-    Raises:
-        DataError: a name that OpenSLR does not have, no network, no space, or an archive that is damaged or unsafe.
-        LockedError: another process downloads into `root`.
+    Raises DataError for a name that OpenSLR does not have, no network, no space, or an archive that is damaged or unsafe, and
+    LockedError where another process downloads into `root`.
     """
     missing = [part for part in parts if part not in parts_in(root)]
-    unknown = [part for part in missing if part not in KNOWN_PARTS]
+    unknown = [part for part in missing if part not in MD5]
     if unknown:
-        raise DataError(
-            f"download of {', '.join(unknown)}",
-            found="an unknown part",
-            expected=f"one of {', '.join(KNOWN_PARTS)}",
-            remedy="correct corpus.spin_train, asr_train, valid and test",
-        )
+        remedy = "correct corpus.spin_train, asr_train, valid and test"
+        subject, expected = f"download of {', '.join(unknown)}", f"one of {', '.join(MD5)}"
+        raise DataError(subject, found="an unknown part", expected=expected, remedy=remedy)
     if missing:
         with folder_lock(root / _STAGING):
             for part in missing:
@@ -75,15 +60,12 @@ def download_missing(
                 _download_part(root, part, base_url, checksums[part])
 
 
-def lm_text_file(corpus: CorpusConfig, base_url: str = BASE_URL, checksum: str = MD5[LM_TEXT]) -> Path:
+def lm_text_file(corpus: CorpusConfig, base_url: str = BASE_URL, checksum: str = LM_TEXT_MD5) -> Path:
     """The text that LibriSpeech's own language models are trained on, in the folder of the parts; downloaded once.
 
-    Raises:
-        ConfigError: it is not there, and corpus.download is not set.
-        DataError: the download failed.
+    Raises ConfigError where it is not there and corpus.download is not set, and DataError where the download fails.
     """
-    root = download_root(corpus.corpus_dir, corpus.data_dir)
-    path = root / LM_TEXT
+    path = root_in(corpus.corpus_dir or corpus.data_dir) / LM_TEXT
     if not path.exists() and not corpus.download:
         raise ConfigError(
             "corpus.lm_text",
@@ -102,7 +84,7 @@ def _download_part(root: Path, part: str, base_url: str, checksum: str) -> None:
         folder = shlex.quote(str(root / part))
         raise _failure(part, f"{root / part} without transcripts", "an interrupted unpacking", f"mv {folder} {folder}.old")
     staging, name = root / _STAGING / part, f"{part}.tar.gz"
-    archive = fetch(f"{base_url}/{12 if part in LIBRISPEECH else 31}/{name}", staging / name, checksum)
+    archive = fetch(f"{base_url}/{31 if part in MINI_PARTS else 12}/{name}", staging / name, checksum)
     try:
         shutil.rmtree(staging / ROOT, ignore_errors=True)
         with tarfile.open(archive, "r:gz") as tar:

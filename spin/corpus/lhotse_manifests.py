@@ -5,6 +5,7 @@ channels, a stretch of a longer recording) is mixed down, resampled and copied t
 Cuts without a supervision are chunked into pieces of at most corpus.max_duration_in_s, which can train Spin but no recogniser.
 """
 
+import functools
 import itertools
 import logging
 import math
@@ -22,7 +23,7 @@ from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.alignment import plain_phone
 from spin.corpus.librispeech import check_duration, check_text
-from spin.corpus.registry import CUT, ID, REASON, Corpus
+from spin.corpus.registry import ID, REASON, Corpus, Rejected, make_record
 from spin.corpus.validate import check_cut
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts, read_records
@@ -46,11 +47,11 @@ class LhotseManifests(Corpus):
         return {f"manifest of {part}": content_digest(manifest), f"transcripts of {part}": self._needs_text(part)}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
-        folder = str(artifacts.generated_audio(self.folder) / part)
         records = read_records(self._manifest(part))
         batches = iter(lambda: list(itertools.islice(records, _PER_JOB)), [])
-        jobs = ((batch, folder, self.config.corpus, self._needs_text(part)) for batch in batches)
-        for results in progress(map_jobs(_read_job, jobs, nj), f"read {part}"):
+        folder, needs_text = artifacts.generated_audio(self.folder) / part, self._needs_text(part)
+        work = functools.partial(_read_batch, folder=folder, corpus=self.config.corpus, needs_text=needs_text)
+        for results in progress(map_jobs(work, batches, nj), f"read {part}"):
             yield from results
 
     def _needs_text(self, part: str) -> bool:
@@ -65,57 +66,56 @@ class LhotseManifests(Corpus):
         return Path(manifests[part])
 
 
-def split_cut(cut: MonoCut | MultiCut, longest: float) -> Iterator[tuple[MonoCut | MultiCut, SupervisionSegment | None]]:
-    """Yields one piece per supervision with that supervision; of a cut without any, chunks of equal length and None.
+def split_cut(cut: MonoCut | MultiCut, longest: float) -> Iterator[tuple[MonoCut | MultiCut, SupervisionSegment]]:
+    """Yields one piece per supervision with that supervision; of a cut without any, chunks of equal length.
 
     A single supervision keeps the id of its cut. Several keep the ids of the supervisions. Chunks, of at most `longest` seconds,
     are numbered.
     """
-    single = len(cut.supervisions) == 1
-    for supervision in cut.supervisions:
-        piece = cut.truncate(offset=max(0.0, supervision.start), duration=supervision.duration, keep_excessive_supervisions=False)
-        yield piece.with_id(cut.id if single else supervision.id), supervision
-    if not cut.supervisions:
-        count = max(1, math.ceil(cut.duration / longest))
-        for number in range(count):
-            piece = cut.truncate(offset=cut.duration * number / count, duration=cut.duration / count)
-            yield piece.with_id(cut.id if count == 1 else f"{cut.id}-{number:04d}"), None
+    for given in cut.supervisions:
+        piece = cut.truncate(offset=max(0.0, given.start), duration=given.duration, keep_excessive_supervisions=False)
+        yield piece.with_id(cut.id if len(cut.supervisions) == 1 else given.id), given
+    count = 0 if cut.supervisions else max(1, math.ceil(cut.duration / longest))
+    for number in range(count):
+        piece = cut.truncate(offset=cut.duration * number / count, duration=cut.duration / count)
+        identity = cut.id if count == 1 else f"{cut.id}-{number:04d}"
+        yield piece.with_id(identity), SupervisionSegment(identity, cut.recording_id, 0.0, piece.duration)
 
 
-def _read_job(job: tuple[list[dict], str, CorpusConfig, bool]) -> list[dict]:
-    records, folder, corpus, needs_text = job
+def _read_batch(records: list[dict], folder: Path, corpus: CorpusConfig, needs_text: bool) -> list[dict]:
     results = []
     for record in records:
         identity, kind = str(record.get("id")), record.get("type")
         if kind not in ("MonoCut", "MultiCut") or not record.get("recording"):
             results.append({ID: identity, REASON: f"not a stretch of one recording: {kind}"})
             continue
-        for piece, supervision in split_cut(deserialize_item(record), corpus.max_duration_in_s):
-            result = _read_utterance(piece, supervision, Path(folder), corpus, needs_text)
-            results.append({ID: piece.id, REASON: result} if isinstance(result, str) else {ID: piece.id, CUT: result.to_dict()})
+        for piece, given in split_cut(deserialize_item(record), corpus.max_duration_in_s):
+            results.append(make_record(piece.id, _read_utterance, piece, given, folder, corpus, needs_text))
     return results
 
 
 def _read_utterance(
-    cut: MonoCut | MultiCut, given: SupervisionSegment | None, folder: Path, corpus: CorpusConfig, needs_text: bool
-) -> MonoCut | str:
-    """The cut as stage 0 writes it, or the reason of its rejection."""
+    cut: MonoCut | MultiCut, given: SupervisionSegment, folder: Path, corpus: CorpusConfig, needs_text: bool
+) -> dict:
+    """The cut as stage 0 writes it: of the whole recording, with one supervision; the recording may stand for the speaker."""
     if len(cut.id.split()) != 1 or "/" in cut.id or cut.id.startswith("."):
-        return f"id {cut.id[:40]!r}: it has a blank or a slash, or begins with a full stop"
-    text, reason = check_text(given.text or "") if given else ("", None)
-    if reason is not None or (needs_text and not text):
-        return reason or "no transcript"
-    if (reason := check_duration(cut.duration, corpus)) is not None:
-        return reason
+        raise Rejected(f"id {cut.id[:40]!r}: it has a blank or a slash, or begins with a full stop")
+    text = check_text(given.text or "") if given.text or needs_text else ""
+    check_duration(cut.duration, corpus)
     try:
         samples = read_audio(cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE))
     except UnreadableAudio as error:
-        return error.reason
+        raise Rejected(error.reason) from error
     if not np.isfinite(samples).all() or len(samples) == 0 or np.ptp(samples) == 0:
-        return "empty audio: every sample is the same, or not finite"
-    result = _make_cut(cut, _recording(cut, samples, folder), given, text)
-    problem = check_cut(result)
-    return result if problem is None else f"invalid cut: {problem}"
+        raise Rejected("empty audio: every sample is the same, or not finite")
+    recording = _recording(cut, samples, folder)
+    facts = {"language": given.language, "gender": given.gender, "speaker": given.speaker or cut.recording_id}
+    tiers = _alignment(given, recording.duration)
+    supervision = SupervisionSegment(cut.id, cut.id, 0.0, recording.duration, channel=0, text=text, alignment=tiers, **facts)
+    result = MonoCut(cut.id, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
+    if problem := check_cut(result):
+        raise Rejected(f"invalid cut: {problem}")
+    return result.to_dict()
 
 
 def _recording(cut: MonoCut | MultiCut, samples: np.ndarray, folder: Path) -> Recording:
@@ -132,21 +132,12 @@ def _recording(cut: MonoCut | MultiCut, samples: np.ndarray, folder: Path) -> Re
     return Recording.from_file(path, recording_id=cut.id)
 
 
-def _make_cut(cut: MonoCut | MultiCut, recording: Recording, given: SupervisionSegment | None, text: str) -> MonoCut:
-    """A cut of the whole recording with one supervision; without a speaker, the recording's id names one."""
-    facts = {name: getattr(given, name, None) for name in ("language", "gender", "speaker")}
-    facts["speaker"] = facts["speaker"] or cut.recording_id
-    tiers = _alignment(given, recording.duration)
-    supervision = SupervisionSegment(cut.id, cut.id, 0.0, recording.duration, channel=0, text=text, alignment=tiers, **facts)
-    return MonoCut(cut.id, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
-
-
-def _alignment(given: SupervisionSegment | None, duration: float) -> dict[str, list[AlignmentItem]] | None:
+def _alignment(given: SupervisionSegment, duration: float) -> dict[str, list[AlignmentItem]] | None:
     """The phones and words that the manifest brings, in seconds from the start of the utterance."""
     tiers = {}
     for tier, rename in ((artifacts.PHONE_TIER, plain_phone), (artifacts.WORD_TIER, str)):
         items = []
-        for item in ((given.alignment or {}) if given else {}).get(tier) or []:
+        for item in (given.alignment or {}).get(tier) or ():
             start, end = item.start - given.start, min(item.end - given.start, duration)
             if end > start:
                 items.append(AlignmentItem(rename(item.symbol), round(start, 6), round(end - start, 6)))

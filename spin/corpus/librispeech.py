@@ -4,9 +4,8 @@ lhotse's own recipe makes the recordings and supervisions, one utterance at a ti
 the whole recipe would end with an exception.
 """
 
-from __future__ import annotations
-
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -14,23 +13,19 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from spin import artifacts
 from spin.config import CorpusConfig
-from spin.corpus.registry import CUT, ID, REASON, Corpus
-from spin.corpus.text import TextError, normalise
+from spin.corpus.registry import Corpus, Rejected, make_record
+from spin.corpus.text import normalise
 from spin.errors import ConfigError, DataError
 from spin.runtime.logs import progress
 from spin.runtime.workers import map_jobs
-
-if TYPE_CHECKING:
-    from lhotse import MonoCut
 
 ROOT = "LibriSpeech"
 AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX = ".flac", ".trans.txt"
@@ -43,11 +38,7 @@ class LibriSpeech(Corpus):
     @property
     def root(self) -> Path:
         corpus = self.config.corpus
-        if corpus.download:
-            from spin.corpus.download import download_root
-
-            return download_root(corpus.corpus_dir, corpus.data_dir)
-        return require_folder(corpus.corpus_dir)
+        return root_in(corpus.corpus_dir or corpus.data_dir) if corpus.download else require_folder(corpus.corpus_dir)
 
     def check(self, parts: Sequence[str], log: logging.Logger) -> None:
         if self.config.corpus.download:
@@ -57,13 +48,21 @@ class LibriSpeech(Corpus):
         require_parts(self.root, parts)
 
     def fingerprint(self, part: str) -> dict:
-        folder = self.root / part
-        files = (chapter / name for chapter in chapters(folder) for name in names_in(chapter))
-        return {f"folder of {part}": str(folder), f"files of {part}": digest_files(files)}
+        """Folder, and one digest of recordings (name, size, time of change) and transcripts (name, content).
+
+        28,000 files take about a second on a local disk. A recording that was changed with its size and time kept goes unseen.
+        """
+        folder, state, count = self.root / part, hashlib.sha256(), 0
+        for path in (chapter / name for chapter in chapters(folder) for name in names_in(chapter)):
+            if path.name.endswith((AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX)):
+                state.update(f"{json.dumps([*path.parts[-3:], _state_of(path)])}\n".encode("ascii"))
+                count += 1
+        return {f"folder of {part}": str(folder), f"files of {part}": f"{count} files:{state.hexdigest()[:32]}"}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
-        jobs = [(str(chapter), self.config.corpus) for chapter in chapters(self.root / part)]
-        for records in progress(map_jobs(_read_job, jobs, nj), f"read {part}", len(jobs)):
+        folders = chapters(self.root / part)
+        read = functools.partial(read_chapter, corpus=self.config.corpus)
+        for records in progress(map_jobs(read, folders, nj), f"read {part}", len(folders)):
             yield from records
 
 
@@ -93,16 +92,22 @@ def require_parts(root: Path, parts: Sequence[str]) -> None:
         )
 
 
+def root_in(folder: str) -> Path:
+    """The absolute folder of the parts: `folder` with parts in it, or called LibriSpeech, or else LibriSpeech in it."""
+    path = Path(folder).absolute()
+    inner = path / ROOT
+    return path if parts_in(path) or (path.name == ROOT and not inner.is_dir()) else inner
+
+
 def require_folder(corpus_dir: str | None) -> Path:
-    """The absolute folder of the parts: `corpus_dir` or the folder LibriSpeech in it; raises SpinError where there is none."""
+    """The folder of the parts of a corpus that must be there; raises SpinError where it is not."""
     expected = "the folder that holds LibriSpeech's parts"
     remedy = "--corpus-dir PATH/TO/LibriSpeech, or --set corpus.download=true"
     if not corpus_dir:
         raise ConfigError("corpus.corpus_dir", found="not set", expected=expected, remedy=remedy)
     if not Path(corpus_dir).is_dir():
         raise DataError(f"corpus folder {corpus_dir}", found="no such folder", expected=expected, remedy=remedy)
-    folder = Path(corpus_dir).absolute()
-    return folder / ROOT if (folder / ROOT).is_dir() and not parts_in(folder) else folder
+    return root_in(corpus_dir)
 
 
 def chapters(part: Path) -> list[Path]:
@@ -110,56 +115,29 @@ def chapters(part: Path) -> list[Path]:
     return sorted((chapter for speaker in _folders(part) for chapter in _folders(speaker)), key=_prefix)
 
 
-def digest_files(paths: Iterable[Path]) -> str:
-    """One digest of recordings (name, size, time of change) and transcripts (name, content) in this order; others are ignored.
-
-    28,000 files take about a second on a local disk. A recording that was changed with its size and time kept goes unseen.
-    """
-    state, count = hashlib.sha256(), 0
-    for path in paths:
-        if not path.name.endswith((AUDIO_SUFFIX, TRANSCRIPTS_SUFFIX)):
-            continue
-        known = _text_digest(path) if path.name.endswith(TRANSCRIPTS_SUFFIX) else _status(path)
-        state.update(f"{json.dumps([*path.parts[-3:], known])}\n".encode("ascii"))
-        count += 1
-    return f"{count} files:{state.hexdigest()[:32]}"
-
-
-def _status(path: Path) -> list:
+def _state_of(path: Path) -> list | str:
+    transcripts = path.name.endswith(TRANSCRIPTS_SUFFIX)
     try:
+        if transcripts and path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        if transcripts:  # a folder, or a pipe, which would block for ever
+            return "not a file"
         status = path.stat()
-    except OSError as error:  # a link to nothing or to itself
-        return [error.errno]
-    return [stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)]
+        return [stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)]
+    except OSError as error:  # unreadable, or a link to nothing or to itself
+        return f"unreadable: {error.errno}" if transcripts else [error.errno]
 
 
-def _text_digest(path: Path) -> str:
-    if not path.is_file():  # a folder, or a pipe, which would block for ever
-        return "not a file"
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        return f"unreadable: {error.errno}"
-
-
-def read_chapter(chapter: Path, corpus: CorpusConfig) -> Iterator[tuple[str, MonoCut | str]]:
-    """Yields (utterance id, cut or the reason of its rejection) of <part>/<speaker>/<chapter> in the order of ids."""
+def read_chapter(chapter: Path, corpus: CorpusConfig) -> list[dict]:
+    """The records of <part>/<speaker>/<chapter> (see Corpus.read) in the order of ids."""
     names = names_in(chapter)  # not glob, which skips unreadable folders in silence
     audio = {name.removesuffix(AUDIO_SUFFIX) for name in names if name.endswith(AUDIO_SUFFIX)}
     try:
-        transcripts, rejected = _read_transcripts(chapter)
+        transcripts = _read_transcripts(chapter)
     except OSError as error:
-        reason = f"transcripts unreadable: {error.strerror}"
-        yield from ((identity, reason) for identity in sorted(audio))
-        return
-    dashed = _dash(chapter)
-    for identity in sorted(audio | transcripts.keys() | rejected.keys()):
-        reason = dashed or rejected.get(identity)
-        if reason is None and identity not in transcripts:
-            reason = "no transcript"
-        if reason is None and identity not in audio:
-            reason = "no audio file"
-        yield identity, reason or _read_utterance(chapter, identity, transcripts[identity], corpus)
+        transcripts = dict.fromkeys(audio, Rejected(f"transcripts unreadable: {error.strerror}"))
+    texts = ((identity, transcripts.get(identity, "")) for identity in sorted(audio | transcripts.keys()))
+    return [make_record(identity, _read_utterance, chapter, identity, text, corpus) for identity, text in texts]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -171,14 +149,6 @@ def names_in(folder: Path) -> list[str]:
         raise DataError(f"folder {folder}", found=found, expected="a folder that can be read", remedy=remedy) from error
 
 
-def _read_job(job: tuple[str, CorpusConfig]) -> list[dict]:
-    chapter, corpus = job
-    return [
-        {ID: identity, REASON: result} if isinstance(result, str) else {ID: identity, CUT: result.to_dict()}
-        for identity, result in read_chapter(Path(chapter), corpus)
-    ]
-
-
 def _folders(folder: Path) -> list[Path]:
     return [folder / name for name in names_in(folder) if (folder / name).is_dir()]
 
@@ -187,101 +157,91 @@ def _prefix(chapter: Path) -> str:
     return f"{chapter.parent.name}-{chapter.name}-"
 
 
-def _dash(chapter: Path) -> str | None:
-    """Rejects a folder with a dash: two folders could have the same ids then, and lhotse looks for the audio elsewhere."""
-    for kind, name in (("speaker", chapter.parent.name), ("chapter", chapter.name)):
-        if "-" in name:
-            return f"a dash in the name of the {kind} folder: {name!r}, and ids are speaker-chapter-number"
-    return None
-
-
-def _read_transcripts(chapter: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """(id -> text as written, id -> reason) of a chapter's transcript files; OSError for one that cannot be read."""
-    texts, rejected = {}, {}
+def _read_transcripts(chapter: Path) -> dict[str, str | Rejected]:
+    """Text as written, or the reason of its rejection, by id; raises OSError for a file that cannot be read."""
+    pattern = re.escape(_prefix(chapter)) + r"\w+"
+    texts: dict[str, str | Rejected] = {}
     for path in sorted(chapter.glob(f"*{TRANSCRIPTS_SUFFIX}")):
         if not path.is_file():  # a folder, or a pipe, which would block for ever
             raise OSError(errno.EINVAL, f"{path.name} is not a file")
-        for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-            identity, reason, text = _parse_line(chapter, raw, f"{path.name}:{number}")
-            if identity in texts or (identity in rejected and reason is None):
-                texts.pop(identity, None)
-                reason = "transcript: occurs twice"
-            if reason is not None:
-                rejected[identity] = reason
-            elif identity:
-                texts[identity] = text
-    return texts, rejected
+        for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+            words = line.decode("utf-8", errors="replace").split(maxsplit=1)
+            if not words:
+                continue
+            belongs = re.fullmatch(pattern, words[0]) is not None
+            identity = words[0] if belongs else f"{chapter.name}/{path.name}:{number}"
+            if identity in texts:
+                texts[identity] = Rejected("transcript: occurs twice")
+            elif any("\ufffd" in word for word in words):
+                texts[identity] = Rejected("transcript: not UTF-8")
+            elif not belongs:
+                texts[identity] = Rejected(f"transcript: the id {words[0][:40]!r} does not belong to the folder")
+            else:
+                texts[identity] = words[1] if len(words) == 2 else Rejected("no transcript")
+    return texts
 
 
-def _parse_line(chapter: Path, raw: bytes, place: str) -> tuple[str, str | None, str]:
-    """(id, reason or None, text) of a line; ('', None, '') for a blank one."""
-    pattern = re.escape(_prefix(chapter)) + r"\w+"
-    try:
-        words = raw.decode("utf-8").split(maxsplit=1)
-    except UnicodeDecodeError:
-        identity = raw.split(maxsplit=1)[0].decode("ascii", errors="replace")
-        return identity if re.fullmatch(pattern, identity) else f"{chapter.name}/{place}", "transcript: not UTF-8", ""
-    if not words:
-        return "", None, ""
-    if not re.fullmatch(pattern, words[0]):
-        return f"{chapter.name}/{place}", f"transcript: the id {words[0][:40]!r} does not belong to the folder", ""
-    return words[0], None if len(words) == 2 else "no transcript", words[1] if len(words) == 2 else ""
-
-
-def _read_utterance(chapter: Path, identity: str, text: str, corpus: CorpusConfig) -> MonoCut | str:
+def _read_utterance(chapter: Path, identity: str, text: str | Rejected, corpus: CorpusConfig) -> dict:
     from lhotse import MonoCut  # it imports torch, which a finished stage must not
     from lhotse.audio.utils import AudioLoadingError
     from lhotse.recipes.librispeech import parse_utterance
 
-    normal, reason = check_text(text)
+    # Two folders could have the same ids if their names had dashes, and lhotse would look for the audio elsewhere.
+    for kind, name in (("speaker", chapter.parent.name), ("chapter", chapter.name)):
+        if "-" in name:
+            raise Rejected(f"a dash in the name of the {kind} folder: {name!r}, and ids are speaker-chapter-number")
+    if isinstance(text, Rejected):
+        raise text
+    normal, path = check_text(text), chapter / f"{identity}{AUDIO_SUFFIX}"
+    if not os.path.lexists(path):
+        raise Rejected("no audio file")
     try:
-        reason = reason or check_audio(chapter / f"{identity}{AUDIO_SUFFIX}", corpus)
-        if reason is not None:
-            return reason
+        check_audio(path, corpus)
         recording, supervision = parse_utterance(chapter.parent.parent, f"{identity} {normal}", {})
     except (soundfile.SoundFileError, AudioLoadingError, OSError, RuntimeError, ValueError, AssertionError) as error:
-        return f"unreadable audio: {' '.join(str(error).split())[-120:]}"
-    return MonoCut(identity, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
+        raise Rejected(f"unreadable audio: {' '.join(str(error).split())[-120:]}") from error
+    cut = MonoCut(identity, start=0.0, duration=recording.duration, channel=0, supervisions=[supervision], recording=recording)
+    return cut.to_dict()
 
 
-def check_text(text: str) -> tuple[str, str | None]:
-    """(normalised text, reason of rejection or None)."""
-    try:
-        normal = normalise(text)
-    except TextError as error:
-        return "", str(error)
+def check_text(text: str) -> str:
+    """The normalised text; raises Rejected where there is none, or no single reading of it."""
+    normal = normalise(text)
     if not normal:
-        return "", "no transcript"
+        raise Rejected("no transcript")
     longest = max(map(len, normal.split()))
-    return normal, f"text: a word of {longest} letters" if longest > _LONGEST_WORD else None
+    if longest > _LONGEST_WORD:
+        raise Rejected(f"text: a word of {longest} letters")
+    return normal
 
 
-def check_audio(path: Path, corpus: CorpusConfig) -> str | None:
-    """The reason why a file cannot be used, or None; raises where it cannot be decoded.
+def check_audio(path: Path, corpus: CorpusConfig) -> None:
+    """Raises Rejected for a file that cannot be used, and other errors for one that cannot be decoded.
 
     All of it is decoded, because damage is seldom in the header. Other formats, rates and channels are rejected, not converted:
     LibriSpeech has none, so such a file is not what it says.
     """
     if not path.is_file():  # a folder, a link to nothing, or a pipe, which would block for ever
-        return "unreadable audio: not a file"
+        raise Rejected("unreadable audio: not a file")
     header = soundfile.info(str(path))
     if header.format != "FLAC":
-        return f"not FLAC: {header.format}, {header.subtype}"
+        raise Rejected(f"not FLAC: {header.format}, {header.subtype}")
     if header.samplerate != artifacts.SAMPLE_RATE:
-        return f"wrong rate: {header.samplerate} Hz instead of {artifacts.SAMPLE_RATE} Hz"
+        raise Rejected(f"wrong rate: {header.samplerate} Hz instead of {artifacts.SAMPLE_RATE} Hz")
     if header.channels != 1:
-        return f"wrong channels: {header.channels} instead of 1"
-    if (reason := check_duration(header.frames / header.samplerate, corpus)) is not None:
-        return reason
+        raise Rejected(f"wrong channels: {header.channels} instead of 1")
+    check_duration(header.frames / header.samplerate, corpus)
     samples = soundfile.read(str(path), dtype="int16")[0]
     if len(samples) != header.frames:
-        return f"unreadable audio: {len(samples)} of {header.frames} samples, truncated"
-    return "empty audio: every sample is the same" if np.ptp(samples) == 0 else None
+        raise Rejected(f"unreadable audio: {len(samples)} of {header.frames} samples, truncated")
+    if np.ptp(samples) == 0:
+        raise Rejected("empty audio: every sample is the same")
 
 
-def check_duration(seconds: float, corpus: CorpusConfig) -> str | None:
-    """The reason of rejection, or None."""
+def check_duration(seconds: float, corpus: CorpusConfig) -> None:
+    """Raises Rejected for an utterance that is too short or too long."""
     shortest, longest = corpus.min_duration_in_s, corpus.max_duration_in_s
     if seconds < shortest:
-        return f"too short: {seconds:.3f} s, less than {shortest:g} s"
-    return f"too long: {seconds:.1f} s, more than {longest:g} s" if seconds > longest else None
+        raise Rejected(f"too short: {seconds:.3f} s, less than {shortest:g} s")
+    if seconds > longest:
+        raise Rejected(f"too long: {seconds:.1f} s, more than {longest:g} s")

@@ -1,29 +1,32 @@
-"""The steps of stage 0: open and check the corpus, then build manifests, noisy copies, LM text and lexicon."""
+"""The steps of stage 0, except the manifests of parts: open and check the corpus, noisy copies, LM text, lexicon, TensorBoard."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+from lhotse import MonoCut
+from matplotlib.figure import Figure
+
 from spin import artifacts, products
-from spin.corpus.align import check_overlap, open_alignments
-from spin.corpus.lexicon import given_sentences, read_sentences, write_lexicon, write_lm_text
-from spin.corpus.parts import PartWork, check_parts, move_manifest, summarize_parts
-from spin.corpus.pronunciation import default_dictionary
+from spin.corpus.pronunciation import default_dictionary, write_lexicon
 from spin.corpus.registry import Corpus, forget_fingerprints, open_corpus
-from spin.corpus.tensorboard import show_corpus
-from spin.corpus.validate import check_roles
-from spin.data.audio import BABBLE, GAUSSIAN, REVERB, noisy_cut, read_pool
+from spin.corpus.text import given_sentences, read_sentences, write_lm_text
+from spin.corpus.validate import Speakers, check_roles
+from spin.data.audio import BABBLE, GAUSSIAN, REVERB, noisy_cut, read_audio, read_pool
 from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import ConfigError
-from spin.runtime.product import Context
+from spin.runtime.context import Context
+from spin.runtime.figures import COLOURS, plot_spectrogram
+from spin.runtime.logs import summary_writer
+
+_EXAMPLES = 2  # utterances per part
+_SHOWN_IN_S = 6.0  # of an utterance's spectrogram
 
 
 def open_checked(context: Context, parts: list[str]) -> Corpus:
-    """The configured corpus, after everything that can be checked before hours of work: roles, files, folders, noise.
-
-    Raises:
-        SpinError: the first problem.
-    """
+    """The configured corpus, after all that can be checked before hours of work: roles, files, folders, noise."""
     config = context.config
     check_roles(config.corpus)
     if config.corpus.lm_text and config.corpus.asr_train:
@@ -36,31 +39,36 @@ def open_checked(context: Context, parts: list[str]) -> Corpus:
     return corpus
 
 
-def show_parts(context: Context, parts: list[str]) -> None:
-    """One line of the log per part, and TensorBoard."""
-    summaries, _ = summarize_parts(context.corpus, parts, {})
-    for summary in summaries.values():
-        context.log.info("%s", summary)
-    show_corpus(context.tensorboard, context.corpus, summaries, context.config.seed)
+def show_parts(context: Context, speakers: dict[str, Speakers]) -> None:
+    """One line of the log per part; in TensorBoard its durations, and two utterances to hear, with their phones."""
+    with contextlib.closing(summary_writer(context.tensorboard)) as writer:
+        for part, own in speakers.items():
+            durations = np.array([seconds for spoken in own.values() for seconds in spoken])
+            hours = durations.sum() / 3600
+            context.log.info("part %s: %d utterances, %.2f h, %d speakers", part, len(durations), hours, len(own))
+            writer.add_histogram(f"duration_in_s/{part}", durations, 0)
+            writer.add_histogram(f"minutes_per_speaker/{part}", np.array([sum(spoken) / 60 for spoken in own.values()]), 0)
+            writer.add_scalar(f"hours/{part}", hours, 0)
+            for cut in read_cuts(artifacts.cuts(context.corpus, part), last=_EXAMPLES):
+                samples = read_audio(cut)
+                writer.add_audio(f"{part}/{cut.id}", samples[None], 0, sample_rate=cut.sampling_rate)
+                writer.add_figure(f"{part}/{cut.id}", plot_phones(cut, samples), 0)
 
 
-def prepare_parts(context: Context, corpus: Corpus, parts: list[str]) -> bool:
-    """Builds stale manifests; returns whether there were any. All parts are read and checked before the hours of alignment."""
-    indexes = open_alignments(context.config, parts)
-    stale = {part: product for part in parts if (product := products.manifest(context, part)).needs_build()}
-    stale = {part: product for part, product in stale.items() if not move_manifest(product, part)}
-    works = {part: PartWork(corpus, part, product.key) for part, product in stale.items()}
-    for part, work in works.items():
-        context.log.info("part %s: reading every utterance", part)
-        work.read()
-    summaries, part_of = summarize_parts(context.corpus, parts, works)
-    check_parts(context.config, context.corpus, works, summaries)
-    check_overlap(indexes, part_of)
-    for part, product in stale.items():
-        with product.building() as partial:
-            works[part].write(partial, context.log)
-        works[part].remove()
-    return bool(stale)
+def plot_phones(cut: MonoCut, samples: np.ndarray) -> Figure:
+    """The spectrogram of the first seconds of an utterance (S,) at 16 kHz, with the phones of its alignment if it has one."""
+    samples = samples[: int(_SHOWN_IN_S * cut.sampling_rate)]
+    figure = Figure(figsize=(14, 3.6), layout="constrained")
+    axes = figure.subplots()
+    plot_spectrogram(axes, samples)
+    supervision = cut.supervisions[0]
+    for number, item in enumerate((supervision.alignment or {}).get(artifacts.PHONE_TIER, ())):
+        if item.start < axes.get_xlim()[1]:
+            axes.axvline(item.start, color=COLOURS["muted"], linewidth=0.5)
+            height = 1.01 + 0.05 * (number % 2)  # short phones are narrower than their names
+            axes.text(item.start, height, item.symbol, transform=axes.get_xaxis_transform(), va="bottom", fontsize=7)
+    figure.suptitle(f"{cut.id} (speaker {supervision.speaker}): {supervision.text[:110]}", fontsize=9)
+    return figure
 
 
 def add_noise(context: Context, part: str, clean: str, kind: str, snr: float | None) -> None:

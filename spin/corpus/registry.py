@@ -3,19 +3,31 @@
 import importlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from spin.config import Config
 
 CORPORA = {
-    "generated": "spin.corpus.generated.corpus:GeneratedCorpus",
+    "generated": "spin.corpus.generated:GeneratedCorpus",
     "librispeech": "spin.corpus.librispeech:LibriSpeech",
     "lhotse": "spin.corpus.lhotse_manifests:LhotseManifests",
 }
 ID, CUT, REASON = "id", "cut", "reason"  # keys of a record: an utterance with its cut, or with the reason of its rejection
 OFFICIAL_PARTS = ("dev-clean", "dev-other")  # the parts whose alignments the Spin authors publish
 _fingerprints: dict[tuple[str, str, str], dict] = {}  # every product of every stage asks for those of its parts
+
+
+class Rejected(Exception):
+    """An utterance that cannot be used. The message is the reason, in which details follow a colon."""
+
+
+def make_record(identity: str, read: Callable[..., dict], *arguments) -> dict:
+    """The record of an utterance, whose cut `read(*arguments)` returns as plain values, or raises Rejected."""
+    try:
+        return {ID: identity, CUT: read(*arguments)}
+    except Rejected as reason:
+        return {ID: identity, REASON: str(reason)}
 
 
 class Corpus(ABC):

@@ -1,13 +1,10 @@
 """Checks of cuts and of parts, before anything is built on them."""
 
-import collections
 import itertools
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from lhotse import MonoCut
 from lhotse.qa import validate
-from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.config import CorpusConfig
@@ -17,53 +14,28 @@ from spin.errors import ConfigError, DataError
 _TOLERANCE_IN_S = 0.025  # one analysis window past the end
 
 
-@dataclass
-class PartSummary:
-    """What is counted of one part."""
-
-    name: str
-    durations: list[float] = field(default_factory=list)  # seconds, in the order of the manifest
-    seconds_of: dict[str, float] = field(default_factory=lambda: collections.defaultdict(float))  # speaker -> seconds
-    utterances_of: dict[str, int] = field(default_factory=collections.Counter)  # speaker -> utterances
-    aligned: int = 0  # utterances with a phone alignment
-
-    @property
-    def hours(self) -> float:
-        return sum(self.durations) / 3600
-
-    def __str__(self) -> str:
-        counts = f"{len(self.durations)} utterances, {self.hours:.2f} h, {len(self.seconds_of)} speakers"
-        return f"part {self.name}: {counts}, {self.aligned} utterances with phones"
+Speakers = dict[str, list[float]]  # speaker -> duration of each of their utterances in seconds
 
 
-def summarize(name: str, cuts: Iterable[dict], known: dict[str, str]) -> PartSummary:
-    """Reads the cuts of a part once.
+def read_speakers(part: str, cuts: Iterable[dict], part_of: dict[str, str]) -> Speakers:
+    """The speakers of the cuts (plain values) of a part, read once.
 
-    Args:
-        cuts: cuts as plain values.
-        known: utterance id -> part, of the parts read before; those of this part are added.
-
-    Raises:
-        DataError: an id that this part or another one has already.
+    `part_of` has the part of each utterance of the parts read before; those of this part are added. Raises DataError for an id
+    that this part or another one has already.
     """
-    summary = PartSummary(name)
+    speakers: Speakers = {}
     for cut in cuts:
-        if cut["id"] in known:
+        if cut["id"] in part_of:
             raise DataError(
-                f"part {name}, utterance {cut['id']}",
-                found=f"the same id in part {known[cut['id']]}",
+                f"part {part}, utterance {cut['id']}",
+                found=f"the same id in part {part_of[cut['id']]}",
                 expected="ids that occur once in the corpus",
                 cause="a part that contains another one (train-clean-100 has all of train-clean-5)",
-                remedy=f"name one of the two in both roles: --set corpus.spin_train=[{name}] --set corpus.asr_train=[{name}]",
+                remedy=f"name one of the two in both roles: --set corpus.spin_train=[{part}] --set corpus.asr_train=[{part}]",
             )
-        known[cut["id"]] = name
-        supervision = cut["supervisions"][0]
-        speaker = supervision["speaker"]
-        summary.durations.append(cut["duration"])
-        summary.seconds_of[speaker] += cut["duration"]
-        summary.utterances_of[speaker] += 1
-        summary.aligned += bool((supervision.get("alignment") or {}).get(artifacts.PHONE_TIER))
-    return summary
+        part_of[cut["id"]] = part
+        speakers.setdefault(cut["supervisions"][0]["speaker"], []).append(cut["duration"])
+    return speakers
 
 
 def check_cut(cut: MonoCut) -> str | None:
@@ -85,17 +57,20 @@ def check_cut(cut: MonoCut) -> str | None:
         return f"text {str(supervision.text)[:60]!r} is not normalised"
     if cut.sampling_rate != artifacts.SAMPLE_RATE:
         return f"{cut.sampling_rate} Hz"
-    return _check_alignment((supervision.alignment or {}).get(artifacts.PHONE_TIER), cut.duration)
+    end = 0.0
+    for item in (supervision.alignment or {}).get(artifacts.PHONE_TIER) or ():
+        if not item.symbol or item.duration <= 0 or item.start < end - 1e-6:
+            return f"phone {item.symbol!r} at {item.start} s for {item.duration} s, after one that ends at {end} s"
+        end = item.end
+    return None if end <= cut.duration + _TOLERANCE_IN_S else f"phones end at {end} s, the audio at {cut.duration} s"
 
 
 def check_roles(config: CorpusConfig) -> None:
     """Raises ConfigError for a role without parts; without asr_train, for units or pre-training, only spin_train needs some."""
     for role in ("spin_train", "valid", "test") if config.asr_train else ("spin_train",):
         if not getattr(config, role):
-            remedy = f"--set corpus.{role}=[PART]"
-            raise ConfigError(
-                f"corpus.{role}", found="no part", expected="names of parts, such as [train-clean-5]", remedy=remedy
-            )
+            expected, remedy = "names of parts, such as [train-clean-5]", f"--set corpus.{role}=[PART]"
+            raise ConfigError(f"corpus.{role}", found="no part", expected=expected, remedy=remedy)
 
 
 def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig) -> None:
@@ -113,12 +88,3 @@ def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig
                 cause=f"parts that overlap, in corpus.spin_train, asr_train, {second}",
                 remedy="choose other parts, or --set corpus.allow_shared_speakers=true if that is what you want",
             )
-
-
-def _check_alignment(items: list[AlignmentItem] | None, duration: float) -> str | None:
-    end = 0.0
-    for item in items or ():
-        if not item.symbol or item.duration <= 0 or item.start < end - 1e-6:
-            return f"phone {item.symbol!r} at {item.start} s for {item.duration} s, after one that ends at {end} s"
-        end = item.end
-    return None if end <= duration + _TOLERANCE_IN_S else f"phones end at {end} s, the audio at {duration} s"

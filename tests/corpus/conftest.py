@@ -28,7 +28,7 @@ def small_corpus(tmp_path: Path) -> Path:
 @pytest.fixture
 def prepare_data(repository, monkeypatch) -> Callable[[Context], None]:
     """Stage 0 without its TensorBoard log, which takes most of the time on small corpora and has tests of its own."""
-    monkeypatch.setattr("spin.corpus.prepare.show_corpus", lambda *_: None)
+    monkeypatch.setattr("spin.corpus.prepare.show_parts", lambda *_: None)
 
     stage = runpy.run_path(str(repository / "local" / "0_prepare_data.py"))
 

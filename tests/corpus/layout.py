@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from lhotse import MonoCut
 
 from spin import artifacts
-from spin.runtime.product import Context
+from spin.config import CorpusConfig
+from spin.corpus.alignment import TsvIndex
+from spin.corpus.librispeech import read_chapter
+from spin.runtime.context import Context
 from spin.runtime.seeding import generator
 
 RATE = 16_000
@@ -33,6 +37,18 @@ def write_chapter(
     return ids
 
 
+def chapter_cuts(chapter: Path) -> list[MonoCut]:
+    """The usable cuts of a chapter."""
+    records = read_chapter(chapter, CorpusConfig())
+    return [MonoCut.from_dict(record["cut"]) for record in records if "cut" in record]
+
+
 def lm_text(context: Context) -> list[str]:
     """The sentences that stage 0 wrote for the language model."""
     return artifacts.lm_text(context.corpus).read_text().splitlines()
+
+
+def read_tsv(path: Path) -> list[tuple[str, list[str]]]:
+    """(utterance id, plain phones every 10 ms) of every line of a TSV."""
+    index = TsvIndex(path)
+    return [(identity, index.labels(identity)) for identity in index]

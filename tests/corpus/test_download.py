@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 
 from spin.config import CorpusConfig
-from spin.corpus.download import KNOWN_PARTS, LM_TEXT, MD5, download_missing, download_root, lm_text_file
+from spin.corpus.download import LM_TEXT, LM_TEXT_MD5, MD5, MINI_PARTS, download_missing, lm_text_file
 from spin.corpus.librispeech import parts_in
 from spin.errors import ConfigError, DataError, LockedError
 from spin.runtime.process import folder_lock
@@ -44,9 +45,10 @@ def get(root: Path, address: str, archive: bytes | None = None) -> None:
     download_missing(root, (PART,), LOG, address, {PART: hashlib.md5(archive).hexdigest()} if archive else MD5)
 
 
-def test_every_part_has_a_checksum():
-    assert set(MD5) == {*KNOWN_PARTS, LM_TEXT}
-    assert all(re.fullmatch("[0-9a-f]{32}", checksum) for checksum in MD5.values()) and len(set(MD5.values())) == len(MD5)
+def test_every_part_has_a_checksum_and_an_archive():
+    assert set(MD5) == {*LIBRISPEECH, *MINI_LIBRISPEECH} and set(MINI_PARTS) == set(MINI_LIBRISPEECH)
+    checksums = [*MD5.values(), LM_TEXT_MD5]
+    assert all(re.fullmatch("[0-9a-f]{32}", checksum) for checksum in checksums) and len(set(checksums)) == len(checksums)
 
 
 def test_missing_part_is_downloaded_and_others_are_left_alone(root: Path, server, archive: bytes):
@@ -117,9 +119,3 @@ def test_lm_text_is_fetched_once_resumed_checked_and_only_when_asked(tmp_path: P
     assert path == root / LM_TEXT and path.read_bytes() == content and server.ranges[-1] == "bytes=40-"
     assert [item.name for item in root.iterdir()] == [LM_TEXT]
     assert lm_text_file(dataclasses.replace(corpus, download=False), NOWHERE, "") == path
-
-
-def test_where_downloads_go(tmp_path: Path, small_corpus: Path):
-    assert download_root(None, str(tmp_path)) == tmp_path / "LibriSpeech"
-    assert download_root(str(tmp_path / "x"), "data") == tmp_path / "x" / "LibriSpeech"
-    assert download_root(str(small_corpus), "data") == small_corpus

@@ -110,7 +110,10 @@ def test_untranscribed_speech_is_chunked_for_spin_alone(tmp_path: Path, make_cor
     assert not reasons and list(cuts) == ["radio-0000", "radio-0001", "radio-0002"]
     assert all(cut.duration == pytest.approx(30.0, abs=1e-3) for cut in cuts.values())
     assert {(cut.supervisions[0].text, cut.supervisions[0].speaker) for cut in cuts.values()} == {("", "radio")}
-    assert set(read(make_corpus([cut_of(recording)], "test"))[1].values()) == {"no transcript"}
+    spoken = cut_of(recording, supervise(recording, None, start=1.0, duration=3.0))
+    assert [cut.supervisions[0].speaker for cut in read(make_corpus([spoken]))[0].values()] == ["spk"]
+    for cut in (cut_of(recording), spoken):
+        assert set(read(make_corpus([cut], "test"))[1].values()) == {"no transcript"}
 
 
 @pytest.mark.parametrize(("duration", "pieces"), [(1.0, 1), (40.0, 1), (40.5, 2), (200.0, 5)])

@@ -3,19 +3,24 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lhotse import CutSet
+from lhotse.supervision import AlignmentItem
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spin import artifacts, products
 from spin.config import CorpusConfig, NoiseConfig
-from spin.corpus import align, parts, prepare
+from spin.corpus import align, alignment, parts, prepare
 from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
 from spin.corpus.validate import check_roles
 from spin.errors import ConfigError, DataError
+from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
-from spin.runtime.product import Context
-from tests.corpus.layout import lm_text, write_chapter, write_flac
+from tests.corpus.layout import chapter_cuts, lm_text, write_chapter, write_flac
+
+SHOW_PARTS = prepare.show_parts  # the fixture prepare_data does without it
 
 
 def files(context: Context) -> dict[str, bytes]:
@@ -91,7 +96,7 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context, prepare
     words = dict(line.split("\t") for line in artifacts.lexicon(context.corpus).read_text().splitlines())
     assert words["CAT"] == "K AE T" and words["MORNING"] == "M AO R N IH NG"
     assert list(words) == sorted(words)
-    variants = [line.split("\t") for line in artifacts.lexicon_variants(context.corpus).read_text().splitlines()]
+    variants = [line.split("\t") for line in artifacts.lexicon(context.corpus, variants=True).read_text().splitlines()]
     assert ["THE", "DH IY"] in variants and variants == sorted(variants, key=lambda line: line[0])
     assert all(word in words and phones != words[word] for word, phones in variants)
 
@@ -108,15 +113,28 @@ def test_number_of_jobs_and_a_second_run_change_no_byte(small_corpus: Path, make
 
 
 def test_a_stop_before_the_tensorboard_page_does_not_cost_it(
-    small_corpus: Path, make_context, prepare_data, interrupted, monkeypatch
+    small_corpus: Path, make_context, prepare_data, interrupted, aligned, monkeypatch
 ):
-    shown = []
-    monkeypatch.setattr(prepare, "show_corpus", lambda folder, *_: shown.append(folder))
-    context = make_context(small_corpus)
+    context = make_context(small_corpus, **aligned)
     interrupted(context, prepare, "show_parts")
-    assert not shown
+    monkeypatch.setattr(prepare, "show_parts", SHOW_PARTS)
     prepare_data(context)
-    assert shown == [context.tensorboard]
+    prepare_data(context)  # what is there stays
+    assert len(list(context.tensorboard.iterdir())) == 1
+    events = EventAccumulator(str(context.tensorboard))
+    events.Reload()
+    tags = events.Tags()
+    assert events.Scalars("hours/train")[0].value == pytest.approx(5 / 3600)
+    assert len(tags["audio"]) == 6 and set(tags["images"]) == set(tags["audio"])
+
+
+@pytest.mark.parametrize("samples", [np.zeros(1000, np.float32), np.ones(3, np.float32), np.zeros(160_000, np.float32)])
+def test_figure_of_silence_and_scraps(small_corpus: Path, samples: np.ndarray):
+    cut = chapter_cuts(small_corpus / "dev/5/1")[0]
+    cut.supervisions[0].alignment = {"phone": [AlignmentItem("AH", 0.0, 0.5), AlignmentItem("B", 0.5, 99.0)]}
+    axes = prepare.plot_phones(cut, samples).axes[0]
+    assert len(axes.texts) == (2 if len(samples) > 8000 else 1)
+    assert axes.get_xlim()[1] == pytest.approx(min(len(samples) / 16_000, 6.0))
 
 
 def test_bad_utterances_of_finished_parts_count_and_corrected_ones_are_read(small_corpus: Path, make_context, prepare_data):
@@ -180,7 +198,7 @@ def test_alignment_errors_come_before_the_work(small_corpus: Path, make_context,
 def test_official_alignments_are_downloaded_once(small_corpus: Path, make_context, prepare_data, tmp_path: Path, monkeypatch):
     (small_corpus / "dev").rename(small_corpus / "dev-clean")
     write_tsv(tmp_path / "dev-clean.tsv", [("5-1-0000", ["SIL"] * 100)])
-    monkeypatch.setattr(align, "OFFICIAL_URL", f"{tmp_path.as_uri()}/{{part}}.tsv")
+    monkeypatch.setattr(alignment, "OFFICIAL_URL", f"{tmp_path.as_uri()}/{{part}}.tsv")
     monkeypatch.setenv("SPIN_CACHE", str(tmp_path / "cache"))
     context = make_context(small_corpus, alignment="official", valid=("dev-clean",))
     prepare_data(context)
@@ -199,7 +217,7 @@ def test_a_moved_corpus_is_neither_read_nor_aligned_again(
     context = make_context(moved, **aligned)
     with monkeypatch.context() as patch:
         patch.setattr(LibriSpeech, "read", interrupt)
-        patch.setattr(align, "align_part", interrupt)
+        patch.setattr(parts, "align_part", interrupt)
         prepare_data(context)
     whole = make_context(moved, "whole", **aligned)
     prepare_data(whole)
@@ -219,7 +237,13 @@ def test_roles_are_checked_although_nothing_is_stale(small_corpus: Path, make_co
         prepare_data(make_context(small_corpus, test=("train",)))
 
 
-PLACES = [(LibriSpeech, "read"), (parts, "summarize"), (align, "join"), (parts, "write_cuts"), (prepare, "write_lm_text")]
+PLACES = [
+    (LibriSpeech, "read"),
+    (parts, "read_speakers"),
+    (parts, "align_part"),
+    (parts, "write_cuts"),
+    (prepare, "write_lm_text"),
+]
 
 
 def test_interrupted_anywhere_the_next_run_ends_in_the_same_files(
@@ -239,18 +263,18 @@ def test_finished_alignments_are_kept_but_not_for_a_changed_corpus(
     """Interrupted between two utterances: finished ones are counted, and a new first speaker would shift the count."""
     asked: list[str] = []
 
-    def align_job(utterances):
-        asked.extend(identity for identity, _, _ in utterances)
-        return [{"id": identity, "reason": "of this test"} for identity, _, _ in utterances]
+    def align_job(tasks):
+        asked.extend(Path(audio).stem for audio, _ in tasks)
+        return ["of this test" for _ in tasks]
 
     monkeypatch.setattr(align, "_align_job", align_job)
     monkeypatch.setattr(align, "_PER_LINE", 1)
     context = make_context(small_corpus, alignment="pocketsphinx", align_parts="all")
-    interrupted(context, align, "join")
-    path = artifacts.alignment_folder(context.corpus) / "train" / "aligned.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"utterances": [{"id": "torn')
+    interrupted(context, parts, "check_cut")
+    path = artifacts.alignment_folder(context.corpus) / "train" / "alignments.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"results": ["torn')
     asked.clear()
-    interrupted(context, align, "join")
+    interrupted(context, parts, "check_cut")
     assert asked == ["103-1240-0002", "1034-7-0000", "1034-7-0001"]  # unchanged: the first two stay
     write_chapter(small_corpus / "train", "100", "1", ["NEW AND FIRST"])
     asked.clear()

@@ -1,10 +1,18 @@
-"""One normalisation of text: what it folds, what it refuses, and that it is stable."""
+"""One normalisation of text, and the text of the language model: files of every kind, held-out sentences, LibriSpeech's own."""
+
+import gzip
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spin.corpus.text import TextError, is_normal, normalise
+from spin import artifacts
+from spin.corpus import text as corpus_text
+from spin.corpus.registry import Rejected
+from spin.corpus.text import is_normal, normalise
+from spin.errors import DataError
+from tests.corpus.layout import lm_text
 
 KNOWN = {
     "Hello, World!": "HELLO WORLD",
@@ -28,7 +36,7 @@ def test_known_texts(written: str, normal: str):
 
 @pytest.mark.parametrize("text", ["chapter 4", "\u00bd", "R&D", "50 %", "a = b", "\u20ac", CYRILLIC, CHINESE, "<unk>", "x@y"])
 def test_what_has_no_single_reading_is_refused(text: str):
-    with pytest.raises(TextError, match=r"^text: '.' \(U\+[0-9A-F]{4}\) has no single reading$"):
+    with pytest.raises(Rejected, match=r"^text: '.' \(U\+[0-9A-F]{4}\) has no single reading$"):
         normalise(text)
 
 
@@ -36,7 +44,7 @@ def test_what_has_no_single_reading_is_refused(text: str):
 def test_normal_text_is_a_fixed_point(text: str):
     try:
         normal = normalise(text)
-    except TextError:
+    except Rejected:
         return
     assert normalise(normal) == normal
     assert set(normal) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
@@ -52,3 +60,35 @@ def test_letters_survive_in_order(text: str):
 @pytest.mark.parametrize("text", ["", "hello", "A  B", " A", "A ", "A\nB", "''", "A '", "A1"])
 def test_not_normal(text: str):
     assert not is_normal(text)
+
+
+def test_lm_text_from_a_file(small_corpus: Path, make_context, prepare_data, tmp_path: Path):
+    text = tmp_path / "text.txt"
+    text.write_text("\ufeffa first line\r\n\r\nIt is a test.\nchapter 12\nthe last line", encoding="utf-8")
+    context = make_context(small_corpus, lm_text=str(text))
+    prepare_data(context)
+    assert lm_text(context) == ["A FIRST LINE", "THE LAST LINE"]
+    assert "LINE\tL AY N\n" in artifacts.lexicon(context.corpus).read_text()
+    compressed = tmp_path / "text.txt.gz"
+    compressed.write_bytes(gzip.compress(text.read_bytes()))
+    packed = make_context(small_corpus, "packed", lm_text=str(compressed))
+    prepare_data(packed)
+    assert lm_text(packed) == lm_text(context)
+    compressed.write_bytes(compressed.read_bytes()[:40])
+    for bad in (tmp_path / "absent.txt", compressed):
+        with pytest.raises(DataError, match="LM text"):
+            prepare_data(make_context(small_corpus, "none", lm_text=str(bad)))
+    text.write_text("it is a test\n")
+    with pytest.raises(DataError, match="LM text"):
+        prepare_data(make_context(small_corpus, "held", lm_text=str(text)))
+
+
+def test_lm_text_of_librispeech_is_thinned(small_corpus: Path, make_context, prepare_data, monkeypatch):
+    lines = (f"LINE {'OF ' * number}TEXT\n" for number in range(12))
+    (small_corpus / "librispeech-lm-norm.txt.gz").write_bytes(gzip.compress("".join(lines).encode()))
+    monkeypatch.setattr(corpus_text, "LIBRISPEECH_LINES", 12)
+    context = make_context(small_corpus, lm_text="librispeech", lm_sentences=3)
+    prepare_data(context)
+    assert [line.count("OF") for line in lm_text(context)] == [0, 4, 8]
+    prepare_data(make_context(small_corpus, lm_text="librispeech"))  # all of so few
+    assert len(lm_text(context)) == 12

@@ -7,29 +7,24 @@ from lhotse import MonoCut
 from lhotse.supervision import AlignmentItem
 
 from spin.config import CorpusConfig
-from spin.corpus.librispeech import read_chapter
-from spin.corpus.validate import check_cut, check_speakers, summarize
+from spin.corpus.validate import check_cut, check_speakers, read_speakers
 from spin.errors import DataError
-from tests.corpus.layout import write_chapter
+from tests.corpus.layout import chapter_cuts, write_chapter
 
 
 @pytest.fixture
 def cuts(tmp_path: Path) -> list[MonoCut]:
     write_chapter(tmp_path / "part", "103", "1240", ["HELLO WORLD", "GOOD MORNING"])
-    return [cut for _, cut in read_chapter(tmp_path / "part" / "103" / "1240", CorpusConfig())]
+    return chapter_cuts(tmp_path / "part" / "103" / "1240")
 
 
-def test_summary_by_hand(cuts: list[MonoCut]):
-    cuts[0].supervisions[0].alignment = {"phone": [AlignmentItem("SIL", 0.0, 0.5), AlignmentItem("HH", 0.5, 0.5)]}
-    known: dict[str, str] = {}
-    summary = summarize("a", [cut.to_dict() for cut in cuts], known)
-    assert summary.durations == [1.0, 1.0]
-    assert (dict(summary.seconds_of), dict(summary.utterances_of)) == ({"103": 2.0}, {"103": 2})
-    assert str(summary) == "part a: 2 utterances, 0.00 h, 1 speakers, 1 utterances with phones"
-    assert known == {"103-1240-0000": "a", "103-1240-0001": "a"}
+def test_speakers_of_a_part_by_hand(cuts: list[MonoCut]):
+    part_of: dict[str, str] = {}
+    assert read_speakers("a", [cut.to_dict() for cut in cuts], part_of) == {"103": [1.0, 1.0]}
+    assert part_of == {"103-1240-0000": "a", "103-1240-0001": "a"}
     for part in ("a", "b"):
         with pytest.raises(DataError, match="the same id in part a"):
-            summarize(part, [cuts[0].to_dict()], known)
+            read_speakers(part, [cuts[0].to_dict()], part_of)
 
 
 @pytest.mark.parametrize(

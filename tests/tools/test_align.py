@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from spin.__main__ import main
-from spin.corpus.alignment import read_tsv
 from spin.errors import DataError
 from spin.tools.align import read_folder, read_phones
+from tests.corpus.layout import read_tsv
 
 GRID = """File type = "ooTextFile"
 Object class = "TextGrid"

@@ -8,10 +8,10 @@ import soundfile
 import torch
 
 from spin.__main__ import main
-from spin.corpus.alignment import read_tsv
 from spin.errors import ConfigError
 from spin.tools import gpu_check, gpu_pack
 from spin.tools.gpu_check import FAILED, OUT_OF_TIME, PARTS, PASSED, Check
+from tests.corpus.layout import read_tsv
 
 STOPPABLE = """
 import signal, sys, time

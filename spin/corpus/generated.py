@@ -1,24 +1,19 @@
-"""The generated corpus as records of stage 0: speakers spoken in parallel, each in a new process."""
-
-from __future__ import annotations
+"""The embedded corpus: sentences of a small grammar in generated eSpeak NG voices, with exact transcripts and phones."""
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spin import artifacts
 from spin.config import Config, GeneratedPart
+from spin.corpus.grammar import draw_sentence
 from spin.corpus.registry import CUT, ID, Corpus
 from spin.errors import ConfigError
 from spin.runtime.files import read_json
 from spin.runtime.logs import progress
 
-if TYPE_CHECKING:
-    from lhotse import MonoCut
-
-SEED = 0  # of voices, sentences and channels; another seed is another corpus
 LM_SPEAKER = 1_000_000  # a number that no speaker has: the extra sentences for the LM belong to nobody
 PRETRAIN_VALID = "pretrain_valid"  # the part that validates the pre-training; it speaks the sentences kept for validation
 
@@ -40,23 +35,21 @@ class GeneratedCorpus(Corpus):
         return {f"corpus.parts.{part}": definition, f"sentences of {part}": pool_of(self.config, part)}
 
     def read(self, part: str, nj: int) -> Iterator[dict]:
-        from spin.corpus.generated.render import SpeakerJob, render_speaker  # a fingerprint needs no voices
+        from spin.corpus.voices import render_speaker  # a fingerprint needs no voices
         from spin.runtime.workers import map_jobs
 
-        definition, pool = self._definition(part), pool_of(self.config, part)
-        folder = str(artifacts.generated_audio(self.folder) / part)
+        definition, folder = self._definition(part), artifacts.generated_audio(self.folder) / part
+        pool = pool_of(self.config, part)
+        render = functools.partial(render_speaker, folder=folder, utterances=definition.utterances, pool=pool)
         speakers = range(definition.first_speaker, definition.first_speaker + definition.speakers)
-        jobs = [SpeakerJob(folder, SEED, speaker, definition.utterances, pool) for speaker in speakers]
-        spoken = map_jobs(render_speaker, jobs, nj, fresh="spin.corpus.generated.render")
-        for path in progress(spoken, f"speak {part}", len(jobs)):
-            yield from _records(Path(path))
+        spoken = map_jobs(render, speakers, nj, fresh="spin.corpus.voices")
+        for path in progress(spoken, f"speak {part}", len(speakers)):
+            yield from _records(path)
 
     def lm_sentences(self) -> Iterator[str]:
         """corpus.lm_sentences sentences of the training pool."""
-        from spin.corpus.generated.render import draw_sentence
-
         for number in range(self.config.corpus.lm_sentences):
-            yield draw_sentence(SEED, LM_SPEAKER, number, "train")
+            yield draw_sentence(LM_SPEAKER, number, "train")
 
     def _definition(self, part: str) -> GeneratedPart:
         parts = self.config.corpus.parts
@@ -75,23 +68,20 @@ def pool_of(config: Config, part: str) -> str:
 
 
 def _records(path: Path) -> Iterator[dict]:
-    speaker = read_json(path)
-    for utterance in speaker["utterances"]:
-        cut = _cut(utterance, speaker, path.parent / speaker["speaker"] / f"{utterance['id']}.flac")
-        yield {ID: cut.id, CUT: cut.to_dict()}
-
-
-def _cut(utterance: dict, speaker: dict, audio: Path) -> MonoCut:
     from lhotse import MonoCut, Recording, SupervisionSegment  # they import torch, which a finished stage must not
     from lhotse.audio import AudioSource
     from lhotse.supervision import AlignmentItem
 
-    identity, samples = utterance["id"], utterance["samples"]
-    duration = samples / artifacts.SAMPLE_RATE
-    source = AudioSource(type="file", channels=[0], source=str(audio.resolve()))
-    recording = Recording(identity, [source], artifacts.SAMPLE_RATE, samples, duration, channel_ids=[0])
-    phones = [AlignmentItem(phone, start, round(stop - start, 5)) for phone, start, stop in utterance["phones"]]
-    facts = {"text": utterance["text"], "language": "English", "speaker": speaker["speaker"], "gender": speaker["gender"]}
-    tiers = {artifacts.PHONE_TIER: phones}
-    supervision = SupervisionSegment(identity, identity, 0.0, duration, channel=0, alignment=tiers, **facts)
-    return MonoCut(identity, start=0.0, duration=duration, channel=0, supervisions=[supervision], recording=recording)
+    speaker = read_json(path)
+    facts = {"language": "English", "speaker": speaker["speaker"], "gender": speaker["gender"], "channel": 0}
+    for utterance in speaker["utterances"]:
+        identity, samples = utterance["id"], utterance["samples"]
+        duration = samples / artifacts.SAMPLE_RATE
+        audio = (path.parent / speaker["speaker"] / f"{identity}.flac").resolve()
+        source = AudioSource(type="file", channels=[0], source=str(audio))
+        recording = Recording(identity, [source], artifacts.SAMPLE_RATE, samples, duration, channel_ids=[0])
+        phones = [AlignmentItem(phone, start, round(stop - start, 5)) for phone, start, stop in utterance["phones"]]
+        tiers = {artifacts.PHONE_TIER: phones}
+        supervision = SupervisionSegment(identity, identity, 0.0, duration, text=utterance["text"], alignment=tiers, **facts)
+        cut = MonoCut(identity, start=0.0, duration=duration, channel=0, supervisions=[supervision], recording=recording)
+        yield {ID: identity, CUT: cut.to_dict()}

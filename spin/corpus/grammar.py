@@ -1,7 +1,14 @@
-"""A small context-free grammar of English: about 640 words, sentences of about nine words, covering every phone of ARPAbet."""
+"""Sentences of a small context-free grammar: about 640 words, about nine in a sentence, covering every phone of ARPAbet."""
+
+import hashlib
 
 import numpy as np
 
+from spin.runtime.seeding import generator
+
+SEED = 0  # of voices, sentences and channels; another seed is another corpus
+# Sentences are dealt to three pools by their own hash, so that no sentence of one pool can ever be drawn for another.
+POOLS = {"test": (0, 2), "valid": (2, 4), "train": (4, 16)}
 # Upper-case names are categories, lower-case ones words. Alternatives are separated by '|', repeated ones are more likely.
 RULES = """
 SENTENCE: STATEMENT | STATEMENT | STATEMENT | STATEMENT | QUESTION | REPORT | WISH | TIMED | TIMED
@@ -86,19 +93,18 @@ ALTERNATIVES = {
 }
 
 
-def sentence(random: np.random.Generator) -> str:
-    """One sentence: lower-case words separated by single spaces."""
-    return " ".join(_expand("SENTENCE", random))
+def draw_sentence(speaker: int, number: int, pool: str) -> str:
+    """The sentence of a (speaker, number), normalised; of the pool asked for."""
+    low, high = POOLS[pool]
+    random = generator("generated text", SEED, pool, speaker, number)
+    while True:
+        text = _expand("SENTENCE", random).upper()
+        if low <= hashlib.blake2b(text.encode(), digest_size=1).digest()[0] % 16 < high:
+            return text
 
 
-def words() -> list[str]:
-    """Every word the grammar can say, sorted."""
-    return sorted({word for choices in ALTERNATIVES.values() for choice in choices for word in choice} - set(ALTERNATIVES))
-
-
-def _expand(symbol: str, random: np.random.Generator) -> list[str]:
+def _expand(symbol: str, random: np.random.Generator) -> str:
     if symbol not in ALTERNATIVES:
-        return [symbol]
+        return symbol
     choices = ALTERNATIVES[symbol]
-    chosen = choices[int(random.integers(len(choices)))]
-    return [word for part in chosen for word in _expand(part, random)]
+    return " ".join(_expand(part, random) for part in choices[int(random.integers(len(choices)))])
