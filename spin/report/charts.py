@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from spin import artifacts
-from spin.report import lookup, measures
+from spin.report import measures
 from spin.report.pictures import Picture
 from spin.runtime.figures import COLOURS, style, system_colour
 from spin.units.metrics import Metric, find_metric
@@ -33,15 +33,15 @@ class Group(NamedTuple):
 
 def error_bars(report: dict, input_kind: str = "features") -> Picture | None:
     """Error rates of the systems with 95 % intervals, one group per part and method; None without results."""
-    decodings = lookup.decodings(report, input_kind)
+    decodings = measures.decodings(report, input_kind)
     if not decodings:
         return None
     if len(decodings) > MOST_GROUPS:
-        method = lookup.primary(report).method
+        method = measures.primary(report).method
         decodings = [item for item in decodings if item.method == method][:MOST_GROUPS]
     groups = []
     for decoding in decodings:
-        results = [lookup.result(report, decoding, system) for system in report["systems"]]
+        results = [measures.result(report, decoding, system) for system in report["systems"]]
         measure = measures.error_measures(results[0])[0]
         name = f"{measures.initials(measure)}, {decoding.part}, {measures.method_title(decoding.method)}"
         groups.append(Group(name, measure, [result["wer"] for result in results], [result["ci95"] for result in results]))
@@ -50,14 +50,14 @@ def error_bars(report: dict, input_kind: str = "features") -> Picture | None:
         "Compare each bar with the first system's. Thin lines are 95\u00a0% intervals of each system by itself. The paired test "
         "in the table compares systems on the same sentences and is the sharper judge."
     )
-    return _bar_chart(report, groups, f"wer{lookup.SUFFIXES[input_kind]}", title, "error rate, %", caption)
+    return _bar_chart(report, groups, f"wer{measures.SUFFIXES[input_kind]}", title, "error rate, %", caption)
 
 
 def unit_bars(report: dict) -> list[Picture]:
     """Ratios that should rise and percentages that should fall; a chart without any figure is left out."""
     pictures = []
     for name, title, names, label, caption in UNIT_CHARTS:
-        figures = {metric: lookup.unit_values(report, metric.name) for metric in map(find_metric, names)}
+        figures = {metric: measures.unit_values(report, metric.name) for metric in map(find_metric, names)}
         groups = [Group(metric.title, metric, values) for metric, values in figures.items() if values != [None] * len(values)]
         if groups:
             pictures.append(_bar_chart(report, groups, name, title, label, caption))
@@ -148,7 +148,7 @@ def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]
                     f"{titles[system]} from {values[0]:.4g} at step {steps[0]:g} to {values[-1]:.4g} at step {steps[-1]:g}"
                     for system, steps, values in lines
                 )
-                name = curve.name + lookup.SUFFIXES.get(input_kind, "")
+                name = curve.name + measures.SUFFIXES.get(input_kind, "")
                 title = f"{owners[input_kind]}: {curve.label.removesuffix(', %')}"
                 figure = _plot_curves(curve.label, titles, lines, level)
                 pictures.append(Picture(name, title, f"Line chart: {curve.label}. {ends}.", curve.caption, figure))

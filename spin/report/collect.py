@@ -10,7 +10,7 @@ import numpy as np
 
 from spin import artifacts, products
 from spin.config import Config
-from spin.report import lookup, measures
+from spin.report import measures
 from spin.report.alignment import Example, choose_examples
 from spin.report.pictures import Utterance, read_utterances
 from spin.report.tables import Table, detail_tables, read_hypotheses
@@ -132,10 +132,10 @@ def version(package: str) -> str:
 
 def _histories(exp: Path, report: dict) -> Histories:
     folders = {"training": {artifacts.SPIN: [artifacts.spin_folder(exp)]} if artifacts.SPIN in report["systems"] else {}}
-    for input_kind in lookup.SUFFIXES:
+    for input_kind in measures.SUFFIXES:
         folders[input_kind] = {
             system: [artifacts.recogniser_folder(exp, system, input_kind, seed) for seed in report["seeds"]]
-            for system in lookup.results(report, input_kind)
+            for system in measures.results(report, input_kind)
         }
     return {
         input_kind: {
@@ -147,7 +147,7 @@ def _histories(exp: Path, report: dict) -> Histories:
 
 def _examples(exp: Path, report: dict) -> list[Example]:
     """Utterances of the headline's decoding, with the texts of the first seed."""
-    where, subject, systems = lookup.primary(report), lookup.subject(report), report["systems"]
+    where, subject, systems = measures.primary(report), measures.subject(report), report["systems"]
     if where is None or subject is None:
         return []
     texts = [read_hypotheses(exp, system, report["seeds"][0], where) for system in systems]

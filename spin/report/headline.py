@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from spin.report import lookup, measures
+from spin.report import measures
 from spin.report.measures import SIGNIFICANT, WER, show
 from spin.units.metrics import find_metric
 
@@ -20,16 +20,16 @@ class Headline(NamedTuple):
 
 def headline(report: dict) -> Headline:
     """The headline of a report.json; it says plainly when there is no gain, or none that chance would not explain."""
-    where, system = lookup.primary(report), lookup.subject(report)
+    where, system = measures.primary(report), measures.subject(report)
     if where is None:
         return _units_only(report, system)
-    first = lookup.result(report, where, report["systems"][0])
+    first = measures.result(report, where, report["systems"][0])
     measure = measures.error_measures(first)[0]
     before, rate = first["wer"], f"{measure.title} on {where.part}"
     if system is None:
         method = measures.method_title(where.method)
         return Headline(OPEN, "", f"The {rate} is {show(WER, before)}", f"{method}; there is no second system to compare.")
-    after, p = lookup.result(report, where, system)["wer"], lookup.gain(report, where, system)["p_value"]
+    after, p = measures.result(report, where, system)["wer"], measures.gain(report, where, system)["p_value"]
     verdict = measures.tone(measure, before, after) if p is not None and p < SIGNIFICANT else ""
     change = measures.relative_change(before, after)
     title = _title(verdict, measures.system_titles(report)[system], rate, before, after, change)
@@ -39,7 +39,7 @@ def headline(report: dict) -> Headline:
 def _units_only(report: dict, system: str | None) -> Headline:
     """The headline of a run without recognisers: which systems the cards compare, and who has the highest PNMI."""
     titles, metric = measures.system_titles(report), find_metric("pnmi")
-    figures = [pair for pair in zip(lookup.unit_values(report, "pnmi"), titles.values()) if pair[0] is not None]
+    figures = [pair for pair in zip(measures.unit_values(report, "pnmi"), titles.values()) if pair[0] is not None]
     sentences = [] if system is None else [f"The figures below go from {titles[report['systems'][0]]} to {titles[system]}."]
     if len(figures) > 1:
         best, name = max(figures)
@@ -57,11 +57,11 @@ def _title(verdict: str, system: str, rate: str, before: float, after: float, ch
     return f"No reliable gain: the {rate} goes {numbers} with {system}, which may be chance"
 
 
-def _detail(report: dict, where: lookup.Decoding, p: float | None) -> str:
+def _detail(report: dict, where: measures.Decoding, p: float | None) -> str:
     titles, seeds = measures.system_titles(report), len(report["seeds"])
-    results = {name: lookup.result(report, where, name) for name in titles}
+    results = {name: measures.result(report, where, name) for name in titles}
     baseline = report["systems"][0]
-    spans = [f"{titles[name]} {measures.interval(results[name]['ci95'])}" for name in (baseline, lookup.subject(report))]
+    spans = [f"{titles[name]} {measures.interval(results[name]['ci95'])}" for name in (baseline, measures.subject(report))]
     test = "no test of significance was made" if p is None else f"paired test {measures.p_value(p)}"
     test += f", not below {SIGNIFICANT:g}" if p is not None and p >= SIGNIFICANT else ""
     symbols = "words" if results[baseline].get("per") is None else "phones"

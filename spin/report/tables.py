@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spin import artifacts
-from spin.report import lookup, measures
+from spin.report import measures
 from spin.report.alignment import GAP
 from spin.report.measures import SIGNIFICANT
 from spin.runtime.files import read_jsonl
@@ -69,7 +69,7 @@ def system_cells(measure: Metric, values: Sequence[float | None], spans: Sequenc
 
 def recognition(report: dict, input_kind: str) -> Table | None:
     """Error rates of every decoding by the recognisers that read this input; None where there are none."""
-    rows = [row for decoding in lookup.decodings(report, input_kind) for row in _recognition_rows(report, decoding)]
+    rows = [row for decoding in measures.decodings(report, input_kind) for row in _recognition_rows(report, decoding)]
     header = ("part", "decoding", "measure", *measures.system_titles(report).values(), "words")
     note = (
         "Brackets: 95\u00a0% interval. Second line: relative change against the first system, and a paired test on the same "
@@ -79,11 +79,11 @@ def recognition(report: dict, input_kind: str) -> Table | None:
     return Table(INPUT_TITLES[input_kind], header, rows, 3, note) if rows else None
 
 
-def _recognition_rows(report: dict, decoding: lookup.Decoding) -> list[list[Cell]]:
+def _recognition_rows(report: dict, decoding: measures.Decoding) -> list[list[Cell]]:
     systems, rows = report["systems"], []
-    results = [lookup.result(report, decoding, system) for system in systems]
+    results = [measures.result(report, decoding, system) for system in systems]
     spans = ["[{:.1f},\u00a0{:.1f}]".format(*result["ci95"]) for result in results]
-    tests, words = [lookup.gain(report, decoding, system)["p_value"] for system in systems[1:]], f"{results[0]['words']:,}"
+    tests, words = [measures.gain(report, decoding, system)["p_value"] for system in systems[1:]], f"{results[0]['words']:,}"
     for measure in measures.error_measures(results[0]):
         row = system_cells(measure, [result[measure.name] for result in results], spans, tests)
         rows.append(cells(decoding.part, measures.method_title(decoding.method), measures.initials(measure), *row, words))
@@ -97,7 +97,7 @@ def unit_metrics(report: dict) -> Table:
     for metric in METRICS:
         if any(metric.name in figures for figures in report["units"].values()):  # figures of noisy parts are not pooled
             name = Cell(metric.title + measures.arrow(metric), metric.meaning)
-            rows.append([name, *system_cells(metric, lookup.unit_values(report, metric.name))])
+            rows.append([name, *system_cells(metric, measures.unit_values(report, metric.name))])
     header = ("measure", *measures.system_titles(report).values())
     note = "All systems see the same audio and alignments. Units come from a system's own codebook, otherwise from k-means."
     return Table("Quality of the units", header, rows, note=note)
@@ -137,7 +137,7 @@ def times(report: dict) -> Table:
 
 def detail_tables(exp: Path, report: dict) -> list[Table]:
     """The tables that this report has material for."""
-    where = lookup.primary(report)
+    where = measures.primary(report)
     if where is None:
         return []
     return list(filter(None, [over_speakers(report), per_speaker(exp, report, where), confusions(exp, report, where)]))
@@ -146,10 +146,10 @@ def detail_tables(exp: Path, report: dict) -> list[Table]:
 def over_speakers(report: dict) -> Table | None:
     """Intervals and tests over speakers instead of utterances; None where no result has them."""
     rows = []
-    for decoding in lookup.decodings(report):
-        results = [lookup.result(report, decoding, system) for system in report["systems"]]
+    for decoding in measures.decodings(report):
+        results = [measures.result(report, decoding, system) for system in report["systems"]]
         if all(result.get("ci95_speakers") for result in results):
-            gains = [lookup.gain(report, decoding, system) for system in report["systems"][1:]]
+            gains = [measures.gain(report, decoding, system) for system in report["systems"][1:]]
             tests = ["", *(f" ({measures.p_value(gain.get('p_value_speakers'))})" for gain in gains)]
             row = [measures.interval(result["ci95_speakers"]) + test for result, test in zip(results, tests)]
             rows.append(cells(decoding.part, decoding.input_kind, measures.method_title(decoding.method), *row))
@@ -162,7 +162,7 @@ def over_speakers(report: dict) -> Table | None:
     return Table("Recognition errors, intervals over speakers", header, rows, 3, note) if rows else None
 
 
-def per_speaker(exp: Path, report: dict, where: lookup.Decoding) -> Table | None:
+def per_speaker(exp: Path, report: dict, where: measures.Decoding) -> Table | None:
     """Error rate of every speaker by every system, over all seeds; of many speakers, those with the most words."""
     baseline, *others = titles = measures.system_titles(report)
     counts = {system: _speaker_counts(exp, report, system, where) for system in titles}
@@ -170,7 +170,7 @@ def per_speaker(exp: Path, report: dict, where: lookup.Decoding) -> Table | None
     shown = sorted(sizes, key=lambda speaker: (-sizes[speaker]["words"], speaker))[:SPEAKERS_SHOWN]
     if len(shown) < 2:
         return None
-    measure = measures.error_measures(lookup.result(report, where, baseline))[0]
+    measure = measures.error_measures(measures.result(report, where, baseline))[0]
     rates = {speaker: [_error_rate(counts[system][speaker]) for system in titles] for speaker in sizes}
     rows = [
         cells(speaker, *(str(sizes[speaker][name]) for name in ("utterances", "words")), *system_cells(measure, rates[speaker]))
@@ -186,7 +186,7 @@ def per_speaker(exp: Path, report: dict, where: lookup.Decoding) -> Table | None
     return Table("Errors by speaker", ("speaker", "utterances", "words", *titles.values()), rows, note=" ".join(sentences))
 
 
-def _speaker_counts(exp: Path, report: dict, system: str, where: lookup.Decoding) -> dict[str, Counter]:
+def _speaker_counts(exp: Path, report: dict, system: str, where: measures.Decoding) -> dict[str, Counter]:
     """Speaker -> utterances, words and errors, summed over seeds."""
     sums: dict[str, Counter] = {}
     for seed in report["seeds"]:
@@ -202,7 +202,7 @@ def _error_rate(counts: Counter) -> float | None:
     return 100.0 * counts["errors"] / counts["words"] if counts["words"] else None
 
 
-def confusions(exp: Path, report: dict, where: lookup.Decoding) -> Table | None:
+def confusions(exp: Path, report: dict, where: measures.Decoding) -> Table | None:
     """The commonest errors of all systems together, and how often each system makes them."""
     counts = [_confused(exp, report, system, where) for system in report["systems"]]
     rows = []
@@ -214,7 +214,7 @@ def confusions(exp: Path, report: dict, where: lookup.Decoding) -> Table | None:
     return Table("Most frequent errors", header, rows, 2, note) if rows else None
 
 
-def _confused(exp: Path, report: dict, system: str, where: lookup.Decoding) -> Counter:
+def _confused(exp: Path, report: dict, system: str, where: measures.Decoding) -> Counter:
     """(spoken, recognised) -> how often, for the errors of one system over all seeds."""
     from kaldialign import align
 
@@ -225,16 +225,16 @@ def _confused(exp: Path, report: dict, system: str, where: lookup.Decoding) -> C
     return pairs
 
 
-def read_hypotheses(exp: Path, system: str, seed: int, where: lookup.Decoding) -> dict[str, tuple[list[str], list[str]]]:
+def read_hypotheses(exp: Path, system: str, seed: int, where: measures.Decoding) -> dict[str, tuple[list[str], list[str]]]:
     """Utterance -> words of the reference, words of the hypothesis."""
     path = artifacts.hypotheses(_folder(exp, system, seed, where))
     lines = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
     return {name: (reference.split(), hypothesis.split()) for name, reference, hypothesis in lines}
 
 
-def _folder(exp: Path, system: str, seed: int, where: lookup.Decoding) -> Path:
+def _folder(exp: Path, system: str, seed: int, where: measures.Decoding) -> Path:
     return artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method)
 
 
-def _place(where: lookup.Decoding) -> str:
+def _place(where: measures.Decoding) -> str:
     return f"{where.part}, {measures.method_title(where.method)}"

@@ -8,7 +8,7 @@ import yaml
 from jinja2.utils import markupsafe
 
 from spin import artifacts, products
-from spin.report import alignment, charts, lookup, measures, pictures, tables
+from spin.report import alignment, charts, measures, pictures, tables
 from spin.report.collect import Material, collect
 from spin.report.headline import headline
 from spin.report.pictures import Picture, inline_svg
@@ -54,7 +54,9 @@ def plot_all(material: Material) -> dict[str, list[Picture]]:
     """All pictures of a page by section; what was not measured has none."""
     report = material.report
     return {
-        "recognition": [chart for input_kind in lookup.SUFFIXES if (chart := charts.error_bars(report, input_kind)) is not None],
+        "recognition": [
+            chart for input_kind in measures.SUFFIXES if (chart := charts.error_bars(report, input_kind)) is not None
+        ],
         "units": charts.unit_bars(report),
         "maps": pictures.unit_map_pictures(report, material.counts),
         "utterances": [pictures.utterance_picture(report, *item) for item in enumerate(material.utterances)],
@@ -79,9 +81,9 @@ def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
         answer=headline(report),
         cards=cards(report),
         pictures=drawn,
-        recognition=[tables.recognition(report, input_kind) for input_kind in lookup.SUFFIXES],
+        recognition=[tables.recognition(report, input_kind) for input_kind in measures.SUFFIXES],
         tables=tables,
-        subject=measures.system_titles(report).get(lookup.subject(report), ""),
+        subject=measures.system_titles(report).get(measures.subject(report), ""),
         config=yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True),
     )
     return text.lstrip() + "\n"
@@ -89,11 +91,11 @@ def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
 
 def cards(report: dict) -> list[tuple[str, str, Cell]]:
     """Name, the baseline's figure and the subject's cell: error rates of the headline's decoding, then ABX and PNMI."""
-    where, systems = lookup.primary(report), [report["systems"][0], *filter(None, [lookup.subject(report)])]
+    where, systems = measures.primary(report), [report["systems"][0], *filter(None, [measures.subject(report)])]
     found = []
     if where is not None:
-        results = [lookup.result(report, where, name) for name in systems]
-        p = lookup.gain(report, where, systems[-1]).get("p_value")
+        results = [measures.result(report, where, name) for name in systems]
+        p = measures.gain(report, where, systems[-1]).get("p_value")
         for measure in measures.error_measures(results[0]):
             found.append(_card(measure, f"{measure.title}, {where.part}", [result[measure.name] for result in results], p))
             p = None  # the test is of the first rate
@@ -111,7 +113,7 @@ def _card(measure: Metric, name: str, values: list[float | None], p: float | Non
 def render_markdown(material: Material) -> str:
     """report.md: answer, tables and texts for a terminal, a repository page or a mail."""
     report, answer = material.report, headline(material.report)
-    recognition = [*(tables.recognition(report, input_kind) for input_kind in lookup.SUFFIXES), *material.details]
+    recognition = [*(tables.recognition(report, input_kind) for input_kind in measures.SUFFIXES), *material.details]
     by_part = tables.units_by_part(report)
     blocks = [
         f"# Spin report: {escape(report['name'])}",

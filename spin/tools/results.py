@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spin.errors import DataError
-from spin.report import lookup, measures
+from spin.report import measures
 from spin.report.charts import error_bars
 from spin.report.pictures import on_white
 from spin.report.tables import Cell, Table, cells
@@ -76,14 +76,14 @@ def _setting(report: dict) -> tuple:
     if isinstance(config.get("asr"), dict):
         config["asr"] = {key: value for key, value in config["asr"].items() if key != "seeds"}
     sizes = [report["units"][system]["K"] for system in report["systems"]]
-    return report["name"], tuple(report["systems"]), tuple(sizes), repr(config), tuple(lookup.decodings(report))
+    return report["name"], tuple(report["systems"]), tuple(sizes), repr(config), tuple(measures.decodings(report))
 
 
 def recognition_rows(runs: Sequence[dict]) -> Iterator[Row]:
     """Error rates of every decoding, one value per recogniser."""
     systems = runs[0]["systems"]
-    for decoding in lookup.decodings(runs[0]):
-        results = {system: [lookup.result(run, decoding, system) for run in runs] for system in systems}
+    for decoding in measures.decodings(runs[0]):
+        results = {system: [measures.result(run, decoding, system) for run in runs] for system in systems}
         for measure in measures.error_measures(results[systems[0]][0]):
             suffix = "" if decoding.input_kind == "features" else " from units"
             name = f"{measures.initials(measure)}{suffix}, {decoding.part}, {measures.method_title(decoding.method)}"
@@ -178,5 +178,5 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     group_runs(reports)
     report = reports[0][1]
-    write_text(arguments.svg, on_white(error_bars(report, lookup.primary(report).input_kind)))
+    write_text(arguments.svg, on_white(error_bars(report, measures.primary(report).input_kind)))
     return 0

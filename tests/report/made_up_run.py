@@ -6,7 +6,7 @@ import numpy as np
 
 from spin import artifacts
 from spin.config import Config
-from spin.report import lookup, measures
+from spin.report import measures
 from spin.report.alignment import align, choose_examples, word_errors
 from spin.report.collect import Material, build_report
 from spin.report.pictures import Utterance
@@ -63,7 +63,7 @@ def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
     return PHONES, table.astype(np.int64)
 
 
-def write_decodings(exp: Path, systems, where: lookup.Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
+def write_decodings(exp: Path, systems, where: measures.Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
     """hypotheses.txt and counts.jsonl of every decoding; systems take turns with the hypotheses of a sentence."""
     for column, system in enumerate(systems):
         lines, records = [], []
@@ -96,7 +96,7 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
     errors = {name: {"ctc_1best": 780 - 78 * index, "hlg": 412 - 51 * index} for index, name in enumerate(systems)}
     content = {name: metrics(index) for index, name in enumerate(systems)}
     report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
-    where = lookup.primary(report)
+    where = measures.primary(report)
     write_decodings(exp, systems, where)
     texts = [read_hypotheses(exp, system, 0, where) for system in systems]
     columns = {name: (texts[0][name][0], [text[name][1] for text in texts]) for name in texts[0]}

@@ -11,7 +11,7 @@ from spin import artifacts, products
 from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError
 from spin.report.collect import build_seconds, collect, report_config, version
-from spin.report.lookup import Decoding
+from spin.report.measures import Decoding
 from spin.report.pictures import LONGEST_IN_S, read_utterances
 from spin.report.validate import main as validate
 from spin.report.validate import problems

@@ -3,7 +3,7 @@
 import pytest
 
 from spin.report.headline import BETTER, OPEN, UNCLEAR, WORSE, headline
-from spin.report.lookup import Decoding, decodings, gain, primary, subject
+from spin.report.measures import Decoding, decodings, gain, primary, subject
 from tests.report.made_up_run import plain
 
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from spin.report.lookup import Decoding
+from spin.report.measures import Decoding
 from spin.report.tables import confusions, detail_tables, over_speakers, per_speaker
 from tests.report.made_up_run import shown, write_decodings
 
