@@ -10,10 +10,9 @@ import numpy as np
 
 from spin import artifacts, products
 from spin.config import Config
-from spin.report import measures
-from spin.report.alignment import Example, choose_examples
+from spin.report.measures import SUFFIXES, results
 from spin.report.pictures import Utterance, read_utterances
-from spin.report.tables import Table, detail_tables, read_hypotheses
+from spin.report.tables import Table, detail_tables
 from spin.report.validate import check_report
 from spin.runtime.config_io import config_dict
 from spin.runtime.context import Context
@@ -37,9 +36,8 @@ class Material:
     report: dict  # content of report.json
     histories: Histories = field(default_factory=dict)
     counts: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)  # system -> read_phone_counts
-    examples: list[Example] = field(default_factory=list)  # with the texts of all systems
     utterances: list[Utterance] = field(default_factory=list)  # with audio, phones and units
-    details: list[Table] = field(default_factory=list)  # of speakers and of confused words
+    details: list[Table] = field(default_factory=list)  # of speakers, of confused words, and recognised text
 
 
 def collect(context: Context, scores: Product | None) -> Material:
@@ -58,7 +56,6 @@ def collect(context: Context, scores: Product | None) -> Material:
         report=report,
         histories=_histories(context.exp, report),
         counts={name: counts for name, product in metrics.items() if (counts := read_phone_counts(product.path)) is not None},
-        examples=_examples(context.exp, report),
         utterances=read_utterances(context),
         details=detail_tables(context.exp, report),
     )
@@ -132,10 +129,10 @@ def version(package: str) -> str:
 
 def _histories(exp: Path, report: dict) -> Histories:
     folders = {"training": {artifacts.SPIN: [artifacts.spin_folder(exp)]} if artifacts.SPIN in report["systems"] else {}}
-    for input_kind in measures.SUFFIXES:
+    for input_kind in SUFFIXES:
         folders[input_kind] = {
             system: [artifacts.recogniser_folder(exp, system, input_kind, seed) for seed in report["seeds"]]
-            for system in measures.results(report, input_kind)
+            for system in results(report, input_kind)
         }
     return {
         input_kind: {
@@ -143,13 +140,3 @@ def _histories(exp: Path, report: dict) -> Histories:
         }
         for input_kind, by_system in folders.items()
     }
-
-
-def _examples(exp: Path, report: dict) -> list[Example]:
-    """Utterances of the headline's decoding, with the texts of the first seed."""
-    where, subject, systems = measures.primary(report), measures.subject(report), report["systems"]
-    if where is None or subject is None:
-        return []
-    texts = [read_hypotheses(exp, system, report["seeds"][0], where) for system in systems]
-    columns = {name: (reference, [of_system[name][1] for of_system in texts]) for name, (reference, _) in texts[0].items()}
-    return choose_examples(columns, tuple(measures.system_titles(report).values()), systems.index(subject))

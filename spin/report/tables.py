@@ -1,6 +1,7 @@
 """The report's tables as plain rows, which write_report.py writes out.
 
-The last ones go behind the error rates of the headline's decoding: intervals over speakers, errors by speaker, confused words.
+The last ones go behind the error rates of the headline's decoding: intervals over speakers, errors by speaker, confused words,
+recognised text.
 """
 
 from collections import Counter
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spin import artifacts
+from spin.asr.scoring import NOTHING, Hypothesis, read_counts
 from spin.report import measures
-from spin.report.alignment import GAP
 from spin.report.measures import SIGNIFICANT
-from spin.runtime.files import read_jsonl
 from spin.units.metrics import METRICS, Metric
 
 SPEAKERS_SHOWN = 60
 CONFUSIONS_SHOWN = 20
+EXAMPLES_SHOWN = 3  # where a system helps most, and as many where it hurts most
 NO_WORD = "\u2205"
 INPUT_TITLES = {"features": "Recognition errors", "units": "Recognition errors from units"}
 
@@ -140,7 +141,8 @@ def detail_tables(exp: Path, report: dict) -> list[Table]:
     where = measures.primary(report)
     if where is None:
         return []
-    return list(filter(None, [over_speakers(report), per_speaker(exp, report, where), confusions(exp, report, where)]))
+    made = over_speakers(report), *(make(exp, report, where) for make in (per_speaker, confusions, examples))
+    return list(filter(None, made))
 
 
 def over_speakers(report: dict) -> Table | None:
@@ -190,10 +192,9 @@ def _speaker_counts(exp: Path, report: dict, system: str, where: measures.Decodi
     """Speaker -> utterances, words and errors, summed over seeds."""
     sums: dict[str, Counter] = {}
     for seed in report["seeds"]:
-        for record in read_jsonl(artifacts.utterance_counts(_folder(exp, system, seed, where))):
-            words = record["words"]
-            errors = words["insertions"] + words["deletions"] + words["substitutions"]
-            sums.setdefault(record["speaker"], Counter()).update(utterances=1, words=words["reference"], errors=errors)
+        for item in read_counts(_folder(exp, system, seed, where)).values():
+            own = sums.setdefault(item.speaker, Counter())
+            own.update(utterances=1, words=item.words.reference, errors=item.words.errors)
     return sums
 
 
@@ -204,32 +205,52 @@ def _error_rate(counts: Counter) -> float | None:
 
 def confusions(exp: Path, report: dict, where: measures.Decoding) -> Table | None:
     """The commonest errors of all systems together, and how often each system makes them."""
-    counts = [_confused(exp, report, system, where) for system in report["systems"]]
+    counts = {system: Counter() for system in report["systems"]}
+    for system in counts:
+        for seed in report["seeds"]:
+            for words in read_alignments(exp, system, seed, where).values():
+                counts[system].update(errors(words))
     rows = []
-    for pair, _ in sorted(sum(counts, Counter()).items(), key=lambda entry: (-entry[1], entry[0]))[:CONFUSIONS_SHOWN]:
-        words = (NO_WORD if word == GAP else word for word in pair)
-        rows.append(cells(*words, *(f"{of_system[pair]:,}" for of_system in counts)))
+    for pair, _ in sorted(sum(counts.values(), Counter()).items(), key=lambda entry: (-entry[1], entry[0]))[:CONFUSIONS_SHOWN]:
+        words = (NO_WORD if word == NOTHING else word for word in pair)
+        rows.append(cells(*words, *(f"{of_system[pair]:,}" for of_system in counts.values())))
     header = ("spoken", "recognised", *measures.system_titles(report).values())
     note = f"{_place(where)}, all seeds. {NO_WORD}: a word that was added or is missing."
     return Table("Most frequent errors", header, rows, 2, note) if rows else None
 
 
-def _confused(exp: Path, report: dict, system: str, where: measures.Decoding) -> Counter:
-    """(spoken, recognised) -> how often, for the errors of one system over all seeds."""
-    from kaldialign import align
+def examples(exp: Path, report: dict, where: measures.Decoding) -> Table:
+    """Recognised text of the first seed, where the headline's system helps most and where it hurts most."""
+    titles, subject = measures.system_titles(report), measures.subject(report) or report["systems"][0]
+    texts = {system: read_alignments(exp, system, report["seeds"][0], where) for system in titles}
+    before, after = texts[report["systems"][0]], texts[subject]
+    ranked = sorted(before, key=lambda name: (len(errors(after[name])) - len(errors(before[name])), name))
+    rows = []
+    for name in dict.fromkeys([*ranked[:EXAMPLES_SHOWN], *ranked[-EXAMPLES_SHOWN:]]):
+        reference = " ".join(spoken for spoken, _, _ in before[name] if spoken != NOTHING)
+        rows.append(cells(name, "reference", reference, ""))
+        for system, title in titles.items():
+            text = " ".join(_mark(*triple) for triple in texts[system][name])
+            rows.append(cells("", title, text, str(len(errors(texts[system][name])))))
+    note = f"{_place(where)}, first seed: where {titles[subject]} helps most, and where it hurts most or helps least. "
+    note += f"Errors are in brackets: wrong words, [{NO_WORD}] for a missing one, [+] before an added one."
+    return Table("Recognised text", ("utterance", "system", "text", "word errors"), rows, 3, note)
 
-    pairs: Counter = Counter()
-    for seed in report["seeds"]:
-        for reference, hypothesis in read_hypotheses(exp, system, seed, where).values():
-            pairs.update(pair for pair in align(reference, hypothesis, GAP) if pair[0] != pair[1])
-    return pairs
+
+def _mark(spoken: str, recognised: str, operation: str) -> str:
+    return {"C": recognised, "S": f"[{recognised}]", "D": f"[{NO_WORD}]", "I": f"[+{recognised}]"}[operation]
 
 
-def read_hypotheses(exp: Path, system: str, seed: int, where: measures.Decoding) -> dict[str, tuple[list[str], list[str]]]:
-    """Utterance -> words of the reference, words of the hypothesis."""
-    path = artifacts.hypotheses(_folder(exp, system, seed, where))
-    lines = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
-    return {name: (reference.split(), hypothesis.split()) for name, reference, hypothesis in lines}
+def errors(alignment: list[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """(spoken, recognised) of each word that is not correct."""
+    return [(spoken, recognised) for spoken, recognised, operation in alignment if operation != "C"]
+
+
+def read_alignments(exp: Path, system: str, seed: int, where: measures.Decoding) -> dict[str, list[tuple[str, str, str]]]:
+    """Utterance -> its words in one decoding, as in Hypothesis.alignment."""
+    lines = artifacts.hypotheses(_folder(exp, system, seed, where)).read_text(encoding="utf-8").split("\n")
+    records = (line.split("\t") for line in lines if line)
+    return {name: Hypothesis(name, "", reference, text).alignment for name, reference, text in records}
 
 
 def _folder(exp: Path, system: str, seed: int, where: measures.Decoding) -> Path:

@@ -8,7 +8,7 @@ import yaml
 from jinja2.utils import markupsafe
 
 from spin import artifacts, products
-from spin.report import alignment, charts, measures, pictures, tables
+from spin.report import charts, measures, pictures, tables
 from spin.report.collect import Material, collect
 from spin.report.headline import headline
 from spin.report.pictures import Picture, inline_svg
@@ -21,7 +21,6 @@ from spin.systems import systems_of
 from spin.units.metrics import Metric, find_metric
 
 TEMPLATES = Path(__file__).parent / "templates"
-EXAMPLES = "Wrong words are in lower case, missing ones are dashes, added ones have a plus sign."
 CARD_METRICS = (find_metric("abx_across"), find_metric("pnmi"))
 
 
@@ -83,7 +82,6 @@ def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
         pictures=drawn,
         recognition=[tables.recognition(report, input_kind) for input_kind in measures.SUFFIXES],
         tables=tables,
-        subject=measures.system_titles(report).get(measures.subject(report), ""),
         config=yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True),
     )
     return text.lstrip() + "\n"
@@ -123,9 +121,6 @@ def render_markdown(material: Material) -> str:
         "## Units",
         table(tables.unit_metrics(report)),
         *([table(by_part)] if by_part else []),
-        "## Recognised text",
-        EXAMPLES if material.examples else "No recognised text was kept.",
-        *(_example(item) for item in material.examples),
         "## How it was made",
         _indented([[name, " ".join(value.split("\n"))] for name, value in tables.provenance(report).items()]),
         table(tables.times(report)),
@@ -151,16 +146,3 @@ def _indented(rows: list[list[str]]) -> str:
     """Cells in columns, as an indented block, which Markdown shows as it is."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("    " + " ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _example(item: alignment.Example) -> str:
-    """The words of an utterance, one row per system."""
-    rows = [["reference", *(column.reference or "\u00b7" for column in item.columns)]]
-    rows += [[title, *(_mark(*column.words[index]) for column in item.columns)] for index, title in enumerate(item.systems)]
-    errors = ", ".join(f"{title} {count}" for title, count in zip(item.systems, item.errors))
-    return f"{escape(item.utterance_id)}: {item.reason} (word errors: {errors})\n\n{_indented(rows)}"
-
-
-def _mark(word: str, verdict: str) -> str:
-    marks = {alignment.MISSING: "--", alignment.ADDED: f"+{word.lower()}", alignment.WRONG: word.lower()}
-    return marks.get(verdict, word or "\u00b7")

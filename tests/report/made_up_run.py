@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from spin import artifacts
+from spin.asr.scoring import Hypothesis, write_decoding
 from spin.config import Config
-from spin.report import measures
-from spin.report.alignment import align, choose_examples, word_errors
 from spin.report.collect import Material, build_report
+from spin.report.measures import Decoding, primary
 from spin.report.pictures import Utterance
-from spin.report.tables import detail_tables, read_hypotheses
+from spin.report.tables import detail_tables
 from spin.runtime.context import Context
-from spin.runtime.files import write_jsonl, write_text
 from spin.runtime.logs import get_logger
 
 PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R", "W", "HH"]
@@ -63,19 +62,14 @@ def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
     return PHONES, table.astype(np.int64)
 
 
-def write_decodings(exp: Path, systems, where: measures.Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
-    """hypotheses.txt and counts.jsonl of every decoding; systems take turns with the hypotheses of a sentence."""
+def write_decodings(exp: Path, systems, where: Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
+    """The files of every decoding; systems take turns with the hypotheses of a sentence."""
     for column, system in enumerate(systems):
-        lines, records = [], []
-        for name, speaker, reference, texts in sentences:
-            text, words = texts[column % len(texts)], reference.split()
-            lines.append(f"{name}\t{reference}\t{text}\n")
-            wrong = {"insertions": 0, "deletions": 0, "substitutions": word_errors(align(words, [text.split()]), 0)}
-            records.append({"id": name, "speaker": speaker, "words": {"reference": len(words), **wrong}})
+        spoken = [
+            Hypothesis(name, speaker, reference, texts[column % len(texts)]) for name, speaker, reference, texts in sentences
+        ]
         for seed in seeds:
-            folder = artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method)
-            write_text(artifacts.hypotheses(folder), "".join(lines))
-            write_jsonl(artifacts.utterance_counts(folder), records)
+            write_decoding(artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method), spoken, {})
 
 
 def plain(text: str) -> str:
@@ -96,10 +90,7 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
     errors = {name: {"ctc_1best": 780 - 78 * index, "hlg": 412 - 51 * index} for index, name in enumerate(systems)}
     content = {name: metrics(index) for index, name in enumerate(systems)}
     report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
-    where = measures.primary(report)
-    write_decodings(exp, systems, where)
-    texts = [read_hypotheses(exp, system, 0, where) for system in systems]
-    columns = {name: (texts[0][name][0], [text[name][1] for text in texts]) for name in texts[0]}
+    write_decodings(exp, systems, primary(report))
     recognisers = {
         name: [[{"step": 100 * step, "loss": 3.0 / step - 0.1 * index, "valid_wer": 95.0 - 6 * step} for step in range(1, 8)]]
         for index, name in enumerate(systems)
@@ -111,7 +102,6 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
         report=report,
         histories={"training": {"spin": [spin]}, "features": recognisers},
         counts={name: phone_counts(index) for index, name in enumerate(systems)},
-        examples=choose_examples(columns, tuple(measures.system_titles(report).values()), 1),
         utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
         details=detail_tables(exp, report),
     )

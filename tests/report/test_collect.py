@@ -85,8 +85,8 @@ def test_a_whole_run(run):
     assert report["speaker"] == {"baseline": {"accuracy": 0.98}, "spin": {"accuracy": 0.96}, "chance": 0.033}
     histories = {source: {name: len(seeds[0]) for name, seeds in of.items()} for source, of in material.histories.items()}
     assert histories == {"training": {"spin": 1}, "features": {"baseline": 2, "spin": 2}, "units": {}}
-    assert {item.utterance_id for item in material.examples} == {"a1", "a2", "a3", "a4"}
-    assert list(material.counts) == ["baseline", "spin"] and [table.title for table in material.details][0] == "Errors by speaker"
+    assert list(material.counts) == ["baseline", "spin"]
+    assert [table.title for table in material.details] == ["Errors by speaker", "Most frequent errors", "Recognised text"]
 
 
 @pytest.mark.parametrize("decoded", [True, False])

@@ -5,7 +5,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 from spin.report import tables
-from spin.report.alignment import choose_examples
 from spin.report.write_report import cards, plot_all, render_markdown, render_page, table
 from tests.report.made_up_run import shown
 
@@ -39,10 +38,9 @@ def test_the_page_is_whole_and_loads_nothing(five):
 
 
 def test_text_that_looks_like_code_is_text(material):
-    evil = '<script>alert(1)</script> <img/src=x> A&B | [x](y) `z` "q"'
-    texts = {"<b>id": (["WORD", "&", "MORE"], [evil.split(), evil.split()])}
+    evil = [[tables.Cell("<b>id"), tables.Cell('<script>alert(1)</script> <img/src=x> A&B | [x](y) `z` "q"')]]
     report = {**material.report, "command": "./run.sh --set name='<i>' `id`", "device": "GPU <b>&"}
-    material = dataclasses.replace(material, report=report, examples=choose_examples(texts, ("baseline", "Spin"), 1))
+    material = dataclasses.replace(material, report=report, details=[tables.Table("Text", ("id", "text"), evil, 2)])
     text = render_page(material, plot_all(material))
     assert not {"script", "img", "i", "b"} & set(tags(ElementTree.fromstring(text)))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "&lt;b&gt;id" in text
@@ -64,7 +62,7 @@ def test_a_run_with_few_measures(material):
     assert [picture.name for chosen in pictures.values() for picture in chosen] == ["wer"]
     text = render_page(bare, pictures)
     ElementTree.fromstring(text)
-    for words in ("not measured", "No phone alignment", "No training curve was recorded", "No recognised text was kept"):
+    for words in ("not measured", "No phone alignment", "No training curve was recorded"):
         assert words in text
     assert "not measured" in render_markdown(bare)
 
