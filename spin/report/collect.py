@@ -1,18 +1,19 @@
-"""Material of a report: what the stages left, as the content of report.json and what the pages show next to it."""
+"""Material of a report: what the stages left, as the content of report.json and the pictures and tables of the pages."""
 
 import importlib.metadata
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from spin import artifacts, products
 from spin.config import Config
+from spin.report import pictures
 from spin.report.measures import SUFFIXES, results
-from spin.report.pictures import Utterance, read_utterances
-from spin.report.tables import Table, detail_tables
+from spin.report.pictures import Picture
+from spin.report.tables import Table, all_tables
 from spin.report.validate import check_report
 from spin.runtime.config_io import config_dict
 from spin.runtime.context import Context
@@ -26,18 +27,13 @@ LIBRARIES = ("k2", "kaldialign", "kaldilm", "lhotse", "numpy", "sentencepiece", 
 # Folders, processes and devices change no result: two runs into two folders give the same report.
 NOT_IN_REPORT = ("data_dir", "corpus_dir", "download")
 
-Histories = dict[str, dict[str, list[list[dict]]]]  # training, features or units -> system -> for each seed, validations
 
-
-@dataclass(frozen=True)
-class Material:
-    """All that a report is made of."""
+class Material(NamedTuple):
+    """All that the pages show; pictures and tables by section."""
 
     report: dict  # content of report.json
-    histories: Histories = field(default_factory=dict)
-    counts: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)  # system -> read_phone_counts
-    utterances: list[Utterance] = field(default_factory=list)  # with audio, phones and units
-    details: list[Table] = field(default_factory=list)  # of speakers, of confused words, and recognised text
+    pictures: dict[str, list[Picture]]
+    tables: dict[str, list[Table]]
 
 
 def collect(context: Context, scores: Product | None) -> Material:
@@ -52,13 +48,21 @@ def collect(context: Context, scores: Product | None) -> Material:
     seconds = build_seconds([*metrics.values(), *filter(None, [scores])])
     report = build_report(context, metric_values, rates, seconds)
     check_report(report, decoded=scores is not None)
-    return Material(
-        report=report,
-        histories=_histories(context.exp, report),
-        counts={name: counts for name, product in metrics.items() if (counts := read_phone_counts(product.path)) is not None},
-        utterances=read_utterances(context),
-        details=detail_tables(context.exp, report),
-    )
+    counts = {name: counts for name, product in metrics.items() if (counts := read_phone_counts(product.path)) is not None}
+    drawn = plot_all(report, _histories(context.exp, report), counts, pictures.utterances(context, report))
+    return Material(report, drawn, all_tables(context.exp, report))
+
+
+def plot_all(report: dict, histories: dict, counts: dict, utterances: list[Picture]) -> dict[str, list[Picture]]:
+    """The pictures of each section; what was not measured has none."""
+    error_bars = (pictures.error_bars(report, input_kind) for input_kind in SUFFIXES)
+    return {
+        "recognition": list(filter(None, error_bars)),
+        "units": pictures.unit_bars(report),
+        "maps": pictures.unit_maps(report, counts),
+        "utterances": utterances,
+        "training": pictures.training_curves(report, histories),
+    }
 
 
 def read_phone_counts(folder: Path) -> tuple[list[str], np.ndarray] | None:
@@ -127,7 +131,8 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def _histories(exp: Path, report: dict) -> Histories:
+def _histories(exp: Path, report: dict) -> dict[str, dict[str, list[list[dict]]]]:
+    """Training, features or units -> system -> for each seed, records of its validations."""
     folders = {"training": {artifacts.SPIN: [artifacts.spin_folder(exp)]} if artifacts.SPIN in report["systems"] else {}}
     for input_kind in SUFFIXES:
         folders[input_kind] = {

@@ -38,6 +38,23 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Cell]]
     texts: int = 1
     note: str = ""
+    folded: bool = False  # behind its title on the page
+
+
+def all_tables(exp: Path, report: dict) -> dict[str, list[Table]]:
+    """The tables of each section that this report has material for."""
+    where = measures.primary(report)
+    details = (per_speaker, confusions, examples) if where is not None else ()
+    sections = {
+        "Recognition": [
+            *(recognition(report, input_kind) for input_kind in measures.SUFFIXES),
+            over_speakers(report),
+            *(make(exp, report, where) for make in details),
+        ],
+        "Units": [unit_metrics(report), units_by_part(report)],
+        "How it was made": [provenance(report), times(report)],
+    }
+    return {title: list(filter(None, made)) for title, made in sections.items()}
 
 
 def cells(*texts: str | Cell) -> list[Cell]:
@@ -114,18 +131,19 @@ def units_by_part(report: dict) -> Table | None:
             if values != [None] * len(values):
                 rows.append(cells(part, metric.title + measures.arrow(metric), *system_cells(metric, values)))
     header = ("part", "measure", *measures.system_titles(report).values())
-    return Table("Units by part", header, rows, 2) if len(parts) > 1 else None
+    return Table("Units by part", header, rows, 2, folded=True) if len(parts) > 1 else None
 
 
-def provenance(report: dict) -> dict[str, str]:
-    """Origin of the figures."""
-    return {
+def provenance(report: dict) -> Table:
+    """Command, commit, device, seeds and versions."""
+    origin = {
         "command": report["command"],
         "commit": report["commit"],
         "device": report["device"],
         "seeds": f"{report['seed']} (data and training), {', '.join(map(str, report['seeds']))} (recognisers)",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(report["versions"].items())),
     }
+    return Table("Origin", ("", "value"), [cells(*item) for item in origin.items()], 2)
 
 
 def times(report: dict) -> Table:
@@ -134,15 +152,6 @@ def times(report: dict) -> Table:
     named = {f"{number} {name.replace('_', ' ')}": seconds.get(f"stage{number}") for number, name in artifacts.STAGES.items()}
     named["total"] = sum(seconds.values()) if seconds else None
     return Table("Time", ("stage", "time"), [cells(name, measures.duration(value)) for name, value in named.items()])
-
-
-def detail_tables(exp: Path, report: dict) -> list[Table]:
-    """The tables that this report has material for."""
-    where = measures.primary(report)
-    if where is None:
-        return []
-    made = over_speakers(report), *(make(exp, report, where) for make in (per_speaker, confusions, examples))
-    return list(filter(None, made))
 
 
 def over_speakers(report: dict) -> Table | None:
@@ -161,7 +170,7 @@ def over_speakers(report: dict) -> Table | None:
         "given, with these trainings. Utterances of one speaker share a voice, so the intervals tend to be wider."
     )
     header = ("part", "input", "decoding", *measures.system_titles(report).values())
-    return Table("Recognition errors, intervals over speakers", header, rows, 3, note) if rows else None
+    return Table("Recognition errors, intervals over speakers", header, rows, 3, note, True) if rows else None
 
 
 def per_speaker(exp: Path, report: dict, where: measures.Decoding) -> Table | None:
@@ -185,7 +194,8 @@ def per_speaker(exp: Path, report: dict, where: measures.Decoding) -> Table | No
         sentences.append(f"{titles[system]} is better for {better} and worse for {worse} of {len(rates)} speakers.")
     if len(rates) > SPEAKERS_SHOWN:
         sentences.append(f"Shown: the {SPEAKERS_SHOWN} with the most words.")
-    return Table("Errors by speaker", ("speaker", "utterances", "words", *titles.values()), rows, note=" ".join(sentences))
+    header = ("speaker", "utterances", "words", *titles.values())
+    return Table("Errors by speaker", header, rows, note=" ".join(sentences), folded=True)
 
 
 def _speaker_counts(exp: Path, report: dict, system: str, where: measures.Decoding) -> dict[str, Counter]:
@@ -216,7 +226,7 @@ def confusions(exp: Path, report: dict, where: measures.Decoding) -> Table | Non
         rows.append(cells(*words, *(f"{of_system[pair]:,}" for of_system in counts.values())))
     header = ("spoken", "recognised", *measures.system_titles(report).values())
     note = f"{_place(where)}, all seeds. {NO_WORD}: a word that was added or is missing."
-    return Table("Most frequent errors", header, rows, 2, note) if rows else None
+    return Table("Most frequent errors", header, rows, 2, note, True) if rows else None
 
 
 def examples(exp: Path, report: dict, where: measures.Decoding) -> Table:
@@ -234,7 +244,7 @@ def examples(exp: Path, report: dict, where: measures.Decoding) -> Table:
             rows.append(cells("", title, text, str(len(errors(texts[system][name])))))
     note = f"{_place(where)}, first seed: where {titles[subject]} helps most, and where it hurts most or helps least. "
     note += f"Errors are in brackets: wrong words, [{NO_WORD}] for a missing one, [+] before an added one."
-    return Table("Recognised text", ("utterance", "system", "text", "word errors"), rows, 3, note)
+    return Table("Recognised text", ("utterance", "system", "text", "errors"), rows, 3, note, True)
 
 
 def _mark(spoken: str, recognised: str, operation: str) -> str:

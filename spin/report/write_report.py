@@ -5,13 +5,11 @@ from pathlib import Path
 
 import jinja2
 import yaml
-from jinja2.utils import markupsafe
 
 from spin import artifacts, products
-from spin.report import charts, measures, pictures, tables
+from spin.report import measures, tables
 from spin.report.collect import Material, collect
 from spin.report.headline import headline
-from spin.report.pictures import Picture, inline_svg
 from spin.report.tables import Cell
 from spin.runtime.context import Context
 from spin.runtime.files import write_json, write_text
@@ -37,7 +35,7 @@ def write_report(context: Context, scores: Product | None) -> None:
         with product.building() as partial:
             material = collect(context, scores)
             write_text(text, render_markdown(material))
-            write_text(page if scores else partial, render_page(material, plot_all(material)))
+            write_text(page if scores else partial, render_page(material))
             if scores:
                 write_json(partial, material.report)
             else:  # that of an earlier configuration does not belong to these pages
@@ -49,21 +47,7 @@ def write_report(context: Context, scores: Product | None) -> None:
     context.log.info("report: %s", page)
 
 
-def plot_all(material: Material) -> dict[str, list[Picture]]:
-    """All pictures of a page by section; what was not measured has none."""
-    report = material.report
-    return {
-        "recognition": [
-            chart for input_kind in measures.SUFFIXES if (chart := charts.error_bars(report, input_kind)) is not None
-        ],
-        "units": charts.unit_bars(report),
-        "maps": pictures.unit_map_pictures(report, material.counts),
-        "utterances": [pictures.utterance_picture(report, *item) for item in enumerate(material.utterances)],
-        "training": charts.training_curves(report, material.histories),
-    }
-
-
-def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
+def render_page(material: Material) -> str:
     """report.html: the same bytes for the same material."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -72,19 +56,10 @@ def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["svg"] = lambda picture: markupsafe.Markup(inline_svg(picture))  # noqa: S704 - matplotlib escapes
     report = material.report
-    text = environment.get_template("report.html.j2").render(
-        material=material,
-        report=report,
-        answer=headline(report),
-        cards=cards(report),
-        pictures=drawn,
-        recognition=[tables.recognition(report, input_kind) for input_kind in measures.SUFFIXES],
-        tables=tables,
-        config=yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True),
-    )
-    return text.lstrip() + "\n"
+    config = yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True)
+    template = environment.get_template("report.html.j2")
+    return template.render(**material._asdict(), answer=headline(report), cards=cards(report), config=config).lstrip() + "\n"
 
 
 def cards(report: dict) -> list[tuple[str, str, Cell]]:
@@ -109,22 +84,13 @@ def _card(measure: Metric, name: str, values: list[float | None], p: float | Non
 
 
 def render_markdown(material: Material) -> str:
-    """report.md: answer, tables and texts for a terminal, a repository page or a mail."""
-    report, answer = material.report, headline(material.report)
-    recognition = [*(tables.recognition(report, input_kind) for input_kind in measures.SUFFIXES), *material.details]
-    by_part = tables.units_by_part(report)
-    blocks = [
-        f"# Spin report: {escape(report['name'])}",
-        f"**{escape(answer.title)}** {escape(answer.detail)}",
-        "## Recognition",
-        *(block for item in recognition if item for block in (f"### {item.title}", table(item))),
-        "## Units",
-        table(tables.unit_metrics(report)),
-        *([table(by_part)] if by_part else []),
-        "## How it was made",
-        _indented([[name, " ".join(value.split("\n"))] for name, value in tables.provenance(report).items()]),
-        table(tables.times(report)),
-    ]
+    """report.md: answer and tables for a terminal, a repository page or a mail."""
+    answer = headline(material.report)
+    blocks = [f"# Spin report: {escape(material.report['name'])}", f"**{escape(answer.title)}** {escape(answer.detail)}"]
+    for section, contents in material.tables.items():
+        blocks.append(f"## {section}")
+        for content in contents:
+            blocks += [f"### {content.title}", table(content)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -140,9 +106,3 @@ def escape(text: str) -> str:
     """Text that Markdown shows as it is: nothing in it starts a tag, a link, emphasis or another cell."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split("\n")))
-
-
-def _indented(rows: list[list[str]]) -> str:
-    """Cells in columns, as an indented block, which Markdown shows as it is."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("    " + " ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from spin.errors import DataError
 from spin.report import measures
-from spin.report.charts import error_bars
-from spin.report.pictures import on_white
+from spin.report.pictures import error_bars
 from spin.report.tables import Cell, Table, cells
 from spin.report.validate import problems
 from spin.report.write_report import escape, table
@@ -178,5 +177,6 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     group_runs(reports)
     report = reports[0][1]
-    write_text(arguments.svg, on_white(error_bars(report, measures.primary(report).input_kind)))
+    bars = error_bars(report, measures.primary(report).input_kind)
+    write_text(arguments.svg, bars.document.replace("<svg ", '<svg style="background: white" ', 1))  # for readers of it alone
     return 0

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 
 from spin.config import Config, RuntimeConfig
-from spin.report.write_report import plot_all
 from tests.report.made_up_run import SYSTEMS, make_context, make_material
 
 
@@ -31,7 +30,6 @@ def report(material):
 
 @pytest.fixture(scope="session")
 def five(tmp_path_factory, config):
-    """(material of five systems, its pictures), drawn once for the tests that only look at them."""
+    """Material of five systems, made once for the tests that only look at it."""
     systems = [{"name": name, "source": name} if "_" in name else name for name in SYSTEMS]
-    made = make_material(tmp_path_factory.mktemp("five"), dataclasses.replace(config, systems=tuple(systems)), SYSTEMS)
-    return made, plot_all(made)
+    return make_material(tmp_path_factory.mktemp("five"), dataclasses.replace(config, systems=tuple(systems)), SYSTEMS)

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+from lhotse import MonoCut, SupervisionSegment
+from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.asr.scoring import Hypothesis, write_decoding
 from spin.config import Config
-from spin.report.collect import Material, build_report
-from spin.report.measures import Decoding, primary
-from spin.report.pictures import Utterance
-from spin.report.tables import detail_tables
+from spin.report import pictures
+from spin.report.collect import Material, build_report, plot_all
+from spin.report.measures import Decoding, primary, system_titles
+from spin.report.tables import all_tables
 from spin.runtime.context import Context
 from spin.runtime.logs import get_logger
 
@@ -96,12 +98,11 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
         for index, name in enumerate(systems)
     }
     spin = [{"step": 50 * step, "loss": 5 - 0.4 * step, "pnmi": 0.4, "perplexity": 23 - 0.1 * step} for step in range(6)]
-    units = {name: [3, 3, 1, index] for index, name in enumerate(systems)}
+    histories = {"training": {"spin": [spin]}, "features": recognisers}
+    counts = {name: phone_counts(index) for index, name in enumerate(systems)}
+    phones = [AlignmentItem("AA", 0.0, 0.2), AlignmentItem("S", 0.2, 0.3)]
+    spoken = SupervisionSegment("utt", "utt", 0.0, 0.5, text="A <TEST>", alignment={artifacts.PHONE_TIER: phones})
     audio = np.random.default_rng(0).normal(size=8000)
-    return Material(
-        report=report,
-        histories={"training": {"spin": [spin]}, "features": recognisers},
-        counts={name: phone_counts(index) for index, name in enumerate(systems)},
-        utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
-        details=detail_tables(exp, report),
-    )
+    units = {title: [3, 3, 1, index] for index, title in enumerate(system_titles(report).values())}
+    utterance = pictures.utterance("utterance_0", MonoCut("utt", 0.0, 0.5, 0, [spoken]), audio, units)
+    return Material(report, plot_all(report, histories, counts, [utterance]), all_tables(exp, report))

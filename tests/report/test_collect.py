@@ -10,9 +10,9 @@ from lhotse.supervision import AlignmentItem
 from spin import artifacts, products
 from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError
+from spin.report import pictures
 from spin.report.collect import build_seconds, collect, report_config, version
 from spin.report.measures import Decoding
-from spin.report.pictures import LONGEST_IN_S, read_utterances
 from spin.report.validate import main as validate
 from spin.report.validate import problems
 from spin.report.write_report import write_report
@@ -83,10 +83,12 @@ def test_a_whole_run(run):
     assert report["asr"] == read_json(artifacts.scores(context.exp))["asr"]
     assert report["units"]["spin"]["pnmi"] == 0.426 and report["units_by_part"]["spin"]["test"]["unit_edit_distance"] == 12.5
     assert report["speaker"] == {"baseline": {"accuracy": 0.98}, "spin": {"accuracy": 0.96}, "chance": 0.033}
-    histories = {source: {name: len(seeds[0]) for name, seeds in of.items()} for source, of in material.histories.items()}
-    assert histories == {"training": {"spin": 1}, "features": {"baseline": 2, "spin": 2}, "units": {}}
-    assert list(material.counts) == ["baseline", "spin"]
-    assert [table.title for table in material.details] == ["Errors by speaker", "Most frequent errors", "Recognised text"]
+    training = [picture.alt for picture in material.pictures["training"]]
+    assert training[0].endswith("Spin from 4 at step 50 to 4 at step 50.") and len(training) == 3
+    assert training[2].endswith("baseline from 89 at step 1 to 88 at step 2; Spin from 89 at step 1 to 88 at step 2.")
+    assert [picture.name for picture in material.pictures["maps"]] == ["map_0", "map_1"]
+    names = ["Recognition errors", "Errors by speaker", "Most frequent errors", "Recognised text"]
+    assert [table.title for table in material.tables["Recognition"]] == names
 
 
 @pytest.mark.parametrize("decoded", [True, False])
@@ -135,15 +137,18 @@ def test_figures_outside_the_schema_are_not_written(run):
     assert not artifacts.report(context.exp, "json").exists()
 
 
-def test_utterances_are_read_and_cut(run):
+def test_utterances_are_read_and_cut(run, monkeypatch):
     context, _ = run
-    first, second = read_utterances(context)
-    assert (first.name, first.text, len(first.audio)) == ("u-0000", "A WORD", 16_000)
-    assert first.phones == [(0.0, 0.3, "AA"), (0.3, 1.0, "S")] and second.phones == []
-    assert {name: units.tolist() for name, units in second.units.items()} == {"baseline": [5] * 25, "spin": [5] * 25}
-    assert max(len(item.audio) for item in (first, second)) <= LONGEST_IN_S * artifacts.SAMPLE_RATE
+    drawn, report = [], {"systems": ["baseline", "spin"]}
+    monkeypatch.setattr(pictures, "plot_utterance", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(pictures, "LONGEST_IN_S", 0.8)
+    first, second = pictures.utterances(context, report)
+    assert first.title == "Utterance u-0000" and "A WORD" in first.caption and "0.8 s" in first.alt and "0.5 s" in second.alt
+    assert [len(audio) for audio, _, _ in drawn] == [12_800, 8000]
+    assert [phones for _, phones, _ in drawn] == [[(0.0, 0.3, "AA"), (0.3, 0.8, "S")], []]
+    assert {title: units.tolist() for title, units in drawn[0][2].items()} == {"baseline": [5] * 40, "Spin": [5] * 40}
     (context.exp.parent / "audio" / "u-0000.wav").unlink()
-    assert [item.name for item in read_utterances(context)] == ["u-0001"]
+    assert [item.title for item in pictures.utterances(context, report)] == ["Utterance u-0001"]
 
 
 def test_times_are_summed_over_all_products_once(context):

@@ -36,7 +36,7 @@ def test_nothing_decoded(report):
 
 
 def test_of_several_systems_the_trained_one_is_the_subject(five):
-    report = five[0].report
+    report = five.report
     assert subject(report) == "spin"
     assert plain(headline(report).detail).endswith("Lowest of 5 systems: r spin, 20.8 %.")
     assert subject({"systems": ["hubert", "wavlm", "fbank"]}) == "wavlm" and subject({"systems": ["hubert"]}) is None
