@@ -1,7 +1,4 @@
-"""The schema of report.json, and a command that checks a report or compares two.
-
-    python -m spin.report.validate report.json
-    python -m spin.report.validate --same A.json B.json
+"""The schema of report.json, and a command that checks reports: python -m spin.report.validate REPORT.json ...
 
 Exit status 0: no problem; 1: problems, one line per key on standard error; 2: wrong usage.
 """
@@ -19,7 +16,6 @@ from spin.setting_types import AT_LEAST_ONE, EACH_ONCE
 
 TOLERANCE = 0.05  # percent points between a rate and the counts behind it: rates may be rounded
 SHOWN = 60  # characters of a value in a message
-NOT_COMPARED = ("seconds",)  # all else must agree between two runs of the same command
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Commit = Annotated[str, StringConstraints(pattern=r"^(unknown|[0-9a-f]{7,40}(-dirty)?)$")]
@@ -193,43 +189,16 @@ def _check_gain(gain: Gain | None, before: float, after: float, name: str) -> It
         yield f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"
 
 
-def differences(first, second) -> Iterator[str]:
-    """'key: first / second' for every value in which two reports differ; 1 and 1.0 do."""
-    left, right = ({key: repr(value) for key, value in _leaves(report)} for report in (first, second))
-    for key in {**left, **right}:
-        one, other = left.get(key, "nothing"), right.get(key, "nothing")
-        if one != other and key.split(".")[0] not in NOT_COMPARED:
-            yield f"{key}: {shorten(one)} / {shorten(other)}"
-
-
-def _leaves(value, key: str = "") -> Iterator[tuple[str, object]]:
-    """(path of keys, value) of all that is in a JSON value, down to numbers, texts and empty objects."""
-    items = dict(enumerate(value)) if isinstance(value, list) else value
-    if not isinstance(items, dict) or not items:
-        yield key or "report", value
-        return
-    for name, item in items.items():
-        yield from _leaves(item, f"{key}.{name}" if key else str(name))
-
-
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m spin.report.validate", description=__doc__.split("\n")[0])
-    parser.add_argument("--same", action="store_true", help="compare two reports, except for 'seconds'")
+    parser = argparse.ArgumentParser(prog="python -m spin.report.validate", description=__doc__.split(":")[0])
     parser.add_argument("reports", nargs="+", metavar="REPORT.json")
-    arguments = parser.parse_args(argv)
-    if arguments.same and len(arguments.reports) != 2:
-        parser.error(f"--same needs two reports, found {len(arguments.reports)}")
-    messages, reports = [], []
-    for path in arguments.reports:
+    messages = []
+    for path in parser.parse_args(argv).reports:
         try:
-            reports.append(read_json(path))
-            messages += [f"{path}: {line}" for line in problems(reports[-1])]
+            messages += [f"{path}: {line}" for line in problems(read_json(path))]
         except SpinError as error:
             messages.append(f"{path}: {error.found}")
-    if arguments.same and not messages:
-        messages = [f"{line}  ({' / '.join(arguments.reports)})" for line in differences(*reports)][:1]
-    for line in messages:
-        print(line, file=sys.stderr)
+    sys.stderr.writelines(f"{line}\n" for line in messages)
     return 1 if messages else 0
 
 

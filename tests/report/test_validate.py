@@ -1,11 +1,11 @@
-"""Checking one report and comparing two."""
+"""Checking a report."""
 
 import copy
 import functools
 
 import pytest
 
-from spin.report.validate import differences, main, problems
+from spin.report.validate import main, problems
 from spin.runtime.files import write_json
 
 REMOVE = object()
@@ -106,16 +106,3 @@ def test_command_line(file, tmp_path, report, capsys):
     assert "bad.json: units.spin.pnmi: found 7, expected less than or equal to 1" in capsys.readouterr().err
     assert main([str(tmp_path / "absent.json")]) == 1
     assert "absent.json: no such file" in capsys.readouterr().err
-
-
-def test_same(file, tmp_path, report, capsys):
-    other = tmp_path / "other.json"
-    write_json(other, damage(report, "units.spin.pnmi", 0.4261))
-    assert main(["--same", str(file), str(other)]) == 1
-    assert capsys.readouterr().err.startswith("units.spin.pnmi: 0.426 / 0.4261")
-    with pytest.raises(SystemExit):
-        main(["--same", str(file)])
-    first = {"a": 1, "b": [1, {"c": 2}], "seconds": 5, "gone": 0}
-    second = {"a": 1.0, "b": [1, {"c": 3}], "seconds": 6, "new": 0}
-    found = ["a: 1 / 1.0", "b.1.c: 2 / 3", "gone: 0 / nothing", "new: nothing / 0"]
-    assert list(differences(first, second)) == found and list(differences([1], [1, 2])) == ["1: nothing / 2"]
