@@ -47,7 +47,8 @@ def collect(context: Context, scores: Product | None) -> Material:
     rates = read_json(scores.require()) if scores else {"asr": {}, "gain": {}}
     seconds = build_seconds([*metrics.values(), *filter(None, [scores])])
     report = build_report(context, metric_values, rates, seconds)
-    check_report(report, decoded=scores is not None)
+    if scores:
+        check_report(report)
     counts = {name: counts for name, product in metrics.items() if (counts := read_phone_counts(product.path)) is not None}
     drawn = plot_all(report, _histories(context.exp, report), counts, pictures.utterances(context, report))
     return Material(report, drawn, all_tables(context.exp, report))

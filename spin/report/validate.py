@@ -97,18 +97,18 @@ class Report(Record):
     gain_from_units: Gains | None = None
 
 
-def problems(report, decoded: bool = True) -> list[str]:
-    """One line per key that does not fit schema 2, which asks for a decoding unless `decoded` is False."""
+def problems(report) -> list[str]:
+    """One line per key that does not fit schema 2."""
     try:
         Report.model_validate(report)
     except ValidationError as error:
         return [_line(item) for item in error.errors(include_url=False)]
-    return list(_contradictions(report, decoded))
+    return list(_contradictions(report))
 
 
-def check_report(report: dict, name: str = "report.json", decoded: bool = True) -> None:
+def check_report(report: dict, name: str = "report.json") -> None:
     """Raises DataError when a report does not fit its schema."""
-    wrong = problems(report, decoded)
+    wrong = problems(report)
     if wrong:
         raise DataError(
             name,
@@ -128,13 +128,13 @@ def _line(item: dict) -> str:
     return f"{key}: found {reprlib.repr(item['input'])}, {message.replace('String should', 'expected to')}"
 
 
-def _contradictions(report: dict, decoded: bool) -> Iterator[str]:
+def _contradictions(report: dict) -> Iterator[str]:
     """Keys that do not fit each other."""
     for name in ("units", "speaker"):
         yield from (f"{name}.{system}: missing" for system in report["systems"] if system not in report[name])
     for input_kind in [kind for kind in SUFFIXES if results(report, kind)] or ["features"]:
         places = {(part, method) for parts in results(report, input_kind).values() for part in parts for method in parts[part]}
-        if not places and decoded:
+        if not places:
             yield f"asr{SUFFIXES[input_kind]}: no part was decoded, expected at least one"
         for place in sorted(places):
             yield from _check_decoding(report, SUFFIXES[input_kind], *place)
