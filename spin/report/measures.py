@@ -92,6 +92,12 @@ def method_title(method: str) -> str:
     return DECODERS[method].title if method in DECODERS else method.replace("_", " ")
 
 
+def rate_title(measure: Metric, decoding: Decoding) -> str:
+    """'WER, test-clean, HLG with n-gram LM'."""
+    source = "" if decoding.input_kind == "features" else " from units"
+    return f"{initials(measure)}{source}, {decoding.part}, {method_title(decoding.method)}"
+
+
 def system_titles(report: dict) -> dict[str, str]:
     """Name -> title of each system; the trained one is called by its objective."""
     objective = (report.get("config") or {}).get("objective", "spin")

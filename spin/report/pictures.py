@@ -114,8 +114,8 @@ def error_bars(report: dict, input_kind: str = "features") -> Picture | None:
     for decoding in decodings:
         results = [measures.result(report, decoding, system) for system in report["systems"]]
         measure = measures.error_measures(results[0])[0]
-        name = f"{measures.initials(measure)}, {decoding.part}, {measures.method_title(decoding.method)}"
-        groups.append(Group(name, measure, [result["wer"] for result in results], [result["ci95"] for result in results]))
+        title = measures.rate_title(measure, decoding)
+        groups.append(Group(title, measure, [result["wer"] for result in results], [result["ci95"] for result in results]))
     title = "Error rates" if input_kind == "features" else "Error rates from units"
     caption = (
         "Compare each bar with the first system's. Thin lines are 95\u00a0% intervals of each system by itself. The paired test "
