@@ -1,5 +1,6 @@
 """Questions to a report.json that fits its schema, and its figures as text: names, numbers, changes, p-values, times."""
 
+import datetime
 from typing import NamedTuple
 
 from spin import artifacts
@@ -142,13 +143,8 @@ def p_value(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """'4.1 s', '41 s', '3 min 05 s' or '2 h 03 min'."""
-    if seconds is None or round(seconds) < 60:
-        return number(seconds, 1 if seconds is None or seconds < 10 else 0, "s")
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}{SPACE}min {rest:02d}{SPACE}s"
-    return f"{minutes // 60}{SPACE}h {minutes % 60:02d}{SPACE}min"
+    """'0:41:07': hours, minutes and seconds, after days if any."""
+    return NOT_MEASURED if seconds is None else str(datetime.timedelta(seconds=round(seconds)))
 
 
 def relative_change(baseline: float | None, other: float | None) -> float | None:

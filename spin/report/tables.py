@@ -151,7 +151,7 @@ def times(report: dict) -> Table:
     seconds = report["seconds"]
     named = {f"{number} {name.replace('_', ' ')}": seconds.get(f"stage{number}") for number, name in artifacts.STAGES.items()}
     named["total"] = sum(seconds.values()) if seconds else None
-    return Table("Time", ("stage", "time"), [cells(name, measures.duration(value)) for name, value in named.items()])
+    return Table("Time", ("stage", "h:mm:ss"), [cells(name, measures.duration(value)) for name, value in named.items()])
 
 
 def over_speakers(report: dict) -> Table | None:
