@@ -7,19 +7,16 @@ import jinja2
 import yaml
 
 from spin import artifacts, products
-from spin.report import measures, tables
 from spin.report.collect import Material, collect
-from spin.report.headline import headline
-from spin.report.tables import Cell
+from spin.report.headline import cards, headline
+from spin.report.tables import Table
 from spin.runtime.context import Context
 from spin.runtime.files import write_json, write_text
 from spin.runtime.logs import summary_writer
 from spin.runtime.product import Product
 from spin.systems import systems_of
-from spin.units.metrics import Metric, find_metric
 
 TEMPLATES = Path(__file__).parent / "templates"
-CARD_METRICS = (find_metric("abx_across"), find_metric("pnmi"))
 
 
 def write_report(context: Context, scores: Product | None) -> None:
@@ -62,27 +59,6 @@ def render_page(material: Material) -> str:
     return template.render(**material._asdict(), answer=headline(report), cards=cards(report), config=config).lstrip() + "\n"
 
 
-def cards(report: dict) -> list[tuple[str, str, Cell]]:
-    """Name, the baseline's figure and the subject's cell: error rates of the headline's decoding, then ABX and PNMI."""
-    where, systems = measures.primary(report), [report["systems"][0], *filter(None, [measures.subject(report)])]
-    found = []
-    if where is not None:
-        results = [measures.result(report, where, name) for name in systems]
-        p = measures.gain(report, where, systems[-1]).get("p_value")
-        for measure in measures.error_measures(results[0]):
-            found.append(_card(measure, f"{measure.title}, {where.part}", [result[measure.name] for result in results], p))
-            p = None  # the test is of the first rate
-    figures = [report["units"][name] for name in systems]
-    return found + [_card(metric, metric.title, [units.get(metric.name) for units in figures]) for metric in CARD_METRICS]
-
-
-def _card(measure: Metric, name: str, values: list[float | None], p: float | None = None) -> tuple[str, str, Cell]:
-    name, text = name[:1].upper() + name[1:], measures.show(measure, values[-1])
-    if len(values) < 2 or values == [None, None]:
-        return name, "", Cell(text)
-    return name, measures.number(values[0], measure.digits), tables.change_cell(measure, text, *values, p)
-
-
 def render_markdown(material: Material) -> str:
     """report.md: answer and tables for a terminal, a repository page or a mail."""
     answer = headline(material.report)
@@ -94,7 +70,7 @@ def render_markdown(material: Material) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def table(content: tables.Table) -> str:
+def table(content: Table) -> str:
     """A table in GitHub's Markdown, its note below."""
     rows = [map(escape, content.header), ("---" if column < content.texts else "---:" for column in range(len(content.header)))]
     rows += [[escape(f"{cell.text} ({cell.below})" if cell.below else cell.text) for cell in row] for row in content.rows]

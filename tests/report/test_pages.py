@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 from spin.report import tables
 from spin.report.collect import Material, plot_all
-from spin.report.write_report import cards, render_markdown, render_page, table
+from spin.report.headline import cards
+from spin.report.write_report import render_markdown, render_page, table
 from tests.report.made_up_run import make_material, shown
 
 
