@@ -37,11 +37,7 @@ class Material(NamedTuple):
 
 
 def collect(context: Context, scores: Product | None) -> Material:
-    """Reads the products of stages 2 to 5; without scores, of stages 2 and 3.
-
-    Raises:
-        DataError: a product is missing or stale, or its figures do not fit the report's schema; names the stage to run.
-    """
+    """Reads the products of stages 2 to 5; without scores, of stages 2 and 3. Raises DataError as write_report does."""
     metrics = {system.name: products.metrics(context, system) for system in systems_of(context.config, context.exp)}
     metric_values = {name: read_json(artifacts.metrics_in(product.require())) for name, product in metrics.items()}
     rates = read_json(scores.require()) if scores else {"asr": {}, "gain": {}}

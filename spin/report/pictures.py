@@ -176,8 +176,7 @@ def _plot_bars(titles: list[str], groups: Sequence[Group], label: str) -> Figure
 def training_curves(report: dict, histories: dict[str, dict[str, list[list[dict]]]]) -> list[Picture]:
     """Losses and validations of every training, one line per training; what was never measured is left out.
 
-    Args:
-        histories: training, features or units -> system -> for each seed, records of its validations.
+    `histories`: training, features or units -> system -> for each seed, records of its validations.
     """
     pictures, titles = [], measures.system_titles(report)
     owners = {"training": titles.get(artifacts.SPIN), "features": "Recognisers", "units": "Recognisers of units"}

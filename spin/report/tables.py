@@ -54,7 +54,7 @@ def all_tables(exp: Path, report: dict) -> dict[str, list[Table]]:
         "Units": [unit_metrics(report), units_by_part(report)],
         "How it was made": [provenance(report), times(report)],
     }
-    return {title: list(filter(None, made)) for title, made in sections.items()}
+    return {title: [table for table in made if table.rows] for title, made in sections.items()}
 
 
 def cells(*texts: str | Cell) -> list[Cell]:
@@ -71,12 +71,7 @@ def change_cell(measure: Metric, text: str, before: float | None, after: float |
 
 
 def system_cells(measure: Metric, values: Sequence[float | None], spans: Sequence[str] = (), tests: Sequence = ()) -> list[Cell]:
-    """One cell per system, baseline first, each other with its change.
-
-    Args:
-        spans: text behind each figure.
-        tests: p-value of each difference from the baseline.
-    """
+    """One cell per system, baseline first, each other with its change and its p-value of `tests`; `spans` are behind figures."""
     texts = [measures.show(measure, value) for value in values]
     texts = [f"{text} {span}" for text, span in zip(texts, spans)] or texts
     if measure.name == "K":  # a setting, not a result
@@ -85,8 +80,8 @@ def system_cells(measure: Metric, values: Sequence[float | None], spans: Sequenc
     return [Cell(texts[0]), *(change_cell(measure, text, values[0], value, p) for text, value, p in changes)]
 
 
-def recognition(report: dict, input_kind: str) -> Table | None:
-    """Error rates of every decoding by the recognisers that read this input; None where there are none."""
+def recognition(report: dict, input_kind: str) -> Table:
+    """Error rates of every decoding by the recognisers that read this input."""
     rows = [row for decoding in measures.decodings(report, input_kind) for row in _recognition_rows(report, decoding)]
     header = ("part", "decoding", "measure", *measures.system_titles(report).values(), "words")
     note = (
@@ -94,7 +89,7 @@ def recognition(report: dict, input_kind: str) -> Table | None:
         "utterances. Both by bootstrap over utterances; with three or more seeds they include the spread of the trainings "
         "(Student's t), with fewer they hold for these trainings only. Words: over all seeds."
     )
-    return Table(INPUT_TITLES[input_kind], header, rows, 3, note) if rows else None
+    return Table(INPUT_TITLES[input_kind], header, rows, 3, note)
 
 
 def _recognition_rows(report: dict, decoding: measures.Decoding) -> list[list[Cell]]:
@@ -121,17 +116,17 @@ def unit_metrics(report: dict) -> Table:
     return Table("Quality of the units", header, rows, note=note)
 
 
-def units_by_part(report: dict) -> Table | None:
-    """The same metrics of each test part, noisy copies included; None for a single part."""
+def units_by_part(report: dict) -> Table:
+    """The same metrics of each test part, noisy copies included; empty for a single part."""
     figures, rows = report.get("units_by_part") or {}, []
     parts = list(dict.fromkeys(part for of_system in figures.values() for part in of_system))
-    for part in parts:
+    for part in parts if len(parts) > 1 else ():
         for metric in METRICS:
             values = [figures[system][part].get(metric.name) for system in report["systems"]]
             if values != [None] * len(values):
                 rows.append(cells(part, metric.title + measures.arrow(metric), *system_cells(metric, values)))
     header = ("part", "measure", *measures.system_titles(report).values())
-    return Table("Units by part", header, rows, 2, folded=True) if len(parts) > 1 else None
+    return Table("Units by part", header, rows, 2, folded=True)
 
 
 def provenance(report: dict) -> Table:
@@ -154,8 +149,8 @@ def times(report: dict) -> Table:
     return Table("Time", ("stage", "h:mm:ss"), [cells(name, measures.duration(value)) for name, value in named.items()])
 
 
-def over_speakers(report: dict) -> Table | None:
-    """Intervals and tests over speakers instead of utterances; None where no result has them."""
+def over_speakers(report: dict) -> Table:
+    """Intervals and tests over speakers instead of utterances, where the results have them."""
     rows = []
     for decoding in measures.decodings(report):
         results = [measures.result(report, decoding, system) for system in report["systems"]]
@@ -170,17 +165,15 @@ def over_speakers(report: dict) -> Table | None:
         "given, with these trainings. Utterances of one speaker share a voice, so the intervals tend to be wider."
     )
     header = ("part", "input", "decoding", *measures.system_titles(report).values())
-    return Table("Recognition errors, intervals over speakers", header, rows, 3, note, True) if rows else None
+    return Table("Recognition errors, intervals over speakers", header, rows, 3, note, True)
 
 
-def per_speaker(exp: Path, report: dict, where: measures.Decoding) -> Table | None:
+def per_speaker(exp: Path, report: dict, where: measures.Decoding) -> Table:
     """Error rate of every speaker by every system, over all seeds; of many speakers, those with the most words."""
     baseline, *others = titles = measures.system_titles(report)
     counts = {system: _speaker_counts(exp, report, system, where) for system in titles}
     sizes = counts[baseline]
     shown = sorted(sizes, key=lambda speaker: (-sizes[speaker]["words"], speaker))[:SPEAKERS_SHOWN]
-    if len(shown) < 2:
-        return None
     measure = measures.error_measures(measures.result(report, where, baseline))[0]
     rates = {speaker: [_error_rate(counts[system][speaker]) for system in titles] for speaker in sizes}
     rows = [
@@ -213,7 +206,7 @@ def _error_rate(counts: Counter) -> float | None:
     return 100.0 * counts["errors"] / counts["words"] if counts["words"] else None
 
 
-def confusions(exp: Path, report: dict, where: measures.Decoding) -> Table | None:
+def confusions(exp: Path, report: dict, where: measures.Decoding) -> Table:
     """The commonest errors of all systems together, and how often each system makes them."""
     counts = {system: Counter() for system in report["systems"]}
     for system in counts:
@@ -226,7 +219,7 @@ def confusions(exp: Path, report: dict, where: measures.Decoding) -> Table | Non
         rows.append(cells(*words, *(f"{of_system[pair]:,}" for of_system in counts.values())))
     header = ("spoken", "recognised", *measures.system_titles(report).values())
     note = f"{_place(where)}, all seeds. {NO_WORD}: a word that was added or is missing."
-    return Table("Most frequent errors", header, rows, 2, note, True) if rows else None
+    return Table("Most frequent errors", header, rows, 2, note, True)
 
 
 def examples(exp: Path, report: dict, where: measures.Decoding) -> Table:

@@ -22,8 +22,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_report(context: Context, scores: Product | None) -> None:
     """Writes the report of an experiment unless it is up to date; without scores, pages of unit metrics but no report.json.
 
-    Raises:
-        DataError: a product of an earlier stage is missing or damaged, or the figures do not fit the report's schema.
+    Raises DataError where a product is missing or damaged, or the figures do not fit the report's schema.
     """
     metrics = [products.metrics(context, system) for system in systems_of(context.config, context.exp)]
     product = products.report(context, [*filter(None, [scores]), *metrics], "json" if scores else "html")
