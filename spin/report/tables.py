@@ -138,7 +138,7 @@ def provenance(report: dict) -> Table:
         "seeds": f"{report['seed']} (data and training), {', '.join(map(str, report['seeds']))} (recognisers)",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(report["versions"].items())),
     }
-    return Table("Origin", ("", "value"), [cells(*item) for item in origin.items()], 2)
+    return Table("Origin", ("what", "value"), [cells(*item) for item in origin.items()], 2)
 
 
 def times(report: dict) -> Table:
@@ -236,7 +236,7 @@ def examples(exp: Path, report: dict, where: measures.Decoding) -> Table:
             text = " ".join(_mark(*triple) for triple in texts[system][name])
             rows.append(cells("", title, text, str(len(errors(texts[system][name])))))
     note = f"{_place(where)}, first seed: where {titles[subject]} helps most, and where it hurts most or helps least. "
-    note += f"Errors are in brackets: wrong words, [{NO_WORD}] for a missing one, [+] before an added one."
+    note += f"Brackets: [word] is wrong, [{NO_WORD}] is missing, [+word] is added."
     return Table("Recognised text", ("utterance", "system", "text", "errors"), rows, 3, note, True)
 
 
