@@ -1,4 +1,4 @@
-"""Report half of stage 5: report.json, report.html and report.md, and the answer on TensorBoard."""
+"""Report half of stage 5: report.json, report.html and report.md."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,6 @@ from spin.report.headline import cards, headline
 from spin.report.tables import Table
 from spin.runtime.context import Context
 from spin.runtime.files import write_json, write_text
-from spin.runtime.logs import summary_writer
 from spin.runtime.product import Product
 from spin.systems import systems_of
 
@@ -38,8 +37,6 @@ def write_report(context: Context, scores: Product | None) -> None:
                 artifacts.report(context.exp, "json").unlink(missing_ok=True)
         answer = headline(material.report)
         context.log.info("%s. %s", answer.title, answer.detail)
-        with summary_writer(context.tensorboard) as writer:
-            writer.add_text("report", f"**{escape(answer.title)}**\n\n{escape(answer.detail)}")
     context.log.info("report: %s", page)
 
 
