@@ -11,10 +11,10 @@ from pathlib import Path
 
 from spin.errors import DataError
 from spin.report import measures
+from spin.report.pages import escape, table
 from spin.report.pictures import error_bars
 from spin.report.tables import Table, cells
 from spin.report.validate import check_report
-from spin.report.write_report import escape, table
 from spin.runtime.files import read_json, write_text
 from spin.units.metrics import METRICS, Metric
 

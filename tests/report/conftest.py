@@ -25,11 +25,11 @@ def material(tmp_path, config):
 
 @pytest.fixture
 def report(material):
-    return material.report
+    return material[0]
 
 
 @pytest.fixture(scope="session")
 def five(tmp_path_factory, config):
-    """Material of five systems, made once for the tests that only look at it."""
+    """(report, pictures, tables) of five systems, made once for the tests that only look at them."""
     systems = [{"name": name, "source": name} if "_" in name else name for name in SYSTEMS]
     return make_material(tmp_path_factory.mktemp("five"), dataclasses.replace(config, systems=tuple(systems)), SYSTEMS)

@@ -10,9 +10,9 @@ from spin import artifacts
 from spin.asr.scoring import Hypothesis, write_decoding
 from spin.config import Config
 from spin.report import pictures
-from spin.report.collect import Material, build_report, plot_all
 from spin.report.measures import Decoding, primary, system_titles
 from spin.report.tables import all_tables
+from spin.report.write_report import build_report, plot_all
 from spin.runtime.context import Context
 from spin.runtime.logs import get_logger
 
@@ -87,8 +87,8 @@ def make_context(exp: Path, config: Config) -> Context:
     return Context(config, exp, exp.parent / "data", 5, get_logger("test"), COMMAND)
 
 
-def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Material:
-    """Material of a run of these systems."""
+def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> tuple[dict, dict, dict]:
+    """Report, pictures and tables of a run of these systems."""
     errors = {name: {"ctc_1best": 780 - 78 * index, "hlg": 412 - 51 * index} for index, name in enumerate(systems)}
     content = {name: metrics(index) for index, name in enumerate(systems)}
     report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
@@ -105,4 +105,4 @@ def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Ma
     audio = np.random.default_rng(0).normal(size=8000)
     units = {title: [3, 3, 1, index] for index, title in enumerate(system_titles(report).values())}
     utterance = pictures.utterance("utterance_0", MonoCut("utt", 0.0, 0.5, 0, [spoken]), audio, units)
-    return Material(report, plot_all(report, histories, counts, [utterance]), all_tables(exp, report))
+    return report, plot_all(report, histories, counts, [utterance]), all_tables(exp, report)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from spin.report.headline import headline
 from spin.report.measures import Decoding, decodings, gain, primary, subject
+from spin.report.pages import headline
 from tests.report.made_up_run import plain
 
 
@@ -36,7 +36,7 @@ def test_nothing_decoded(report):
 
 
 def test_of_several_systems_the_trained_one_is_the_subject(five):
-    report = five.report
+    report = five[0]
     assert subject(report) == "spin"
     assert plain(headline(report).detail).endswith("Lowest of 5 systems: r spin, 20.8 %.")
     assert subject({"systems": ["hubert", "wavlm", "fbank"]}) == "wavlm" and subject({"systems": ["hubert"]}) is None

@@ -4,15 +4,14 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 from spin.report import tables
-from spin.report.collect import Material, plot_all
-from spin.report.headline import cards
-from spin.report.write_report import render_markdown, render_page, table
+from spin.report.pages import cards, render_html, render_markdown, table
+from spin.report.write_report import plot_all
 from tests.report.made_up_run import make_material, shown
 
 
 def bare(exp, report):
-    """Material of a report without histories, counts of phones and audio."""
-    return Material(report, plot_all(report, {}, {}, []), tables.all_tables(exp, report))
+    """(report, pictures, tables) without histories, counts of phones and audio."""
+    return report, plot_all(report, {}, {}, []), tables.all_tables(exp, report)
 
 
 def attributes(root, *names):
@@ -24,14 +23,14 @@ def tags(root):
 
 
 def test_the_page_is_whole_and_loads_nothing(five):
-    text = render_page(five)
+    text = render_html(*five)
     root = ElementTree.fromstring(text)
     identifiers, links = attributes(root, "id"), attributes(root, "href", "src", "{http://www.w3.org/1999/xlink}href")
     assert len(identifiers) == len(set(identifiers)) and {*attributes(root, "aria-labelledby")} <= {*identifiers}
     assert all(link.startswith(("#", "data:image/png;base64,")) or link == "report.json" for link in links)
     assert {link[1:] for link in links if link.startswith("#")} <= set(identifiers)
     assert "script" not in tags(root) and "default-src 'none'" in text
-    assert tags(root).count("svg") == sum(map(len, five.pictures.values()))
+    assert tags(root).count("svg") == sum(map(len, five[1].values()))
     outside = re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
     assert "http://" not in outside and "https://" not in outside
     body = text[text.index("<main>") :]
@@ -40,19 +39,19 @@ def test_the_page_is_whole_and_loads_nothing(five):
 
 
 def test_the_same_material_gives_the_same_bytes(material, tmp_path, config):
-    assert render_page(material) == render_page(make_material(tmp_path / "again", config))
+    assert render_html(*material) == render_html(*make_material(tmp_path / "again", config))
 
 
 def test_text_that_looks_like_code_is_text(material, tmp_path):
-    report = {**material.report, "command": "./run.sh --set name='<i>' `id`", "device": "GPU <b>&"}
-    material = material._replace(report=report, tables=tables.all_tables(tmp_path / "exp", report))
+    report = {**material[0], "command": "./run.sh --set name='<i>' `id`", "device": "GPU <b>&"}
+    made = tables.all_tables(tmp_path / "exp", report)
     evil = [tables.cells("<b>id", '<script>alert(1)</script> <img/src=x> A&B | [x](y) `z` "q"')]
-    material.tables["Recognition"].append(tables.Table("Text", ("id", "text"), evil, 2))
-    text = render_page(material)
+    made["Recognition"].append(tables.Table("Text", ("id", "text"), evil, 2))
+    text = render_html(report, material[1], made)
     assert not {"script", "img", "i", "b"} & set(tags(ElementTree.fromstring(text)))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "&lt;b&gt;id" in text
     assert "A &lt;TEST&gt;" in text and "A <TEST>" not in text
-    markdown = render_markdown(material)
+    markdown = render_markdown(report, made)
     assert not any(tag in markdown for tag in ("<script>", "<b>", "<i>"))
     assert markdown.startswith("# Spin report: mini\n\n**Spin lowers")
     content = tables.Table("t", ("a|b",), ((tables.Cell("x | y\nz *w* <u>", "below"),),))
@@ -63,13 +62,13 @@ def test_a_run_with_few_measures(report, tmp_path):
     for system in ("baseline", "spin"):
         names = ("pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "bitrate")
         report["units"][system] = {"K": 24, **dict.fromkeys(names)}
-    material = bare(tmp_path / "exp", report)
-    assert [picture.name for chosen in material.pictures.values() for picture in chosen] == ["wer"]
-    text = render_page(material)
+    report, pictures, made = bare(tmp_path / "exp", report)
+    assert [picture.name for chosen in pictures.values() for picture in chosen] == ["wer"]
+    text = render_html(report, pictures, made)
     ElementTree.fromstring(text)
     for words in ("not measured", "No phone alignment", "No training curve was recorded"):
         assert words in text
-    assert "not measured" in render_markdown(material)
+    assert "not measured" in render_markdown(report, made)
 
 
 def test_noisy_parts_are_compared(report):
@@ -92,6 +91,6 @@ def test_cells_say_in_words_what_their_colour_says(report):
 
 def test_one_system_alone(report, tmp_path):
     report = {**report, "systems": ["baseline"]}
-    text = render_page(bare(tmp_path / "exp", report))
+    text = render_html(*bare(tmp_path / "exp", report))
     ElementTree.fromstring(text)
     assert cards(report)[0] == ("Word error rate, test", "", tables.Cell("41.2\u00a0%")) and "there is no second system" in text

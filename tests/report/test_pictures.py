@@ -10,7 +10,7 @@ from tests.report.made_up_run import phone_counts, plain
 
 
 def test_all_pictures_of_a_whole_run(five):
-    drawn = [picture for chosen in five.pictures.values() for picture in chosen]
+    drawn = [picture for chosen in five[1].values() for picture in chosen]
     maps = [f"map_{index}" for index in range(5)]
     training = ["training_loss", "training_pnmi", "training_perplexity", "features_loss", "features_valid_wer"]
     assert [picture.name for picture in drawn] == ["wer", "units", "abx", *maps, "utterance_0", *training]

@@ -25,7 +25,7 @@ def with_errors(report, baseline, spin, seed=0):
 
 @pytest.fixture
 def report(tmp_path):
-    return make_material(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu"))).report
+    return make_material(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu")))[0]
 
 
 @pytest.fixture

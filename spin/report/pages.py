@@ -1,12 +1,19 @@
-"""The answer in a sentence: does the trained system lower the error on the test part, by how much, and could it be chance?"""
+"""The pages: the answer in a sentence and the cards below it, then pictures and tables, as HTML and as Markdown."""
 
+import re
+from pathlib import Path
 from typing import NamedTuple
+
+import jinja2
+import yaml
 
 from spin.report import measures
 from spin.report.measures import SIGNIFICANT, WER, show
-from spin.report.tables import Cell, change_cell
+from spin.report.pictures import Picture
+from spin.report.tables import Cell, Table, change_cell
 from spin.units.metrics import Metric, find_metric
 
+TEMPLATES = Path(__file__).parent / "templates"
 PNMI, ABX = find_metric("pnmi"), find_metric("abx_across")
 
 
@@ -95,3 +102,42 @@ def _card(measure: Metric, name: str, values: list[float | None], p: float | Non
     if len(values) < 2 or values == [None, None]:
         return name, "", Cell(text)
     return name, measures.number(values[0], measure.digits), change_cell(measure, text, *values, p)
+
+
+def render_html(report: dict, pictures: dict[str, list[Picture]], tables: dict[str, list[Table]]) -> str:
+    """report.html, with pictures and tables by section: the same bytes for the same material."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    content = {"report": report, "pictures": pictures, "tables": tables, "answer": headline(report), "cards": cards(report)}
+    config = yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True)
+    return environment.get_template("report.html.j2").render(**content, config=config).lstrip() + "\n"
+
+
+def render_markdown(report: dict, tables: dict[str, list[Table]]) -> str:
+    """report.md: answer and tables for a terminal, a repository page or a mail."""
+    answer = headline(report)
+    blocks = [f"# Spin report: {escape(report['name'])}", f"**{escape(answer.title)}** {escape(answer.detail)}"]
+    for section, contents in tables.items():
+        blocks.append(f"## {section}")
+        for content in contents:
+            blocks += [f"### {content.title}", table(content)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def table(content: Table) -> str:
+    """A table in GitHub's Markdown, its note below."""
+    rows = [map(escape, content.header), ("---" if column < content.texts else "---:" for column in range(len(content.header)))]
+    rows += [[escape(f"{cell.text} ({cell.below})" if cell.below else cell.text) for cell in row] for row in content.rows]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return lines + (f"\n\n{escape(content.note)}" if content.note else "")
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: nothing in it starts a tag, a link, emphasis or another cell."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split("\n")))

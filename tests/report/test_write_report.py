@@ -11,11 +11,11 @@ from spin import artifacts, products
 from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError
 from spin.report import pictures
-from spin.report.collect import build_seconds, collect, report_config, version
 from spin.report.measures import Decoding
+from spin.report.tables import all_tables
 from spin.report.validate import main as validate
 from spin.report.validate import problems
-from spin.report.write_report import write_report
+from spin.report.write_report import build_seconds, collect_pictures, report_config, version, write_report
 from spin.runtime.files import read_json, write_json, write_jsonl
 from spin.runtime.product import Product
 from spin.systems import systems_of
@@ -76,19 +76,20 @@ def rebuild(scores_product, content):
 
 def test_a_whole_run(run):
     context, of_scores = run
-    material = collect(context, of_scores)
-    report = material.report
+    write_report(context, of_scores)
+    report = read_json(artifacts.report(context.exp, "json"))
     assert problems(report) == [] and report["schema"] == 2
     assert report["systems"] == ["baseline", "spin"] and report["device"] == "cpu" and report["seeds"] == [0]
     assert report["asr"] == read_json(artifacts.scores(context.exp))["asr"]
     assert report["units"]["spin"]["pnmi"] == 0.426 and report["units_by_part"]["spin"]["test"]["unit_edit_distance"] == 12.5
     assert report["speaker"] == {"baseline": {"accuracy": 0.98}, "spin": {"accuracy": 0.96}, "chance": 0.033}
-    training = [picture.alt for picture in material.pictures["training"]]
+    drawn = collect_pictures(context, report)
+    training = [picture.alt for picture in drawn["training"]]
     assert training[0].endswith("Spin from 4 at step 50 to 4 at step 50.") and len(training) == 3
     assert training[2].endswith("baseline from 89 at step 1 to 88 at step 2; Spin from 89 at step 1 to 88 at step 2.")
-    assert [picture.name for picture in material.pictures["maps"]] == ["map_0", "map_1"]
+    assert [picture.name for picture in drawn["maps"]] == ["map_0", "map_1"]
     names = ["Recognition errors", "Errors by speaker", "Most frequent errors", "Recognised text"]
-    assert [table.title for table in material.tables["Recognition"]] == names
+    assert [table.title for table in all_tables(context.exp, report)["Recognition"]] == names
 
 
 @pytest.mark.parametrize("decoded", [True, False])
