@@ -27,6 +27,11 @@ class Decoding(NamedTuple):
     part: str
     method: str
 
+    @property
+    def title(self) -> str:
+        """'test-clean, HLG with n-gram LM'."""
+        return f"{self.part}, {method_title(self.method)}" + (", from units" if self.input_kind == "units" else "")
+
 
 def unit_values(report: dict, metric: str) -> list[float | None]:
     """A metric of every system's units, pooled over the clean test parts."""
@@ -91,12 +96,6 @@ def initials(measure: Metric) -> str:
 def method_title(method: str) -> str:
     """The title of a decoder; a decoder of an older report may be gone."""
     return DECODERS[method].title if method in DECODERS else method.replace("_", " ")
-
-
-def rate_title(measure: Metric, decoding: Decoding) -> str:
-    """'WER, test-clean, HLG with n-gram LM'."""
-    source = "" if decoding.input_kind == "features" else " from units"
-    return f"{initials(measure)}{source}, {decoding.part}, {method_title(decoding.method)}"
 
 
 def system_titles(report: dict) -> dict[str, str]:

@@ -35,8 +35,7 @@ def headline(report: dict) -> Headline:
     measure = measures.error_measures(first)[0]
     before, rate = first["wer"], f"{measure.title} on {where.part}"
     if system is None:
-        method = measures.method_title(where.method)
-        return Headline("", "", f"The {rate} is {show(WER, before)}", f"{method}; there is no second system to compare.")
+        return Headline("", "", f"The {rate} is {show(WER, before)}", f"{where.title}; there is no second system to compare.")
     after, p = measures.result(report, where, system)["wer"], measures.gain(report, where, system)["p_value"]
     tone = measures.tone(measure, before, after) if p is not None and p < SIGNIFICANT else ""
     change = measures.relative_change(before, after)
@@ -75,8 +74,7 @@ def _detail(report: dict, where: measures.Decoding, p: float | None) -> str:
     symbols = "words" if results[baseline].get("per") is None else "phones"
     count = f"{results[baseline]['words'] // seeds:,} {symbols}"  # errors and words are sums over the seeds
     trained = "one recogniser" if seeds == 1 else f"{seeds} recognisers"
-    method = measures.method_title(where.method) + ("" if where.input_kind == "features" else ", from units")
-    detail = f"{method}; 95\u00a0% intervals: {', '.join(spans)}; {test}; {count}, {trained} trained per system."
+    detail = f"{where.title}; 95\u00a0% intervals: {', '.join(spans)}; {test}; {count}, {trained} trained per system."
     if len(titles) > 2:
         best = min(results, key=lambda name: results[name]["wer"])
         detail += f" Lowest of {len(titles)} systems: {titles[best]}, {show(WER, results[best]['wer'])}."

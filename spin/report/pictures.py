@@ -114,7 +114,7 @@ def error_bars(report: dict, input_kind: str = "features") -> Picture | None:
     for decoding in decodings:
         results = [measures.result(report, decoding, system) for system in report["systems"]]
         measure = measures.error_measures(results[0])[0]
-        title = measures.rate_title(measure, decoding)
+        title = f"{measures.initials(measure)}, {decoding.title}"
         groups.append(Group(title, measure, [result["wer"] for result in results], [result["ci95"] for result in results]))
     title = "Error rates" if input_kind == "features" else "Error rates from units"
     caption = (

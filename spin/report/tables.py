@@ -180,7 +180,7 @@ def per_speaker(exp: Path, report: dict, where: measures.Decoding) -> Table:
         cells(speaker, *(str(sizes[speaker][name]) for name in ("utterances", "words")), *system_cells(measure, rates[speaker]))
         for speaker in sorted(shown)
     ]
-    sentences = [f"{_place(where)}."]
+    sentences = [f"{where.title}."]
     for column, system in enumerate(others, start=1):
         tones = [measures.tone(measure, of_speaker[0], of_speaker[column]) for of_speaker in rates.values()]
         better, worse = tones.count("better"), tones.count("worse")
@@ -218,7 +218,7 @@ def confusions(exp: Path, report: dict, where: measures.Decoding) -> Table:
         words = (NO_WORD if word == NOTHING else word for word in pair)
         rows.append(cells(*words, *(f"{of_system[pair]:,}" for of_system in counts.values())))
     header = ("spoken", "recognised", *measures.system_titles(report).values())
-    note = f"{_place(where)}, all seeds. {NO_WORD}: a word that was added or is missing."
+    note = f"{where.title}, all seeds. {NO_WORD}: a word that was added or is missing."
     return Table("Most frequent errors", header, rows, 2, note, True)
 
 
@@ -235,7 +235,7 @@ def examples(exp: Path, report: dict, where: measures.Decoding) -> Table:
         for system, title in titles.items():
             text = " ".join(_mark(*triple) for triple in texts[system][name])
             rows.append(cells("", title, text, str(len(errors(texts[system][name])))))
-    note = f"{_place(where)}, first seed: where {titles[subject]} helps most, and where it hurts most or helps least. "
+    note = f"{where.title}, first seed: where {titles[subject]} helps most, and where it hurts most or helps least. "
     note += f"Brackets: [word] is wrong, [{NO_WORD}] is missing, [+word] is added."
     return Table("Recognised text", ("utterance", "system", "text", "errors"), rows, 3, note, True)
 
@@ -258,7 +258,3 @@ def read_alignments(exp: Path, system: str, seed: int, where: measures.Decoding)
 
 def _folder(exp: Path, system: str, seed: int, where: measures.Decoding) -> Path:
     return artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method)
-
-
-def _place(where: measures.Decoding) -> str:
-    return f"{where.part}, {measures.method_title(where.method)}"

@@ -56,7 +56,7 @@ def recognition_rows(runs: Sequence[dict]) -> Iterator[Row]:
                 [entry[measure.name] for result in of_system for entry in result.get("per_seed") or [result]]
                 for of_system in results
             ]
-            yield measures.rate_title(measure, decoding), measure, values
+            yield f"{measures.initials(measure)}, {decoding.title}", measure, values
 
 
 def metric_rows(runs: Sequence[dict]) -> Iterator[Row]:
