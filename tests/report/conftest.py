@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from spin.config import Config, RuntimeConfig
-from tests.report.made_up_run import SYSTEMS, make_context, make_material
+from tests.report.made_up_run import SYSTEMS, make_context, make_material, make_report
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,8 @@ def material(tmp_path, config):
 
 
 @pytest.fixture
-def report(material):
-    return material[0]
+def report(tmp_path, config):
+    return make_report(tmp_path / "exp", config)
 
 
 @pytest.fixture(scope="session")

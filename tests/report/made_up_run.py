@@ -87,12 +87,18 @@ def make_context(exp: Path, config: Config) -> Context:
     return Context(config, exp, exp.parent / "data", 5, get_logger("test"), COMMAND)
 
 
-def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> tuple[dict, dict, dict]:
-    """Report, pictures and tables of a run of these systems."""
+def make_report(exp: Path, config: Config, systems=("baseline", "spin")) -> dict:
+    """The report of a run of these systems, whose decodings are in `exp`."""
     errors = {name: {"ctc_1best": 780 - 78 * index, "hlg": 412 - 51 * index} for index, name in enumerate(systems)}
     content = {name: metrics(index) for index, name in enumerate(systems)}
     report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
     write_decodings(exp, systems, primary(report))
+    return report
+
+
+def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> tuple[dict, dict, dict]:
+    """Report, pictures and tables of a run of these systems."""
+    report = make_report(exp, config, systems)
     recognisers = {
         name: [[{"step": 100 * step, "loss": 3.0 / step - 0.1 * index, "valid_wer": 95.0 - 6 * step} for step in range(1, 8)]]
         for index, name in enumerate(systems)

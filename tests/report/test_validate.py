@@ -10,10 +10,7 @@ from spin.runtime.files import write_json
 
 REMOVE = object()
 WRONG = [  # a value, and the keys that must not have it
-    (
-        REMOVE,
-        "name torch systems units units.spin units.spin.pnmi speaker.spin speaker.chance asr.baseline asr.baseline.test.hlg",
-    ),
+    (REMOVE, "name torch systems units units.spin units.spin.pnmi speaker.spin speaker.chance"),
     (REMOVE, "asr.baseline asr.baseline.test.hlg asr.spin.test.hlg.errors gain gain.spin.test.hlg gain.spin.test.hlg.p_value"),
     (None, "command units.spin.K asr.spin.test.hlg.wer gain.spin.test.hlg.relative_wer_reduction"),
     (True, "schema units.baseline.cluster_purity"),

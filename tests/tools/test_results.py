@@ -10,7 +10,7 @@ from spin.errors import DataError
 from spin.report.measures import WER
 from spin.runtime.files import write_json
 from spin.tools.results import compare, group_runs, recognition_rows, render_results, spread
-from tests.report.made_up_run import make_material, plain
+from tests.report.made_up_run import make_report, plain
 
 
 def with_errors(report, baseline, spin, seed=0):
@@ -25,7 +25,7 @@ def with_errors(report, baseline, spin, seed=0):
 
 @pytest.fixture
 def report(tmp_path):
-    return make_material(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu")))[0]
+    return make_report(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu")))
 
 
 @pytest.fixture
