@@ -1,5 +1,9 @@
-"""Figures as a report writes them: names, numbers, changes, p-values, times, and the error rates next to METRICS."""
+"""Questions to a report.json that fits its schema, and its figures as text: names, numbers, changes, p-values, times."""
 
+import datetime
+from typing import NamedTuple
+
+from spin import artifacts
 from spin.asr.decoders import DECODERS
 from spin.objectives import OBJECTIVES
 from spin.units.metrics import HIGHER, LOWER, Metric
@@ -8,11 +12,75 @@ NOT_MEASURED = "not measured"
 SPACE = "\u00a0"  # keeps a figure and its unit on one line
 MINUS, DASH = "\u2212", "\u2014"
 SIGNIFICANT = 0.05  # the usual level of a test; the page names it
+SUFFIXES = {"features": "", "units": "_from_units"}  # what the recognisers read -> suffix of "asr" and "gain" in report.json
 
 WER = Metric("wer", "word error rate", 1, "%", LOWER, "Wrong, missing and added words per 100 words of the reference.", "")
 CER = Metric("cer", "character error rate", 1, "%", LOWER, "The same, counted in characters.", "")
 # Of a phone model's best path. Its result has "per" too, but the results of its seeds have only this key.
 PER = Metric("wer", "phone error rate", 1, "%", LOWER, "The same, counted in phones.", "")
+
+
+class Decoding(NamedTuple):
+    """One decoding of every system."""
+
+    input_kind: str  # what the recognisers read: features or units
+    part: str
+    method: str
+
+    @property
+    def title(self) -> str:
+        """'test-clean, HLG with n-gram LM'."""
+        return f"{self.part}, {method_title(self.method)}" + (", from units" if self.input_kind == "units" else "")
+
+
+def unit_values(report: dict, metric: str) -> list[float | None]:
+    """A metric of every system's units, pooled over the clean test parts."""
+    return [report["units"][system].get(metric) for system in report["systems"]]
+
+
+def results(report: dict, input_kind: str) -> dict:
+    """System -> part -> method -> result; empty where no recogniser reads this input."""
+    return report.get(f"asr{SUFFIXES[input_kind]}") or {}
+
+
+def decodings(report: dict, input_kind: str | None = None) -> list[Decoding]:
+    """The decodings in the report's order, of one kind of input or of all. Every system has them."""
+    return [
+        Decoding(name, part, method)
+        for name in (SUFFIXES if input_kind is None else (input_kind,))
+        for part, methods in results(report, name).get(report["systems"][0], {}).items()
+        for method in methods
+    ]
+
+
+def result(report: dict, decoding: Decoding, system: str) -> dict:
+    """Error rates of one system by one decoding."""
+    return results(report, decoding.input_kind)[system][decoding.part][decoding.method]
+
+
+def gain(report: dict, decoding: Decoding, system: str) -> dict:
+    """Gain of one system over the baseline, with its p-value; empty for the baseline."""
+    if system == report["systems"][0]:
+        return {}
+    return report[f"gain{SUFFIXES[decoding.input_kind]}"][system][decoding.part][decoding.method]
+
+
+def subject(report: dict) -> str | None:
+    """The system that the headline compares with the baseline: the trained one, otherwise the second; None when there is one."""
+    others = report["systems"][1:]
+    return artifacts.SPIN if artifacts.SPIN in others else next(iter(others), None)
+
+
+def primary(report: dict) -> Decoding | None:
+    """The decoding of the headline: features, the first test part, and the language model where it was used; None without one."""
+    found = decodings(report)
+    if not found:
+        return None
+    configured = (report.get("config") or {}).get("corpus", {}).get("test", [])
+    parts = [item.part for item in found if item.input_kind == found[0].input_kind]
+    part = next((name for name in configured if name in parts), parts[0])
+    chosen = [item for item in found if (item.input_kind, item.part) == (found[0].input_kind, part)]
+    return next((item for item in chosen if item.method == "hlg"), chosen[-1])
 
 
 def error_measures(result: dict) -> tuple[Metric, ...]:
@@ -74,13 +142,8 @@ def p_value(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """'4.1 s', '41 s', '3 min 05 s' or '2 h 03 min'."""
-    if seconds is None or round(seconds) < 60:
-        return number(seconds, 1 if seconds is None or seconds < 10 else 0, "s")
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}{SPACE}min {rest:02d}{SPACE}s"
-    return f"{minutes // 60}{SPACE}h {minutes % 60:02d}{SPACE}min"
+    """'0:41:07': hours, minutes and seconds, after days if any."""
+    return NOT_MEASURED if seconds is None else str(datetime.timedelta(seconds=round(seconds)))
 
 
 def relative_change(baseline: float | None, other: float | None) -> float | None:

@@ -1,25 +1,22 @@
-"""The schema of report.json, and a command that checks a report or compares two.
-
-    python -m spin.report.validate report.json
-    python -m spin.report.validate --same A.json B.json
+"""The schema of report.json, and a command that checks reports: python -m spin.report.validate REPORT.json ...
 
 Exit status 0: no problem; 1: problems, one line per key on standard error; 2: wrong usage.
 """
 
 import argparse
+import reprlib
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from spin.errors import DataError, SpinError, rerun
+from spin.report.measures import SUFFIXES, results
 from spin.runtime.files import read_json
 from spin.setting_types import EACH_ONCE
 
 TOLERANCE = 0.05  # percent points between a rate and the counts behind it: rates may be rounded
-SHOWN = 60  # characters of a value in a message
-NOT_COMPARED = ("seconds",)  # all else must agree between two runs of the same command
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Commit = Annotated[str, StringConstraints(pattern=r"^(unknown|[0-9a-f]{7,40}(-dirty)?)$")]
@@ -49,16 +46,10 @@ class UnitFigures(Record):
     perplexity: NonNegative | None = None
 
 
-class Accuracy(Record):
-    """The metric speaker_accuracy_of_features of one system."""
-
-    accuracy: Ratio | None
-
-
 class Speaker(Record):
-    """Speaker probes by system, and the metric speaker_chance."""
+    """{"accuracy": the metric speaker_accuracy_of_features} by system, and the metric speaker_chance."""
 
-    __pydantic_extra__: dict[str, Accuracy]
+    __pydantic_extra__: dict[str, dict[str, Ratio | None]]
     chance: Ratio | None
 
 
@@ -71,15 +62,6 @@ class Result(Record):
     words: Annotated[int, Field(ge=1)]
     errors: NonNegative
     per: NonNegative | None = None
-
-    @model_validator(mode="after")
-    def _check(self):
-        if self.ci95[0] > self.ci95[1]:
-            raise ValueError("ci95: expected the lower bound first")
-        rate = 100 * self.errors / self.words
-        if abs(self.wer - rate) > TOLERANCE:
-            raise ValueError(f"wer: expected {rate:.2f} ({self.errors:g} errors in {self.words} words), found {self.wer:g}")
-        return self
 
 
 class Gain(Record):
@@ -115,29 +97,26 @@ class Report(Record):
     gain_from_units: Gains | None = None
 
 
-def problems(report, decoded: bool = True) -> list[str]:
-    """One line per key that does not fit schema 2, which asks for a decoding unless `decoded` is False."""
+def problems(report) -> list[str]:
+    """One line per key that does not fit schema 2."""
     try:
-        return list(_contradictions(Report.model_validate(report), decoded))
+        Report.model_validate(report)
     except ValidationError as error:
         return [_line(item) for item in error.errors(include_url=False)]
+    return list(_contradictions(report))
 
 
-def check_report(report: dict, decoded: bool) -> None:
+def check_report(report: dict, name: str = "report.json") -> None:
     """Raises DataError when a report does not fit its schema."""
-    wrong = problems(report, decoded)
+    wrong = problems(report)
     if wrong:
         raise DataError(
-            "report.json",
+            name,
             found="; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""),
             expected="figures that fit schema 2 of the report",
             cause="a product of stages 3 to 5 that another tool wrote",
             remedy=rerun(3, 5),
         )
-
-
-def shorten(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def _line(item: dict) -> str:
@@ -146,90 +125,62 @@ def _line(item: dict) -> str:
     if item["type"] == "missing":
         return f"{key}: missing"
     message = item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    message = message.replace("String should", "expected to")
-    if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a whole record; the message begins with its key
-        return f"{key}.{message}"
-    return f"{key}: found {shorten(repr(item['input']))}, {message}"
+    return f"{key}: found {reprlib.repr(item['input'])}, {message.replace('String should', 'expected to')}"
 
 
-def _contradictions(report: Report, decoded: bool) -> Iterator[str]:
+def _contradictions(report: dict) -> Iterator[str]:
     """Keys that do not fit each other."""
-    for name, section in {"units": report.units, "speaker": report.speaker.__pydantic_extra__}.items():
-        yield from (f"{name}.{system}: missing, but the system is listed" for system in report.systems if system not in section)
-    if decoded and not report.asr and not report.asr_from_units:
-        yield "asr: no part was decoded, expected at least one"
-    baseline, *others = report.systems
-    for suffix in ("", "_from_units"):
-        section = getattr(report, f"asr{suffix}")
-        results, gains = _flat(section), _flat(getattr(report, f"gain{suffix}"))
-        if section and not results:
-            yield f"asr{suffix}: no part was decoded, expected at least one"
-        for where in sorted({where for _, where in results}):
-            missing = [system for system in report.systems if (system, where) not in results]
-            yield from (f"asr{suffix}.{system}.{where}: missing, but another system has it" for system in missing)
-            for system in others if not missing else ():
-                rates = (results[name, where].wer for name in (baseline, system))
-                yield from _check_gain(gains.get((system, where)), *rates, f"gain{suffix}.{system}.{where}")
+    for name in ("units", "speaker"):
+        yield from (f"{name}.{system}: missing" for system in report["systems"] if system not in report[name])
+    for input_kind in [kind for kind in SUFFIXES if results(report, kind)] or ["features"]:
+        places = {(part, method) for parts in results(report, input_kind).values() for part in parts for method in parts[part]}
+        if not places:
+            yield f"asr{SUFFIXES[input_kind]}: no part was decoded, expected at least one"
+        for place in sorted(places):
+            yield from _check_decoding(report, SUFFIXES[input_kind], *place)
 
 
-def _flat(section: Results | Gains | None) -> dict[tuple[str, str], Result | Gain]:
-    """(system, "part.method") -> result or gain."""
-    return {
-        (system, f"{part}.{method}"): value
-        for system, parts in (section or {}).items()
-        for part, methods in parts.items()
-        for method, value in methods.items()
-    }
+def _check_decoding(report: dict, suffix: str, part: str, method: str) -> Iterator[str]:
+    """Every system needs a result, whose rate fits its counts, and a gain, which fits the rates: (before - after) / before."""
+    baseline, before = report["systems"][0], None
+    for system in report["systems"]:
+        name = f"{system}.{part}.{method}"
+        result, gain = (
+            (report.get(f"{section}{suffix}") or {}).get(system, {}).get(part, {}).get(method) for section in ("asr", "gain")
+        )
+        if result is None:
+            yield f"asr{suffix}.{name}: missing"
+            continue
+        rate = 100 * result["errors"] / result["words"]
+        if abs(result["wer"] - rate) > TOLERANCE:
+            yield f"asr{suffix}.{name}.wer: found {result['wer']}, expected {rate:.2f} by its words and errors"
+        if result["ci95"][0] > result["ci95"][1]:
+            yield f"asr{suffix}.{name}.ci95: expected the lower bound first"
+        if system == baseline:
+            before = result["wer"]
+        elif gain is None:
+            yield f"gain{suffix}.{name}: missing"
+        elif before is not None:
+            yield from _check_gain(gain["relative_wer_reduction"], before, result["wer"], f"gain{suffix}.{name}")
 
 
-def _check_gain(gain: Gain | None, before: float, after: float, name: str) -> Iterator[str]:
-    """The reduction must be (before - after) / before in percent; with before = 0 it says nothing, and may be null or 0."""
-    if gain is None:
-        yield f"{name}: missing"
-        return
-    given = gain.relative_wer_reduction
+def _check_gain(given: float | None, before: float, after: float, name: str) -> Iterator[str]:
+    """The reduction in percent of `before`; with before = 0 it says nothing, and may be null or 0."""
     expected, tolerance = (100 * (before - after) / before, 200 * TOLERANCE / before) if before else (0.0, 0.0)
     if before > 0 if given is None else abs(given - expected) > tolerance:
         yield f"{name}.relative_wer_reduction: found {given}, expected {expected:.2f} (WER {before:g} -> {after:g})"
 
 
-def differences(first, second) -> Iterator[str]:
-    """'key: first / second' for every value in which two reports differ; 1 and 1.0 do."""
-    left, right = ({key: repr(value) for key, value in _leaves(report)} for report in (first, second))
-    for key in {**left, **right}:
-        one, other = left.get(key, "nothing"), right.get(key, "nothing")
-        if one != other and key.split(".")[0] not in NOT_COMPARED:
-            yield f"{key}: {shorten(one)} / {shorten(other)}"
-
-
-def _leaves(value, key: str = "") -> Iterator[tuple[str, object]]:
-    """(path of keys, value) of all that is in a JSON value, down to numbers, texts and empty objects."""
-    items = dict(enumerate(value)) if isinstance(value, list) else value
-    if not isinstance(items, dict) or not items:
-        yield key or "report", value
-        return
-    for name, item in items.items():
-        yield from _leaves(item, f"{key}.{name}" if key else str(name))
-
-
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m spin.report.validate", description=__doc__.split("\n")[0])
-    parser.add_argument("--same", action="store_true", help="compare two reports, except for 'seconds'")
+    parser = argparse.ArgumentParser(prog="python -m spin.report.validate", description=__doc__.split(":")[0])
     parser.add_argument("reports", nargs="+", metavar="REPORT.json")
-    arguments = parser.parse_args(argv)
-    if arguments.same and len(arguments.reports) != 2:
-        parser.error(f"--same needs two reports, found {len(arguments.reports)}")
-    messages, reports = [], []
-    for path in arguments.reports:
+    messages = []
+    for path in parser.parse_args(argv).reports:
         try:
-            reports.append(read_json(path))
-            messages += [f"{path}: {line}" for line in problems(reports[-1])]
+            messages += [f"{path}: {line}" for line in problems(read_json(path))]
         except SpinError as error:
             messages.append(f"{path}: {error.found}")
-    if arguments.same and not messages:
-        messages = [f"{line}  ({' / '.join(arguments.reports)})" for line in differences(*reports)][:1]
-    for line in messages:
-        print(line, file=sys.stderr)
+    sys.stderr.writelines(f"{line}\n" for line in messages)
     return 1 if messages else 0
 
 

@@ -1,163 +1,148 @@
-"""Report half of stage 5: report.json, report.html and report.md, and the answer on TensorBoard."""
+"""Report half of stage 5: report.json, report.html and report.md."""
 
-import re
+import importlib.metadata
+import platform
+from collections.abc import Iterable
 from pathlib import Path
 
-import jinja2
-import yaml
-from jinja2.utils import markupsafe
+import numpy as np
 
 from spin import artifacts, products
-from spin.report import alignment, charts, lookup, measures, pictures, tables
-from spin.report.collect import Material, collect
-from spin.report.headline import headline
-from spin.report.pictures import Picture, inline_svg
-from spin.report.tables import Cell
-from spin.runtime.files import write_json, write_text
-from spin.runtime.logs import summary_writer
-from spin.runtime.product import Context, Product
+from spin.config import Config
+from spin.report import pictures
+from spin.report.measures import SUFFIXES, results
+from spin.report.pages import headline, render_html, render_markdown
+from spin.report.pictures import Picture
+from spin.report.tables import all_tables
+from spin.report.validate import check_report
+from spin.runtime.config_io import config_dict
+from spin.runtime.context import Context
+from spin.runtime.devices import device_name, resolve_device
+from spin.runtime.digest import commit
+from spin.runtime.files import read_json, read_jsonl, write_json, write_text
+from spin.runtime.product import Product
 from spin.systems import systems_of
-from spin.units.metrics import Metric, find_metric
 
-TEMPLATES = Path(__file__).parent / "templates"
-EXAMPLES = "Wrong words are in lower case, missing ones are dashes, added ones have a plus sign."
-CARD_METRICS = (find_metric("abx_across"), find_metric("pnmi"))
+LIBRARIES = ("k2", "kaldialign", "kaldilm", "lhotse", "numpy", "sentencepiece", "torch")
+# Folders, processes and devices change no result: two runs into two folders give the same report.
+NOT_IN_REPORT = ("data_dir", "corpus_dir", "download")
 
 
 def write_report(context: Context, scores: Product | None) -> None:
     """Writes the report of an experiment unless it is up to date; without scores, pages of unit metrics but no report.json.
 
-    Raises:
-        DataError: a product of an earlier stage is missing or damaged, or the figures do not fit the report's schema.
+    Raises DataError where a product is missing or damaged, or the figures do not fit the report's schema.
     """
-    metrics = [products.metrics(context, system) for system in systems_of(context.config, context.exp)]
-    product = products.report(context, [*filter(None, [scores]), *metrics], "json" if scores else "html")
+    metrics = {system.name: products.metrics(context, system) for system in systems_of(context.config, context.exp)}
+    inputs = [*filter(None, [scores]), *metrics.values()]
+    product = products.report(context, inputs, "json" if scores else "html")
     page, text = (artifacts.report(context.exp, kind) for kind in ("html", "md"))
     if product.needs_build() or not page.exists() or not text.exists():
         with product.building() as partial:
-            material = collect(context, scores)
-            write_text(text, render_markdown(material))
-            write_text(page if scores else partial, render_page(material, plot_all(material)))
+            values = {name: read_json(artifacts.metrics_in(item.path)) for name, item in metrics.items()}
+            rates = read_json(scores.path) if scores else {"asr": {}, "gain": {}}
+            report = build_report(context, values, rates, build_seconds(inputs))
             if scores:
-                write_json(partial, material.report)
+                check_report(report)
+            tables = all_tables(context.exp, report)
+            write_text(text, render_markdown(report, tables))
+            write_text(page if scores else partial, render_html(report, collect_pictures(context, report), tables))
+            if scores:
+                write_json(partial, report)
             else:  # that of an earlier configuration does not belong to these pages
                 artifacts.report(context.exp, "json").unlink(missing_ok=True)
-        answer = headline(material.report)
+        answer = headline(report)
         context.log.info("%s. %s", answer.title, answer.detail)
-        with summary_writer(context.tensorboard) as writer:
-            writer.add_text("report", f"**{escape(answer.title)}**\n\n{escape(answer.detail)}")
     context.log.info("report: %s", page)
 
 
-def plot_all(material: Material) -> dict[str, list[Picture]]:
-    """All pictures of a page by section; what was not measured has none."""
-    report = material.report
+def build_report(context: Context, metrics: dict[str, dict], scores: dict, seconds: dict[str, float]) -> dict:
+    """The content of report.json from metrics.json of each system, baseline first, scores.json, and the times of the stages."""
+    config = context.config
+    versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+    accuracies = {name: {"accuracy": content["units"].get("speaker_accuracy_of_features")} for name, content in metrics.items()}
+    chances = (content["units"].get("speaker_chance") for content in metrics.values())
     return {
-        "recognition": [chart for input_kind in lookup.SUFFIXES if (chart := charts.error_bars(report, input_kind)) is not None],
-        "units": charts.unit_bars(report),
-        "maps": pictures.unit_map_pictures(report, material.counts),
-        "utterances": [pictures.utterance_picture(report, *item) for item in enumerate(material.utterances)],
-        "training": charts.training_curves(report, material.histories),
+        "schema": 2,
+        "name": config.name,
+        "commit": commit(),
+        "command": context.command,
+        "device": device_name(resolve_device(config.runtime.device)),
+        "k2": versions["k2"],
+        "torch": versions["torch"],
+        "seeds": list(config.asr.seeds),
+        "systems": list(metrics),
+        "seconds": seconds,
+        "units": {name: content["units"] for name, content in metrics.items()},
+        "units_by_part": {name: content["parts"] for name, content in metrics.items()},
+        "speaker": accuracies | {"chance": next((chance for chance in chances if chance is not None), None)},
+        **scores,
+        "seed": config.seed,
+        "versions": versions,
+        "config": report_config(config),
     }
 
 
-def render_page(material: Material, drawn: dict[str, list[Picture]]) -> str:
-    """report.html: the same bytes for the same material."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["svg"] = lambda picture: markupsafe.Markup(inline_svg(picture))  # noqa: S704 - matplotlib escapes
-    report = material.report
-    text = environment.get_template("report.html.j2").render(
-        material=material,
-        report=report,
-        answer=headline(report),
-        cards=cards(report),
-        pictures=drawn,
-        recognition=[tables.recognition(report, input_kind) for input_kind in lookup.SUFFIXES],
-        tables=tables,
-        subject=measures.system_titles(report).get(lookup.subject(report), ""),
-        config=yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True),
-    )
-    return text.lstrip() + "\n"
+def build_seconds(roots: Iterable[Product]) -> dict[str, float]:
+    """Time that the products of each stage took to build, from the given ones down to the manifests."""
+    seconds: dict[int, float] = {}
+    waiting, seen = list(roots), set()
+    while waiting:
+        product = waiting.pop()
+        if product.path not in seen:
+            seen.add(product.path)
+            waiting += product.inputs
+            if product.seconds is not None:
+                seconds[product.stage] = seconds.get(product.stage, 0.0) + product.seconds
+    return {f"stage{stage}": round(seconds[stage], 1) for stage in sorted(seconds)}
 
 
-def cards(report: dict) -> list[tuple[str, str, Cell]]:
-    """Name, the baseline's figure and the subject's cell: error rates of the headline's decoding, then ABX and PNMI."""
-    where, systems = lookup.primary(report), [report["systems"][0], *filter(None, [lookup.subject(report)])]
-    found = []
-    if where is not None:
-        results = [lookup.result(report, where, name) for name in systems]
-        p = lookup.gain(report, where, systems[-1]).get("p_value")
-        for measure in measures.error_measures(results[0]):
-            found.append(_card(measure, f"{measure.title}, {where.part}", [result[measure.name] for result in results], p))
-            p = None  # the test is of the first rate
-    figures = [report["units"][name] for name in systems]
-    return found + [_card(metric, metric.title, [units.get(metric.name) for units in figures]) for metric in CARD_METRICS]
+def report_config(config: Config) -> dict:
+    """The configuration without what changes no result: folders, processes, devices."""
+    tree = config_dict(config)
+    del tree["runtime"]
+    tree["corpus"] = {key: value for key, value in tree["corpus"].items() if key not in NOT_IN_REPORT}
+    return tree
 
 
-def _card(measure: Metric, name: str, values: list[float | None], p: float | None = None) -> tuple[str, str, Cell]:
-    name, text = name[:1].upper() + name[1:], measures.show(measure, values[-1])
-    if len(values) < 2 or values == [None, None]:
-        return name, "", Cell(text)
-    return name, measures.number(values[0], measure.digits), tables.change_cell(measure, text, *values, p)
+def version(package: str) -> str:
+    """Version of an installed package, otherwise 'not installed'."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
-def render_markdown(material: Material) -> str:
-    """report.md: answer, tables and texts for a terminal, a repository page or a mail."""
-    report, answer = material.report, headline(material.report)
-    recognition = [*(tables.recognition(report, input_kind) for input_kind in lookup.SUFFIXES), *material.details]
-    by_part = tables.units_by_part(report)
-    blocks = [
-        f"# Spin report: {escape(report['name'])}",
-        f"**{escape(answer.title)}** {escape(answer.detail)}",
-        "## Recognition",
-        *(block for item in recognition if item for block in (f"### {item.title}", table(item))),
-        "## Units",
-        table(tables.unit_metrics(report)),
-        *([table(by_part)] if by_part else []),
-        "## Recognised text",
-        EXAMPLES if material.examples else "No recognised text was kept.",
-        *(_example(item) for item in material.examples),
-        "## How it was made",
-        _indented([[name, " ".join(value.split("\n"))] for name, value in tables.provenance(report).items()]),
-        table(tables.times(report)),
-    ]
-    return "\n\n".join(blocks) + "\n"
+def collect_pictures(context: Context, report: dict) -> dict[str, list[Picture]]:
+    """The pictures of what the stages left, by section."""
+    counts = {}
+    for system in report["systems"]:
+        path = artifacts.phone_counts_in(artifacts.metrics_folder(context.exp, system))
+        if path.exists():  # the corpus has alignments
+            with np.load(path) as content:
+                counts[system] = content["phones"].tolist(), content["counts"]
+    histories = {"training": {}}
+    if artifacts.SPIN in report["systems"]:
+        histories["training"][artifacts.SPIN] = [_read_history(artifacts.spin_folder(context.exp))]
+    for input_kind in SUFFIXES:
+        histories[input_kind] = {}
+        for system in results(report, input_kind):
+            folders = (artifacts.recogniser_folder(context.exp, system, input_kind, seed) for seed in report["seeds"])
+            histories[input_kind][system] = list(map(_read_history, folders))
+    return plot_all(report, histories, counts, pictures.utterances(context, report))
 
 
-def table(content: tables.Table) -> str:
-    """A table in GitHub's Markdown, its note below."""
-    rows = [map(escape, content.header), ("---" if column < content.texts else "---:" for column in range(len(content.header)))]
-    rows += [[escape(f"{cell.text} ({cell.below})" if cell.below else cell.text) for cell in row] for row in content.rows]
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return lines + (f"\n\n{escape(content.note)}" if content.note else "")
+def _read_history(folder: Path) -> list[dict]:
+    return list(read_jsonl(artifacts.history_in(folder)))
 
 
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is: nothing in it starts a tag, a link, emphasis or another cell."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split("\n")))
-
-
-def _indented(rows: list[list[str]]) -> str:
-    """Cells in columns, as an indented block, which Markdown shows as it is."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("    " + " ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _example(item: alignment.Example) -> str:
-    """The words of an utterance, one row per system."""
-    rows = [["reference", *(column.reference or "\u00b7" for column in item.columns)]]
-    rows += [[title, *(_mark(*column.words[index]) for column in item.columns)] for index, title in enumerate(item.systems)]
-    errors = ", ".join(f"{title} {count}" for title, count in zip(item.systems, item.errors))
-    return f"{escape(item.utterance_id)}: {item.reason} (word errors: {errors})\n\n{_indented(rows)}"
-
-
-def _mark(word: str, verdict: str) -> str:
-    marks = {alignment.MISSING: "--", alignment.ADDED: f"+{word.lower()}", alignment.WRONG: word.lower()}
-    return marks.get(verdict, word or "\u00b7")
+def plot_all(report: dict, histories: dict, counts: dict, utterances: list[Picture]) -> dict[str, list[Picture]]:
+    """The pictures of each section; what was not measured has none."""
+    error_bars = (pictures.error_bars(report, input_kind) for input_kind in SUFFIXES)
+    return {
+        "recognition": list(filter(None, error_bars)),
+        "units": pictures.unit_bars(report),
+        "maps": pictures.unit_maps(report, counts),
+        "utterances": utterances,
+        "training": pictures.training_curves(report, histories),
+    }

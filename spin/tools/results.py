@@ -7,60 +7,29 @@ sample standard deviation. Every table of runs names command, commit and device.
 import argparse
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from spin.errors import DataError
-from spin.report import lookup, measures
-from spin.report.charts import error_bars
-from spin.report.pictures import on_white
-from spin.report.tables import Cell, Table, cells
-from spin.report.validate import problems
-from spin.report.write_report import escape, table
+from spin.report import measures
+from spin.report.pages import escape, table
+from spin.report.pictures import error_bars
+from spin.report.tables import Table, cells
+from spin.report.validate import check_report
 from spin.runtime.files import read_json, write_text
-from spin.units.metrics import METRICS
+from spin.units.metrics import METRICS, Metric
 
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of every system over all runs.
-
-    Attributes:
-        name: title of the row.
-        measure: the metric or error rate.
-        values: for each system, one value per run and recogniser seed, in the same order.
-    """
-
-    name: str
-    measure: object
-    values: tuple[tuple[float, ...], ...]
-
-    def change(self, system: int) -> float | None:
-        """Relative change of the means against the baseline in percent."""
-        return measures.relative_change(statistics.fmean(self.values[0]), statistics.fmean(self.values[system]))
-
-    def better(self, system: int) -> int:
-        """Number of values that are better than the baseline's; 0 for a measure without direction."""
-        pairs = zip(self.values[0], self.values[system])
-        return sum(measures.tone(self.measure, before, after) == "better" for before, after in pairs)
+Row = tuple[str, Metric, list[list[float]]]  # title, measure, and for each system its values, in the same order
 
 
 def group_runs(reports: Sequence[tuple[str, dict]]) -> list[list[dict]]:
-    """Reports of the same setting together, in the order of their first.
+    """Reports (file, content) of the same setting together, in the order of their first.
 
-    Args:
-        reports: (file, content) of each.
-
-    Raises:
-        DataError: a report does not fit schema 2, or a run is given twice.
+    Raises DataError where a report does not fit schema 2, or a run is given twice.
     """
     groups: dict[tuple, list[dict]] = {}
     seen: dict[tuple, str] = {}
     for path, report in reports:
-        wrong = problems(report)
-        if wrong:
-            remedy = "./run.sh --stage 5 --stop-stage 5 with its --conf and --exp-dir"
-            raise DataError(path, found="; ".join(wrong[:3]), expected="a report of schema 2", remedy=remedy)
+        check_report(report, path)
         setting = _setting(report)
         run = (setting, report.get("seed"), tuple(report["seeds"]), report["commit"])
         if run in seen:
@@ -72,37 +41,33 @@ def group_runs(reports: Sequence[tuple[str, dict]]) -> list[list[dict]]:
 
 
 def _setting(report: dict) -> tuple:
-    config = {key: value for key, value in (report.get("config") or {}).items() if key != "seed"}
-    if isinstance(config.get("asr"), dict):
-        config["asr"] = {key: value for key, value in config["asr"].items() if key != "seeds"}
+    config = report.get("config") or {}
+    config = config | {"seed": None, "asr": config.get("asr", {}) | {"seeds": None}}
     sizes = [report["units"][system]["K"] for system in report["systems"]]
-    return report["name"], tuple(report["systems"]), tuple(sizes), repr(config), tuple(lookup.decodings(report))
+    return report["name"], tuple(report["systems"]), tuple(sizes), repr(config), tuple(measures.decodings(report))
 
 
 def recognition_rows(runs: Sequence[dict]) -> Iterator[Row]:
     """Error rates of every decoding, one value per recogniser."""
-    systems = runs[0]["systems"]
-    for decoding in lookup.decodings(runs[0]):
-        results = {system: [lookup.result(run, decoding, system) for run in runs] for system in systems}
-        for measure in measures.error_measures(results[systems[0]][0]):
-            suffix = "" if decoding.input_kind == "features" else " from units"
-            name = f"{measures.initials(measure)}{suffix}, {decoding.part}, {measures.method_title(decoding.method)}"
-            yield Row(name, measure, tuple(_seed_values(results[system], measure.name) for system in systems))
-
-
-def _seed_values(results: Sequence[dict], name: str) -> tuple[float, ...]:
-    return tuple(entry[name] for result in results for entry in result.get("per_seed") or [result])
+    for decoding in measures.decodings(runs[0]):
+        results = [[measures.result(run, decoding, system) for run in runs] for system in runs[0]["systems"]]
+        for measure in measures.error_measures(results[0][0]):
+            values = [
+                [entry[measure.name] for result in of_system for entry in result.get("per_seed") or [result]]
+                for of_system in results
+            ]
+            yield f"{measures.initials(measure)}, {decoding.title}", measure, values
 
 
 def metric_rows(runs: Sequence[dict]) -> Iterator[Row]:
     """Metrics that every run measured for every system, one value per run."""
     for metric in METRICS:
-        values = tuple(tuple(run["units"][system].get(metric.name) for run in runs) for system in runs[0]["systems"])
-        if metric.name != "K" and all(value is not None for of_system in values for value in of_system):
-            yield Row(metric.title, metric, values)
+        values = [[run["units"][system].get(metric.name) for run in runs] for system in runs[0]["systems"]]
+        if metric.name != "K" and not any(None in of_system for of_system in values):
+            yield metric.title, metric, values
 
 
-def spread(measure, values: Sequence[float]) -> str:
+def spread(measure: Metric, values: Sequence[float]) -> str:
     """'41.2 ± 0.6 %': mean and sample standard deviation; the mean alone for one value."""
     mean = statistics.fmean(values)
     if len(values) < 2:
@@ -111,23 +76,26 @@ def spread(measure, values: Sequence[float]) -> str:
     return f"{measures.number(mean, measure.digits)} \u00b1 {deviation}"
 
 
+def compare(measure: Metric, values: Sequence[Sequence[float]]) -> Iterator[str]:
+    """The spread of each system, and behind all but the first the relative change of the mean, and how many seeds improve."""
+    before = values[0]
+    yield spread(measure, before)
+    for after in values[1:]:
+        yield spread(measure, after)
+        change = measures.signed(measures.relative_change(statistics.fmean(before), statistics.fmean(after)))
+        better = sum(measures.tone(measure, *pair) == "better" for pair in zip(before, after))
+        yield f"{change} ({better} of {len(after)})" if len(after) > 1 and measure.direction else change
+
+
 def results_table(runs: Sequence[dict]) -> Table:
     """Every system against the baseline: errors, then units."""
     rows = [*recognition_rows(runs), *metric_rows(runs)]
     baseline, *others = measures.system_titles(runs[0]).values()
     header = ("measure", baseline, *(column for title in others for column in (title, "change")))
-    several = any(len(row.values[0]) > 1 for row in rows)
+    several = any(len(values[0]) > 1 for _, _, values in rows)
     note = "Mean \u00b1 sample standard deviation over runs and their recognisers' seeds; in brackets, seeds that improve."
-    body = tuple(cells(row.name + measures.arrow(row.measure), *_figures(row)) for row in rows)
+    body = [cells(title + measures.arrow(measure), *compare(measure, values)) for title, measure, values in rows]
     return Table("Results", header, body, note=note if several else "")
-
-
-def _figures(row: Row) -> Iterator[str]:
-    yield spread(row.measure, row.values[0])
-    for system, values in enumerate(row.values[1:], start=1):
-        yield spread(row.measure, values)
-        counted = len(values) > 1 and row.measure.direction
-        yield measures.signed(row.change(system)) + (f" ({row.better(system)} of {len(values)})" if counted else "")
 
 
 def runs_table(runs: Sequence[dict]) -> Table:
@@ -137,24 +105,16 @@ def runs_table(runs: Sequence[dict]) -> Table:
         seeds = f"{run.get('seed', '')} / {', '.join(map(str, run['seeds']))}"
         versions = f"k2 {run['k2']}, torch {run['torch']}"
         time = measures.duration(sum(run["seconds"].values()))
-        rows.append(tuple(map(Cell, (seeds, run["command"], run["commit"], run["device"], versions, time))))
+        rows.append(cells(seeds, run["command"], run["commit"], run["device"], versions, time))
     header = ("seeds: training / recognisers", "command", "commit", "device", "versions", "time of all products")
-    return Table("Runs", header, tuple(rows), len(header))
+    return Table("Runs", header, rows, len(header))
 
 
 TABLES = {"results": results_table, "runs": runs_table}
 
 
 def render_results(reports: Sequence[tuple[str, dict]], wanted: Sequence[str] = tuple(TABLES)) -> str:
-    """Markdown with the wanted tables of every setting among the reports.
-
-    Args:
-        reports: (file, content) of each report.json.
-        wanted: names in TABLES.
-
-    Raises:
-        DataError: a report does not fit the schema, or is given twice.
-    """
+    """Markdown with the wanted TABLES of every setting among the reports (file, content); raises DataError as group_runs."""
     blocks = []
     for runs in group_runs(reports):
         size = runs[0]["units"][runs[0]["systems"][0]]["K"]
@@ -178,5 +138,6 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     group_runs(reports)
     report = reports[0][1]
-    write_text(arguments.svg, on_white(error_bars(report, lookup.primary(report).input_kind)))
+    bars = error_bars(report, measures.primary(report).input_kind)
+    write_text(arguments.svg, bars.document.replace("<svg ", '<svg style="background: white" ', 1))  # for readers of it alone
     return 0

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from spin.config import Config, RuntimeConfig
-from spin.report.write_report import plot_all
-from tests.report.made_up_run import SYSTEMS, make_context, make_material
+from tests.report.made_up_run import SYSTEMS, make_context, make_material, make_report
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +24,12 @@ def material(tmp_path, config):
 
 
 @pytest.fixture
-def report(material):
-    return material.report
+def report(tmp_path, config):
+    return make_report(tmp_path / "exp", config)
 
 
 @pytest.fixture(scope="session")
 def five(tmp_path_factory, config):
-    """(material of five systems, its pictures), drawn once for the tests that only look at them."""
+    """(report, pictures, tables) of five systems, made once for the tests that only look at them."""
     systems = [{"name": name, "source": name} if "_" in name else name for name in SYSTEMS]
-    made = make_material(tmp_path_factory.mktemp("five"), dataclasses.replace(config, systems=tuple(systems)), SYSTEMS)
-    return made, plot_all(made)
+    return make_material(tmp_path_factory.mktemp("five"), dataclasses.replace(config, systems=tuple(systems)), SYSTEMS)

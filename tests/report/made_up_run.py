@@ -3,17 +3,18 @@
 from pathlib import Path
 
 import numpy as np
+from lhotse import MonoCut, SupervisionSegment
+from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
+from spin.asr.scoring import Hypothesis, write_decoding
 from spin.config import Config
-from spin.report import lookup, measures
-from spin.report.alignment import align, choose_examples, word_errors
-from spin.report.collect import Material, build_report
-from spin.report.pictures import Utterance
-from spin.report.tables import detail_tables, read_hypotheses
-from spin.runtime.files import write_jsonl, write_text
+from spin.report import pictures
+from spin.report.measures import Decoding, primary, system_titles
+from spin.report.tables import all_tables
+from spin.report.write_report import build_report, plot_all
+from spin.runtime.context import Context
 from spin.runtime.logs import get_logger
-from spin.runtime.product import Context
 
 PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R", "W", "HH"]
 K = 24
@@ -63,19 +64,14 @@ def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
     return PHONES, table.astype(np.int64)
 
 
-def write_decodings(exp: Path, systems, where: lookup.Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
-    """hypotheses.txt and counts.jsonl of every decoding; systems take turns with the hypotheses of a sentence."""
+def write_decodings(exp: Path, systems, where: Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
+    """The files of every decoding; systems take turns with the hypotheses of a sentence."""
     for column, system in enumerate(systems):
-        lines, records = [], []
-        for name, speaker, reference, texts in sentences:
-            text, words = texts[column % len(texts)], reference.split()
-            lines.append(f"{name}\t{reference}\t{text}\n")
-            wrong = {"insertions": 0, "deletions": 0, "substitutions": word_errors(align(words, [text.split()]), 0)}
-            records.append({"id": name, "speaker": speaker, "words": {"reference": len(words), **wrong}})
+        spoken = [
+            Hypothesis(name, speaker, reference, texts[column % len(texts)]) for name, speaker, reference, texts in sentences
+        ]
         for seed in seeds:
-            folder = artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method)
-            write_text(artifacts.hypotheses(folder), "".join(lines))
-            write_jsonl(artifacts.utterance_counts(folder), records)
+            write_decoding(artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method), spoken, {})
 
 
 def plain(text: str) -> str:
@@ -91,27 +87,28 @@ def make_context(exp: Path, config: Config) -> Context:
     return Context(config, exp, exp.parent / "data", 5, get_logger("test"), COMMAND)
 
 
-def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> Material:
-    """Material of a run of these systems."""
+def make_report(exp: Path, config: Config, systems=("baseline", "spin")) -> dict:
+    """The report of a run of these systems, whose decodings are in `exp`."""
     errors = {name: {"ctc_1best": 780 - 78 * index, "hlg": 412 - 51 * index} for index, name in enumerate(systems)}
     content = {name: metrics(index) for index, name in enumerate(systems)}
     report = build_report(make_context(exp, config), content, scores(errors), {"stage0": 10.5, "stage3": 42.0})
-    where = lookup.primary(report)
-    write_decodings(exp, systems, where)
-    texts = [read_hypotheses(exp, system, 0, where) for system in systems]
-    columns = {name: (texts[0][name][0], [text[name][1] for text in texts]) for name in texts[0]}
+    write_decodings(exp, systems, primary(report))
+    return report
+
+
+def make_material(exp: Path, config: Config, systems=("baseline", "spin")) -> tuple[dict, dict, dict]:
+    """Report, pictures and tables of a run of these systems."""
+    report = make_report(exp, config, systems)
     recognisers = {
         name: [[{"step": 100 * step, "loss": 3.0 / step - 0.1 * index, "valid_wer": 95.0 - 6 * step} for step in range(1, 8)]]
         for index, name in enumerate(systems)
     }
     spin = [{"step": 50 * step, "loss": 5 - 0.4 * step, "pnmi": 0.4, "perplexity": 23 - 0.1 * step} for step in range(6)]
-    units = {name: [3, 3, 1, index] for index, name in enumerate(systems)}
+    histories = {"training": {"spin": [spin]}, "features": recognisers}
+    counts = {name: phone_counts(index) for index, name in enumerate(systems)}
+    phones = [AlignmentItem("AA", 0.0, 0.2), AlignmentItem("S", 0.2, 0.3)]
+    spoken = SupervisionSegment("utt", "utt", 0.0, 0.5, text="A <TEST>", alignment={artifacts.PHONE_TIER: phones})
     audio = np.random.default_rng(0).normal(size=8000)
-    return Material(
-        report=report,
-        histories={"training": {"spin": [spin]}, "features": recognisers},
-        counts={name: phone_counts(index) for index, name in enumerate(systems)},
-        examples=choose_examples(columns, tuple(measures.system_titles(report).values()), 1),
-        utterances=[Utterance("utt", "A <TEST>", audio, [(0.0, 0.2, "AA"), (0.2, 0.5, "S")], units)],
-        details=detail_tables(exp, report),
-    )
+    units = {title: [3, 3, 1, index] for index, title in enumerate(system_titles(report).values())}
+    utterance = pictures.utterance("utterance_0", MonoCut("utt", 0.0, 0.5, 0, [spoken]), audio, units)
+    return report, plot_all(report, histories, counts, [utterance]), all_tables(exp, report)

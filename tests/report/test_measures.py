@@ -23,9 +23,8 @@ from tests.report.made_up_run import plain
         (measures.p_value, (0.0,), "p < 0.001"),
         (measures.p_value, (0.0314,), "p = 0.031"),
         (measures.p_value, (None,), "p not measured"),
-        (measures.duration, (9.94,), "9.9 s"),
-        (measures.duration, (59.6,), "1 min 00 s"),
-        (measures.duration, (7384,), "2 h 03 min"),
+        (measures.duration, (59.6,), "0:01:00"),
+        (measures.duration, (7384,), "2:03:04"),
         (measures.duration, (None,), "not measured"),
     ],
 )

@@ -1,15 +1,17 @@
 """report.html and report.md: the answer on top, everything escaped, nothing loaded, the same bytes every time."""
 
-import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree
 
 from spin.report import tables
-from spin.report.alignment import choose_examples
-from spin.report.write_report import cards, plot_all, render_markdown, render_page, table
-from tests.report.made_up_run import shown
+from spin.report.pages import cards, render_html, render_markdown, table
+from spin.report.write_report import plot_all
+from tests.report.made_up_run import make_material, shown
 
-BARE = dict.fromkeys(("recognition", "units", "maps", "utterances", "training"), ())
+
+def bare(exp, report):
+    """(report, pictures, tables) without histories, counts of phones and audio."""
+    return report, plot_all(report, {}, {}, []), tables.all_tables(exp, report)
 
 
 def attributes(root, *names):
@@ -21,65 +23,63 @@ def tags(root):
 
 
 def test_the_page_is_whole_and_loads_nothing(five):
-    material, pictures = five
-    text = render_page(material, pictures)
+    text = render_html(*five)
     root = ElementTree.fromstring(text)
     identifiers, links = attributes(root, "id"), attributes(root, "href", "src", "{http://www.w3.org/1999/xlink}href")
     assert len(identifiers) == len(set(identifiers)) and {*attributes(root, "aria-labelledby")} <= {*identifiers}
     assert all(link.startswith(("#", "data:image/png;base64,")) or link == "report.json" for link in links)
     assert {link[1:] for link in links if link.startswith("#")} <= set(identifiers)
     assert "script" not in tags(root) and "default-src 'none'" in text
-    assert tags(root).count("svg") == sum(map(len, pictures.values()))
+    assert tags(root).count("svg") == sum(map(len, five[1].values()))
     outside = re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
     assert "http://" not in outside and "https://" not in outside
     body = text[text.index("<main>") :]
     assert body.index("Spin lowers the word error rate on test by 12.4") < body.index('class="cards"') < body.index("<table>")
     assert 'class="answer better"' in body and "prefers-color-scheme: dark" in text
-    assert render_page(material, plot_all(material)) == text
 
 
-def test_text_that_looks_like_code_is_text(material):
-    evil = '<script>alert(1)</script> <img/src=x> A&B | [x](y) `z` "q"'
-    texts = {"<b>id": (["WORD", "&", "MORE"], [evil.split(), evil.split()])}
-    report = {**material.report, "command": "./run.sh --set name='<i>' `id`", "device": "GPU <b>&"}
-    material = dataclasses.replace(material, report=report, examples=choose_examples(texts, ("baseline", "Spin"), 1))
-    text = render_page(material, plot_all(material))
+def test_the_same_material_gives_the_same_bytes(material, tmp_path, config):
+    assert render_html(*material) == render_html(*make_material(tmp_path / "again", config))
+
+
+def test_text_that_looks_like_code_is_text(material, tmp_path):
+    report = {**material[0], "command": "./run.sh --set name='<i>' `id`", "device": "GPU <b>&"}
+    made = tables.all_tables(tmp_path / "exp", report)
+    evil = [tables.cells("<b>id", '<script>alert(1)</script> <img/src=x> A&B | [x](y) `z` "q"')]
+    made["Recognition"].append(tables.Table("Text", ("id", "text"), evil, 2))
+    text = render_html(report, material[1], made)
     assert not {"script", "img", "i", "b"} & set(tags(ElementTree.fromstring(text)))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "&lt;b&gt;id" in text
     assert "A &lt;TEST&gt;" in text and "A <TEST>" not in text
-    markdown = render_markdown(material)
-    outside = re.sub(r"(?m)^    .*$", "", markdown)  # indented blocks are shown as they are
-    assert "<script>" not in outside and "<b>" not in outside and markdown.startswith("# Spin report: mini\n\n**Spin lowers")
+    markdown = render_markdown(report, made)
+    assert not any(tag in markdown for tag in ("<script>", "<b>", "<i>"))
+    assert markdown.startswith("# Spin report: mini\n\n**Spin lowers")
     content = tables.Table("t", ("a|b",), ((tables.Cell("x | y\nz *w* <u>", "below"),),))
     assert table(content) == "| a\\|b |\n| --- |\n| x \\| y z \\*w\\* &lt;u&gt; (below) |"
 
 
-def test_a_run_with_few_measures(material):
-    report = material.report
+def test_a_run_with_few_measures(report, tmp_path):
     for system in ("baseline", "spin"):
         names = ("pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "bitrate")
         report["units"][system] = {"K": 24, **dict.fromkeys(names)}
-    bare = type(material)(report)
-    pictures = plot_all(bare)
+    report, pictures, made = bare(tmp_path / "exp", report)
     assert [picture.name for chosen in pictures.values() for picture in chosen] == ["wer"]
-    text = render_page(bare, pictures)
+    text = render_html(report, pictures, made)
     ElementTree.fromstring(text)
-    for words in ("not measured", "No phone alignment", "No training curve was recorded", "No recognised text was kept"):
+    for words in ("not measured", "No phone alignment", "No training curve was recorded"):
         assert words in text
-    assert "not measured" in render_markdown(bare)
+    assert "not measured" in render_markdown(report, made)
 
 
-def test_noisy_parts_are_compared(material):
-    report = material.report
-    assert tables.units_by_part(report) is None
+def test_noisy_parts_are_compared(report):
+    assert tables.units_by_part(report).rows == []
     for parts in report["units_by_part"].values():
         parts["test+babble_0dB"] = {**parts["test"], "unit_edit_distance": 40.0}
     rows = [shown(row) for row in tables.units_by_part(report).rows]
     assert ["test+babble_0dB", "unit edit distance ↓", "40.0 %", "40.0 % | 0.0 %"] in rows
 
 
-def test_cells_say_in_words_what_their_colour_says(material):
-    report = material.report
+def test_cells_say_in_words_what_their_colour_says(report):
     rows = {row[0].text: row for row in tables.unit_metrics(report).rows}
     assert shown(rows["PNMI ↑"])[2] == "0.426 | +4.2 %, better" and rows["PNMI ↑"][2].tone == "better"
     assert shown(rows["cluster purity"])[2] == "0.190 | −5.0 %" and shown(rows["codebook size (K)"])[1:] == ["24", "24"]
@@ -89,8 +89,8 @@ def test_cells_say_in_words_what_their_colour_says(material):
     assert row[4].tone == "" and [cell.tone for _, _, cell in cards(report)] == ["", "", "better", "better"]
 
 
-def test_one_system_alone(material):
-    report = {**material.report, "systems": ["baseline"]}
-    text = render_page(type(material)(report), BARE)
+def test_one_system_alone(report, tmp_path):
+    report = {**report, "systems": ["baseline"]}
+    text = render_html(*bare(tmp_path / "exp", report))
     ElementTree.fromstring(text)
     assert cards(report)[0] == ("Word error rate, test", "", tables.Cell("41.2\u00a0%")) and "there is no second system" in text

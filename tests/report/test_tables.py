@@ -1,11 +1,12 @@
-"""Tables of speakers and of confused words, by hand."""
+"""Tables of speakers, confused words and recognised text, by hand."""
 
 import copy
 
 import pytest
 
-from spin.report.lookup import Decoding
-from spin.report.tables import confusions, detail_tables, over_speakers, per_speaker
+from spin.report import tables
+from spin.report.measures import Decoding
+from spin.report.tables import confusions, examples, over_speakers, per_speaker
 from tests.report.made_up_run import shown, write_decodings
 
 RESULT = {"wer": 50.0, "cer": 30.0, "ci95": [40.0, 60.0], "words": 10, "errors": 5}
@@ -21,12 +22,7 @@ WHERE = Decoding("features", "test", "hlg")
 SENTENCES = (
     ("u1", "ann", "A CAT SAT", ("A BAT SAT", "A CAT SAT", "A BAT SAT")),
     ("u2", "bob", "A DOG", ("DOG", "THE DOG TOO", "A DOG")),
-    (
-        "u3",
-        "eve",
-        "",
-        ("",),
-    ),  # nothing said, nothing found: a phone recogniser may have no pronunciation for any word of a speaker
+    ("u3", "eve", "", ("",)),  # nothing said: a phone recogniser may have no pronunciation for any word of a speaker
 )
 
 
@@ -53,9 +49,23 @@ def test_confusions_by_hand(exp):
     assert sorted(rows[1:]) == sorted([["A", "∅", "2", "0", "0"], ["A", "THE", "0", "2", "0"], ["∅", "TOO", "0", "2", "0"]])
 
 
+def test_recognised_text_by_hand(exp, monkeypatch):
+    monkeypatch.setattr(tables, "EXAMPLES_SHOWN", 1)
+    assert list(map(shown, examples(exp, REPORT, WHERE).rows)) == [
+        ["u1", "reference", "A CAT SAT", ""],
+        ["", "baseline", "A [BAT] SAT", "1"],
+        ["", "Spin", "A CAT SAT", "0"],
+        ["", "filterbank", "A [BAT] SAT", "1"],
+        ["u2", "reference", "A DOG", ""],
+        ["", "baseline", "[∅] DOG", "1"],
+        ["", "Spin", "[THE] DOG [+TOO]", "2"],
+        ["", "filterbank", "A DOG", "0"],
+    ]
+
+
 def test_intervals_over_speakers(exp):
     row = shown(over_speakers(REPORT).rows[0])
     assert row[3] == "30.0 to 70.0 %" and row[4] == "31.0 to 69.0 % (p = 0.200)"
     bare = copy.deepcopy(REPORT)
     del bare["asr"]["spin"]["test"]["hlg"]["ci95_speakers"]
-    assert over_speakers(bare) is None and detail_tables(exp, {**bare, "asr": {name: {} for name in SPANS}, "gain": {}}) == []
+    assert over_speakers(bare).rows == []

@@ -1,19 +1,16 @@
-"""Checking one report and comparing two."""
+"""Checking a report."""
 
 import copy
 import functools
 
 import pytest
 
-from spin.report.validate import differences, main, problems
+from spin.report.validate import main, problems
 from spin.runtime.files import write_json
 
 REMOVE = object()
 WRONG = [  # a value, and the keys that must not have it
-    (
-        REMOVE,
-        "name torch systems units units.spin units.spin.pnmi speaker.spin speaker.chance asr.baseline asr.baseline.test.hlg",
-    ),
+    (REMOVE, "name torch systems units units.spin units.spin.pnmi speaker.spin speaker.chance"),
     (REMOVE, "asr.baseline asr.baseline.test.hlg asr.spin.test.hlg.errors gain gain.spin.test.hlg gain.spin.test.hlg.p_value"),
     (None, "command units.spin.K asr.spin.test.hlg.wer gain.spin.test.hlg.relative_wer_reduction"),
     (True, "schema units.baseline.cluster_purity"),
@@ -92,7 +89,6 @@ def test_a_baseline_without_errors(report):
 def test_units_alone_nothing_decoded_and_nothing_at_all(report):
     for asr in ({}, {"baseline": {}, "spin": {}}):
         assert problems({**report, "asr": asr, "gain": {}}) == ["asr: no part was decoded, expected at least one"]
-    assert problems({**report, "asr": {}, "gain": {}}, decoded=False) == []
     assert problems(None)[0].startswith("report: found")
     assert {f"{key}: missing" for key in ("schema", "name", "seeds", "systems", "units", "asr")} <= set(problems({}))
     report |= {"asr_from_units": report["asr"], "gain_from_units": report["gain"], "asr": {}, "gain": {}}
@@ -106,16 +102,3 @@ def test_command_line(file, tmp_path, report, capsys):
     assert "bad.json: units.spin.pnmi: found 7, expected less than or equal to 1" in capsys.readouterr().err
     assert main([str(tmp_path / "absent.json")]) == 1
     assert "absent.json: no such file" in capsys.readouterr().err
-
-
-def test_same(file, tmp_path, report, capsys):
-    other = tmp_path / "other.json"
-    write_json(other, damage(report, "units.spin.pnmi", 0.4261))
-    assert main(["--same", str(file), str(other)]) == 1
-    assert capsys.readouterr().err.startswith("units.spin.pnmi: 0.426 / 0.4261")
-    with pytest.raises(SystemExit):
-        main(["--same", str(file)])
-    first = {"a": 1, "b": [1, {"c": 2}], "seconds": 5, "gone": 0}
-    second = {"a": 1.0, "b": [1, {"c": 3}], "seconds": 6, "new": 0}
-    found = ["a: 1 / 1.0", "b.1.c: 2 / 3", "gone: 0 / nothing", "new: nothing / 0"]
-    assert list(differences(first, second)) == found and list(differences([1], [1, 2])) == ["1: nothing / 2"]

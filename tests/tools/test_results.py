@@ -9,8 +9,8 @@ from spin.config import Config, RuntimeConfig
 from spin.errors import DataError
 from spin.report.measures import WER
 from spin.runtime.files import write_json
-from spin.tools.results import Row, group_runs, recognition_rows, render_results, spread
-from tests.report.made_up_run import make_material, plain
+from spin.tools.results import compare, group_runs, recognition_rows, render_results, spread
+from tests.report.made_up_run import make_report, plain
 
 
 def with_errors(report, baseline, spin, seed=0):
@@ -25,7 +25,7 @@ def with_errors(report, baseline, spin, seed=0):
 
 @pytest.fixture
 def report(tmp_path):
-    return make_material(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu"))).report
+    return make_report(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu")))
 
 
 @pytest.fixture
@@ -34,23 +34,22 @@ def three(report):
 
 
 def hlg(runs):
-    return next(row for row in recognition_rows(runs) if row.name == "WER, test, HLG with n-gram LM")
+    return next(values for title, _, values in recognition_rows(runs) if title == "WER, test, HLG with n-gram LM")
 
 
 def test_means_spreads_and_changes_by_hand(three):
-    row = hlg(three)
-    assert row.values == ((40.0, 41.0, 42.0), (36.0, 38.0, 37.0))
-    assert plain(spread(WER, row.values[0])) == "41.0 ± 1.0 %" and plain(spread(WER, (40.0,))) == "40.0 %"
-    assert row.change(1) == pytest.approx(-100 * 4 / 41) and row.better(1) == 3
-    row = Row("x", WER, ((0.0,), (1.0,)))
-    assert row.change(1) is None and row.better(1) == 0
+    assert hlg(three) == [[40.0, 41.0, 42.0], [36.0, 38.0, 37.0]]
+    assert plain(spread(WER, (40.0,))) == "40.0 %"
+    assert list(map(plain, compare(WER, hlg(three)))) == ["41.0 ± 1.0 %", "37.0 ± 1.0 %", "−9.8 % (3 of 3)"]  # -100 * 4 / 41
+    assert list(map(plain, compare(WER, [[0.0, 3.0], [1.0, 2.0]]))) == ["1.5 ± 2.1 %", "1.5 ± 0.7 %", "0.0 % (1 of 2)"]
+    assert list(map(plain, compare(WER, [[0.0], [1.0]]))) == ["0.0 %", "1.0 %", "—"]
 
 
 def test_seeds_of_one_report_count_as_values(report):
     for system, rates in (("baseline", (40.0, 42.4)), ("spin", (41.0, 31.2))):
         per_seed = [{"seed": seed, "wer": rate, "cer": rate} for seed, rate in enumerate(rates)]
         report["asr"][system]["test"]["hlg"]["per_seed"] = per_seed
-    assert hlg([report]).values[0] == (40.0, 42.4) and hlg([report]).better(1) == 1
+    assert hlg([report]) == [[40.0, 42.4], [41.0, 31.2]]
 
 
 def test_other_settings_are_apart(three):

@@ -10,12 +10,12 @@ from lhotse.supervision import AlignmentItem
 from spin import artifacts, products
 from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError
-from spin.report.collect import build_seconds, collect, report_config, version
-from spin.report.lookup import Decoding
-from spin.report.pictures import LONGEST_IN_S, read_utterances
+from spin.report import pictures
+from spin.report.measures import Decoding
+from spin.report.tables import all_tables
 from spin.report.validate import main as validate
 from spin.report.validate import problems
-from spin.report.write_report import write_report
+from spin.report.write_report import build_seconds, collect_pictures, report_config, version, write_report
 from spin.runtime.files import read_json, write_json, write_jsonl
 from spin.runtime.product import Product
 from spin.systems import systems_of
@@ -76,17 +76,20 @@ def rebuild(scores_product, content):
 
 def test_a_whole_run(run):
     context, of_scores = run
-    material = collect(context, of_scores)
-    report = material.report
+    write_report(context, of_scores)
+    report = read_json(artifacts.report(context.exp, "json"))
     assert problems(report) == [] and report["schema"] == 2
     assert report["systems"] == ["baseline", "spin"] and report["device"] == "cpu" and report["seeds"] == [0]
     assert report["asr"] == read_json(artifacts.scores(context.exp))["asr"]
     assert report["units"]["spin"]["pnmi"] == 0.426 and report["units_by_part"]["spin"]["test"]["unit_edit_distance"] == 12.5
     assert report["speaker"] == {"baseline": {"accuracy": 0.98}, "spin": {"accuracy": 0.96}, "chance": 0.033}
-    histories = {source: {name: len(seeds[0]) for name, seeds in of.items()} for source, of in material.histories.items()}
-    assert histories == {"training": {"spin": 1}, "features": {"baseline": 2, "spin": 2}, "units": {}}
-    assert {item.utterance_id for item in material.examples} == {"a1", "a2", "a3", "a4"}
-    assert list(material.counts) == ["baseline", "spin"] and [table.title for table in material.details][0] == "Errors by speaker"
+    drawn = collect_pictures(context, report)
+    training = [picture.alt for picture in drawn["training"]]
+    assert training[0].endswith("Spin from 4 at step 50 to 4 at step 50.") and len(training) == 3
+    assert training[2].endswith("baseline from 89 at step 1 to 88 at step 2; Spin from 89 at step 1 to 88 at step 2.")
+    assert [picture.name for picture in drawn["maps"]] == ["map_0", "map_1"]
+    names = ["Recognition errors", "Errors by speaker", "Most frequent errors", "Recognised text"]
+    assert [table.title for table in all_tables(context.exp, report)["Recognition"]] == names
 
 
 @pytest.mark.parametrize("decoded", [True, False])
@@ -109,7 +112,6 @@ def test_everything_is_written_once(run, decoded, repository):
     for content in (html, markdown):
         assert "0.426" in content and ("36.1\u00a0%" in content) == ("report.json" in html) == decoded
         assert ("no recogniser was trained" in content) != decoded
-    assert list(context.tensorboard.glob("events.out.tfevents.*"))
     before = page.stat().st_mtime_ns
     write()
     assert page.stat().st_mtime_ns == before
@@ -135,15 +137,18 @@ def test_figures_outside_the_schema_are_not_written(run):
     assert not artifacts.report(context.exp, "json").exists()
 
 
-def test_utterances_are_read_and_cut(run):
+def test_utterances_are_read_and_cut(run, monkeypatch):
     context, _ = run
-    first, second = read_utterances(context)
-    assert (first.name, first.text, len(first.audio)) == ("u-0000", "A WORD", 16_000)
-    assert first.phones == [(0.0, 0.3, "AA"), (0.3, 1.0, "S")] and second.phones == []
-    assert {name: units.tolist() for name, units in second.units.items()} == {"baseline": [5] * 25, "spin": [5] * 25}
-    assert max(len(item.audio) for item in (first, second)) <= LONGEST_IN_S * artifacts.SAMPLE_RATE
+    drawn, report = [], {"systems": ["baseline", "spin"]}
+    monkeypatch.setattr(pictures, "plot_utterance", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(pictures, "LONGEST_IN_S", 0.8)
+    first, second = pictures.utterances(context, report)
+    assert first.title == "Utterance u-0000" and "A WORD" in first.caption and "0.8 s" in first.alt and "0.5 s" in second.alt
+    assert [len(audio) for audio, _, _ in drawn] == [12_800, 8000]
+    assert [phones for _, phones, _ in drawn] == [[(0.0, 0.3, "AA"), (0.3, 0.8, "S")], []]
+    assert {title: units.tolist() for title, units in drawn[0][2].items()} == {"baseline": [5] * 40, "Spin": [5] * 40}
     (context.exp.parent / "audio" / "u-0000.wav").unlink()
-    assert [item.name for item in read_utterances(context)] == ["u-0001"]
+    assert [item.title for item in pictures.utterances(context, report)] == ["Utterance u-0001"]
 
 
 def test_times_are_summed_over_all_products_once(context):
