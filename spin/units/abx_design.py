@@ -42,6 +42,7 @@ class Design:
     across: np.ndarray  # (C', 3) int64 groups A, B, X
     labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
     pairs: np.ndarray  # (P, 2) int64 groups g <= h whose distances the cells compare, ascending
+    places: np.ndarray  # (2, C + C') int64 numbers of the pairs of X with A, and of X with B
     items_per_group: int  # the cap that was used
 
 
@@ -101,11 +102,11 @@ def design(
     while True:
         keys, within, across = _lay_out(kept, contexts, groups, max_x_speakers, seed)
         sizes = np.array([len(groups[key]) for key in keys], dtype=np.int64)
-        pairs = _group_pairs(np.concatenate([within, across]), len(keys))
+        pairs, places = _group_pairs(np.concatenate([within, across]), len(keys))
         caps = range(max_items, 1, -1)
         cap = next((cap for cap in caps if np.minimum(sizes, cap)[pairs].prod(1).sum() <= max_distances), None)
         if cap or len(kept) <= 1:
-            return _finish(keys, within, across, pairs, groups, cap or 2, seed)
+            return _finish(keys, groups, cap or 2, seed, within, across, pairs, places)
         kept = kept[: max(1, int(len(kept) * 0.8))]
 
 
@@ -141,14 +142,14 @@ def _lay_out(
     return list(index), *(np.array(cells, dtype=np.int64).reshape(-1, 3) for cells in (within, across))
 
 
-def _group_pairs(cells: np.ndarray, count: int) -> np.ndarray:
-    """Design.pairs of (C, 3) cells: X with A, and X with B."""
+def _group_pairs(cells: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Design.pairs and Design.places of (C, 3) cells."""
     both = np.concatenate([cells[:, [2, 0]], cells[:, [2, 1]]])
-    codes = np.unique(both.min(1) * count + both.max(1))
-    return np.stack([codes // count, codes % count], axis=1)
+    codes, places = np.unique(both.min(1) * count + both.max(1), return_inverse=True)
+    return np.stack([codes // count, codes % count], axis=1), places.reshape(2, -1)
 
 
-def _finish(keys: list[tuple], within, across, pairs, groups: dict, cap: int, seed: int) -> Design:
+def _finish(keys: list[tuple], groups: dict, cap: int, seed: int, within, across, pairs, places) -> Design:
     items, bounds = [], []
     for key in keys:
         members = sorted(groups[key], key=lambda item: (item.utterance, item.first))
@@ -158,4 +159,4 @@ def _finish(keys: list[tuple], within, across, pairs, groups: dict, cap: int, se
     phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in keys}))}
     speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in keys}))}
     labels = np.array([(phones[key[3]], speakers[key[2]]) for key in keys], dtype=np.int64).reshape(-1, 2)
-    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, cap)
+    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, places, cap)
