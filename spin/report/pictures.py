@@ -21,8 +21,7 @@ from spin.runtime.context import Context
 from spin.runtime.figures import COLOURS, SYSTEM_COLOURS, style
 from spin.systems import systems_of
 from spin.units.figures import Span, plot_unit_map, plot_utterance, unit_map
-from spin.units.phones import alignment_of
-from spin.units.units import read_units
+from spin.units.units import alignment_of, read_units
 
 UTTERANCES_SHOWN = 2
 LONGEST_IN_S = 2.5  # longer utterances are cut: the labels of units must stay readable

@@ -1,11 +1,13 @@
-"""Sequences of units, 50 per second: as files of stage 3, and as runs of equal units."""
+"""Sequences of units, 50 per second, as files of stage 3 and as runs of equal units; and the phones of a cut."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from lhotse.cut import Cut
+from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.data.cuts import count_cuts, read_cuts, write_cuts
@@ -14,6 +16,19 @@ from spin.errors import DataError, rerun
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 
 Lines = Iterable[tuple[str, np.ndarray | list[int]]]  # utterance id and (T,) units, one per line of units.jsonl
+LABELS_PER_UNIT = round(artifacts.FRAME_SHIFT_IN_S / artifacts.PHONE_SHIFT_IN_S)
+
+# ARPAbet without stress, by manner of articulation: the order of the rows of unit maps.
+PHONE_CLASSES = {
+    "silence": (artifacts.SILENCE,),
+    "vowels": ("IY", "IH", "EH", "EY", "AE", "AA", "AW", "AY", "AH", "AO", "OY", "OW", "UH", "UW", "ER"),
+    "approximants": ("W", "Y", "R", "L"),
+    "nasals": ("M", "N", "NG"),
+    "fricatives": ("HH", "F", "V", "TH", "DH", "S", "Z", "SH", "ZH"),
+    "affricates": ("CH", "JH"),
+    "stops": ("P", "B", "T", "D", "K", "G"),
+}
+_RANK = {phone: rank for rank, phone in enumerate(phone for phones in PHONE_CLASSES.values() for phone in phones)}
 
 
 def find_runs(units: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,10 +77,7 @@ def find_units(exp: Path, system: str, part: str) -> tuple[Path, int]:
     """The units.jsonl of a system and part of an experiment, and K; DataError where stage 3 has not written it."""
     folder = artifacts.units_folder(exp, system, part)
     if not folder.is_dir():
-        expected, remedy = (
-            f"units of system {system}, part {part}",
-            f"correct --system and --part; if it was never extracted, {rerun(3)}",
-        )
+        expected, remedy = f"units of system {system}, part {part}", f"correct --system and --part, or {rerun(3)}"
         raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
     return artifacts.units_lines(folder), read_json(artifacts.codebook_in(folder))["codebook_size"]
 
@@ -106,3 +118,29 @@ def pair_cuts(manifest: Path, lines: Path) -> Iterator[tuple[Cut, np.ndarray]]:
             found, expected = f"units of {name}", f"those of {cut.id}, as in {manifest}"
             raise DataError(str(lines), found=found, expected=expected, remedy=rerun(3))
         yield cut, units
+
+
+def phone_class(phone: str) -> str:
+    """The class of an ARPAbet phone; 'other' for a symbol of another set."""
+    return next((name for name, phones in PHONE_CLASSES.items() if phone in phones), "other")
+
+
+def by_class(phones: Iterable[str]) -> list[str]:
+    """Phones in the order of PHONE_CLASSES, other symbols after them in alphabetical order."""
+    return sorted(phones, key=lambda phone: (_RANK.get(phone, len(_RANK)), phone))
+
+
+def frame_labels(items: Iterable[AlignmentItem], frames: int, shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[str]:
+    """The phone at the centre of each of `frames` frames of `shift` seconds; SIL where no item is. Items do not overlap."""
+    labels = [artifacts.SILENCE] * frames
+    for item in sorted(items, key=lambda item: item.start):
+        # How many frame centres (i + 1/2) * shift lie before a time; rounded first, as times are sums of binary fractions.
+        centres = (math.ceil(round(time / shift, 6) - 0.5) for time in (item.start, item.end))
+        first, last = (max(0, min(frames, count)) for count in centres)
+        labels[first:last] = [item.symbol] * (last - first)
+    return labels
+
+
+def alignment_of(cut, tier: str = artifacts.PHONE_TIER) -> list | None:
+    """The alignment items of a cut's supervision in one tier; None without an alignment."""
+    return next((items for own in cut.supervisions if (items := (own.alignment or {}).get(tier))), None)

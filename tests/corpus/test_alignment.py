@@ -9,7 +9,7 @@ from lhotse.supervision import AlignmentItem
 
 from spin.corpus.alignment import PHONES, TsvIndex, items_from_labels, plain_phone, read_tsv, write_tsv
 from spin.errors import DataError
-from spin.units.phones import frame_labels
+from spin.units.units import frame_labels
 
 LABELS = st.lists(st.sampled_from((*PHONES, "SIL")), min_size=1, max_size=300)
 
