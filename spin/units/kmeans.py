@@ -127,42 +127,33 @@ def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
 def train_kmeans(
     data: Utterances, clusters: int, *, starts: int = 3, epochs: int = EPOCHS, seed: int = 0, device: torch.device = CPU
 ) -> KMeans:
-    """k-means from `starts` k-means++ starts: all run for one epoch, the best continues.
+    """k-means from `starts` k-means++ starts: all run for one epoch, the best continues; DataError for too few frames.
 
     The seed draws the sample, the starts and the order of utterances. Same seed and data: the same bits on any number of cores
     of a CPU; on a GPU the same up to rounding.
-
-    Raises:
-        DataError: fewer frames than clusters, or features that are not finite.
     """
     total = sum(data.frames)
     if total < clusters:
         remedy = "lower spin.codebook_size, or raise units.kmeans_hours"
         raise DataError("k-means", found=f"{total} frames", expected=f"at least as many as clusters ({clusters})", remedy=remedy)
-    log, batch_frames = get_logger("kmeans"), max(BATCH_FRAMES, clusters)
+    batch_frames = max(BATCH_FRAMES, clusters)
     with threadpool_limits(limits=1):  # sums over threads round differently
         sample = _draw_sample(data, max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_PER_CENTRE * clusters), seed)
         models = [_start(sample, clusters, seed, start, device) for start in range(starts)]
         for batch in _batches(data, seed, 0, batch_frames):
             for model in models:
                 model.partial_fit(batch)
-        errors = [_inertia(model, sample) for model in models]
-        best = models[int(np.argmin(errors))]
-        log.info("k-means, K = %d, %d frames: starts %s", clusters, total, " ".join(f"{error:.4f}" for error in errors))
+        best = min(models, key=lambda model: _inertia(model, sample))
         for epoch in range(1, epochs):
             for batch in _batches(data, seed, epoch, batch_frames):
                 best.partial_fit(batch)
         error = _inertia(best, sample)
-    log.info("k-means after %d epoch(s): mean squared distance %.4f", epochs, error)
+    get_logger("kmeans").info("k-means, K = %d, %d frames: mean squared distance %.4f", clusters, total, error)
     return KMeans(torch.from_numpy(np.ascontiguousarray(best.cluster_centers_, dtype=np.float32)), error)
 
 
 def _load(data: Utterances, name: str) -> np.ndarray:
-    features = np.asarray(data.load(name), dtype=np.float32)
-    if not np.isfinite(features).all():
-        cause, remedy = "damaged weights of the encoder", "try another encoder.source or units.layer"
-        raise DataError(f"features of {name}", found="values that are not finite", cause=cause, remedy=remedy)
-    return features
+    return np.asarray(data.load(name), dtype=np.float32)
 
 
 def _draw_sample(data: Utterances, count: int, seed: int) -> np.ndarray:

@@ -103,20 +103,13 @@ def test_ties_go_to_the_lowest_number():
     assert model.assign(np.zeros((0, 2))).tolist() == []
 
 
-def test_bad_input():
-    _, _, data = blobs(utterances=1, frames=3)
-    with pytest.raises(DataError, match="3 frames"):
-        train_kmeans(data, 4)
-    broken = Utterances(["u"], [4], lambda name: np.array([[1.0], [np.nan], [2.0], [3.0]]))
-    with pytest.raises(DataError, match="features of u"):
-        train_kmeans(broken, 2)
-
-
-def test_as_many_clusters_as_frames():
+def test_as_many_clusters_as_frames_and_no_more():
     points = np.arange(6, dtype=np.float64)[:, None] * 10
     data = Utterances(["u"], [6], lambda name: points)
     model = train_kmeans(data, 6)
     assert sorted(model.assign(points).tolist()) == list(range(6)) and model.inertia == pytest.approx(0)
+    with pytest.raises(DataError, match="6 frames"):
+        train_kmeans(data, 7)
 
 
 def test_file_comes_back(tmp_path):
