@@ -10,25 +10,25 @@ from spin.runtime.product import Product
 from spin.systems import System
 
 
-def build_features(context: Context, systems: Sequence[System]) -> None:
-    """Features of all parts by all systems, in one pool of processes; systems with a codebook get their units too."""
+def build_features(context: Context, systems: Sequence[System], parts: Sequence[str] = ()) -> None:
+    """Features of parts (default: all) by all systems, in one pool of processes; systems with a codebook get their units too."""
     due: dict[str, list[tuple[System, Product]]] = {}
-    for part in products.all_parts(context.config):
+    for part in parts or products.all_parts(context.config):
         for system in systems:
             product = products.features(context, system, part)
             if product.needs_build():
                 due.setdefault(part, []).append((system, product))
     if not due:
         return
-    from spin.units.extraction import Output, extract_features
+    from spin.units.extraction import extract_features
 
     share = 1 / sum(map(len, due.values()))
     with ExitStack() as stack:
-        parts = {}
+        folders = {}
         for part, own in due.items():
-            outputs = [Output(system, stack.enter_context(product.building(share))) for system, product in own]
-            parts[part] = artifacts.cuts(context.corpus, part), outputs
-        extract_features(context.config, parts, context.log)
+            partial = {system: stack.enter_context(product.building(share)) for system, product in own}
+            folders[part] = artifacts.cuts(context.corpus, part), partial
+        extract_features(context.config, folders, context.log)
 
 
 def build_kmeans(context: Context, system: System) -> None:
@@ -52,9 +52,9 @@ def build_kmeans(context: Context, system: System) -> None:
     context.log.info("k-means of %s on %.2f h", system.name, hours)
 
 
-def build_units(context: Context, system: System) -> None:
-    """Units of all parts by one system, from its own codebook or from k-means."""
-    for part in products.all_parts(context.config):
+def build_units(context: Context, system: System, parts: Sequence[str] = ()) -> None:
+    """Units of parts (default: all) by one system, from its own codebook or from k-means."""
+    for part in parts or products.all_parts(context.config):
         product = products.units(context, system, part)
         if not product.needs_build():
             continue

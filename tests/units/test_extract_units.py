@@ -226,21 +226,23 @@ def test_batches_hold_every_cut_once_within_the_bound(durations, batch_seconds):
 
 @pytest.mark.parametrize("official_padding", [False, True])
 def test_several_layers_in_one_pass(small_models, official_padding):
-    """Each utterance alone, or with official padding the batch as one; layers by number and the system's own."""
-    system = System("baseline", "encoder", str(small_models[0]), 3)
-    extractors = open_extractors((system,), official_padding, "cpu")
+    """Each utterance alone, or with official padding the batch as one; a model without its codebook; layers of one pass."""
+    encoder, model = map(str, small_models)
+    layers = [System(f"layer{layer}", "encoder", encoder, layer) for layer in (3, 1)] + [System("model", "encoder", model, 2)]
+    extractors = open_extractors(tuple(layers), official_padding, "cpu")
     random = np.random.default_rng(0)
     waveforms = [random.normal(size=size).astype(np.float32) for size in (8000, 5000)]
-    results = extract(extractors, {system: [None, 1, 2]}, waveforms, torch.device("cpu"))
-    encoder = load_encoder(small_models[0])
-    encoder.official_padding = official_padding
+    results = extract(extractors, waveforms, torch.device("cpu"))
     padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
-    for layer, number in ((None, 3), (1, 1), (2, 2)):
-        expected = encoder.layer_output(padded, torch.tensor([8000, 5000]), number)
+    for system, source in zip(layers, (load_encoder(encoder), load_encoder(encoder), load_model(model).encoder), strict=True):
+        source.official_padding = official_padding
+        expected = source.layer_output(padded, torch.tensor([8000, 5000]), system.layer)
         for result, own in zip(results, expected, strict=True):
-            assert np.array_equal(result[system].features[layer], own.numpy()) and result[system].units is None
-    with pytest.raises(ConfigError, match="(?s)units.layer.*0 to 3"):
-        extractors[system].check_layer(4)
+            features, units = result[system]
+            assert np.array_equal(features, own.numpy()) and units is None
+    assert [extractors[system].shared for system in layers] == [None, 3, 2]
+    with pytest.raises(ConfigError, match="(?s)units.layer.*1 to 3"):
+        open_extractors((System("baseline", "encoder", encoder, 4),), official_padding, "cpu")
 
 
 def test_frames_are_joined_and_stored_as_float16():
