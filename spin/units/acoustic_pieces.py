@@ -26,25 +26,17 @@ from spin.runtime.files import atomic_path, write_json, write_jsonl
 from spin.units.counts import check_units
 from spin.units.units import find_runs, find_units, read_units
 
-FIRST_CHARACTER = 0xF0000  # of the supplementary private use area A
-MOST_UNITS = 65_533  # its characters, up to U+FFFFD
+FIRST_CHARACTER = 0xF0000  # of a private plane with 65,536 characters, the largest spin.codebook_size
 LONGEST_SENTENCE = 10_000  # characters; sentencepiece counts positions in 16 bits, so longer utterances are split
 UNKNOWN = 1  # <unk>, which sentencepiece always has and no unit ever gives
 
 
 class Pieces:
-    """A trained model, from the bytes that train_pieces gave; DataError for another kind of content."""
+    """A trained model, from the bytes that train_pieces gave."""
 
     def __init__(self, content: bytes):
-        self.processor = sentencepiece.SentencePieceProcessor()
-        try:
-            self.processor.load_from_serialized_proto(content)
-            pieces = [self.processor.id_to_piece(piece) for piece in range(UNKNOWN, self.processor.get_piece_size())]
-            if not pieces or any(not piece or ord(min(piece)) < FIRST_CHARACTER for piece in pieces):
-                raise ValueError("pieces that are not made of units")
-        except (RuntimeError, ValueError) as error:
-            found = " ".join(str(error).split())[:200]
-            raise DataError("pieces model", found=found, expected="a model of `python -m spin acoustic-pieces`") from error
+        self.processor = sentencepiece.SentencePieceProcessor(model_proto=content)
+        pieces = self.processor.id_to_piece(list(range(UNKNOWN, self.processor.get_piece_size())))
         self.units = [[]]  # of each piece; <unk> has none
         self.units += [[ord(letter) - FIRST_CHARACTER for letter in piece] for piece in pieces]
         self.size = len(self.units)  # piece ids are below it
@@ -70,16 +62,12 @@ def _to_text(units: Iterable[int]) -> str:
 def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabulary: int) -> Pieces:
     """Byte-pair encoding of deduplicated units; the same sequences give the same model.
 
+    Raises ConfigError for a vocabulary without room for all units, and DataError without any unit.
+
     Args:
         sequences: deduplicated units below codebook_size; sentencepiece holds them in memory.
         vocabulary: number of pieces, single units included; fewer where no more pairs occur twice.
-
-    Raises:
-        ConfigError: a vocabulary without room for all units, or more units than there are characters.
-        DataError: no units.
     """
-    if codebook_size > MOST_UNITS:
-        raise ConfigError("codebook size", found=str(codebook_size), expected=f"at most {MOST_UNITS}")
     if vocabulary <= codebook_size:
         expected = f"more than {codebook_size}, the number of units, each of which is a piece"
         raise ConfigError("vocabulary of the pieces", found=str(vocabulary), expected=expected, remedy="--vocabulary N")
