@@ -10,7 +10,7 @@ from lhotse.cut import Cut
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
-from spin.data.cuts import count_cuts, read_cuts, write_cuts
+from spin.data.cuts import read_cuts, write_cuts
 from spin.data.store import ArrayWriter
 from spin.errors import DataError, rerun
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
@@ -57,20 +57,9 @@ def smooth(units: np.ndarray, width: int) -> np.ndarray:
 
 
 def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(utterance id, (T,) int32 units) of each line of a units.jsonl, in order; DataError for no file or a bad line."""
-    path, seen = Path(path), set()
-    if not path.is_file():
-        expected = "units, one utterance per line of JSON"
-        raise DataError(str(path), found="no such file", expected=expected, remedy=f"correct the path, or {rerun(3)}")
-    for number, record in enumerate(read_jsonl(path), start=1):
-        name, units = record.get(artifacts.UNITS_ID), record.get(artifacts.UNITS_SEQUENCE)
-        right = isinstance(units, list) and set(map(type, units)) <= {int} and min(units, default=0) >= 0
-        if not isinstance(name, str) or not name or name in seen or not right:
-            found = f"{name!r} again" if name in seen else f"id {name!r}, units {str(units)[:60]}"
-            expected = "a new utterance with a list of whole numbers from 0 on"
-            raise DataError(f"{path}, record {number}", found=found, expected=expected, remedy=rerun(3))
-        seen.add(name)
-        yield name, np.asarray(units, dtype=np.int32)
+    """(utterance id, (T,) int32 units) of each line of a units.jsonl of stage 3, in order."""
+    for record in read_jsonl(path):
+        yield record[artifacts.UNITS_ID], np.asarray(record[artifacts.UNITS_SEQUENCE], dtype=np.int32)
 
 
 def find_units(exp: Path, system: str, part: str) -> tuple[Path, int]:
@@ -110,14 +99,11 @@ def _cuts_with_units(manifest: Path, folder: Path, writer: ArrayWriter) -> Itera
 def pair_cuts(manifest: Path, lines: Path) -> Iterator[tuple[Cut, np.ndarray]]:
     """Cuts with their units; raises DataError where manifest and units.jsonl do not name the same utterances."""
     for cut, line in itertools.zip_longest(read_cuts(manifest), read_units(lines)):
-        if cut is None or line is None:
-            found = f"{sum(1 for _ in read_units(lines))} utterances"
-            raise DataError(str(lines), found=found, expected=f"the {count_cuts(manifest)} of {manifest}", remedy=rerun(3))
-        name, units = line
-        if cut.id != name:
-            found, expected = f"units of {name}", f"those of {cut.id}, as in {manifest}"
-            raise DataError(str(lines), found=found, expected=expected, remedy=rerun(3))
-        yield cut, units
+        if cut is None or line is None or cut.id != line[0]:
+            found = "its end" if line is None else line[0]
+            expected = "its end" if cut is None else f"units of {cut.id}"
+            raise DataError(str(lines), found=found, expected=f"{expected}, as in {manifest}", remedy=rerun(3))
+        yield cut, line[1]
 
 
 def phone_class(phone: str) -> str:
