@@ -10,7 +10,6 @@ import functools
 import itertools
 import logging
 import shutil
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from lhotse.cut import Cut
 from spin import artifacts
 from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
+from spin.data.cuts import count_cuts, read_cuts, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError, ResourceError, rerun
+from spin.errors import DataError, rerun
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.prefetch import prefetch
@@ -40,7 +39,6 @@ SHARD_UTTERANCES = 128
 READERS = 4  # threads that read audio ahead of a GPU
 SHARDS = "shards"  # folder of record files in a folder that is being filled
 ID, ARRAY, UNITS, REASON = "id", "array", "units", "reason"  # keys of a record
-BYTES_PER_NUMBER, GIB = 2, 2**30
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,6 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, dict[System, P
     Raises:
         CheckpointError, ConfigError: a system's source cannot be read, or has no such layer.
         DataError: a damaged manifest, or more than corpus.max_bad_share of a part's utterances cannot be used.
-        ResourceError: not enough disk space.
     """
     systems = tuple(dict.fromkeys(system for _, folders in parts.values() for system in folders))
     extractors = open_extractors(systems, config.encoder.official_padding, config.runtime.device)
@@ -72,15 +69,11 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, dict[System, P
     for part, (cuts, folders) in parts.items():
         for first, last in shards[part]:
             missing = {system: folder for system, folder in folders.items() if not _records(folder, first).exists()}
-            jobs.append(Job(config, cuts, first, last, missing))
-    due = [job for job in jobs if job.folders]
-    _check_disk(due, {system: extractor.dim for system, extractor in extractors.items()}, log)
-    if len(due) < len(jobs):
-        log.info("features: %d of %d shards are finished already", len(jobs) - len(due), len(jobs))
+            jobs += [Job(config, cuts, first, last, missing)] if missing else []
     begun = time.monotonic()
-    seconds = sum(progress(run_jobs(config, extract_shard, due), "features", len(due)))
+    seconds = sum(progress(run_jobs(config, extract_shard, jobs), "features", len(jobs)))
     speed = seconds / max(time.monotonic() - begun, 1e-9)
-    log.info("features: %d shards, %.2f h of audio, %.0f times real time", len(due), seconds / 3600, speed)
+    log.info("features: %d missing shards, %.2f h of audio, %.0f times real time", len(jobs), seconds / 3600, speed)
     for part, (cuts, folders) in parts.items():
         for system, folder in folders.items():
             count = _write_folder(config, part, cuts, shards[part], folder, extractors[system].codebook_size)
@@ -99,27 +92,6 @@ def plan_shards(cuts: Path) -> list[tuple[int, int]]:
     """Utterances [first, last) of each shard of a manifest; raises DataError where it is missing or damaged."""
     count = count_cuts(cuts)
     return [(first, min(first + SHARD_UTTERANCES, count)) for first in range(0, count, SHARD_UTTERANCES)]
-
-
-def _check_disk(jobs: list[Job], dims: dict[System, int], log: logging.Logger) -> None:
-    """Logs the disk space that the features will take, estimated from each part's first shard; ResourceError for too much."""
-    if not jobs:
-        return
-    numbers = 0.0
-    for cuts, own in itertools.groupby(jobs, key=lambda job: job.cuts):
-        own = list(own)
-        seconds = statistics.fmean(record["duration"] for record in read_records(cuts, own[0].first, own[0].last))
-        width = sum(dims[system] * (job.last - job.first) for job in own for system in job.folders)
-        numbers += seconds / artifacts.FRAME_SHIFT_IN_S * width
-    needed = numbers * BYTES_PER_NUMBER / GIB
-    folder = next(iter(jobs[0].folders.values()))
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / GIB
-    log.info("features: about %.1f GiB to write, %.1f GiB free", needed, free)
-    if needed > free:
-        remedy = "free disk space, or choose another --exp-dir on a larger disk"
-        found, expected = f"{free:.1f} GiB free", f"about {needed:.1f} GiB for the features"
-        raise ResourceError(str(folder), found=found, expected=expected, remedy=remedy)
 
 
 def extract_shard(job: Job) -> float:
