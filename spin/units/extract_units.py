@@ -46,8 +46,9 @@ def build_kmeans(context: Context, system: System) -> None:
         cuts = (cut for folder in folders for cut in read_cuts(artifacts.cuts_in(folder)))
         data = draw_utterances(cuts, config.units.kmeans_hours, config.seed)
         device = resolve_device(config.runtime.device)
-        model = train_kmeans(data, config.spin.codebook_size, starts=config.units.kmeans_starts, seed=config.seed, device=device)
-        save_kmeans(path, model, system.layer)
+        size, starts = config.spin.codebook_size, config.units.kmeans_starts
+        centres, inertia = train_kmeans(data, size, starts=starts, seed=config.seed, device=device)
+        save_kmeans(path, centres, system.layer, inertia)
     hours = sum(data.frames) * artifacts.FRAME_SHIFT_IN_S / 3600
     context.log.info("k-means of %s on %.2f h", system.name, hours)
 
