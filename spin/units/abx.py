@@ -17,7 +17,6 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from spin.runtime.logs import get_logger
 from spin.units.abx_design import Design, design, sample_utterances, triphones
 from spin.units.measure import EvaluationSet, Utterance
 
@@ -49,9 +48,6 @@ class Abx:
             for item in triphones(utterance.id, utterance.speaker or "", utterance.alignment, len(utterance.untruncated_units))
         ]
         plan = design(items, seed=self.sample.seed)
-        text = "ABX: %d utterances, %d triphones; %d compared, at most %d per group; %d cells within, %d across speakers"
-        sizes = (len(utterances), len(items), len(plan.items), plan.items_per_group, len(plan.within), len(plan.across))
-        get_logger("units").info(text, *sizes)
         within, across = abx(plan, lambda name: utterances[name].untruncated_units, self.sample.threads)
         result = {"abx_units_within": within, "abx_units_across": across}
         if all(utterance.load_features is not None for utterance in utterances.values()):
@@ -184,32 +180,27 @@ def _path_points(cost, n, m, second_first):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
-def _block(frames, is_units, starts, lengths, g, h, there, back):  # pragma: no cover - compiled
-    """Distances of the items of two groups: there[i, j] = d(x = i, y = j), back[j, i] = d(x = j, y = i).
+def _measure_pairs(frames, is_units, starts, lengths, bounds, pairs, offsets, first, last, there, back):  # pragma: no cover
+    """Distances of the items i of group g and j of group h, for pairs [first, last): from i to j into `there`, else `back`.
 
     Both orders share one cost matrix; they differ only in which of several equally cheap paths is counted.
     """
-    g0, g1, h0, h1 = g[0], g[1], h[0], h[1]
-    scratch = np.empty((lengths[g0:g1].max(), lengths[h0:h1].max()))
-    for i in range(g0, g1):
-        for j in range(h0, h1):
-            n, m = lengths[i], lengths[j]
-            x, y = frames[starts[i] : starts[i] + n], frames[starts[j] : starts[j] + m]
-            if is_units:
-                _mismatches(x, y, scratch)
-            else:
-                _angles(x, y, scratch)
-            _accumulate(scratch, n, m)
-            total = scratch[n - 1, m - 1]
-            there[(i - g0) * (h1 - h0) + j - h0] = total / _path_points(scratch, n, m, True)
-            back[(j - h0) * (g1 - g0) + i - g0] = total / _path_points(scratch, n, m, False)
-
-
-@njit(nogil=True, cache=True)
-def _blocks(frames, is_units, starts, lengths, bounds, pairs, offsets, first, last, there, back):  # pragma: no cover - compiled
     for pair in range(first, last):
-        g, h, begin, end = bounds[pairs[pair, 0]], bounds[pairs[pair, 1]], offsets[pair], offsets[pair + 1]
-        _block(frames, is_units, starts, lengths, g, h, there[begin:end], back[begin:end])
+        g0, g1 = bounds[pairs[pair, 0]]
+        h0, h1 = bounds[pairs[pair, 1]]
+        scratch = np.empty((lengths[g0:g1].max(), lengths[h0:h1].max()))
+        for i in range(g0, g1):
+            for j in range(h0, h1):
+                n, m = lengths[i], lengths[j]
+                x, y = frames[starts[i] : starts[i] + n], frames[starts[j] : starts[j] + m]
+                if is_units:
+                    _mismatches(x, y, scratch)
+                else:
+                    _angles(x, y, scratch)
+                _accumulate(scratch, n, m)
+                total = scratch[n - 1, m - 1]
+                there[offsets[pair] + (i - g0) * (h1 - h0) + j - h0] = total / _path_points(scratch, n, m, True)
+                back[offsets[pair] + (j - h0) * (g1 - g0) + i - g0] = total / _path_points(scratch, n, m, False)
 
 
 def group_distances(
@@ -233,7 +224,7 @@ def group_distances(
 
     def work(first: int) -> None:
         last = min(first + PAIRS_PER_TASK, len(pairs))
-        _blocks(frames, is_units, starts, lengths, bounds, pairs, offsets, first, last, there, back)
+        _measure_pairs(frames, is_units, starts, lengths, bounds, pairs, offsets, first, last, there, back)
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(0, len(pairs), PAIRS_PER_TASK)))

@@ -53,11 +53,8 @@ def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) ->
     """
     phones = sorted(alignment, key=lambda item: item.start)
     for before, phone, after in zip(phones, phones[1:], phones[2:]):
-        if artifacts.SILENCE in (before.symbol, phone.symbol, after.symbol):
-            continue
-        if phone.start - before.start - before.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
-            continue
-        if after.start - phone.start - phone.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
+        gap = max(phone.start - before.start - before.duration, after.start - phone.start - phone.duration)
+        if artifacts.SILENCE in (before.symbol, phone.symbol, after.symbol) or gap > 0.5 * artifacts.FRAME_SHIFT_IN_S:
             continue
         first, count = frames_inside(before.start, after.start + after.duration, frames)
         if count > 0:

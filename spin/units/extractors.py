@@ -110,9 +110,7 @@ class FilterbankExtractor:
 
 def join_frames(frames: np.ndarray, count: int) -> np.ndarray:
     """(T, D) every 10 ms -> (count, 2 D) every 20 ms float16; truncated, or padded with the last frame."""
-    missing = JOINED * count - len(frames)
-    if missing > 0:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+    frames = np.pad(frames, ((0, max(0, JOINED * count - len(frames))), (0, 0)), mode="edge")
     return frames[: JOINED * count].reshape(count, -1).astype(np.float16)
 
 
