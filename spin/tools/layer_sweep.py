@@ -40,18 +40,19 @@ def main(argv: list[str] | None = None) -> None:
     unknown = set(arguments.system or ()) - set(systems)
     if unknown:
         raise ConfigError("--system", found=min(unknown), expected=" ".join(systems))
+    rows = []
     with folder_lock(arguments.output):
-        rows = {name: plan_rows(arguments, context, systems[name]) for name in arguments.system or systems}
-        for own in rows.values():
-            variants = {system for _, jobs in own for _, system in jobs}
+        for name in arguments.system or systems:
+            own = plan_rows(arguments, context, systems[name])
+            variants = dict.fromkeys(system for _, jobs in own for _, system in jobs)
             # The highest layer first: its pass of the encoder computes the others.
             ordered = sorted(variants, key=lambda system: system.layer or 0, reverse=True)
             build_features(context, ordered, (*corpus.spin_train, *corpus.test))
-        planned = [row for own in rows.values() for row in own]
-        jobs = [job for _, own in planned for job in own]
+            rows += own
+        jobs = [job for _, own in rows for job in own]
         for _ in progress(map_jobs(partial(measure_units, seed), jobs, arguments.nj), "units", len(jobs)):
             pass
-        table = [label | collect(own) for label, own in planned]
+        table = [label | collect(own) for label, own in rows]
         write_json(arguments.output / "sweep.json", {"schema": 4, "commit": commit(), "seed": seed, "rows": table})
         write_text(arguments.output / "sweep.md", to_markdown(table))
     print(to_markdown(table), end="")
@@ -97,8 +98,7 @@ def measure_units(seed: int, job: Job) -> None:
     if not system.has_codebook:
         build_kmeans(context, system)
     build_units(context, system, context.config.corpus.test)
-    config = dataclasses.replace(context.config, seed=seed)
-    build_metrics(dataclasses.replace(context, config=config), system)
+    build_metrics(dataclasses.replace(context, config=dataclasses.replace(context.config, seed=seed)), system)
 
 
 def collect(jobs: list[Job]) -> dict:

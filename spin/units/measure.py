@@ -112,12 +112,10 @@ def write_metrics(context: Context, system: System, folder: Path) -> None:
         np.savez_compressed(artifacts.phone_counts_in(folder), phones=phones, counts=counts.matrix())
     unaligned = sum(1 for utterance in sample.read() if not utterance.alignment)
     if unaligned:
-        text = "%s: %d test utterance(s) have no phone alignment and are left out of PNMI, purities and ABX"
-        context.log.warning(text, system.name, unaligned)
+        context.log.warning("%s: PNMI, purities and ABX without %d unaligned test utterance(s)", system.name, unaligned)
     missing = sorted(name for name, value in pooled.items() if value is None and name != "unit_edit_distance")  # needs noise
     if missing:
-        text = "%s: not measured, for lack of alignments or of utterances to compare: %s"
-        context.log.warning(text, system.name, ", ".join(missing))
+        context.log.warning("%s: not measured, for lack of alignments or utterances: %s", system.name, ", ".join(missing))
 
 
 def _make_sample(context: Context, system: System, parts: list[str], clean: str | None = None) -> EvaluationSet:
