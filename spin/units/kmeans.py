@@ -142,15 +142,11 @@ def train_kmeans(
     return torch.from_numpy(np.ascontiguousarray(best.cluster_centers_, dtype=np.float32)), error
 
 
-def _load(data: Utterances, name: str) -> np.ndarray:
-    return np.asarray(data.load(name), dtype=np.float32)
-
-
 def _draw_sample(data: Utterances, count: int, seed: int) -> np.ndarray:
     """About `count` frames spread over all utterances, or all frames if there are fewer."""
     share, parts = min(1.0, count / sum(data.frames)), []
     for name in sorted(data.names):
-        features = _load(data, name)
+        features = np.asarray(data.load(name), dtype=np.float32)
         parts.append(features[generator(seed, "kmeans sample", name).random(len(features)) < share])
     return np.concatenate(parts)
 
@@ -172,7 +168,7 @@ def _batches(data: Utterances, seed: int, epoch: int, size: int) -> Iterator[np.
     left = sum(data.frames)
     order = generator(seed, "kmeans epoch", epoch).permutation(len(data.names))
     for index in progress(order, f"k-means, epoch {epoch + 1}", len(order)):
-        features = _load(data, data.names[index])
+        features = np.asarray(data.load(data.names[index]), dtype=np.float32)
         for start in range(0, len(features), size):
             held.append(features[start : start + size])
             frames += len(held[-1])
