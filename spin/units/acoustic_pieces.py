@@ -136,7 +136,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for rspin.labels")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     names = arguments.part or load_config(artifacts.config_file(arguments.exp)).corpus.spin_train
-    found = {part: find_units(arguments.exp, arguments.system, part) for part in names}
-    _, size = next(iter(found.values()))
-    classes = write_labels(arguments.output, {part: path for part, (path, _) in found.items()}, size, arguments.vocabulary)
-    print(f"{arguments.output}: {classes} classes for {' '.join(found)}")
+    parts, size = find_units(arguments.exp, arguments.system, names)
+    classes = write_labels(arguments.output, parts, size, arguments.vocabulary)
+    print(f"{arguments.output}: {classes} classes for {' '.join(parts)}")

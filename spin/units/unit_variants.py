@@ -53,7 +53,7 @@ def measure_variants(
 ) -> Iterator[tuple[str, int, dict[str, float | None]]]:
     """(name, K, metrics by name) of each variant of one system's units; None is what could not be measured."""
     config = load_config(artifacts.config_file(exp))
-    size = [find_units(exp, system, part)[1] for part in parts][0]
+    _, size = find_units(exp, system, parts)
     variants: list[tuple[str, int, Callable]] = [("deduplicated", size, np.asarray)]
     variants += [(f"smoothed over {width} frames", size, partial(smooth, width=width)) for width in widths]
     if divisors:

@@ -62,13 +62,15 @@ def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
         yield record[artifacts.UNITS_ID], np.asarray(record[artifacts.UNITS_SEQUENCE], dtype=np.int32)
 
 
-def find_units(exp: Path, system: str, part: str) -> tuple[Path, int]:
-    """The units.jsonl of a system and part of an experiment, and K; DataError where stage 3 has not written it."""
-    folder = artifacts.units_folder(exp, system, part)
-    if not folder.is_dir():
-        expected, remedy = f"units of system {system}, part {part}", f"correct --system and --part, or {rerun(3)}"
-        raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
-    return artifacts.units_lines(folder), read_json(artifacts.codebook_in(folder))["codebook_size"]
+def find_units(exp: Path, system: str, parts: Iterable[str]) -> tuple[dict[str, Path], int]:
+    """The units.jsonl of each part by one system of an experiment, and K; DataError where stage 3 has not written it."""
+    folders = {part: artifacts.units_folder(exp, system, part) for part in parts}
+    for part, folder in folders.items():
+        if not folder.is_dir():
+            expected, remedy = f"units of system {system}, part {part}", f"correct --system and --part, or {rerun(3)}"
+            raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
+    size = read_json(artifacts.codebook_in(folder))["codebook_size"]
+    return {part: artifacts.units_lines(folder) for part, folder in folders.items()}, size
 
 
 def write_lines(folder: Path, lines: Lines, codebook_size: int) -> None:
