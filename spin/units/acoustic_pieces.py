@@ -11,7 +11,6 @@ characters of the model, seen in training or not, so every sequence can be encod
 
 import argparse
 import io
-import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import sentencepiece
 
 from spin import artifacts
-from spin.errors import ConfigError, DataError
+from spin.errors import ConfigError
 from spin.runtime.config_io import load_config
 from spin.runtime.files import atomic_path, write_json, write_jsonl
 from spin.units.counts import check_units
@@ -62,7 +61,7 @@ def _to_text(units: Iterable[int]) -> str:
 def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabulary: int) -> Pieces:
     """Byte-pair encoding of deduplicated units; the same sequences give the same model.
 
-    Raises ConfigError for a vocabulary without room for all units, and DataError without any unit.
+    Raises ConfigError for a vocabulary without room for all units.
 
     Args:
         sequences: deduplicated units below codebook_size; sentencepiece holds them in memory.
@@ -71,13 +70,9 @@ def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabul
     if vocabulary <= codebook_size:
         expected = f"more than {codebook_size}, the number of units, each of which is a piece"
         raise ConfigError("vocabulary of the pieces", found=str(vocabulary), expected=expected, remedy="--vocabulary N")
-    sequences = iter(sequences)
-    first = next((units for units in sequences if len(units)), None)
-    if first is None:
-        raise DataError("units to train pieces on", found="none", expected="utterances with units", remedy="name another part")
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_sentences(itertools.chain([first], sequences), codebook_size),
+        sentence_iterator=_sentences(sequences, codebook_size),
         model_writer=model,
         model_type="bpe",
         vocab_size=vocabulary + UNKNOWN,
