@@ -10,7 +10,6 @@ import functools
 import itertools
 import logging
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +69,9 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, dict[System, P
         for first, last in shards[part]:
             missing = {system: folder for system, folder in folders.items() if not _records(folder, first).exists()}
             jobs += [Job(config, cuts, first, last, missing)] if missing else []
-    begun = time.monotonic()
-    seconds = sum(progress(run_jobs(config, extract_shard, jobs), "features", len(jobs)))
-    speed = seconds / max(time.monotonic() - begun, 1e-9)
-    log.info("features: %d missing shards, %.2f h of audio, %.0f times real time", len(jobs), seconds / 3600, speed)
+    log.info("features: %d shards to extract", len(jobs))
+    for _ in progress(run_jobs(config, extract_shard, jobs), "features", len(jobs)):
+        pass
     for part, (cuts, folders) in parts.items():
         for system, folder in folders.items():
             count = _write_folder(config, part, cuts, shards[part], folder, extractors[system].codebook_size)
@@ -94,22 +92,19 @@ def plan_shards(cuts: Path) -> list[tuple[int, int]]:
     return [(first, min(first + SHARD_UTTERANCES, count)) for first in range(0, count, SHARD_UTTERANCES)]
 
 
-def extract_shard(job: Job) -> float:
-    """Stores features and units of one shard, the record files last; returns the seconds of its audio."""
+def extract_shard(job: Job) -> None:
+    """Stores features and units of one shard, the record files last."""
     prepare_cpu(1)
     cuts = list(read_cuts(job.cuts, job.first, job.last))
     writers = {system: ArrayWriter(folder, f"features-{job.first:08d}") for system, folder in job.folders.items()}
     records: dict[System, dict[str, dict]] = {system: {} for system in writers}
-    seconds = 0.0
     for cut, result in _extract_cuts(job, cuts):
-        seconds += 0.0 if isinstance(result, str) else cut.duration
         for system, writer in writers.items():
             record = {REASON: result} if isinstance(result, str) else _store(cut, *result[system], writer)
             records[system][cut.id] = {ID: cut.id, **record}
     for system, writer in writers.items():
         writer.close()
         write_jsonl(_records(job.folders[system], job.first), (records[system][cut.id] for cut in cuts))
-    return seconds
 
 
 def _extract_cuts(job: Job, cuts: list[Cut]) -> Iterator[tuple[Cut, dict[System, Extracted] | str]]:
