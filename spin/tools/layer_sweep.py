@@ -34,7 +34,7 @@ Job = tuple[Context, System]  # an experiment whose seed is that of k-means, and
 def main(argv: list[str] | None = None) -> None:
     """Measures what is missing, writes sweep.json and sweep.md, prints the table; SpinError for an unknown system or layer."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    context = open_context(arguments, arguments.output, f"runtime.nj={arguments.nj}")
+    context = open_context(arguments, "", f"runtime.nj={arguments.nj}")
     seed, corpus = context.config.seed, context.config.corpus
     systems = {system.name: system for system in systems_of(context.config, arguments.exp)}
     unknown = set(arguments.system or ()) - set(systems)
@@ -58,36 +58,34 @@ def main(argv: list[str] | None = None) -> None:
     print(to_markdown(table), end="")
 
 
-def open_context(arguments: argparse.Namespace, folder: Path, *settings: str) -> Context:
-    """Stage 3 of the experiment in another folder, with further settings, on the clean test parts."""
-    fixed = (f"runtime.device={arguments.device}", "noise.test_kinds=[]")
-    config = load_config(artifacts.config_file(arguments.exp), [*arguments.overrides, *fixed, *settings])
-    corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
-    return Context(config, folder, corpus, 3, get_logger("layer-sweep"))
-
-
 def plan_rows(arguments: argparse.Namespace, context: Context, system: System) -> list[tuple[dict, list[Job]]]:
     """The rows of one system in the table, without figures, each with its work: its own units, then layers by codebook sizes."""
     rows = []
     if system.has_codebook:
-        own = open_experiment(arguments, "codebooks")
+        own = open_context(arguments, "codebooks")
         rows.append(({"system": system.name, "layer": None, "seeds": [None]}, [(own, system)]))
     seeds = list(dict.fromkeys(arguments.seeds))
     for layer in [None] if system.kind == "fbank" else arguments.layers or [system.layer or context.config.encoder.layer]:
         variant = system if layer is None else System(f"{system.name}-layer{layer}", "encoder", system.source, layer)
         for size in arguments.k or [context.config.spin.codebook_size]:
             settings = [(f"K{size}-seed{seed}", f"spin.codebook_size={size}", f"seed={seed}") for seed in seeds]
-            jobs = [(open_experiment(arguments, *own), variant) for own in settings]
+            jobs = [(open_context(arguments, *own), variant) for own in settings]
             rows.append(({"system": system.name, "layer": layer, "seeds": seeds}, jobs))
     return rows
 
 
-def open_experiment(arguments: argparse.Namespace, name: str, *settings: str) -> Context:
-    """A folder below the output folder, with a link to the features there; for one process."""
-    context = open_context(arguments, arguments.output / name, "runtime.nj=1", *settings)
+def open_context(arguments: argparse.Namespace, name: str, *settings: str) -> Context:
+    """Stage 3 with further settings, on the clean test parts, in a folder of that name below --output; "": there.
+
+    A folder below it has a link to the features there.
+    """
+    fixed = ("runtime.nj=1", f"runtime.device={arguments.device}", "noise.test_kinds=[]")
+    config = load_config(artifacts.config_file(arguments.exp), [*arguments.overrides, *fixed, *settings])
+    corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
+    context = Context(config, arguments.output / name, corpus, 3, get_logger("layer-sweep"))
     features = artifacts.features_folder(context.exp, "", "")
-    features.parent.mkdir(exist_ok=True)
-    if not features.is_symlink():
+    if name and not features.is_symlink():
+        features.parent.mkdir(exist_ok=True)
         features.symlink_to(Path("..") / features.name)
     return context
 

@@ -2,32 +2,28 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from spin import artifacts, products
 from spin.runtime.context import Context
 from spin.runtime.files import read_json
-from spin.runtime.product import Product
 from spin.systems import System
 
 
 def build_features(context: Context, systems: Sequence[System], parts: Sequence[str] = ()) -> None:
     """Features of parts (default: all) by all systems, in one pool of processes; systems with a codebook get their units too."""
-    due: dict[str, list[tuple[System, Product]]] = {}
-    for part in parts or products.all_parts(context.config):
-        for system in systems:
-            product = products.features(context, system, part)
-            if product.needs_build():
-                due.setdefault(part, []).append((system, product))
+    parts = parts or products.all_parts(context.config)
+    wanted = [(part, system, products.features(context, system, part)) for part in parts for system in systems]
+    due = [item for item in wanted if item[-1].needs_build()]
     if not due:
         return
     from spin.units.extraction import extract_features
 
-    share = 1 / sum(map(len, due.values()))
     with ExitStack() as stack:
-        folders = {}
-        for part, own in due.items():
-            partial = {system: stack.enter_context(product.building(share)) for system, product in own}
-            folders[part] = artifacts.cuts(context.corpus, part), partial
+        folders: dict[str, tuple[Path, dict[System, Path]]] = {}
+        for part, system, product in due:
+            _, own = folders.setdefault(part, (artifacts.cuts(context.corpus, part), {}))
+            own[system] = stack.enter_context(product.building(1 / len(due)))
         extract_features(context.config, folders, context.log)
 
 
