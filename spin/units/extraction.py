@@ -23,7 +23,7 @@ from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError, rerun
+from spin.errors import DataError
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.prefetch import prefetch
@@ -54,12 +54,8 @@ class Job:
 def extract_features(config: Config, parts: dict[str, tuple[Path, dict[System, Path]]], log: logging.Logger) -> None:
     """Fills folders: packed arrays, cuts with HIDDEN_FIELD, rejects, and the units of systems with a codebook.
 
-    Args:
-        parts: name -> manifest, and the folder of each system; it may hold the work of an interrupted run.
-
-    Raises:
-        CheckpointError, ConfigError: a system's source cannot be read, or has no such layer.
-        DataError: a damaged manifest, or more than corpus.max_bad_share of a part's utterances cannot be used.
+    `parts`: name -> manifest, and the folder of each system, which may hold the work of an interrupted run. Raises DataError
+    where more than corpus.max_bad_share of a part's utterances cannot be used, and as open_extractors.
     """
     systems = tuple(dict.fromkeys(system for _, folders in parts.values() for system in folders))
     extractors = open_extractors(systems, config.encoder.official_padding, config.runtime.device)
@@ -183,10 +179,7 @@ def _write_folder(
 
 def _usable_cuts(manifest: Path, records: Iterator[dict]) -> Iterator[Cut]:
     """The cuts that have features, with them."""
-    for cut, record in itertools.zip_longest(read_cuts(manifest), records):
-        if cut is None or record is None or cut.id != record[ID]:
-            found = f"shards of other utterances than its {'end' if cut is None else cut.id}"
-            raise DataError(str(manifest), found=found, cause="a failing disk", remedy=rerun(3))
+    for cut, record in zip(read_cuts(manifest), records, strict=True):
         if ARRAY in record:
             cut.custom = (cut.custom or {}) | {artifacts.HIDDEN_FIELD: TemporalArray.from_dict(record[ARRAY])}
             yield cut
