@@ -1,8 +1,7 @@
 """The comparisons of the triphone ABX: triphones from alignments, groups, cells, and sampling that every system shares.
 
 Legend: an item is one triphone in one utterance. A group is the items of one (context, speaker, phone). A cell is (A, B, X),
-    three groups of one context: A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or another
-    (across).
+three groups of one context: A and B of two phones by one speaker, X of A's phone by the same speaker (within) or not (across).
 """
 
 import math
@@ -80,13 +79,11 @@ def sample_utterances(speaker_of: dict[str, str], count: int, seed: int) -> list
 def design(
     items: Sequence[Triphone], max_items: int = 10, max_x_speakers: int = 5, max_distances: int = 2_000_000, seed: int = 0
 ) -> Design:
-    """Groups items and lays out the cells, as the ZeroSpeech challenges sample them.
+    """Groups items and lays out the cells, as the ZeroSpeech challenges sample them; the order of the items does not matter.
 
-    Args:
-        items: items in any order; the result does not depend on it.
-        max_items: items per group (10 in ZeroSpeech), drawn at random. It is lowered, down to 2, while more than max_distances
-            alignments would be needed; if that is not enough, contexts are left out at random.
-        max_x_speakers: across speakers, speakers X per (A, B) (5 in ZeroSpeech).
+    A group has at most max_items items (10 in ZeroSpeech), drawn at random: fewer, down to 2, while more than max_distances
+    alignments would be needed; if that is not enough, contexts are left out at random. Across speakers, each (A, B) has at most
+    max_x_speakers speakers X (5 in ZeroSpeech).
     """
     groups = defaultdict(list)
     for item in items:

@@ -59,13 +59,10 @@ def _to_text(units: Iterable[int]) -> str:
 
 
 def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabulary: int) -> Pieces:
-    """Byte-pair encoding of deduplicated units; the same sequences give the same model.
+    """Byte-pair encoding of deduplicated units below codebook_size, which sentencepiece holds in memory.
 
-    Raises ConfigError for a vocabulary without room for all units.
-
-    Args:
-        sequences: deduplicated units below codebook_size; sentencepiece holds them in memory.
-        vocabulary: number of pieces, single units included; fewer where no more pairs occur twice.
+    `vocabulary` is the number of pieces, single units included; fewer where no more pairs occur twice. ConfigError where it has
+    no room for all units. The same sequences give the same model.
     """
     if vocabulary <= codebook_size:
         expected = f"more than {codebook_size}, the number of units, each of which is a piece"

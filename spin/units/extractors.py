@@ -31,14 +31,11 @@ Extracted = tuple[np.ndarray, np.ndarray | None]  # (T, D) features of one utter
 
 
 class EncoderExtractor:
-    """An encoder, or a model with its codebook.
+    """An encoder, or a model with its codebook; of a model file without has_codebook only the encoder is read.
 
     Raises CheckpointError where the system's source cannot be read, and ConfigError for a layer that it does not have.
 
-    Args:
-        system: a model without has_codebook is read for its encoder.
-        official_padding: see EncoderConfig.
-        leader: runs before on the same batches; its layers are reused as far as the weights are equal.
+    `leader` runs before on the same batches; its layers are reused as far as the weights are equal.
     """
 
     def __init__(self, system: System, official_padding: bool, device: torch.device, leader: EncoderExtractor | None = None):

@@ -71,11 +71,9 @@ def measure(
 
 
 def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float = 0.0) -> Iterator[Utterance]:
-    """The utterances of some parts, one at a time; DataError where features and units name different ones.
+    """Utterances from the (features, units) products of some parts; DataError where these name different ones.
 
-    Args:
-        folders: (features, units) products of each part.
-        first_seconds: what counts of an utterance, except in ABX and the probe of features (10: official validation); 0: all.
+    `first_seconds`: what counts of an utterance, except in ABX and the probe of features (10: official validation); 0: all.
     """
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for features, units in folders:

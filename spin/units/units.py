@@ -80,14 +80,11 @@ def write_lines(folder: Path, lines: Lines, codebook_size: int) -> None:
     write_json(artifacts.codebook_in(folder), {"codebook_size": codebook_size})
 
 
-def write_units(folder: Path, manifest: Path, lines: Lines, codebook_size: int) -> int:
-    """Writes units.jsonl, codebook.json and cuts with UNITS_FIELD; returns the number of utterances.
-
-    DataError where these are not the utterances of the manifest, in its order.
-    """
+def write_units(folder: Path, manifest: Path, lines: Lines, codebook_size: int) -> None:
+    """Writes units.jsonl, codebook.json and cuts with UNITS_FIELD; raises as pair_cuts."""
     write_lines(folder, lines, codebook_size)
     with ArrayWriter(folder, "units") as writer:
-        return write_cuts(artifacts.cuts_in(folder), _cuts_with_units(manifest, folder, writer))
+        write_cuts(artifacts.cuts_in(folder), _cuts_with_units(manifest, folder, writer))
 
 
 def _cuts_with_units(manifest: Path, folder: Path, writer: ArrayWriter) -> Iterator[Cut]:
