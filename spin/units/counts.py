@@ -73,10 +73,12 @@ class Purity:
     """PNMI and purities over the utterances that have an alignment."""
 
     def __init__(self, sample: EvaluationSet):
-        self.counts = JointCounts(sample.codebook_size)
+        self.counts, self.unaligned = JointCounts(sample.codebook_size), 0
 
     def add(self, utterance: Utterance) -> None:
-        if utterance.alignment:
+        if not utterance.alignment:
+            self.unaligned += 1
+        else:
             labels = frame_labels(utterance.alignment, LABELS_PER_UNIT * len(utterance.units))
             self.counts.add(labels, utterance.units)
 

@@ -97,20 +97,18 @@ def write_metrics(context: Context, system: System, folder: Path) -> None:
     "parts": {part: metrics}}; None is what could not be measured. phone_counts.npz holds the frames by phone and unit.
     """
     config, clean = context.config, list(context.config.corpus.test)
-    sample = _make_sample(context, system, clean)
-    pooled, computers = measure(sample)
+    pooled, computers = measure(_make_sample(context, system, clean))
     parts = {part: pooled if clean == [part] else measure(_make_sample(context, system, [part]))[0] for part in clean}
     for part, (clean_part, _, _) in products.noisy_parts(config).items():
         parts[part] = measure(_make_sample(context, system, [part], clean_part))[0]
     speaker = {"accuracy": pooled["speaker_accuracy_of_features"], "chance": pooled["speaker_chance"]}
     write_json(artifacts.metrics_in(folder), {"units": pooled, "speaker": speaker, "parts": parts})
-    counts = computers[find_metric("pnmi").computer].counts
-    if counts.labels:
-        phones = np.array(counts.labels, dtype=np.str_)
-        np.savez_compressed(artifacts.phone_counts_in(folder), phones=phones, counts=counts.matrix())
-    unaligned = sum(1 for utterance in sample.read() if not utterance.alignment)
-    if unaligned:
-        context.log.warning("%s: PNMI, purities and ABX without %d unaligned test utterance(s)", system.name, unaligned)
+    purity = computers[find_metric("pnmi").computer]
+    if purity.counts.labels:
+        phones = np.array(purity.counts.labels, dtype=np.str_)
+        np.savez_compressed(artifacts.phone_counts_in(folder), phones=phones, counts=purity.counts.matrix())
+    if purity.unaligned:
+        context.log.warning("%s: PNMI, purities and ABX without %d unaligned test utterance(s)", system.name, purity.unaligned)
     missing = sorted(name for name, value in pooled.items() if value is None and name != "unit_edit_distance")  # needs noise
     if missing:
         context.log.warning("%s: not measured, for lack of alignments or utterances: %s", system.name, ", ".join(missing))
