@@ -10,6 +10,7 @@ import functools
 import itertools
 import logging
 import shutil
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,9 @@ from lhotse.cut import Cut
 from spin import artifacts
 from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.cuts import count_cuts, read_cuts, write_cuts
+from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError
+from spin.errors import DataError, ResourceError
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.prefetch import prefetch
@@ -38,6 +39,7 @@ SHARD_UTTERANCES = 128
 READERS = 4  # threads that read audio ahead of a GPU
 SHARDS = "shards"  # folder of record files in a folder that is being filled
 ID, ARRAY, UNITS, REASON = "id", "array", "units", "reason"  # keys of a record
+BYTES_PER_NUMBER, GIB = 2, 2**30
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, dict[System, P
     """Fills folders: packed arrays, cuts with HIDDEN_FIELD, rejects, and the units of systems with a codebook.
 
     `parts`: name -> manifest, and the folder of each system, which may hold the work of an interrupted run. Raises DataError
-    where more than corpus.max_bad_share of a part's utterances cannot be used, and as open_extractors.
+    where more than corpus.max_bad_share of a part's utterances cannot be used, ResourceError for too small a disk, and as
+    open_extractors.
     """
     systems = tuple(dict.fromkeys(system for _, folders in parts.values() for system in folders))
     extractors = open_extractors(systems, config.encoder.official_padding, config.runtime.device)
@@ -65,7 +68,7 @@ def extract_features(config: Config, parts: dict[str, tuple[Path, dict[System, P
         for first, last in shards[part]:
             missing = {system: folder for system, folder in folders.items() if not _records(folder, first).exists()}
             jobs += [Job(config, cuts, first, last, missing)] if missing else []
-    log.info("features: %d shards to extract", len(jobs))
+    _check_disk(jobs, {system: extractor.dim for system, extractor in extractors.items()}, log)
     for _ in progress(run_jobs(config, extract_shard, jobs), "features", len(jobs)):
         pass
     for part, (cuts, folders) in parts.items():
@@ -86,6 +89,24 @@ def plan_shards(cuts: Path) -> list[tuple[int, int]]:
     """Utterances [first, last) of each shard of a manifest; raises DataError where it is missing or damaged."""
     count = count_cuts(cuts)
     return [(first, min(first + SHARD_UTTERANCES, count)) for first in range(0, count, SHARD_UTTERANCES)]
+
+
+def _check_disk(jobs: list[Job], dims: dict[System, int], log: logging.Logger) -> None:
+    """Logs the disk space that features will take, by the mean duration in each part's first shard; ResourceError for too much."""
+    needed, free = 0.0, float("inf")
+    for cuts, own in itertools.groupby(jobs, key=lambda job: job.cuts):
+        own = list(own)
+        seconds = statistics.fmean(record["duration"] for record in read_records(cuts, own[0].first, own[0].last))
+        numbers = sum(dims[system] * (job.last - job.first) for job in own for system in job.folders)
+        needed += seconds / artifacts.FRAME_SHIFT_IN_S * numbers * BYTES_PER_NUMBER / GIB
+        folder = next(iter(own[0].folders.values()))
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free / GIB
+    log.info("features: %d shards to extract, about %.1f GiB to write, %.1f GiB free", len(jobs), needed, free)
+    if needed > free:
+        remedy = "free disk space, or choose another --exp-dir on a larger disk"
+        found, expected = f"{free:.1f} GiB free", f"about {needed:.1f} GiB for the features"
+        raise ResourceError(str(folder), found=found, expected=expected, remedy=remedy)
 
 
 def extract_shard(job: Job) -> None:

@@ -48,7 +48,7 @@ class EncoderExtractor:
             expected, remedy = f"1 to {self.encoder.shape.layers}, the encoder's layers", "--set units.layer=N"
             raise ConfigError("units.layer", found=str(self.layer), expected=expected, remedy=remedy)
         self.model = model if system.has_codebook else None
-        self.receptive_field = self.encoder.shape.receptive_field  # samples of a frame
+        self.receptive_field, self.dim = self.encoder.shape.receptive_field, self.encoder.shape.dim  # samples of a frame; D
         self.codebook_size = self.model.codebook_size if self.model else None
         (self.model or self.encoder).to(device)
         self.shared = count_shared_layers(leader.encoder, self.encoder) if leader else None
@@ -86,7 +86,7 @@ class FilterbankExtractor:
     an encoder has, and every recogniser learns from the same utterances. It has one layer, no codebook, and needs no device.
     """
 
-    receptive_field, codebook_size = 400, None  # as an encoder's, which decides the number of frames
+    receptive_field, dim, codebook_size = 400, JOINED * MEL_BINS, None  # as an encoder's, which decides the number of frames
 
     def __init__(self):
         from lhotse import Fbank, FbankConfig

@@ -16,7 +16,7 @@ from spin import artifacts, products
 from spin.data.audio import noisy_cut
 from spin.data.cuts import read_cuts, write_cuts
 from spin.data.store import load_array
-from spin.errors import ConfigError, DataError
+from spin.errors import ConfigError, DataError, ResourceError
 from spin.models.importers import load_encoder
 from spin.objectives.model import load_model
 from spin.runtime.context import Context
@@ -193,6 +193,14 @@ def test_bad_utterances_stop_the_stage_or_are_listed_and_left_out(tmp_path, smal
         assert rejected["test-0001"].startswith("unreadable audio") and rejected["test-0007"].startswith("too short: 320 samples")
         names = [name for name, _ in read_units(artifacts.units_lines(artifacts.units_folder(context.exp, system, "test")))]
         assert len(names) == 13 and not set(names) & set(rejected)
+
+
+def test_too_small_a_disk_is_an_error_before_the_work(tmp_path, small_corpus, make_context, monkeypatch):
+    """25 utterances of about 1.6 s, two systems of 24 dimensions: about 190 KiB."""
+    monkeypatch.setattr("spin.units.extraction.extract_shard", lambda job: pytest.fail("no work without space"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=50 * 2**10))
+    with pytest.raises(ResourceError, match="free disk space"):
+        run(make_context(tmp_path / "exp", small_corpus))
 
 
 def test_noisy_parts_get_every_metric(tmp_path, small_corpus, make_context):
