@@ -92,7 +92,7 @@ def plan_shards(cuts: Path) -> list[tuple[int, int]]:
 
 
 def _check_disk(jobs: list[Job], dims: dict[System, int], log: logging.Logger) -> None:
-    """Logs the disk space that features will take, by the mean duration in each part's first shard; ResourceError for too much."""
+    """Logs the disk space that features take, by the mean duration in each part's first shard; ResourceError for too much."""
     needed, free = 0.0, float("inf")
     for cuts, own in itertools.groupby(jobs, key=lambda job: job.cuts):
         own = list(own)
