@@ -16,7 +16,7 @@ from lhotse.supervision import AlignmentItem
 from spin import artifacts
 from spin.corpus.alignment import plain_phone, write_tsv
 from spin.errors import DataError
-from spin.units.phones import frame_labels
+from spin.units.units import frame_labels
 
 TIER = "phones"
 _ROUNDING_IN_S = 1e-4  # of other programs

@@ -1,151 +1,109 @@
-"""Metrics of units over layers, codebook sizes and seeds, by the extractor, k-means and metrics of stage 3.
+"""Metrics of units over layers, codebook sizes and seeds of k-means, by the work of stage 3.
 
 python -m spin layer-sweep --exp exp/mini --layers 1 2 3 4 --k 64 128 --seeds 0 1 2 --output exp/mini/sweep
 
-Each system gives k-means units at every layer, and a system with a codebook its own units too. The command writes sweep.json
-and sweep.md. Finished work is kept in the output folder, so an interrupted command resumes.
+Each system gives k-means units at every layer, and a system with a codebook its own units too. The command writes sweep.json and
+sweep.md. The output folder holds an experiment for each codebook size and seed, with features in common. All work follows the
+rule of spin/runtime/product.py: what is finished is skipped, an interrupted command resumes, and changed settings rebuild.
 """
 
 import argparse
 import dataclasses
 import statistics
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from spin import artifacts
-from spin.config import Config
-from spin.data.cuts import read_cuts
-from spin.errors import ConfigError, DataError
+from spin.errors import ConfigError
 from spin.runtime.config_io import load_config
-from spin.runtime.devices import prepare_cpu
-from spin.runtime.files import commit, content_digest, read_json, source_digest, write_json, write_jsonl, write_text
-from spin.runtime.logs import get_logger, progress
+from spin.runtime.context import Context
+from spin.runtime.digest import commit
+from spin.runtime.files import read_json, write_json, write_text
+from spin.runtime.locks import folder_lock
+from spin.runtime.logs import get_logger
+from spin.runtime.progress import progress
 from spin.runtime.workers import map_jobs
 from spin.systems import System, systems_of
-from spin.units.extraction import SHARDS, Output, extract_features
-from spin.units.kmeans import assign_units, draw_utterances, save_kmeans, train_kmeans
-from spin.units.measure import EvaluationSet, measure, read_utterances
-from spin.units.metrics import find_metric
+from spin.units.extract_units import build_features, build_kmeans, build_metrics, build_units
+from spin.units.metrics import Metric, find_metric
 
-NOT_MEASURED = "\u2014"
+Job = tuple[Context, System]  # an experiment whose seed is that of k-means, and a system with one layer
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One measurement, for any process.
-
-    Attributes:
-        config: configuration of the experiment.
-        output: folder of the sweep.
-        system: name of the system.
-        layer: layer of the features; None: the system's own, with the units of its codebook.
-        clusters, seed: K and random seed of k-means; None: the codebook.
-    """
-
-    config: Config
-    output: Path
-    system: str
-    layer: int | None
-    clusters: int | None
-    seed: int | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.system}-layer{self.layer or 'own'}-K{self.clusters or 'own'}-seed{self.seed}"
-
-    @property
-    def path(self) -> Path:
-        return self.output / "cells" / f"{self.name}.json"
-
-    def features(self, part: str) -> Path:
-        return self.output / "features" / self.system / f"layer{self.layer or 'own'}" / part
-
-
-def measure_cell(cell: Cell) -> None:
-    """Trains k-means where the cell has one, and measures its units."""
-    prepare_cpu(1)
-    config, parts = cell.config, cell.config.corpus.test
-    folders = [(cell.features(part), cell.features(part)) for part in parts]
-    if cell.clusters:
-        kmeans, folders = _train_kmeans(cell), [(cell.features(part), cell.output / "units" / cell.name / part) for part in parts]
-        for features, units in folders:
-            assigned = assign_units(config, artifacts.cuts_in(features), kmeans)
-            lines = ({artifacts.UNITS_ID: name, artifacts.UNITS_SEQUENCE: own.tolist()} for name, own in assigned)
-            write_jsonl(artifacts.units_lines(units), lines)
-    size = cell.clusters or read_json(artifacts.codebook_in(folders[0][0]))["codebook_size"]
-    read = partial(read_utterances, folders, config.units.metrics_first_seconds)
-    sample = EvaluationSet(size, config.seed, 1, config.units.abx_max_utterances, read)
-    metrics, _ = measure(sample)
-    write_json(cell.path, {"K": size, "metrics": metrics})
-
-
-def _train_kmeans(cell: Cell) -> Path:
-    path, config = cell.output / "kmeans" / f"{cell.name}.safetensors", cell.config
-    cuts = (cut for part in config.corpus.spin_train for cut in read_cuts(artifacts.cuts_in(cell.features(part))))
-    data = draw_utterances(cuts, config.units.kmeans_hours, config.seed)
-    save_kmeans(path, train_kmeans(data, cell.clusters, starts=config.units.kmeans_starts, seed=cell.seed), cell.layer)
-    return path
-
-
-def plan_cells(arguments: argparse.Namespace, config: Config, systems: Iterable[System]) -> list[Cell]:
-    """All cells in the order of the table's rows."""
-    sizes, cells = arguments.k or [config.spin.codebook_size], []
-    config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, nj=1))  # a cell is one process
-    for system in systems:
-        layers = [None] if system.kind == "fbank" else arguments.layers or [system.layer or config.encoder.layer]
-        own = [(None, None, None)] if system.has_codebook else []
-        places = own + [(layer, size, seed) for layer in layers for size in sizes for seed in arguments.seeds]
-        cells += [Cell(config, arguments.output, system.name, *place) for place in places]
-    return cells
-
-
-def extract_missing(config: Config, corpus: Path, systems: Iterable[System], cells: Iterable[Cell]) -> None:
-    """Features of all layers that cells read, of the training and test parts; all systems together."""
-    by_name = {system.name: system for system in systems}
-    parts: dict[str, tuple[Path, list[Output]]] = {}
-    for part in dict.fromkeys((*config.corpus.spin_train, *config.corpus.test)):
-        for cell in {(cell.system, cell.layer): cell for cell in cells}.values():
-            folder = cell.features(part)
-            if not artifacts.cuts_in(folder).exists() or (folder / SHARDS).exists():
-                output = Output(by_name[cell.system], folder, cell.layer)
-                parts.setdefault(part, (artifacts.cuts(corpus, part), []))[1].append(output)
-    if parts:
-        extract_features(config, parts, get_logger("layer-sweep"))
-
-
-def check_protocol(config: Config, corpus: Path, output: Path, systems: Iterable[System]) -> None:
-    """Refuses an output folder whose work was done with other data, models or settings."""
-    parts = dict.fromkeys((*config.corpus.spin_train, *config.corpus.test))
-    units = dataclasses.asdict(dataclasses.replace(config.units, batch_seconds=1.0, pictures=0))  # these change no metric
-    protocol = {
-        "manifests": {part: content_digest(artifacts.cuts(corpus, part)) for part in parts},
-        "systems": {system.name: source_digest(system.source) if system.source else None for system in systems},
-        "seed": config.seed,
-        "units": units,
-    }
-    path = output / "protocol.json"
-    if not path.exists():
-        write_json(path, protocol)
-    elif read_json(path) != protocol:
-        expected = "the same experiment and settings as before"
-        raise DataError(str(output), found="work on other data", expected=expected, remedy="choose another --output")
-
-
-def make_rows(cells: Iterable[Cell]) -> list[dict]:
-    """One row per system, layer and K, with mean and sample standard deviation over seeds."""
-    groups: dict[tuple, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.system, cell.layer, cell.clusters), []).append(cell)
+def main(argv: list[str] | None = None) -> None:
+    """Measures what is missing, writes sweep.json and sweep.md, prints the table; SpinError for an unknown system or layer."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    context = open_context(arguments, "", f"runtime.nj={arguments.nj}")
+    seed, corpus = context.config.seed, context.config.corpus
+    systems = {system.name: system for system in systems_of(context.config, arguments.exp)}
+    unknown = set(arguments.system or ()) - set(systems)
+    if unknown:
+        raise ConfigError("--system", found=min(unknown), expected=" ".join(systems))
     rows = []
-    for (system, layer, _), own in groups.items():
-        contents = [read_json(cell.path) for cell in own]
-        metrics = {name: spread([content["metrics"][name] for content in contents]) for name in contents[0]["metrics"]}
-        seeds = [cell.seed for cell in own]
-        rows.append({"system": system, "layer": layer, "K": contents[0]["K"], "seeds": seeds, "metrics": metrics})
+    with folder_lock(arguments.output):
+        for name in arguments.system or systems:
+            own = plan_rows(arguments, context, systems[name])
+            variants = dict.fromkeys(system for _, jobs in own for _, system in jobs)
+            # The highest layer first: its pass of the encoder computes the others.
+            ordered = sorted(variants, key=lambda system: system.layer or 0, reverse=True)
+            build_features(context, ordered, (*corpus.spin_train, *corpus.test))
+            rows += own
+        jobs = [job for _, own in rows for job in own]
+        for _ in progress(map_jobs(partial(measure_units, seed), jobs, arguments.nj), "units", len(jobs)):
+            pass
+        table = [label | collect(own) for label, own in rows]
+        write_json(arguments.output / "sweep.json", {"schema": 4, "commit": commit(), "seed": seed, "rows": table})
+        write_text(arguments.output / "sweep.md", to_markdown(table))
+    print(to_markdown(table), end="")
+
+
+def plan_rows(arguments: argparse.Namespace, context: Context, system: System) -> list[tuple[dict, list[Job]]]:
+    """The rows of one system in the table, without figures, each with its work: its own units, then layers by codebook sizes."""
+    rows = []
+    if system.has_codebook:
+        own = open_context(arguments, "codebooks")
+        rows.append(({"system": system.name, "layer": None, "seeds": [None]}, [(own, system)]))
+    seeds = list(dict.fromkeys(arguments.seeds))
+    for layer in [None] if system.kind == "fbank" else arguments.layers or [system.layer or context.config.encoder.layer]:
+        variant = system if layer is None else System(f"{system.name}-layer{layer}", "encoder", system.source, layer)
+        for size in arguments.k or [context.config.spin.codebook_size]:
+            settings = [(f"K{size}-seed{seed}", f"spin.codebook_size={size}", f"seed={seed}") for seed in seeds]
+            jobs = [(open_context(arguments, *own), variant) for own in settings]
+            rows.append(({"system": system.name, "layer": layer, "seeds": seeds}, jobs))
     return rows
+
+
+def open_context(arguments: argparse.Namespace, name: str, *settings: str) -> Context:
+    """Stage 3 with further settings, on the clean test parts, in a folder of that name below --output; "": there.
+
+    A folder below it has a link to the features there.
+    """
+    fixed = ("runtime.nj=1", f"runtime.device={arguments.device}", "noise.test_kinds=[]")
+    config = load_config(artifacts.config_file(arguments.exp), [*arguments.overrides, *fixed, *settings])
+    corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
+    context = Context(config, arguments.output / name, corpus, 3, get_logger("layer-sweep"))
+    features = artifacts.features_folder(context.exp, "", "")
+    if name and not features.is_symlink():
+        features.parent.mkdir(exist_ok=True)
+        features.symlink_to(Path("..") / features.name)
+    return context
+
+
+def measure_units(seed: int, job: Job) -> None:
+    """k-means where the system has no codebook, units, and metrics, whose samples depend on `seed`; in any process."""
+    context, system = job
+    if not system.has_codebook:
+        build_kmeans(context, system)
+    build_units(context, system, context.config.corpus.test)
+    build_metrics(dataclasses.replace(context, config=dataclasses.replace(context.config, seed=seed)), system)
+
+
+def collect(jobs: list[Job]) -> dict:
+    """K, and the mean and sample standard deviation of every metric over the seeds."""
+    files = [artifacts.metrics_in(artifacts.metrics_folder(context.exp, system.name)) for context, system in jobs]
+    measured = [read_json(file)["units"] for file in files]
+    return {"K": measured[0]["K"], "metrics": {name: spread([own[name] for own in measured]) for name in measured[0]}}
 
 
 def spread(values: list[float | None]) -> dict:
@@ -158,19 +116,18 @@ def spread(values: list[float | None]) -> dict:
 def to_markdown(rows: list[dict]) -> str:
     """A table of all rows with the metrics that any row has."""
     names = [name for name in rows[0]["metrics"] if name != "K" and any(row["metrics"][name]["mean"] is not None for row in rows)]
-    lines = [["system", "layer", "K", "seeds", *(find_metric(name).title for name in names)]]
+    metrics = [find_metric(name) for name in names]
+    lines = [["system", "layer", "K", "seeds", *(metric.title for metric in metrics)]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
     for row in rows:
         start = [row["system"], str(row["layer"] or "own"), str(row["K"]), str(len(row["seeds"]))]
-        lines.append(start + [_show(row["metrics"][name], find_metric(name).digits) for name in names])
+        lines.append(start + [_show(metric, row["metrics"][metric.name]) for metric in metrics])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _show(figure: dict, digits: int) -> str:
-    if figure["mean"] is None:
-        return NOT_MEASURED
-    text = f"{figure['mean']:.{digits}f}"
-    return text if figure["sd"] is None else f"{text} \u00b1 {figure['sd']:.{digits}f}"
+def _show(metric: Metric, figure: dict) -> str:
+    mean = metric.show(figure["mean"])
+    return mean if figure["sd"] is None else f"{mean} \u00b1 {metric.show(figure['sd'])}"
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -187,46 +144,4 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--nj", type=int, default=1, help="number of processes (default: 1)")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="device of the encoders (default: cpu)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
-    arguments = parser.parse_args(argv)
-    given = {"layers": arguments.layers or [1], "k": arguments.k or [2], "seeds": arguments.seeds, "nj": [arguments.nj]}
-    for (name, values), least in zip(given.items(), (1, 2, 0, 1), strict=True):
-        if min(values) < least:
-            parser.error(f"--{name}: found {min(values)}, expected at least {least}")
-    return arguments
-
-
-def load_experiment(arguments: argparse.Namespace) -> tuple[Config, list[System]]:
-    """The configuration of the experiment, with --nj and --device, and the systems that --system names.
-
-    Raises:
-        ConfigError: an unknown system.
-    """
-    config = load_config(artifacts.config_file(arguments.exp), arguments.overrides)
-    runtime = dataclasses.replace(config.runtime, nj=arguments.nj, device=arguments.device)
-    config = dataclasses.replace(config, runtime=runtime)
-    systems = {system.name: system for system in systems_of(config, arguments.exp)}
-    unknown = set(arguments.system or ()) - set(systems)
-    if unknown:
-        raise ConfigError("--system", found=min(unknown), expected=" ".join(systems))
-    return config, [systems[name] for name in arguments.system or systems]
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Measures what is missing, writes sweep.json and sweep.md, prints the table.
-
-    Raises:
-        SpinError: an unknown system, part or layer, or an output folder of other work.
-    """
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    config, systems = load_experiment(arguments)
-    corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
-    check_protocol(config, corpus, arguments.output, systems)
-    cells = plan_cells(arguments, config, systems)
-    extract_missing(config, corpus, systems, cells)
-    missing = [cell for cell in cells if not cell.path.exists()]
-    for _ in progress(map_jobs(measure_cell, missing, arguments.nj), "cells", len(missing)):
-        pass
-    rows = make_rows(cells)
-    write_json(arguments.output / "sweep.json", {"schema": 4, "commit": commit(), "seed": config.seed, "rows": rows})
-    write_text(arguments.output / "sweep.md", to_markdown(rows))
-    print(to_markdown(rows), end="")
+    return parser.parse_args(argv)

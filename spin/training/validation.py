@@ -16,7 +16,7 @@ from spin.objectives.model import SpinModel
 from spin.objectives.spin import perplexity
 from spin.runtime.logs import get_logger
 from spin.units.counts import JointCounts, pnmi
-from spin.units.phones import LABELS_PER_UNIT, alignment_of, frame_labels
+from spin.units.units import LABELS_PER_UNIT, alignment_of, frame_labels
 
 BATCH_SECONDS = 60.0
 COLLAPSE_PATIENCE = 2  # validations in a row

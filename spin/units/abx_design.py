@@ -1,8 +1,7 @@
 """The comparisons of the triphone ABX: triphones from alignments, groups, cells, and sampling that every system shares.
 
 Legend: an item is one triphone in one utterance. A group is the items of one (context, speaker, phone). A cell is (A, B, X),
-    three groups of one context: A and B of one speaker and two phones, X of A's phone, by the same speaker (within) or another
-    (across).
+three groups of one context: A and B of two phones by one speaker, X of A's phone by the same speaker (within) or not (across).
 """
 
 import math
@@ -42,6 +41,7 @@ class Design:
     across: np.ndarray  # (C', 3) int64 groups A, B, X
     labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
     pairs: np.ndarray  # (P, 2) int64 groups g <= h whose distances the cells compare, ascending
+    places: np.ndarray  # (2, C + C') int64 numbers of the pairs of X with A, and of X with B
     items_per_group: int  # the cap that was used
 
 
@@ -52,11 +52,8 @@ def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) ->
     """
     phones = sorted(alignment, key=lambda item: item.start)
     for before, phone, after in zip(phones, phones[1:], phones[2:]):
-        if artifacts.SILENCE in (before.symbol, phone.symbol, after.symbol):
-            continue
-        if phone.start - before.start - before.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
-            continue
-        if after.start - phone.start - phone.duration > 0.5 * artifacts.FRAME_SHIFT_IN_S:
+        gap = max(phone.start - before.start - before.duration, after.start - phone.start - phone.duration)
+        if artifacts.SILENCE in (before.symbol, phone.symbol, after.symbol) or gap > 0.5 * artifacts.FRAME_SHIFT_IN_S:
             continue
         first, count = frames_inside(before.start, after.start + after.duration, frames)
         if count > 0:
@@ -82,13 +79,11 @@ def sample_utterances(speaker_of: dict[str, str], count: int, seed: int) -> list
 def design(
     items: Sequence[Triphone], max_items: int = 10, max_x_speakers: int = 5, max_distances: int = 2_000_000, seed: int = 0
 ) -> Design:
-    """Groups items and lays out the cells, as the ZeroSpeech challenges sample them.
+    """Groups items and lays out the cells, as the ZeroSpeech challenges sample them; the order of the items does not matter.
 
-    Args:
-        items: items in any order; the result does not depend on it.
-        max_items: items per group (10 in ZeroSpeech), drawn at random. It is lowered, down to 2, while more than max_distances
-            alignments would be needed; if that is not enough, contexts are left out at random.
-        max_x_speakers: across speakers, speakers X per (A, B) (5 in ZeroSpeech).
+    A group has at most max_items items (10 in ZeroSpeech), drawn at random: fewer, down to 2, while more than max_distances
+    alignments would be needed; if that is not enough, contexts are left out at random. Across speakers, each (A, B) has at most
+    max_x_speakers speakers X (5 in ZeroSpeech).
     """
     groups = defaultdict(list)
     for item in items:
@@ -101,11 +96,11 @@ def design(
     while True:
         keys, within, across = _lay_out(kept, contexts, groups, max_x_speakers, seed)
         sizes = np.array([len(groups[key]) for key in keys], dtype=np.int64)
-        pairs = _group_pairs(np.concatenate([within, across]), len(keys))
+        pairs, places = _group_pairs(np.concatenate([within, across]), len(keys))
         caps = range(max_items, 1, -1)
         cap = next((cap for cap in caps if np.minimum(sizes, cap)[pairs].prod(1).sum() <= max_distances), None)
         if cap or len(kept) <= 1:
-            return _finish(keys, within, across, pairs, groups, cap or 2, seed)
+            return _finish(keys, groups, cap or 2, seed, within, across, pairs, places)
         kept = kept[: max(1, int(len(kept) * 0.8))]
 
 
@@ -141,14 +136,14 @@ def _lay_out(
     return list(index), *(np.array(cells, dtype=np.int64).reshape(-1, 3) for cells in (within, across))
 
 
-def _group_pairs(cells: np.ndarray, count: int) -> np.ndarray:
-    """Design.pairs of (C, 3) cells: X with A, and X with B."""
+def _group_pairs(cells: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Design.pairs and Design.places of (C, 3) cells."""
     both = np.concatenate([cells[:, [2, 0]], cells[:, [2, 1]]])
-    codes = np.unique(both.min(1) * count + both.max(1))
-    return np.stack([codes // count, codes % count], axis=1)
+    codes, places = np.unique(both.min(1) * count + both.max(1), return_inverse=True)
+    return np.stack([codes // count, codes % count], axis=1), places.reshape(2, -1)
 
 
-def _finish(keys: list[tuple], within, across, pairs, groups: dict, cap: int, seed: int) -> Design:
+def _finish(keys: list[tuple], groups: dict, cap: int, seed: int, within, across, pairs, places) -> Design:
     items, bounds = [], []
     for key in keys:
         members = sorted(groups[key], key=lambda item: (item.utterance, item.first))
@@ -158,4 +153,4 @@ def _finish(keys: list[tuple], within, across, pairs, groups: dict, cap: int, se
     phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in keys}))}
     speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in keys}))}
     labels = np.array([(phones[key[3]], speakers[key[2]]) for key in keys], dtype=np.int64).reshape(-1, 2)
-    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, cap)
+    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, places, cap)

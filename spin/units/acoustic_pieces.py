@@ -11,7 +11,6 @@ characters of the model, seen in training or not, so every sequence can be encod
 
 import argparse
 import io
-import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,31 +19,23 @@ import numpy as np
 import sentencepiece
 
 from spin import artifacts
-from spin.errors import ConfigError, DataError
+from spin.errors import ConfigError
 from spin.runtime.config_io import load_config
 from spin.runtime.files import atomic_path, write_json, write_jsonl
 from spin.units.counts import check_units
 from spin.units.units import find_runs, find_units, read_units
 
-FIRST_CHARACTER = 0xF0000  # of the supplementary private use area A
-MOST_UNITS = 65_533  # its characters, up to U+FFFFD
+FIRST_CHARACTER = 0xF0000  # of a private plane with 65,536 characters, the largest spin.codebook_size
 LONGEST_SENTENCE = 10_000  # characters; sentencepiece counts positions in 16 bits, so longer utterances are split
 UNKNOWN = 1  # <unk>, which sentencepiece always has and no unit ever gives
 
 
 class Pieces:
-    """A trained model, from the bytes that train_pieces gave; DataError for another kind of content."""
+    """A trained model, from the bytes that train_pieces gave."""
 
     def __init__(self, content: bytes):
-        self.processor = sentencepiece.SentencePieceProcessor()
-        try:
-            self.processor.load_from_serialized_proto(content)
-            pieces = [self.processor.id_to_piece(piece) for piece in range(UNKNOWN, self.processor.get_piece_size())]
-            if not pieces or any(not piece or ord(min(piece)) < FIRST_CHARACTER for piece in pieces):
-                raise ValueError("pieces that are not made of units")
-        except (RuntimeError, ValueError) as error:
-            found = " ".join(str(error).split())[:200]
-            raise DataError("pieces model", found=found, expected="a model of `python -m spin acoustic-pieces`") from error
+        self.processor = sentencepiece.SentencePieceProcessor(model_proto=content)
+        pieces = self.processor.id_to_piece(list(range(UNKNOWN, self.processor.get_piece_size())))
         self.units = [[]]  # of each piece; <unk> has none
         self.units += [[ord(letter) - FIRST_CHARACTER for letter in piece] for piece in pieces]
         self.size = len(self.units)  # piece ids are below it
@@ -68,28 +59,17 @@ def _to_text(units: Iterable[int]) -> str:
 
 
 def train_pieces(sequences: Iterable[Sequence[int]], codebook_size: int, vocabulary: int) -> Pieces:
-    """Byte-pair encoding of deduplicated units; the same sequences give the same model.
+    """Byte-pair encoding of deduplicated units below codebook_size, which sentencepiece holds in memory.
 
-    Args:
-        sequences: deduplicated units below codebook_size; sentencepiece holds them in memory.
-        vocabulary: number of pieces, single units included; fewer where no more pairs occur twice.
-
-    Raises:
-        ConfigError: a vocabulary without room for all units, or more units than there are characters.
-        DataError: no units.
+    `vocabulary` is the number of pieces, single units included; fewer where no more pairs occur twice. ConfigError where it has
+    no room for all units. The same sequences give the same model.
     """
-    if codebook_size > MOST_UNITS:
-        raise ConfigError("codebook size", found=str(codebook_size), expected=f"at most {MOST_UNITS}")
     if vocabulary <= codebook_size:
         expected = f"more than {codebook_size}, the number of units, each of which is a piece"
         raise ConfigError("vocabulary of the pieces", found=str(vocabulary), expected=expected, remedy="--vocabulary N")
-    sequences = iter(sequences)
-    first = next((units for units in sequences if len(units)), None)
-    if first is None:
-        raise DataError("units to train pieces on", found="none", expected="utterances with units", remedy="name another part")
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_sentences(itertools.chain([first], sequences), codebook_size),
+        sentence_iterator=_sentences(sequences, codebook_size),
         model_writer=model,
         model_type="bpe",
         vocab_size=vocabulary + UNKNOWN,
@@ -148,7 +128,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for rspin.labels")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     names = arguments.part or load_config(artifacts.config_file(arguments.exp)).corpus.spin_train
-    found = {part: find_units(arguments.exp, arguments.system, part) for part in names}
-    _, size = next(iter(found.values()))
-    classes = write_labels(arguments.output, {part: path for part, (path, _) in found.items()}, size, arguments.vocabulary)
-    print(f"{arguments.output}: {classes} classes for {' '.join(found)}")
+    parts, size = find_units(arguments.exp, arguments.system, names)
+    classes = write_labels(arguments.output, parts, size, arguments.vocabulary)
+    print(f"{arguments.output}: {classes} classes for {' '.join(parts)}")

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from lhotse import Recording
-from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
+from lhotse.audio.utils import AudioLoadingError
 
 from spin import artifacts
 from spin.errors import DataError
 from spin.objectives.model import load_model
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import write_jsonl
+from spin.units.extraction import read_samples
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     model = load_model(arguments.model).to(device)
 
     def units_of(path: Path) -> list[int]:
-        waveform = torch.from_numpy(read_audio(path, model.encoder.shape.receptive_field)).to(device)
+        waveform = torch.from_numpy(load_audio(path, model.encoder.shape.receptive_field)).to(device)
         return model.units(waveform[None], torch.tensor([len(waveform)]))[0].tolist()
 
     pairs = zip(names, arguments.audio, strict=True)
@@ -54,20 +55,13 @@ def utterance_names(paths: list[Path]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
 
 
-def read_audio(path: Path, shortest: int) -> np.ndarray:
+def load_audio(path: Path, shortest: int) -> np.ndarray:
     """(S,) float32 at 16 kHz, the mean of the channels; DataError if unreadable, under `shortest` samples, or not finite."""
     try:
-        recording = Recording.from_file(path)
-        if recording.sampling_rate != artifacts.SAMPLE_RATE:
-            recording = recording.resample(artifacts.SAMPLE_RATE)
-        audio = np.asarray(recording.load_audio(), dtype=np.float32).mean(0)
-    except (OSError, RuntimeError, ValueError, ZeroDivisionError, AudioLoadingError, DurationMismatchError) as error:
-        found = " ".join(str(error).split())[:300] or type(error).__name__
-        remedy = "play it, or convert it to WAV or FLAC"
-        raise DataError(str(path), found=found, expected="an audio file", cause="damaged, or not audio", remedy=remedy) from error
-    if len(audio) < shortest:
-        found = f"{len(audio)} samples at {artifacts.SAMPLE_RATE} Hz"
-        raise DataError(str(path), found=found, expected=f"at least {shortest}, which give one unit", remedy="leave it out")
-    if not np.isfinite(audio).all():
-        raise DataError(str(path), found="samples that are not finite", expected="finite samples", cause="a damaged float file")
-    return audio
+        recording = Recording.from_file(path).resample(artifacts.SAMPLE_RATE)
+        samples = read_samples(recording.to_cut(), shortest)
+    except (OSError, RuntimeError, ValueError, ZeroDivisionError, AudioLoadingError) as error:
+        samples = f"unreadable audio: {' '.join(str(error).split())[:300] or type(error).__name__}"
+    if isinstance(samples, str):
+        raise DataError(str(path), found=samples, expected="audio", remedy="convert it to WAV or FLAC, or leave it out")
+    return samples

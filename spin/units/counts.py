@@ -6,14 +6,14 @@ Phones are labels every 10 ms. Units come every 20 ms and are repeated twice; th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spin import artifacts
 from spin.errors import DataError
-from spin.units.phones import LABELS_PER_UNIT, by_class, frame_labels
+from spin.units.units import LABELS_PER_UNIT, by_class, frame_labels
 
 if TYPE_CHECKING:  # stage 2 measures PNMI without the rest of stage 3
     from spin.units.measure import EvaluationSet, Utterance
@@ -40,7 +40,7 @@ class LabelCounts:
     def add(self, labels: Sequence[str] | str, units: np.ndarray) -> None:
         """Counts one utterance: (T,) units and one label each, or one for all; DataError for a unit outside [0, K)."""
         units = check_units(units, self.codebook_size)
-        names, rows = np.unique(np.asarray([labels] if isinstance(labels, str) else labels, dtype=str), return_inverse=True)
+        names, rows = np.unique(np.atleast_1d(np.asarray(labels, dtype=str)), return_inverse=True)
         table = np.bincount(rows * self.codebook_size + units, minlength=len(names) * self.codebook_size)
         for name, counts in zip(names.tolist(), table.reshape(len(names), self.codebook_size), strict=True):
             self._rows[name] = self._rows.get(name, 0) + counts
@@ -70,13 +70,15 @@ class JointCounts(LabelCounts):
 
 
 class Purity:
-    """The three metrics over the utterances that have an alignment."""
+    """PNMI and purities over the utterances that have an alignment."""
 
     def __init__(self, sample: EvaluationSet):
-        self.counts = JointCounts(sample.codebook_size)
+        self.counts, self.unaligned = JointCounts(sample.codebook_size), 0
 
     def add(self, utterance: Utterance) -> None:
-        if utterance.alignment:
+        if not utterance.alignment:
+            self.unaligned += 1
+        else:
             labels = frame_labels(utterance.alignment, LABELS_PER_UNIT * len(utterance.units))
             self.counts.add(labels, utterance.units)
 
@@ -120,21 +122,22 @@ def normalized_mutual_information(counts: np.ndarray) -> float:
     A ratio in [0, 1]; by definition 0 when one of the two never varies; NaN without frames. A small sample of independent
     variables gives slightly more than 0, about (A - 1)(B - 1) / (frames x the sum of the two entropies in nats).
     """
-    total = float(np.sum(counts))
+    total = counts.sum()
     if not total:
         return math.nan
-    joint = np.asarray(counts, dtype=np.float64) / total
+    joint = counts / total
     first, second = joint.sum(1), joint.sum(0)
     if np.count_nonzero(first) < 2 or np.count_nonzero(second) < 2:
         return 0.0
-    entropies = _entropy_in_nats(first) + _entropy_in_nats(second)
-    information = entropies - _entropy_in_nats(joint.ravel())
+    entropies = entropy(first, np.log) + entropy(second, np.log)
+    information = entropies - entropy(joint, np.log)
     return float(min(1.0, max(0.0, 2 * information / entropies)))
 
 
-def _entropy_in_nats(shares: np.ndarray) -> float:
+def entropy(shares: np.ndarray, logarithm: Callable = np.log2) -> float:
+    """Entropy in bits, or nats with np.log, of shares that sum to 1; 0 without any."""
     shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum())
+    return max(0.0, float(-(shares * logarithm(shares)).sum()))
 
 
 class SpeakerNmi:
@@ -148,29 +151,24 @@ class SpeakerNmi:
             self.counts.add(utterance.speaker, utterance.units)
 
     def compute(self) -> dict[str, float]:
-        """speaker_nmi: 0 to 1; NaN without speakers."""
         return {"speaker_nmi": normalized_mutual_information(self.counts.matrix())}
 
 
 class CharacterNmi:
     """What units and the spelling of the words tell about each other, over the utterances that have a word alignment.
 
-    A proxy for the quality of a language model on units, among the best in arXiv 2410.24177 (DC-Spin). The text at hand does not
-    define the alignment of characters, so this is ours: the letters of a word share its time equally, and frames outside all
-    words do not count.
+    A proxy for the quality of a language model on units (arXiv 2410.24177). The alignment of characters is our own: the letters
+    of a word share its time equally, and frames outside all words do not count.
     """
 
     def __init__(self, sample: EvaluationSet):
         self.counts = LabelCounts(sample.codebook_size)
 
     def add(self, utterance: Utterance) -> None:
-        labels = character_labels(utterance.words, len(utterance.units))
-        inside = np.array([label != "" for label in labels], dtype=bool)
-        if inside.any():
-            self.counts.add([label for label in labels if label], np.asarray(utterance.units)[inside])
+        labels = np.array(character_labels(utterance.words, len(utterance.units)), dtype=str)
+        self.counts.add(labels[labels != ""], utterance.units[labels != ""])
 
     def compute(self) -> dict[str, float]:
-        """character_nmi: 0 to 1; NaN without word alignments."""
         return {"character_nmi": normalized_mutual_information(self.counts.matrix())}
 
 

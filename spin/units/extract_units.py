@@ -2,32 +2,29 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from spin import artifacts, products
+from spin.runtime.context import Context
 from spin.runtime.files import read_json
-from spin.runtime.product import Context, Product
 from spin.systems import System
 
 
-def build_features(context: Context, systems: Sequence[System]) -> None:
-    """Features of all parts by all systems, in one pool of processes; systems with a codebook get their units too."""
-    due: dict[str, list[tuple[System, Product]]] = {}
-    for part in products.all_parts(context.config):
-        for system in systems:
-            product = products.features(context, system, part)
-            if product.needs_build():
-                due.setdefault(part, []).append((system, product))
+def build_features(context: Context, systems: Sequence[System], parts: Sequence[str] = ()) -> None:
+    """Features of parts (default: all) by all systems, in one pool of processes; systems with a codebook get their units too."""
+    parts = parts or products.all_parts(context.config)
+    wanted = [(part, system, products.features(context, system, part)) for part in parts for system in systems]
+    due = [item for item in wanted if item[-1].needs_build()]
     if not due:
         return
-    from spin.units.extraction import Output, extract_features
+    from spin.units.extraction import extract_features
 
-    share = 1 / sum(map(len, due.values()))
     with ExitStack() as stack:
-        parts = {}
-        for part, own in due.items():
-            outputs = [Output(system, stack.enter_context(product.building(share))) for system, product in own]
-            parts[part] = artifacts.cuts(context.corpus, part), outputs
-        extract_features(context.config, parts, context.log)
+        folders: dict[str, tuple[Path, dict[System, Path]]] = {}
+        for part, system, product in due:
+            _, own = folders.setdefault(part, (artifacts.cuts(context.corpus, part), {}))
+            own[system] = stack.enter_context(product.building(1 / len(due)))
+        extract_features(context.config, folders, context.log)
 
 
 def build_kmeans(context: Context, system: System) -> None:
@@ -45,15 +42,16 @@ def build_kmeans(context: Context, system: System) -> None:
         cuts = (cut for folder in folders for cut in read_cuts(artifacts.cuts_in(folder)))
         data = draw_utterances(cuts, config.units.kmeans_hours, config.seed)
         device = resolve_device(config.runtime.device)
-        model = train_kmeans(data, config.spin.codebook_size, starts=config.units.kmeans_starts, seed=config.seed, device=device)
-        save_kmeans(path, model, system.layer)
+        size, starts = config.spin.codebook_size, config.units.kmeans_starts
+        centres, inertia = train_kmeans(data, size, starts=starts, seed=config.seed, device=device)
+        save_kmeans(path, centres, system.layer, inertia)
     hours = sum(data.frames) * artifacts.FRAME_SHIFT_IN_S / 3600
     context.log.info("k-means of %s on %.2f h", system.name, hours)
 
 
-def build_units(context: Context, system: System) -> None:
-    """Units of all parts by one system, from its own codebook or from k-means."""
-    for part in products.all_parts(context.config):
+def build_units(context: Context, system: System, parts: Sequence[str] = ()) -> None:
+    """Units of parts (default: all) by one system, from its own codebook or from k-means."""
+    for part in parts or products.all_parts(context.config):
         product = products.units(context, system, part)
         if not product.needs_build():
             continue

@@ -1,4 +1,4 @@
-"""Extractors: waveforms -> features of any layers of a system, and units of systems with a codebook.
+"""Extractors: waveforms -> features of each system's layer, and units of systems with a codebook.
 
 On the CPU every utterance runs by itself, so its features are the same to the last bit in any batch. On a GPU, and with
 official padding, a batch runs as one. Systems that run together compute layers with equal weights once: those that Spin does
@@ -8,8 +8,7 @@ not train.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from spin import artifacts
 from spin.errors import ConfigError
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
+from spin.models.published import is_model_source
 from spin.objectives.model import load_model
 from spin.runtime.devices import resolve_device
 from spin.systems import System
@@ -27,30 +27,27 @@ from spin.systems import System
 MEL_BINS = 80
 JOINED = 2  # filterbank frames of 10 ms per frame of an encoder
 States = tuple[list[Tensor], Tensor]  # hidden states (B, T, D) of layers 0 to L', and (B,) frames
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """One utterance by one system: layer -> (T, D) features, and (T,) units of a system with a codebook."""
-
-    features: dict[int | None, np.ndarray]
-    units: np.ndarray | None = None
+Extracted = tuple[np.ndarray, np.ndarray | None]  # (T, D) features of one utterance, and (T,) units by a codebook
 
 
 class EncoderExtractor:
-    """An encoder, or a model with its codebook; CheckpointError where the system's source cannot be read.
+    """An encoder, or a model with its codebook; of a model file without has_codebook only the encoder is read.
 
-    Args:
-        official_padding: see EncoderConfig.
-        leader: runs before on the same batches; its layers are reused as far as the weights are equal.
+    Raises CheckpointError where the system's source cannot be read, and ConfigError for a layer that it does not have.
+
+    `leader` runs before on the same batches; its layers are reused as far as the weights are equal.
     """
 
     def __init__(self, system: System, official_padding: bool, device: torch.device, leader: EncoderExtractor | None = None):
-        self.model = load_model(system.source) if system.has_codebook else None
+        model = load_model(system.source) if system.has_codebook or is_model_source(system.source) else None
         # Parameters keep requires_grad: without it some CPU kernels are others, and round differently.
-        self.encoder = (self.model.encoder if self.model else load_encoder(system.source)).eval()
+        self.encoder = (model.encoder if model else load_encoder(system.source)).eval()
         self.encoder.official_padding = official_padding
-        self.layer = system.layer or self.model.layer
+        self.layer = model.layer if system.layer is None else system.layer
+        if not 1 <= self.layer <= self.encoder.shape.layers:
+            expected, remedy = f"1 to {self.encoder.shape.layers}, the encoder's layers", "--set units.layer=N"
+            raise ConfigError("units.layer", found=str(self.layer), expected=expected, remedy=remedy)
+        self.model = model if system.has_codebook else None
         self.receptive_field, self.dim = self.encoder.shape.receptive_field, self.encoder.shape.dim  # samples of a frame; D
         self.codebook_size = self.model.codebook_size if self.model else None
         (self.model or self.encoder).to(device)
@@ -58,35 +55,20 @@ class EncoderExtractor:
         for number in range(self.shared or 0):
             self.encoder.layers[number] = leader.encoder.layers[number]  # held in memory once
 
-    def check_layer(self, layer: int | None) -> None:
-        """Raises ConfigError for a layer that the encoder does not have."""
-        number = self.layer if layer is None else layer
-        if not 0 <= number <= self.encoder.shape.layers:
-            expected, remedy = f"0 to {self.encoder.shape.layers}, the encoder's layers", "--set units.layer=N"
-            raise ConfigError("units.layer", found=str(number), expected=expected, remedy=remedy)
-
     @torch.no_grad()
-    def run(
-        self, waveforms: Tensor, lengths: Tensor, layers: Iterable[int | None], lead: States | None
-    ) -> tuple[list[Extracted], States]:
-        """Features of some layers (None: the system's own) and units of each utterance of a batch, and the states.
+    def run(self, waveforms: Tensor, lengths: Tensor, lead: States | None) -> tuple[list[Extracted], States]:
+        """Features and units of each utterance of (B, S) float32 at 16 kHz with (B,) samples, and the states.
 
-        Args:
-            waveforms, lengths: (B, S) float32 at 16 kHz, and (B,) samples of each.
-            lead: states of the leader for this batch.
+        `lead`: states of the leader for this batch.
         """
-        numbers = {layer: self.layer if layer is None else layer for layer in layers}
-        states = self._states(waveforms, lengths, max([*numbers.values(), *([self.model.layer] if self.model else [])]), lead)
-        hidden, frames = states
-        features = {layer: hidden[number].cpu().numpy() for layer, number in numbers.items()}
+        hidden, frames = states = self._states(waveforms, lengths, lead)
+        features = hidden[self.layer].cpu().numpy()
         units = self.model.objective.units(hidden[self.model.layer]).cpu().numpy() if self.model else None
-        results = []
-        for row, count in enumerate(frames.tolist()):
-            own = {layer: values[row, :count] for layer, values in features.items()}
-            results.append(Extracted(own, None if units is None else units[row, :count]))
-        return results, states
+        rows = enumerate(frames.tolist())
+        return [(features[row, :count], None if units is None else units[row, :count]) for row, count in rows], states
 
-    def _states(self, waveforms: Tensor, lengths: Tensor, last: int, lead: States | None) -> States:
+    def _states(self, waveforms: Tensor, lengths: Tensor, lead: States | None) -> States:
+        last = max(self.layer, self.model.layer if self.model else 0)
         if lead is None or self.shared is None:
             return self.encoder(waveforms, lengths, last)
         hidden, frames = lead
@@ -111,10 +93,10 @@ class FilterbankExtractor:
 
         self.fbank = Fbank(FbankConfig(num_mel_bins=MEL_BINS, dither=0.0))
 
-    def run(self, waveforms: Tensor, lengths: Tensor, layers, lead: States | None) -> tuple[list[Extracted], None]:
+    def run(self, waveforms: Tensor, lengths: Tensor, lead: States | None) -> tuple[list[Extracted], None]:
         """One batch; see EncoderExtractor.run."""
         rows = zip(waveforms.cpu().numpy(), lengths.tolist(), strict=True)
-        return [Extracted({None: self._features(row[:count])}) for row, count in rows], None
+        return [(self._features(row[:count]), None) for row, count in rows], None
 
     def _features(self, samples: np.ndarray) -> np.ndarray:
         """(S,) samples -> (T, 160) float16."""
@@ -125,9 +107,7 @@ class FilterbankExtractor:
 
 def join_frames(frames: np.ndarray, count: int) -> np.ndarray:
     """(T, D) every 10 ms -> (count, 2 D) every 20 ms float16; truncated, or padded with the last frame."""
-    missing = JOINED * count - len(frames)
-    if missing > 0:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+    frames = np.pad(frames, ((0, max(0, JOINED * count - len(frames))), (0, 0)), mode="edge")
     return frames[: JOINED * count].reshape(count, -1).astype(np.float16)
 
 
@@ -149,12 +129,9 @@ def open_extractors(systems: tuple[System, ...], official_padding: bool, device:
 
 
 def extract(
-    extractors: dict[System, Extractor],
-    layers: dict[System, list[int | None]],
-    waveforms: Sequence[np.ndarray],
-    device: torch.device,
+    extractors: dict[System, Extractor], waveforms: Sequence[np.ndarray], device: torch.device
 ) -> list[dict[System, Extracted]]:
-    """Features of some layers, and units, of (S_i,) float32 waveforms at 16 kHz, each of at least one frame, by all systems."""
+    """Features and units of (S_i,) float32 waveforms at 16 kHz, each of at least one frame, by all systems."""
     official = any(isinstance(own, EncoderExtractor) and own.encoder.official_padding for own in extractors.values())
     alone = device.type == "cpu" and not official
     results: list[dict[System, Extracted]] = []
@@ -164,7 +141,7 @@ def extract(
         rows: list[dict[System, Extracted]] = [{} for _ in batch]
         lead = None
         for system, extractor in extractors.items():
-            own, states = extractor.run(padded, lengths, layers[system], lead)
+            own, states = extractor.run(padded, lengths, lead)
             lead = lead or states
             for row, result in zip(rows, own, strict=True):
                 row[system] = result

@@ -17,8 +17,7 @@ from spin.runtime.files import read_json
 from spin.runtime.logs import summary_writer
 from spin.runtime.product import Context
 from spin.systems import System
-from spin.units.phones import alignment_of, by_class, phone_class
-from spin.units.units import find_runs, read_units
+from spin.units.units import alignment_of, by_class, find_runs, phone_class, read_units
 
 NARROWEST_IN_S = 0.03  # a narrower box, of a single unit, has no label
 Span = tuple[float, float, str]  # start and end in seconds, label

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
@@ -23,10 +22,10 @@ from spin import artifacts
 from spin.config import Config
 from spin.data.cuts import read_cuts
 from spin.data.store import load_array
-from spin.errors import CheckpointError, DataError, rerun
+from spin.errors import DataError
 from spin.runtime.devices import prepare_cpu, resolve_device
-from spin.runtime.files import atomic_path
-from spin.runtime.logs import get_logger, progress
+from spin.runtime.logs import get_logger
+from spin.runtime.progress import progress
 from spin.runtime.seeding import generator, integer
 from spin.runtime.workers import run_jobs
 from spin.units.extraction import plan_shards
@@ -47,23 +46,6 @@ class Utterances:
     names: list[str]
     frames: list[int]  # of each
     load: Callable[[str], np.ndarray]  # id -> (frames, D) features
-
-
-@dataclass(frozen=True)
-class KMeans:
-    """Cluster centres (K, D) float32, and the mean squared distance of a sample of the training frames to them."""
-
-    centres: torch.Tensor
-    inertia: float
-
-    def assign(self, features: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
-        """(T, D) features of one utterance -> (T,) int32 nearest centres; of equally near ones the lowest number.
-
-        Call it with whole utterances, so that the rounding of the products does not depend on what else is computed.
-        """
-        frames = torch.as_tensor(np.asarray(features, dtype=np.float32), device=device)
-        centres = self.centres.to(device)
-        return _distances(frames, centres).argmin(1).to(torch.int32).cpu().numpy()
 
 
 class DeviceKMeans:
@@ -100,6 +82,15 @@ def _distances(frames: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     return centres.square().sum(1) - 2 * (frames @ centres.T)
 
 
+def assign(centres: torch.Tensor, features: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+    """(T, D) features of one utterance -> (T,) int32 nearest of (K, D) centres; of equally near ones the lowest number.
+
+    Call it with whole utterances, so that the rounding of the products does not depend on what else is computed.
+    """
+    frames = torch.as_tensor(np.asarray(features, dtype=np.float32), device=device)
+    return _distances(frames, centres.to(device)).argmin(1).to(torch.int32).cpu().numpy()
+
+
 def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
     """At most `hours` of the features of some cuts with HIDDEN_FIELD, drawn at random; memory is that of the drawn utterances.
 
@@ -125,50 +116,37 @@ def draw_utterances(cuts: Iterable, hours: float, seed: int) -> Utterances:
 
 def train_kmeans(
     data: Utterances, clusters: int, *, starts: int = 3, epochs: int = EPOCHS, seed: int = 0, device: torch.device = CPU
-) -> KMeans:
-    """k-means from `starts` k-means++ starts: all run for one epoch, the best continues.
+) -> tuple[torch.Tensor, float]:
+    """(K, D) float32 centres, and the mean squared distance of a sample of the frames to them; DataError for too few frames.
 
-    The seed draws the sample, the starts and the order of utterances. Same seed and data: the same bits on any number of cores
-    of a CPU; on a GPU the same up to rounding.
-
-    Raises:
-        DataError: fewer frames than clusters, or features that are not finite.
+    `starts` k-means++ starts run for one epoch, the best continues. The seed draws the sample, the starts and the order of
+    utterances. Same seed and data: the same bits on any number of cores of a CPU; on a GPU the same up to rounding.
     """
     total = sum(data.frames)
     if total < clusters:
         remedy = "lower spin.codebook_size, or raise units.kmeans_hours"
         raise DataError("k-means", found=f"{total} frames", expected=f"at least as many as clusters ({clusters})", remedy=remedy)
-    log, batch_frames = get_logger("kmeans"), max(BATCH_FRAMES, clusters)
+    batch_frames = max(BATCH_FRAMES, clusters)
     with threadpool_limits(limits=1):  # sums over threads round differently
         sample = _draw_sample(data, max(MIN_SAMPLE_FRAMES, SAMPLE_FRAMES_PER_CENTRE * clusters), seed)
         models = [_start(sample, clusters, seed, start, device) for start in range(starts)]
         for batch in _batches(data, seed, 0, batch_frames):
             for model in models:
                 model.partial_fit(batch)
-        errors = [_inertia(model, sample) for model in models]
-        best = models[int(np.argmin(errors))]
-        log.info("k-means, K = %d, %d frames: starts %s", clusters, total, " ".join(f"{error:.4f}" for error in errors))
+        best = min(models, key=lambda model: _inertia(model, sample))
         for epoch in range(1, epochs):
             for batch in _batches(data, seed, epoch, batch_frames):
                 best.partial_fit(batch)
         error = _inertia(best, sample)
-    log.info("k-means after %d epoch(s): mean squared distance %.4f", epochs, error)
-    return KMeans(torch.from_numpy(np.ascontiguousarray(best.cluster_centers_, dtype=np.float32)), error)
-
-
-def _load(data: Utterances, name: str) -> np.ndarray:
-    features = np.asarray(data.load(name), dtype=np.float32)
-    if not np.isfinite(features).all():
-        cause, remedy = "damaged weights of the encoder", "try another encoder.source or units.layer"
-        raise DataError(f"features of {name}", found="values that are not finite", cause=cause, remedy=remedy)
-    return features
+    get_logger("kmeans").info("k-means, K = %d, %d frames: mean squared distance %.4f", clusters, total, error)
+    return torch.from_numpy(np.ascontiguousarray(best.cluster_centers_, dtype=np.float32)), error
 
 
 def _draw_sample(data: Utterances, count: int, seed: int) -> np.ndarray:
     """About `count` frames spread over all utterances, or all frames if there are fewer."""
     share, parts = min(1.0, count / sum(data.frames)), []
     for name in sorted(data.names):
-        features = _load(data, name)
+        features = np.asarray(data.load(name), dtype=np.float32)
         parts.append(features[generator(seed, "kmeans sample", name).random(len(features)) < share])
     return np.concatenate(parts)
 
@@ -190,7 +168,7 @@ def _batches(data: Utterances, seed: int, epoch: int, size: int) -> Iterator[np.
     left = sum(data.frames)
     order = generator(seed, "kmeans epoch", epoch).permutation(len(data.names))
     for index in progress(order, f"k-means, epoch {epoch + 1}", len(order)):
-        features = _load(data, data.names[index])
+        features = np.asarray(data.load(data.names[index]), dtype=np.float32)
         for start in range(0, len(features), size):
             held.append(features[start : start + size])
             frames += len(held[-1])
@@ -208,32 +186,18 @@ def _inertia(model: MiniBatchKMeans | DeviceKMeans, sample: np.ndarray) -> float
     return float(-sum(model.score(chunk) for chunk in chunks) / len(sample))
 
 
-def save_kmeans(path: str | Path, model: KMeans, layer: int | None) -> None:
+def save_kmeans(path: Path, centres: torch.Tensor, layer: int | None, inertia: float) -> None:
     """Writes the centres, with the layer and the inertia as metadata."""
     # A single metadata key: safetensors writes several in an order that changes from run to run.
-    notes = json.dumps({"layer": layer, "inertia": model.inertia})
-    with atomic_path(path) as temporary:
-        save_file({CENTRES: model.centres.contiguous()}, str(temporary), {NOTES: notes})
-
-
-def load_kmeans(path: str | Path) -> KMeans:
-    """Reads what save_kmeans wrote; CheckpointError for a missing, damaged or other file."""
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            inertia, centres = json.loads(stream.metadata()[NOTES])["inertia"], stream.get_tensor(CENTRES).float()
-        if not bool(torch.isfinite(centres).all()):
-            raise ValueError("centres that are not finite")
-        return KMeans(centres, float(inertia))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(str(path), found=str(error), expected="k-means centres of stage 3", remedy=rerun(3)) from error
+    save_file({CENTRES: centres}, path, {NOTES: json.dumps({"layer": layer, "inertia": inertia})})
 
 
 def assign_units(config: Config, manifest: Path, kmeans: Path) -> Iterator[tuple[str, np.ndarray]]:
     """(utterance id, (T,) int32 units) of each utterance of a manifest with HIDDEN_FIELD."""
     shards = plan_shards(manifest)
-    assign = functools.partial(_assign_shard, manifest, kmeans, config.runtime.device)
+    work = functools.partial(_assign_shard, manifest, kmeans, config.runtime.device)
     few = len(shards) <= SHARDS_WORTH_PROCESSES
-    results = map(assign, shards) if few else progress(run_jobs(config, assign, shards), "units", len(shards))
+    results = map(work, shards) if few else progress(run_jobs(config, work, shards), "units", len(shards))
     for shard in results:
         yield from shard
 
@@ -241,5 +205,6 @@ def assign_units(config: Config, manifest: Path, kmeans: Path) -> Iterator[tuple
 def _assign_shard(manifest: Path, kmeans: Path, device: str, shard: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
     """Units of one shard from the stored features, in float32; in any process."""
     prepare_cpu(1)
-    model, target = load_kmeans(kmeans), resolve_device(device)
-    return [(cut.id, model.assign(load_array(cut, artifacts.HIDDEN_FIELD), target)) for cut in read_cuts(manifest, *shard)]
+    centres = load_file(kmeans)[CENTRES]
+    own = ((cut.id, load_array(cut, artifacts.HIDDEN_FIELD)) for cut in read_cuts(manifest, *shard))
+    return [(name, assign(centres, features, resolve_device(device))) for name, features in own]

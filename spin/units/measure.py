@@ -1,5 +1,6 @@
 """Measures a system's units: the computers of METRICS share one pass over its utterances; ABX reads its choice of them again."""
 
+import dataclasses
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,12 +13,11 @@ import numpy as np
 
 from spin import artifacts, products
 from spin.data.store import load_array
-from spin.runtime.files import atomic_path, read_json, write_json
-from spin.runtime.product import Context
+from spin.runtime.context import Context
+from spin.runtime.files import read_json, write_json
 from spin.systems import System
 from spin.units.metrics import METRICS, Metric, find_metric
-from spin.units.phones import alignment_of
-from spin.units.units import pair_cuts, read_units
+from spin.units.units import alignment_of, pair_cuts, read_units
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,23 @@ class MetricComputer(Protocol):
 def measure(
     sample: EvaluationSet, metrics: Iterable[Metric] = METRICS
 ) -> tuple[dict[str, float | None], dict[str, MetricComputer]]:
-    """Metrics by name (None where there is nothing to measure), and the computers that computed them by the names in METRICS."""
+    """Metrics by name (None where there is nothing to measure), and their computers by the names in METRICS."""
     metrics = tuple(metrics)
     computers = {path: pkgutil.resolve_name(path)(sample) for path in dict.fromkeys(metric.computer for metric in metrics)}
     for utterance in sample.read():
         for computer in computers.values():
             computer.add(utterance)
-    values = {
-        name: value for computer in computers.values() for name, value in computer.compute().items() if math.isfinite(value)
-    }
-    return {metric.name: values.get(metric.name) for metric in metrics}, computers  # JSON has no NaN
+    values: dict[str, float] = {}
+    for computer in computers.values():
+        values |= computer.compute()
+    finite = {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no NaN
+    return {metric.name: finite.get(metric.name) for metric in metrics}, computers
 
 
 def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float = 0.0) -> Iterator[Utterance]:
-    """The utterances of some parts, one at a time; DataError where features and units name different ones.
+    """Utterances from the (features, units) products of some parts; DataError where these name different ones.
 
-    Args:
-        folders: (features, units) products of each part.
-        first_seconds: what counts of an utterance, except in ABX and the probe of features (10: official validation); 0: all.
+    `first_seconds`: what counts of an utterance, except in ABX and the probe of features (10: official validation); 0: all.
     """
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for features, units in folders:
@@ -98,36 +97,30 @@ def write_metrics(context: Context, system: System, folder: Path) -> None:
     "parts": {part: metrics}}; None is what could not be measured. phone_counts.npz holds the frames by phone and unit.
     """
     config, clean = context.config, list(context.config.corpus.test)
-    sample = _make_sample(context, system, clean)
-    pooled, computers = measure(sample)
+    pooled, computers = measure(_make_sample(context, system, clean))
     parts = {part: pooled if clean == [part] else measure(_make_sample(context, system, [part]))[0] for part in clean}
     for part, (clean_part, _, _) in products.noisy_parts(config).items():
         parts[part] = measure(_make_sample(context, system, [part], clean_part))[0]
     speaker = {"accuracy": pooled["speaker_accuracy_of_features"], "chance": pooled["speaker_chance"]}
     write_json(artifacts.metrics_in(folder), {"units": pooled, "speaker": speaker, "parts": parts})
-    counts = computers[find_metric("pnmi").computer].counts
-    if counts.labels:
-        with atomic_path(artifacts.phone_counts_in(folder)) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, phones=np.array(counts.labels, dtype=np.str_), counts=counts.matrix())
-    unaligned = sum(1 for utterance in sample.read() if not utterance.alignment)
-    if unaligned:
-        text = "%s: %d test utterance(s) have no phone alignment and are left out of PNMI, purities and ABX"
-        context.log.warning(text, system.name, unaligned)
+    purity = computers[find_metric("pnmi").computer]
+    if purity.counts.labels:
+        phones = np.array(purity.counts.labels, dtype=np.str_)
+        np.savez_compressed(artifacts.phone_counts_in(folder), phones=phones, counts=purity.counts.matrix())
+    if purity.unaligned:
+        context.log.warning("%s: PNMI, purities and ABX without %d unaligned test utterance(s)", system.name, purity.unaligned)
     missing = sorted(name for name, value in pooled.items() if value is None and name != "unit_edit_distance")  # needs noise
     if missing:
-        text = "%s: not measured, for lack of alignments or of utterances to compare: %s"
-        context.log.warning(text, system.name, ", ".join(missing))
+        context.log.warning("%s: not measured, for lack of alignments or utterances: %s", system.name, ", ".join(missing))
 
 
 def _make_sample(context: Context, system: System, parts: list[str], clean: str | None = None) -> EvaluationSet:
     config = context.config
     folders = [(products.features(context, system, part).path, products.units(context, system, part).path) for part in parts]
-    clean_lines = None if clean is None else artifacts.units_lines(products.units(context, system, clean).path)
-    return EvaluationSet(
-        codebook_size=read_json(artifacts.codebook_in(folders[0][1]))["codebook_size"],
-        seed=config.seed,
-        threads=config.runtime.nj,
-        abx_max_utterances=config.units.abx_max_utterances,
-        read=partial(read_utterances, folders, config.units.metrics_first_seconds),
-        clean_units=None if clean_lines is None else lambda: dict(read_units(clean_lines)),
-    )
+    size = read_json(artifacts.codebook_in(folders[0][1]))["codebook_size"]
+    read = partial(read_utterances, folders, config.units.metrics_first_seconds)
+    sample = EvaluationSet(size, config.seed, config.runtime.nj, config.units.abx_max_utterances, read)
+    if clean is None:
+        return sample
+    clean_lines = artifacts.units_lines(products.units(context, system, clean).path)
+    return dataclasses.replace(sample, clean_units=lambda: dict(read_units(clean_lines)))

@@ -1,7 +1,7 @@
 """The table of unit metrics. Stage 3 measures them, the report displays them and the layer sweep tabulates them from here.
 
-To add a metric: write a class with add() and compute() in a file of its own, and add a line to METRICS for each number that it
-computes. This module imports nothing heavy, so that the report can read it where k2 runs.
+To add a metric: write a class with add() and compute(), and a line in METRICS for each number that it computes. This module
+imports nothing heavy, so that the report can read it where k2 runs.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,19 @@ class Metric:
     unit: str  # written behind the number; "" for ratios and counts
     direction: str  # LOWER or HIGHER where that is better
     meaning: str  # one sentence for a reader who has not met it
-    computer: str  # "module:Class" that computes it, called with an EvaluationSet (spin/units/measure.py); one pass for all
+    computer: str  # "module:Class" that computes it, a MetricComputer (spin/units/measure.py); in the key of the metrics
+
+    def show(self, value: float | None) -> str:
+        """The value with its digits, without its unit; a dash for None."""
+        return "\u2014" if value is None else f"{value:.{self.digits}f}"
 
 
 # Classes that compute them
 _USAGE = "spin.units.usage:UnitUse"
 _PURITY = "spin.units.counts:Purity"
-_BOUNDARIES = "spin.units.boundaries:Boundaries"
+_EDGES = "spin.units.boundaries:Boundaries"
 _ABX = "spin.units.abx:Abx"
-_SPEAKERS = "spin.units.counts:SpeakerNmi"
+_SPEAKER = "spin.units.counts:SpeakerNmi"
 _PROBE = "spin.units.speaker_probe:SpeakerProbe"
 _LM = "spin.units.unit_lm:Predictability"
 _CHARACTERS = "spin.units.counts:CharacterNmi"
@@ -38,18 +42,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("pnmi", "PNMI", 3, "", HIGHER, "Share of the uncertainty about the phone that the unit removes.", _PURITY),
     Metric("phone_purity", "phone purity", 3, "", HIGHER, "Accuracy when each unit is read as its commonest phone.", _PURITY),
     Metric("cluster_purity", "cluster purity", 3, "", NEITHER, "Share of a phone's frames in its commonest unit.", _PURITY),
-    Metric(
-        "abx_within",
-        "ABX error, same speaker",
-        1,
-        "%",
-        LOWER,
-        "Share of triplets in which X is closer to B, another phone, than to A, its own.",
-        _ABX,
-    ),
-    Metric(
-        "abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, where X is of another speaker than A and B.", _ABX
-    ),
+    Metric("abx_within", "ABX error, same speaker", 1, "%", LOWER, "How often X is closer to another phone than its own.", _ABX),
+    Metric("abx_across", "ABX error, across speakers", 1, "%", LOWER, "The same, where X is of another speaker.", _ABX),
     Metric("abx_units_within", "ABX error of units, same speaker", 1, "%", LOWER, "Of units instead of features.", _ABX),
     Metric("abx_units_across", "ABX error of units, across speakers", 1, "%", LOWER, "Of units instead of features.", _ABX),
     Metric("bitrate", "bit rate", 1, "bit/s", NEITHER, "Entropy of the deduplicated units per second.", _USAGE),
@@ -61,39 +55,17 @@ METRICS: tuple[Metric, ...] = (
     Metric("dead_codes", "dead units", 0, "", NEITHER, "Units that never occur.", _USAGE),
     Metric("segments_per_second", "changes per second", 1, "1/s", NEITHER, "Deduplicated units per second.", _USAGE),
     Metric("deduplicated_share", "deduplicated length", 3, "", NEITHER, "Length after deduplication to before.", _USAGE),
-    Metric("boundary_r_value", "boundary R-value", 3, "", HIGHER, "Match of unit and phone changes; 1 at best.", _BOUNDARIES),
-    Metric("boundary_f1", "boundary F1", 3, "", HIGHER, "Harmonic mean of boundary precision and recall.", _BOUNDARIES),
-    Metric(
-        "boundary_precision",
-        "boundary precision",
-        3,
-        "",
-        HIGHER,
-        "Share of unit changes within 20 ms of a phone change.",
-        _BOUNDARIES,
-    ),
-    Metric(
-        "boundary_recall", "boundary recall", 3, "", HIGHER, "Share of phone changes within 20 ms of a unit change.", _BOUNDARIES
-    ),
-    Metric(
-        "boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit changes per phone change, less 1.", _BOUNDARIES
-    ),
-    Metric(
-        "speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells about the speaker; 0: nothing.", _SPEAKERS
-    ),
+    Metric("boundary_r_value", "boundary R-value", 3, "", HIGHER, "Match of unit and phone changes; 1 at best.", _EDGES),
+    Metric("boundary_f1", "boundary F1", 3, "", HIGHER, "Harmonic mean of boundary precision and recall.", _EDGES),
+    Metric("boundary_precision", "boundary precision", 3, "", HIGHER, "Share of unit changes at a phone change (20 ms).", _EDGES),
+    Metric("boundary_recall", "boundary recall", 3, "", HIGHER, "Share of phone changes at a unit change (20 ms).", _EDGES),
+    Metric("boundary_over_segmentation", "over-segmentation", 3, "", NEITHER, "Unit changes per phone change, less 1.", _EDGES),
+    Metric("speaker_nmi", "NMI of units and speakers", 4, "", LOWER, "What a unit tells of the speaker; 0: nothing.", _SPEAKER),
     Metric("speaker_accuracy", "speaker from units", 3, "", NEITHER, "Accuracy of a classifier on unit histograms.", _PROBE),
     Metric("speaker_accuracy_of_features", "speaker from features", 3, "", NEITHER, "The same on mean features.", _PROBE),
     Metric("speaker_chance", "speaker by guessing", 3, "", NEITHER, "Accuracy of naming the commonest speaker.", _PROBE),
     Metric("character_nmi", "NMI of units and characters", 3, "", HIGHER, "What units and spelling share.", _CHARACTERS),
-    Metric(
-        "unit_edit_distance",
-        "unit edit distance",
-        1,
-        "%",
-        LOWER,
-        "Edits from clean to noisy units, deduplicated, in % of the clean ones.",
-        _EDITS,
-    ),
+    Metric("unit_edit_distance", "unit edit distance", 1, "%", LOWER, "Edits from clean to noisy units, per clean unit.", _EDITS),
 )
 
 

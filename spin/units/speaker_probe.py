@@ -20,10 +20,7 @@ class SpeakerProbe:
 
     def __init__(self, sample: EvaluationSet):
         self.codebook_size, self.seed = sample.codebook_size, sample.seed
-        self.names: list[str] = []
-        self.speakers: list[str] = []
-        self.histograms: list[np.ndarray] = []
-        self.means: list[np.ndarray] = []
+        self.names, self.speakers, self.histograms, self.means = [], [], [], []  # of each utterance
 
     def add(self, utterance: Utterance) -> None:
         if not utterance.speaker:
@@ -46,7 +43,7 @@ class SpeakerProbe:
 
 
 def split(names: Sequence[str], speakers: Sequence[str], seed: int = 0) -> tuple[list[int], list[int]]:
-    """Indices of training and test utterances: every speaker in both, no utterance in both; in an order fixed by the seed.
+    """Indices of training and test utterances in an order fixed by the seed, every speaker in both.
 
     Three quarters of a speaker's utterances, rounded, train: at least one, and at least one tests. Speakers with a single
     utterance are left out.

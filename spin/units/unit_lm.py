@@ -99,10 +99,10 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     corpus = load_config(artifacts.config_file(arguments.exp)).corpus
     train_parts, test_parts = arguments.train_part or corpus.asr_train, arguments.test_part or corpus.test
-    train, test = ([find_units(arguments.exp, arguments.system, part) for part in own] for own in (train_parts, test_parts))
-    runs = (find_runs(units)[0] for path, _ in train for _, units in read_units(path))
-    train_unit_lm(runs, train[0][1], arguments.order, arguments.output)
-    frames = [units for path, _ in test for _, units in read_units(path)]
+    (train, size), (test, _) = (find_units(arguments.exp, arguments.system, parts) for parts in (train_parts, test_parts))
+    runs = (find_runs(units)[0] for path in train.values() for _, units in read_units(path))
+    train_unit_lm(runs, size, arguments.order, arguments.output)
+    frames = [units for path in test.values() for _, units in read_units(path)]
     bits, events = score(load_unit_lm(arguments.output), (find_runs(units)[0] for units in frames))
     perplexity, rate = 2.0 ** (bits / events), bits / (sum(map(len, frames)) * artifacts.FRAME_SHIFT_IN_S)
     print(f"{arguments.output}: perplexity {perplexity:.2f}, {rate:.1f} bits per second on {' '.join(test_parts)}")

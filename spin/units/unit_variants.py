@@ -21,7 +21,6 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from spin import artifacts
-from spin.config import Config
 from spin.runtime.config_io import load_config
 from spin.runtime.logs import get_logger
 from spin.units.measure import EvaluationSet, Utterance, measure, read_utterances
@@ -30,9 +29,6 @@ from spin.units.units import find_units, smooth
 
 RATE, BITS, ENTROPY, SHARE = "segments_per_second", "bitrate", "unit_entropy", "deduplicated_share"
 SHOWN = ("pnmi", "abx_units_within", "abx_units_across", "boundary_over_segmentation", "boundary_f1", "boundary_r_value")
-NOTE = """
-With every phone boundary found, the R-value is 1 - 0.854 x over-segmentation: below 0 once units change 2.17 times per phone.
-"""
 
 
 def find_centroids(utterances: Iterable[Utterance], codebook_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,65 +53,55 @@ def measure_variants(
 ) -> Iterator[tuple[str, int, dict[str, float | None]]]:
     """(name, K, metrics by name) of each variant of one system's units; None is what could not be measured."""
     config = load_config(artifacts.config_file(exp))
-    size = [find_units(exp, system, part)[1] for part in parts][0]
+    _, size = find_units(exp, system, parts)
     variants: list[tuple[str, int, Callable]] = [("deduplicated", size, np.asarray)]
     variants += [(f"smoothed over {width} frames", size, partial(smooth, width=width)) for width in widths]
     if divisors:
-        centroids, frames = find_centroids(read_utterances(_folders(exp, system, config.corpus.spin_train)), size)
+        centroids, frames = find_centroids(_read(exp, system, config.corpus.spin_train), size)
     for divisor in divisors:
         count = max(1, size // divisor)
         variants.append((f"merged to K / {divisor}", count, merge_codes(centroids, frames, count, config.seed).__getitem__))
+    names = [find_metric(name) for name in (RATE, BITS, ENTROPY, SHARE, *SHOWN)]
     for name, count, change in variants:
-        metrics = _measure(config, _folders(exp, system, parts), count, change)
+        read = partial(_read, exp, system, parts, config.units.metrics_first_seconds, change)
+        metrics, _ = measure(EvaluationSet(count, config.seed, config.runtime.nj, config.units.abx_max_utterances, read), names)
         if name == "deduplicated":
             rate = metrics[RATE] / metrics[SHARE]  # of frames
             yield "raw", size, metrics | {RATE: rate, BITS: rate * metrics[ENTROPY]}
         yield name, count, metrics
 
 
-def _folders(exp: Path, system: str, parts: Iterable[str]) -> list[tuple[Path, Path]]:
-    return [(artifacts.features_folder(exp, system, part), artifacts.units_folder(exp, system, part)) for part in parts]
-
-
-def _measure(config: Config, folders: list[tuple[Path, Path]], size: int, change: Callable) -> dict[str, float | None]:
-    """Metrics of the units that `change` makes of the (T,) units of each utterance."""
-
-    def read() -> Iterator[Utterance]:
-        for utterance in read_utterances(folders, config.units.metrics_first_seconds):
+def _read(
+    exp: Path, system: str, parts: Iterable[str], first_seconds: float = 0.0, change: Callable | None = None
+) -> Iterator[Utterance]:
+    """Utterances with what `change` makes of their (T,) units, without features; None: as stored."""
+    folders = [(artifacts.features_folder(exp, system, part), artifacts.units_folder(exp, system, part)) for part in parts]
+    for utterance in read_utterances(folders, first_seconds):
+        if change is not None:
             units = change(utterance.untruncated_units)
-            yield dataclasses.replace(utterance, units=units[: len(utterance.units)], untruncated_units=units, load_features=None)
-
-    sample = EvaluationSet(size, config.seed, config.runtime.nj, config.units.abx_max_utterances, read)
-    return measure(sample, [find_metric(name) for name in (RATE, BITS, ENTROPY, SHARE, *SHOWN)])[0]
+            scored = units[: len(utterance.units)]
+            utterance = dataclasses.replace(utterance, units=scored, untruncated_units=units, load_features=None)
+        yield utterance
 
 
 def main(argv: list[str] | None = None) -> None:
     """Prints a table in Markdown; raises SpinError for missing units."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spin unit-variants",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    description = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m spin unit-variants", description=description, allow_abbrev=False)
     parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stage 3 is finished")
     parser.add_argument("--system", nargs="+", default=[artifacts.SPIN], help="systems to compare (default: spin)")
     parser.add_argument("--part", nargs="+", help="parts to measure, together (default: the test parts)")
     parser.add_argument("--smooth", nargs="*", type=int, default=[3, 5, 7], help="frames of the majority filter, odd (3 5 7)")
     parser.add_argument("--merge", nargs="*", type=int, default=[2, 4], help="divisors of the codebook size (2 4)")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    if any(width < 1 or width % 2 == 0 for width in arguments.smooth) or any(divisor < 1 for divisor in arguments.merge):
-        parser.error("--smooth: odd numbers from 1 on; --merge: numbers from 1 on")
+    if any(number < 1 for number in (*arguments.smooth, *arguments.merge)):
+        parser.error("--smooth, --merge: found a number below 1")
     get_logger("units").setLevel(logging.WARNING)  # standard output is for the table
     parts = arguments.part or load_config(artifacts.config_file(arguments.exp)).corpus.test
-    columns = [find_metric(name) for name in (BITS, *SHOWN)]
-    print("| system | units | K | per second |", " | ".join(metric.title for metric in columns), "|")
-    print("|---|---|" + "---:|" * (2 + len(columns)))
+    columns = [find_metric(name) for name in (RATE, BITS, *SHOWN)]
+    print("| system | units | K |", " | ".join(metric.title for metric in columns), "|")
+    print("|---|---|" + "---:|" * (1 + len(columns)))
     for system in arguments.system:
         for name, size, metrics in measure_variants(arguments.exp, system, parts, arguments.smooth, arguments.merge):
-            numbers = [_show(metrics[metric.name], metric.digits) for metric in columns]
-            print(f"| {system} | {name} | {size} | {_show(metrics[RATE], 1)} |", " | ".join(numbers), "|")
-    print(NOTE, end="")
-
-
-def _show(value: float | None, digits: int) -> str:
-    return "\u2014" if value is None else f"{value:.{digits}f}"
+            numbers = [metric.show(metrics[metric.name]) for metric in columns]
+            print(f"| {system} | {name} | {size} |", " | ".join(numbers), "|")

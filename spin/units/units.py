@@ -1,19 +1,34 @@
-"""Sequences of units, 50 per second: as files of stage 3, and as runs of equal units."""
+"""Sequences of units, 50 per second, as files of stage 3 and as runs of equal units; and the phones of a cut."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from lhotse.cut import Cut
+from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
-from spin.data.cuts import count_cuts, read_cuts, write_cuts
+from spin.data.cuts import read_cuts, write_cuts
 from spin.data.store import ArrayWriter
 from spin.errors import DataError, rerun
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 
 Lines = Iterable[tuple[str, np.ndarray | list[int]]]  # utterance id and (T,) units, one per line of units.jsonl
+LABELS_PER_UNIT = round(artifacts.FRAME_SHIFT_IN_S / artifacts.PHONE_SHIFT_IN_S)
+
+# ARPAbet without stress, by manner of articulation: the order of the rows of unit maps.
+PHONE_CLASSES = {
+    "silence": (artifacts.SILENCE,),
+    "vowels": ("IY", "IH", "EH", "EY", "AE", "AA", "AW", "AY", "AH", "AO", "OY", "OW", "UH", "UW", "ER"),
+    "approximants": ("W", "Y", "R", "L"),
+    "nasals": ("M", "N", "NG"),
+    "fricatives": ("HH", "F", "V", "TH", "DH", "S", "Z", "SH", "ZH"),
+    "affricates": ("CH", "JH"),
+    "stops": ("P", "B", "T", "D", "K", "G"),
+}
+_RANK = {phone: rank for rank, phone in enumerate(phone for phones in PHONE_CLASSES.values() for phone in phones)}
 
 
 def find_runs(units: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,32 +57,20 @@ def smooth(units: np.ndarray, width: int) -> np.ndarray:
 
 
 def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(utterance id, (T,) int32 units) of each line of a units.jsonl, in order; DataError for no file or a bad line."""
-    path, seen = Path(path), set()
-    if not path.is_file():
-        expected = "units, one utterance per line of JSON"
-        raise DataError(str(path), found="no such file", expected=expected, remedy=f"correct the path, or {rerun(3)}")
-    for number, record in enumerate(read_jsonl(path), start=1):
-        name, units = record.get(artifacts.UNITS_ID), record.get(artifacts.UNITS_SEQUENCE)
-        right = isinstance(units, list) and set(map(type, units)) <= {int} and min(units, default=0) >= 0
-        if not isinstance(name, str) or not name or name in seen or not right:
-            found = f"{name!r} again" if name in seen else f"id {name!r}, units {str(units)[:60]}"
-            expected = "a new utterance with a list of whole numbers from 0 on"
-            raise DataError(f"{path}, record {number}", found=found, expected=expected, remedy=rerun(3))
-        seen.add(name)
-        yield name, np.asarray(units, dtype=np.int32)
+    """(utterance id, (T,) int32 units) of each line of a units.jsonl of stage 3, in order."""
+    for record in read_jsonl(path):
+        yield record[artifacts.UNITS_ID], np.asarray(record[artifacts.UNITS_SEQUENCE], dtype=np.int32)
 
 
-def find_units(exp: Path, system: str, part: str) -> tuple[Path, int]:
-    """The units.jsonl of a system and part of an experiment, and K; DataError where stage 3 has not written it."""
-    folder = artifacts.units_folder(exp, system, part)
-    if not folder.is_dir():
-        expected, remedy = (
-            f"units of system {system}, part {part}",
-            f"correct --system and --part; if it was never extracted, {rerun(3)}",
-        )
-        raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
-    return artifacts.units_lines(folder), read_json(artifacts.codebook_in(folder))["codebook_size"]
+def find_units(exp: Path, system: str, parts: Iterable[str]) -> tuple[dict[str, Path], int]:
+    """The units.jsonl of each part by one system of an experiment, and K; DataError where stage 3 has not written it."""
+    folders = {part: artifacts.units_folder(exp, system, part) for part in parts}
+    for part, folder in folders.items():
+        if not folder.is_dir():
+            expected, remedy = f"units of system {system}, part {part}", f"correct --system and --part, or {rerun(3)}"
+            raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
+    size = read_json(artifacts.codebook_in(folder))["codebook_size"]
+    return {part: artifacts.units_lines(folder) for part, folder in folders.items()}, size
 
 
 def write_lines(folder: Path, lines: Lines, codebook_size: int) -> None:
@@ -77,14 +80,11 @@ def write_lines(folder: Path, lines: Lines, codebook_size: int) -> None:
     write_json(artifacts.codebook_in(folder), {"codebook_size": codebook_size})
 
 
-def write_units(folder: Path, manifest: Path, lines: Lines, codebook_size: int) -> int:
-    """Writes units.jsonl, codebook.json and cuts with UNITS_FIELD; returns the number of utterances.
-
-    DataError where these are not the utterances of the manifest, in its order.
-    """
+def write_units(folder: Path, manifest: Path, lines: Lines, codebook_size: int) -> None:
+    """Writes units.jsonl, codebook.json and cuts with UNITS_FIELD; raises as pair_cuts."""
     write_lines(folder, lines, codebook_size)
     with ArrayWriter(folder, "units") as writer:
-        return write_cuts(artifacts.cuts_in(folder), _cuts_with_units(manifest, folder, writer))
+        write_cuts(artifacts.cuts_in(folder), _cuts_with_units(manifest, folder, writer))
 
 
 def _cuts_with_units(manifest: Path, folder: Path, writer: ArrayWriter) -> Iterator[Cut]:
@@ -98,11 +98,34 @@ def _cuts_with_units(manifest: Path, folder: Path, writer: ArrayWriter) -> Itera
 def pair_cuts(manifest: Path, lines: Path) -> Iterator[tuple[Cut, np.ndarray]]:
     """Cuts with their units; raises DataError where manifest and units.jsonl do not name the same utterances."""
     for cut, line in itertools.zip_longest(read_cuts(manifest), read_units(lines)):
-        if cut is None or line is None:
-            found = f"{sum(1 for _ in read_units(lines))} utterances"
-            raise DataError(str(lines), found=found, expected=f"the {count_cuts(manifest)} of {manifest}", remedy=rerun(3))
-        name, units = line
-        if cut.id != name:
-            found, expected = f"units of {name}", f"those of {cut.id}, as in {manifest}"
-            raise DataError(str(lines), found=found, expected=expected, remedy=rerun(3))
-        yield cut, units
+        if cut is None or line is None or cut.id != line[0]:
+            found = "its end" if line is None else line[0]
+            expected = "its end" if cut is None else f"units of {cut.id}"
+            raise DataError(str(lines), found=found, expected=f"{expected}, as in {manifest}", remedy=rerun(3))
+        yield cut, line[1]
+
+
+def phone_class(phone: str) -> str:
+    """The class of an ARPAbet phone; 'other' for a symbol of another set."""
+    return next((name for name, phones in PHONE_CLASSES.items() if phone in phones), "other")
+
+
+def by_class(phones: Iterable[str]) -> list[str]:
+    """Phones in the order of PHONE_CLASSES, other symbols after them in alphabetical order."""
+    return sorted(phones, key=lambda phone: (_RANK.get(phone, len(_RANK)), phone))
+
+
+def frame_labels(items: Iterable[AlignmentItem], frames: int, shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[str]:
+    """The phone at the centre of each of `frames` frames of `shift` seconds; SIL where no item is. Items do not overlap."""
+    labels = [artifacts.SILENCE] * frames
+    for item in sorted(items, key=lambda item: item.start):
+        # How many frame centres (i + 1/2) * shift lie before a time; rounded first, as times are sums of binary fractions.
+        centres = (math.ceil(round(time / shift, 6) - 0.5) for time in (item.start, item.end))
+        first, last = (max(0, min(frames, count)) for count in centres)
+        labels[first:last] = [item.symbol] * (last - first)
+    return labels
+
+
+def alignment_of(cut, tier: str = artifacts.PHONE_TIER) -> list | None:
+    """The alignment items of a cut's supervision in one tier; None without an alignment."""
+    return next((items for own in cut.supervisions if (items := (own.alignment or {}).get(tier))), None)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from kaldialign import edit_distance
 
-from spin.units.counts import check_units
+from spin.units.counts import check_units, entropy
 from spin.units.measure import EvaluationSet, Utterance
 from spin.units.units import find_runs
 
@@ -20,7 +20,6 @@ class UnitUse:
         self.seconds = 0.0
 
     def add(self, utterance: Utterance) -> None:
-        """Counts one utterance; raises DataError for a unit outside [0, K)."""
         units = check_units(utterance.units, self.codebook_size)
         self.frames += np.bincount(units, minlength=self.codebook_size)
         self.segments += np.bincount(find_runs(units)[0], minlength=self.codebook_size)
@@ -33,27 +32,18 @@ class UnitUse:
         3.2, where a symbol is what the encoder sends). A run of equal units is one symbol here, and its length is not coded.
         """
         frames, segments, used = int(self.frames.sum()), int(self.segments.sum()), int(np.count_nonzero(self.frames))
-        bits = entropy(self.frames)
+        bits = entropy(self.frames / max(1, frames))
+        rate = segments / self.seconds if self.seconds > 0 else math.nan
         return {
             "K": self.codebook_size,
-            "bitrate": segments / self.seconds * entropy(self.segments) if self.seconds > 0 else math.nan,
+            "bitrate": rate * entropy(self.segments / max(1, segments)),
             "unit_entropy": bits,
             "perplexity": 2.0**bits,
             "used_codes": used,
             "dead_codes": self.codebook_size - used,
-            "segments_per_second": segments / self.seconds if self.seconds > 0 else math.nan,
+            "segments_per_second": rate,
             "deduplicated_share": segments / frames if frames else math.nan,
         }
-
-
-def entropy(counts: np.ndarray) -> float:
-    """Entropy in bits of the distribution that non-negative counts give; 0 without any."""
-    counts = np.asarray(counts, dtype=np.float64)
-    counts = counts[counts > 0]
-    if not len(counts):
-        return 0.0
-    shares = counts / counts.sum()
-    return max(0.0, float(-(shares * np.log2(shares)).sum()))
 
 
 class EditDistance:

@@ -44,7 +44,7 @@ def test_rates_channels_and_formats(tmp_path, speech, small_models):
     units = run(small_models[1], [tmp_path / name for name in cases], tmp_path / "units.jsonl")
     assert {name: len(own) for name, own in units.items()} == {"low": 49, "cd": 49, "studio": 49, "old": 49}
     soundfile.write(tmp_path / "stereo.wav", np.stack([speech, 0 * speech], axis=1), 16_000, subtype="FLOAT")
-    assert np.allclose(cli.read_audio(tmp_path / "stereo.wav", 400), speech / 2, atol=1e-7)
+    assert np.allclose(cli.load_audio(tmp_path / "stereo.wav", 400), speech / 2, atol=1e-7)
 
 
 def test_names_are_paths_where_stems_repeat(tmp_path, speech, small_models):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from spin import artifacts, products
 from spin.data.audio import noisy_cut
@@ -24,7 +25,7 @@ from spin.systems import System, systems_of
 from spin.units import extraction
 from spin.units.extraction import make_batches, to_float16
 from spin.units.extractors import count_shared_layers, extract, join_frames, open_extractors
-from spin.units.kmeans import load_kmeans
+from spin.units.kmeans import assign
 from spin.units.metrics import METRICS
 from spin.units.units import read_units
 from tests.units.conftest import PARTS, extract_units
@@ -49,7 +50,7 @@ def content(exp: Path) -> dict[str, bytes]:
 def test_contract(finished, small_corpus, small_models):
     exp = finished.exp
     encoder, model = load_encoder(small_models[0]), load_model(small_models[1])
-    centres = load_kmeans(artifacts.kmeans(exp, "baseline"))
+    centres = load_file(artifacts.kmeans(exp, "baseline"))["centres"]
     for part in PARTS:
         before = list(read_cuts(artifacts.cuts(small_corpus, part)))
         for system in ("baseline", "spin"):
@@ -67,7 +68,7 @@ def test_contract(finished, small_corpus, small_models):
                 assert own.shape == (frames,) and own.dtype == np.int32 and own.tolist() == line["units"]
                 reference = encoder if system == "baseline" else model.encoder
                 assert np.array_equal(hidden, reference.layer_output(samples, length, 3)[0].numpy().astype(np.float16))
-                alone = model.units(samples, length)[0].numpy() if system == "spin" else centres.assign(hidden)
+                alone = model.units(samples, length)[0].numpy() if system == "spin" else assign(centres, hidden)
                 assert np.array_equal(own, alone)
     assert list(finished.tensorboard.glob("events*"))
     assert not list(exp.rglob("*.partial")) and not list(exp.rglob(extraction.SHARDS))
@@ -165,7 +166,7 @@ def test_no_alignment_at_all_is_null_and_logged(tmp_path, small_corpus, make_con
         missing = ("pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "boundary_f1")
         assert [figures[name] for name in missing] == [None] * 6 and figures["bitrate"] > 0
         assert not artifacts.phone_counts_in(folder).exists()
-    assert "15 test utterance(s) have no phone alignment" in caplog.text and "not measured" in caplog.text
+    assert "without 15 unaligned test utterance(s)" in caplog.text and "not measured" in caplog.text
 
 
 def test_bad_utterances_stop_the_stage_or_are_listed_and_left_out(tmp_path, small_corpus, make_context, monkeypatch):
@@ -226,21 +227,23 @@ def test_batches_hold_every_cut_once_within_the_bound(durations, batch_seconds):
 
 @pytest.mark.parametrize("official_padding", [False, True])
 def test_several_layers_in_one_pass(small_models, official_padding):
-    """Each utterance alone, or with official padding the batch as one; layers by number and the system's own."""
-    system = System("baseline", "encoder", str(small_models[0]), 3)
-    extractors = open_extractors((system,), official_padding, "cpu")
+    """Each utterance alone, or with official padding the batch as one; a model without its codebook; layers of one pass."""
+    encoder, model = map(str, small_models)
+    layers = [System(f"layer{layer}", "encoder", encoder, layer) for layer in (3, 1)] + [System("model", "encoder", model, 2)]
+    extractors = open_extractors(tuple(layers), official_padding, "cpu")
     random = np.random.default_rng(0)
     waveforms = [random.normal(size=size).astype(np.float32) for size in (8000, 5000)]
-    results = extract(extractors, {system: [None, 1, 2]}, waveforms, torch.device("cpu"))
-    encoder = load_encoder(small_models[0])
-    encoder.official_padding = official_padding
+    results = extract(extractors, waveforms, torch.device("cpu"))
     padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
-    for layer, number in ((None, 3), (1, 1), (2, 2)):
-        expected = encoder.layer_output(padded, torch.tensor([8000, 5000]), number)
+    for system, source in zip(layers, (load_encoder(encoder), load_encoder(encoder), load_model(model).encoder), strict=True):
+        source.official_padding = official_padding
+        expected = source.layer_output(padded, torch.tensor([8000, 5000]), system.layer)
         for result, own in zip(results, expected, strict=True):
-            assert np.array_equal(result[system].features[layer], own.numpy()) and result[system].units is None
-    with pytest.raises(ConfigError, match="(?s)units.layer.*0 to 3"):
-        extractors[system].check_layer(4)
+            features, units = result[system]
+            assert np.array_equal(features, own.numpy()) and units is None
+    assert [extractors[system].shared for system in layers] == [None, 3, 2]
+    with pytest.raises(ConfigError, match="(?s)units.layer.*1 to 3"):
+        open_extractors((System("baseline", "encoder", encoder, 4),), official_padding, "cpu")
 
 
 def test_frames_are_joined_and_stored_as_float16():

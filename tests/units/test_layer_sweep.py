@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from spin import artifacts
 from spin.__main__ import main
 from spin.runtime.files import read_json
-from spin.tools import layer_sweep
 from spin.tools.layer_sweep import spread
+from spin.units import abx
 from spin.units.measure import Utterance
 from spin.units.metrics import METRICS
 from spin.units.unit_variants import SHOWN, find_centroids, measure_variants, merge_codes
@@ -30,7 +30,7 @@ def words(tmp_path, finished) -> list[str]:
     return ["layer-sweep", "--exp", str(finished.exp), "--output", str(tmp_path / "sweep"), "--seeds", "0"]
 
 
-def test_the_same_figures_as_stage_3_and_finished_cells_are_kept(tmp_path, finished, words, monkeypatch, capsys):
+def test_the_same_figures_as_stage_3_and_finished_work_is_kept(tmp_path, finished, words, monkeypatch):
     assert main([*words, "--layers", "2", "3", "--k", "12"]) == 0
     sweep = read_json(tmp_path / "sweep" / "sweep.json")
     rows = {(row["system"], row["layer"]): row for row in sweep["rows"]}
@@ -40,20 +40,29 @@ def test_the_same_figures_as_stage_3_and_finished_cells_are_kept(tmp_path, finis
         found = {name: figure["mean"] for name, figure in rows[system, layer]["metrics"].items()}
         assert found == expected and list(found) == [metric.name for metric in METRICS]
     assert rows["spin", 2]["metrics"] == rows["baseline", 2]["metrics"]  # layers that Spin does not train
-    table = capsys.readouterr().out
-    monkeypatch.setattr(layer_sweep, "measure_cell", lambda cell: pytest.fail("every cell is finished"))
-    monkeypatch.setattr(layer_sweep, "extract_features", lambda *_: pytest.fail("all features are finished"))
-    assert main([*words, "--layers", "2", "3", "--k", "12"]) == 0 and capsys.readouterr().out == table
+    table = (tmp_path / "sweep" / "sweep.md").read_bytes()
+    assert b"| spin | own | 12 | 1 |" in table
+    for function in ("extraction.extract_features", "kmeans.train_kmeans", "measure.write_metrics"):
+        monkeypatch.setattr(f"spin.units.{function}", lambda *_, **__: pytest.fail("all work is finished"))
+    assert main([*words, "--layers", "3", "2", "--k", "12"]) == 0
+    assert main([*words, "--layers", "2", "3", "--k", "12"]) == 0 and (tmp_path / "sweep" / "sweep.md").read_bytes() == table
+
+
+def test_the_seed_changes_kmeans_and_no_sample_of_the_metrics(tmp_path, words, monkeypatch):
+    drawn = []
+    real = abx.sample_utterances
+    monkeypatch.setattr(abx, "sample_utterances", lambda *given: drawn.append(given[-1]) or real(*given))
+    assert main([*words, "1", "--system", "baseline", "--set", "units.kmeans_starts=1"]) == 0
+    (row,) = read_json(tmp_path / "sweep" / "sweep.json")["rows"]
+    assert drawn == [0, 0] and row["seeds"] == [0, 1] and row["layer"] == 3
+    assert row["metrics"]["pnmi"]["sd"] > 0 and row["metrics"]["abx_within"]["sd"] == 0
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [(["--system", "other"], "baseline spin"), (["--layers", "9"], "0 to 3"), (["--set", "seed=1"], "other data")],
+    [(["--system", "other"], "baseline spin"), (["--layers", "9"], "1 to 3"), (["--k", "1"], "spin.codebook_size")],
 )
 def test_errors(words, capsys, options, expected):
-    if "--set" in options:
-        assert main([*words, "--system", "baseline"]) == 0
-        options = [*options, "--system", "baseline"]
     assert main([*words, *options]) == 1
     assert expected in capsys.readouterr().err
 

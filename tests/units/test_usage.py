@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from lhotse.supervision import AlignmentItem
 
 from spin.units.boundaries import Boundaries, count_hits, phone_boundaries, scores, unit_boundaries
+from spin.units.counts import entropy
 from spin.units.measure import EvaluationSet, Utterance, measure
 from spin.units.metrics import NEITHER, Metric, find_metric
 from spin.units.units import find_runs
-from spin.units.usage import EditDistance, UnitUse, entropy
+from spin.units.usage import EditDistance, UnitUse
 
 UNITS = st.lists(st.integers(0, 5), max_size=50)
 
@@ -56,12 +57,12 @@ def test_runs_equal_groupby(units):
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=20))
-def test_entropy_bounds_and_scale(counts):
-    counts = np.array(counts)
-    value = entropy(counts)
+def test_entropy_bounds_and_units(counts):
+    shares = np.array(counts) / max(1, sum(counts))
+    value = entropy(shares)
     assert 0 <= value <= math.log2(len(counts)) + 1e-9
-    assert entropy(counts * 3) == pytest.approx(value, abs=1e-9)
-    assert entropy(np.append(counts, 0)) == value
+    assert entropy(shares, np.log) == pytest.approx(value * math.log(2), abs=1e-9)
+    assert entropy(np.append(shares, 0)) == value
 
 
 def test_edit_distance_by_hand():
