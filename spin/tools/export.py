@@ -8,7 +8,6 @@ the same model.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -40,18 +39,14 @@ CLASSES = {"hubert": "HubertModel", "wavlm": "WavLMModel"}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Reads one model and writes it.
-
-    Raises:
-        SpinError: names the file and what is wrong with it.
-    """
+    """Reads one model and writes it; raises SpinError that names the file and what is wrong with it."""
     parser = argparse.ArgumentParser(prog="python -m spin export", description=__doc__.split(": ", 1)[1], allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="a Spin or R-Spin model, by path or published name")
     source.add_argument("--encoder", help="an encoder alone, by path or name")
     parser.add_argument("--base", help="for an official .ckpt of an unusual shape: the checkpoint that its encoder started from")
     parser.add_argument("--output", required=True, metavar="PATH", help="the folder")
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     if arguments.encoder:
         export_transformers(arguments.output, load_encoder(arguments.encoder))
     else:
@@ -67,18 +62,13 @@ def export_transformers(
     """Writes config.json, model.safetensors and preprocessor_config.json, and for a Spin model its head and codebook.
 
     The configuration comes last: every reader rejects the folder of a killed export. Files of an earlier export are replaced.
+    Raises CheckpointError for weights that are not finite, or where `folder` is a file.
 
     Args:
-        folder: folder to write; created when it is missing.
+        folder: created when it is missing, and returned.
         encoder: in float32; all layers are written, also those above the layer that Spin reads.
         state: head.weight, head.bias and codebook.weight of a Spin model; None: the encoder alone.
         layer: the encoder layer that the head reads; needed with `state`.
-
-    Returns:
-        The folder.
-
-    Raises:
-        CheckpointError: weights that are not finite, or `folder` is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
