@@ -1,5 +1,6 @@
-"""What the benchmarks share: models of known shapes, batches, one update as stage 2 makes it, timing, output."""
+"""What the benchmarks share: options, models of known shapes, batches, one update as stage 2 makes it, timing, output."""
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from spin.models.architecture import TINY_SHAPE, EncoderShape
 from spin.models.encoder import Encoder
 from spin.objectives import find_objective
 from spin.objectives.model import SpinModel
+from spin.runtime.seeding import generator
 from spin.training import grad_cache
 
 CONFIGURATIONS = Path(__file__).resolve().parents[2] / "egs" / "librispeech" / "conf"
@@ -29,6 +31,15 @@ SHAPES = {
     "WAVLM_LARGE": EncoderShape(arch="wavlm", **LARGE, waveform_norm_eps=1e-5),
 }
 LONG, SHORT = 15.0, 12.0  # seconds of an utterance, of the shorter ones in a padded batch
+# Most sentences of train-clean-100 take 11 to 16.5 s, the others 2.5 s and more; the mean of this is 11.7 s.
+MOST_SHARE, MOST, OTHERS = 0.7, (11.0, 16.5), (2.5, 11.0)
+
+
+def make_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The parser of `python -m spin benchmark NAME`."""
+    parser = argparse.ArgumentParser(prog=f"python -m spin benchmark {name}", description=description, allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of text")
+    return parser
 
 
 def make_model(config: Config) -> SpinModel:
@@ -64,15 +75,16 @@ class Update:
         model: on its device, set_trainable done.
         config: its section spin is read.
         dtype: of autocast; None: float32.
+        fused: one kernel for the optimizer's step, on a GPU.
     """
 
-    def __init__(self, model: SpinModel, config: Config, dtype: torch.dtype | None):
+    def __init__(self, model: SpinModel, config: Config, dtype: torch.dtype | None, fused: bool):
         self.model, self.clip, self.dtype = model, config.spin.gradient_clip, dtype
         if config.spin.precision == "bf16_frozen":
             model.run_frozen_in(dtype)
         self.parameters = list(model.trainable_parameters().values())
         rates = {"lr": config.spin.learning_rate, "weight_decay": config.spin.weight_decay}
-        self.optimizer = torch.optim.Adam(self.parameters, **rates, fused=model.codebook.weight.device.type == "cuda")
+        self.optimizer = torch.optim.Adam(self.parameters, **rates, fused=fused)
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> Tensor:
         """Makes one update and returns the loss, which nothing has waited for."""
@@ -82,6 +94,15 @@ class Update:
         self.optimizer.step()
         self.model.objective.after_step()
         return loss
+
+
+def durations(seconds: float) -> list[float]:
+    """Lengths of utterances of read speech, in seconds, that add up to `seconds` or a little more."""
+    random, drawn = generator(0, "benchmark durations"), []
+    while sum(drawn) < seconds:
+        low, high = MOST if random.uniform() < MOST_SHARE else OTHERS
+        drawn.append(round(float(random.uniform(low, high)), 3))
+    return drawn
 
 
 def synchronize(device: torch.device) -> None:

@@ -5,7 +5,6 @@ CUDA context, cuDNN's workspaces and fragmentation come on top: 1 to 3 GB. Eager
 --device, the updates of the GPU check run there and are measured next to these predictions.
 """
 
-import argparse
 import json
 import math
 import subprocess
@@ -18,8 +17,8 @@ import torch
 from spin.config import Config
 from spin.runtime.config_io import load_config
 from spin.runtime.devices import autocast_dtype, prepare_cpu, resolve_device
-from spin.tools.benchmark import CONFIGURATIONS, Update, make_micro_batches, make_model, synchronize
-from spin.tools.fake_gpu import fake_gpu, to_fake
+from spin.tools.benchmark import CONFIGURATIONS, Update, make_micro_batches, make_model, make_parser, synchronize
+from spin.tools.fake_gpu import DEVICE, fake_gpu
 from spin.training.loop import compile_encoder
 
 DEFAULT = ("hubert_base", "wavlm_base", "hubert_large")
@@ -44,10 +43,9 @@ UPDATES = {"cuda": 20, "cpu": 1}
 
 def main(argv: list[str]) -> int:
     """Prints a table, or JSON: one row per configuration, without and with padding; returns 0, or 1 where an update failed."""
-    parser = argparse.ArgumentParser(prog="python -m spin benchmark memory", description=__doc__, allow_abbrev=False)
+    parser = make_parser("memory", __doc__)
     parser.add_argument("--conf", nargs="*", type=Path, help="configuration files (default: the shipped ones for GPUs)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="run and measure a fixed list of updates there")
     parser.add_argument("--row", type=int, metavar="N", help="with --device: only this update of the list")
     arguments = parser.parse_args(argv)
@@ -68,7 +66,7 @@ def predict(config: Config, padded: bool = False) -> dict:
         kernels; roofline_ms and product_ms (matrix products and convolutions alone) by GPU.
     """
     with fake_gpu() as gpu:
-        update = Update(to_fake(make_model(config)), config, torch.bfloat16)
+        update = Update(make_model(config).to_empty(device=DEVICE), config, torch.bfloat16, fused=True)
         micro_batches = make_micro_batches(config, padded)
         update(micro_batches)  # allocates the optimizer's state
         update.optimizer.zero_grad(set_to_none=True)
@@ -105,19 +103,19 @@ def run_rows(name: str, only: int | None = None) -> int:
     device = resolve_device(name)
     if device.type == "cpu":
         prepare_cpu(1)
-    rows, failed = GPU_ROWS if device.type == "cuda" else CPU_ROWS, False
+    rows, times = GPU_ROWS if device.type == "cuda" else CPU_ROWS, []
     for row in rows if only is None else [rows[only]]:
         result = run_row(row, device)
-        failed = failed or "error" in result
+        times.append(result.get("ms_per_update"))
         print(json.dumps(result), flush=True)
     if only is None:
         words = [sys.executable, "-m", "spin", "benchmark", "memory", "--device", name, "--row", "0"]
         both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         outputs = [process.communicate()[0] for process in both]
-        together = [json.loads(output).get("ms_per_update") if output else None for output in outputs]
-        failed = failed or None in together
+        together = [json.loads(output or "{}").get("ms_per_update") for output in outputs]
         print(json.dumps({"name": "two processes at once", "ms_per_update": together}))
-    return int(failed)
+        times += together
+    return int(None in times)
 
 
 def run_row(row: tuple, device: torch.device) -> dict:
@@ -133,8 +131,7 @@ def run_row(row: tuple, device: torch.device) -> dict:
 def run_updates(config: Config, padded: bool, device: torch.device) -> dict:
     """Mean time and peak memory of an update, and the prediction for the same batch.
 
-    Raises:
-        RuntimeError: out of memory, a failed kernel, or a loss that is not finite.
+    Raises RuntimeError for too little memory, a failed kernel, or a loss that is not finite.
     """
     predicted = predict(config, padded)
     torch.manual_seed(0)
@@ -144,7 +141,7 @@ def run_updates(config: Config, padded: bool, device: torch.device) -> dict:
     micro_batches = make_micro_batches(config, padded)
     for micro_batch in micro_batches:
         micro_batch.waveforms.normal_(0.0, 0.1)
-    update = Update(model, config, autocast_dtype(config.spin.precision, device))
+    update = Update(model, config, autocast_dtype(config.spin.precision, device), fused=device.type == "cuda")
     first = update(micro_batches).item()  # chooses kernels, compiles
     update(micro_batches)
     synchronize(device)
@@ -155,8 +152,9 @@ def run_updates(config: Config, padded: bool, device: torch.device) -> dict:
     spent, last = (time.perf_counter() - begun) / UPDATES[device.type], loss.item()
     if not (math.isfinite(first) and math.isfinite(last)):
         raise RuntimeError(f"losses {first} and {last} are not finite")
-    row = {"ms_per_update": round(1e3 * spent, 2), "first_loss": first, "last_loss": last}
+    predicted = {"predicted_gigabytes": predicted["peak_gigabytes"], "roofline_ms": predicted["roofline_ms"]}
+    row = {"ms_per_update": round(1e3 * spent, 2), "first_loss": first, "last_loss": last, **predicted}
     if device.type == "cuda":
         row["peak_gigabytes"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
         torch.cuda.reset_peak_memory_stats(device)
-    return row | {"predicted_gigabytes": predicted["peak_gigabytes"], "roofline_ms": predicted["roofline_ms"]}
+    return row

@@ -3,7 +3,6 @@
 Praat (praat-parselmouth) is a test dependency; without it its figures are null. Audio comes from files, or is generated.
 """
 
-import argparse
 import collections
 import statistics
 import time
@@ -18,7 +17,7 @@ from spin.perturbation.equaliser import design
 from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
 from spin.perturbation.perturb import PerturbationParameters, compile_kernels, draw_parameters, synthesise, target_pitch
 from spin.perturbation.pitch_range import estimate_pitch_range
-from spin.tools.benchmark import fastest, show
+from spin.tools.benchmark import fastest, make_parser, show
 
 AUDIO = (".flac", ".wav", ".ogg", ".mp3")
 RATE = 16_000
@@ -27,11 +26,10 @@ Utterances = list[tuple[np.ndarray, int]]
 
 def main(argv: list[str]) -> int:
     """Parses the words after `benchmark perturb`, measures and prints; returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m spin benchmark perturb", description=__doc__, allow_abbrev=False)
+    parser = make_parser("perturb", __doc__)
     parser.add_argument("--audio", nargs="*", type=Path, default=[], metavar="PATH", help="files or folders; default: generated")
     parser.add_argument("--utterances", type=int, default=24, help="at most this many, evenly chosen")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
-    parser.add_argument("--json", action="store_true", help="JSON only")
     arguments = parser.parse_args(argv)
     show(measure(load(arguments.audio, arguments.utterances), arguments.repeats), arguments.json)
     return 0
@@ -43,11 +41,10 @@ def load(paths: list[Path], count: int) -> Utterances:
         return [(vowels(index, 12.0), RATE) for index in range(count)]
     import soundfile
 
-    files = [path for path in paths if path.is_file()]
-    for folder in (path for path in paths if path.is_dir()):
-        files += sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO)
-    chosen = [files[index * len(files) // min(count, len(files))] for index in range(min(count, len(files)))]
-    return [(audio[:, 0], rate) for audio, rate in (soundfile.read(path, dtype="float32", always_2d=True) for path in chosen)]
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = [file for file in files if file.suffix.lower() in AUDIO]
+    chosen = files[:: max(1, -(-len(files) // count))]
+    return [(audio[:, 0], rate) for audio, rate in (soundfile.read(file, dtype="float32", always_2d=True) for file in chosen)]
 
 
 def vowels(index: int, seconds: float, rate: int = RATE) -> np.ndarray:
@@ -77,8 +74,7 @@ def measure(utterances: Utterances, repeats: int = 3) -> dict:
         `ratio` (Praat's analysis and synthesis over our synthesis: what a training step waits for, as the analysis is done once),
         `ratio_with_analysis`, and the parts. Praat's figures are None without praat-parselmouth.
 
-    Raises:
-        DataError: no utterance that can be perturbed.
+    Raises DataError for no utterance that can be perturbed.
     """
     compile_kernels()
     times: dict[str, list[float]] = collections.defaultdict(list)

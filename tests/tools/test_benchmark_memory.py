@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spin.runtime.config_io import load_config
 from spin.tools import benchmark, benchmark_memory
-from spin.tools.fake_gpu import DEVICE, fake_gpu, to_fake
+from spin.tools.fake_gpu import DEVICE, fake_gpu
 from spin.training import grad_cache
 
 CONF = benchmark.CONFIGURATIONS
@@ -34,7 +34,7 @@ def test_memory_operations_and_time_of_a_product_by_hand():
 
 def test_autocast_follows_the_rules_of_a_gpu():
     with fake_gpu():
-        layer, norm = to_fake(torch.nn.Linear(8, 8)), to_fake(torch.nn.LayerNorm(8))
+        layer, norm = (module.to_empty(device=DEVICE) for module in (torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)))
         with torch.autocast("cuda", torch.bfloat16):
             product = layer(torch.zeros(4, 8).to(DEVICE))
             assert product.dtype == torch.bfloat16 and norm(product).dtype == torch.float32
@@ -42,8 +42,8 @@ def test_autocast_follows_the_rules_of_a_gpu():
 
 
 def test_gradients_have_the_shapes_and_types_of_real_ones():
-    def run(device, prepare):
-        layer, bias = prepare(torch.nn.Linear(8, 8)), prepare(torch.nn.LayerNorm(8))
+    def run(device):
+        layer, bias = (module.to_empty(device=device) for module in (torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)))
         queries = bias(layer(torch.zeros(2, 3, 5, 8).to(device)))
         mask = torch.ones(2, 1, 1, 5, dtype=torch.bool).to(device)
         attended = F.scaled_dot_product_attention(queries, queries, queries) + F.scaled_dot_product_attention(
@@ -52,9 +52,9 @@ def test_gradients_have_the_shapes_and_types_of_real_ones():
         (attended.mean() + queries[0].square().sum()).backward()
         return [(parameter.grad.shape, parameter.grad.dtype) for parameter in (*layer.parameters(), *bias.parameters())]
 
-    real = run(torch.device("cpu"), lambda module: module)
+    real = run(torch.device("cpu"))
     with fake_gpu():
-        assert run(DEVICE, to_fake) == real
+        assert run(DEVICE) == real
 
 
 def test_the_backward_pass_frees_the_graph_as_it_goes():
