@@ -34,7 +34,6 @@ PASSED, FAILED, OUT_OF_TIME = "passed", "failed", "out of time"
 TAIL = 2000  # characters of a failed step's output that are kept
 GRACE_IN_S = 60  # for a stopped training to save its checkpoint
 STOPPED = 128 + signal.SIGTERM
-PRETRAIN_STEPS = {"cuda": (1500, 3000), "cpu": (2, 2)}
 
 
 class Check:
@@ -168,41 +167,30 @@ def describe(device: torch.device) -> dict:
 
 
 def train_real(work: Check, device: str, speech: Path, parts: Sequence[str]) -> dict | None:
-    """Pre-training, and Spin from its encoder, on real speech; on a CPU a few steps of each. None after a failure."""
-    if packed := (speech / ALIGNMENTS).is_dir():
+    """Spin on real speech, on a CPU a few steps; see run_stages."""
+    options = ["--device", device, "--set=corpus.asr_train=[]"]  # without recognisers no pronunciations are needed
+    options += [f"--set=corpus.{role}=[{part}]" for role, part in zip(("spin_train", "valid", "test"), parts, strict=True)]
+    if (speech / ALIGNMENTS).is_dir():
         source, speech = speech, work.folder / "LibriSpeech"
+        options += ["--set=corpus.alignment=tsv", f"--set=corpus.alignment_tsv={speech / ALIGNMENTS}"]
         if not work.run("unpack", ["-m", "spin.tools.gpu_pack", str(source), str(speech)]):
             return None
-    steps, (training, valid, test) = PRETRAIN_STEPS[device], (f"[{part}]" for part in parts)
-    options = ["--device", device, "--corpus-dir", str(speech), f"--set=corpus.spin_train={training}"]
-    pretrain = [*options, f"--set=pretrain.parts={training}", f"--set=pretrain.steps={list(steps)}"]
-    for name, script in (("stage 0 of pre-training", "0_prepare_data"), ("pre-training", "pretrain_encoder")):
-        if not run_script(work, name, script, "pretrain_librispeech", pretrain):
-            return None
-    # Stages 0 to 3 train no recogniser, and so need no pronunciations.
-    options += [f"--set=corpus.valid={valid}", f"--set=corpus.test={test}", "--set=corpus.asr_train=[]"]
-    options.append(f"--set=encoder.source={work.folder / 'pretrain_librispeech' / 'pretrain' / 'encoder.safetensors'}")
-    if packed:
-        options += ["--set=corpus.alignment=tsv", f"--set=corpus.alignment_tsv={speech / ALIGNMENTS}"]
     if device == "cpu":
         options += ["--set=spin.max_steps=4", "--set=spin.batch_seconds=24"]
-    result = run_stages(work, "mini_librispeech", options)
-    return result and {**result, "pretrained": f"{parts[0]}, {' and '.join(map(str, steps))} steps"}
+    return run_stages(work, "mini_librispeech", [*options, "--corpus-dir", str(speech)])
 
 
 def run_stages(work: Check, conf: str, options: list[str]) -> dict | None:
-    """Runs stages 0 to 3; returns the metrics of every system and the validations, None after a failure."""
-    stages = [(f"stage {stage}", f"{stage}_{artifacts.STAGES[stage]}", None) for stage in range(4)]
-    stages.insert(2, ("stage 2 stopped", stages[2][1], 25.0))
-    if not all(run_script(work, step, script, conf, options, stop_after) for step, script, stop_after in stages):
-        return None
+    """Runs stages 0 to 3 of a shipped configuration; returns the metrics of every system and the validations.
+
+    All files are in the folder of the check. Stage 2 is stopped once and resumed. None after a failure.
+    """
     exp = work.folder / conf
+    options = ["--conf", f"conf/{conf}.yaml", "--exp-dir", str(exp), f"--set=corpus.data_dir={work.folder / 'data'}", *options]
+    stages = [(f"stage {stage}", [f"local/{stage}_{artifacts.STAGES[stage]}.py", *options], None) for stage in range(4)]
+    stages.insert(2, ("stage 2 stopped", stages[2][1], 25.0))
+    if not all(work.run(*step) for step in stages):
+        return None
     systems = {path.name: read_json(artifacts.metrics_in(path)) for path in sorted((exp / "metrics").iterdir())}
     history = list(read_jsonl(artifacts.history_in(artifacts.spin_folder(exp))))
     return {"conf": conf, "metrics": systems, "validation": history}
-
-
-def run_script(work: Check, step: str, script: str, conf: str, options: list[str], stop_after: float | None = None) -> bool:
-    """Runs a script of local/ with a shipped configuration and all files in the folder of the check; see Check.run."""
-    folders = ["--exp-dir", str(work.folder / conf), f"--set=corpus.data_dir={work.folder / 'data'}"]
-    return work.run(step, [f"local/{script}.py", "--conf", f"conf/{conf}.yaml", *folders, *options], stop_after)
