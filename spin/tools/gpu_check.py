@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from spin import artifacts
-from spin.runtime.devices import resolve_device
+from spin.runtime.devices import device_name, resolve_device
 from spin.runtime.digest import commit
 from spin.runtime.files import read_json, read_jsonl, write_json
 from spin.runtime.logs import get_logger
@@ -152,18 +152,11 @@ def check(work: Check, device: str, corpus_dir: str | None, parts: Sequence[str]
 
 def describe(device: torch.device) -> dict:
     """Device, versions, and the architectures that torch was built for."""
-    versions = {"torch": torch.__version__, "python": sys.version.split()[0], "commit": commit()}
-    if device.type == "cpu":
-        return {"device": "cpu", **versions}
-    properties = torch.cuda.get_device_properties(device)
-    return {
-        "device": properties.name,
-        "gpus": torch.cuda.device_count(),
-        "memory_gigabytes": round(properties.total_memory / 1e9, 1),
-        "capability": f"{properties.major}.{properties.minor}",
-        "built_for": torch.cuda.get_arch_list(),
-        **versions,
-    }
+    described = {"device": device_name(device), "torch": torch.__version__, "python": sys.version.split()[0], "commit": commit()}
+    if device.type == "cuda":
+        described |= {"properties": str(torch.cuda.get_device_properties(device)), "gpus": torch.cuda.device_count()}
+        described["built_for"] = torch.cuda.get_arch_list()
+    return described
 
 
 def train_real(work: Check, device: str, speech: Path, parts: Sequence[str]) -> dict | None:
