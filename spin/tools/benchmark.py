@@ -38,7 +38,7 @@ MOST_SHARE, MOST, OTHERS = 0.7, (11.0, 16.5), (2.5, 11.0)
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     """The parser of `python -m spin benchmark NAME`."""
     parser = argparse.ArgumentParser(prog=f"python -m spin benchmark {name}", description=description, allow_abbrev=False)
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of text")
+    parser.add_argument("--json", action="store_true", help="the result on one line")
     return parser
 
 
@@ -121,6 +121,6 @@ def fastest(work: Callable, repeats: int, clock: Callable[[], float] = time.perf
     return min(times)
 
 
-def show(result: dict, as_json: bool) -> None:
-    """Prints a result as one line of JSON, or one figure per line."""
-    print(json.dumps(result) if as_json else "\n".join(f"{name}: {value}" for name, value in result.items()))
+def show(result: dict | list, on_one_line: bool) -> None:
+    """Prints a result as JSON."""
+    print(json.dumps(result, indent=None if on_one_line else 2))

@@ -17,7 +17,7 @@ import torch
 from spin.config import Config
 from spin.runtime.config_io import load_config
 from spin.runtime.devices import autocast_dtype, prepare_cpu, resolve_device
-from spin.tools.benchmark import CONFIGURATIONS, Update, make_micro_batches, make_model, make_parser, synchronize
+from spin.tools.benchmark import CONFIGURATIONS, Update, make_micro_batches, make_model, make_parser, show, synchronize
 from spin.tools.fake_gpu import DEVICE, fake_gpu
 from spin.training.loop import compile_encoder
 
@@ -42,7 +42,7 @@ UPDATES = {"cuda": 20, "cpu": 1}
 
 
 def main(argv: list[str]) -> int:
-    """Prints a table, or JSON: one row per configuration, without and with padding; returns 0, or 1 where an update failed."""
+    """Prints rows, one per configuration without and with padding; returns 0, or 1 where an update failed."""
     parser = make_parser("memory", __doc__)
     parser.add_argument("--conf", nargs="*", type=Path, help="configuration files (default: the shipped ones for GPUs)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
@@ -53,8 +53,7 @@ def main(argv: list[str]) -> int:
         return run_rows(arguments.device, arguments.row)
     paths = arguments.conf or [CONFIGURATIONS / f"{name}.yaml" for name in DEFAULT]
     configs = [load_config(path, arguments.overrides) for path in paths]
-    rows = [predict(config, padded) for config in configs for padded in (False, True)]
-    print(json.dumps(rows) if arguments.json else table(rows))
+    show([predict(config, padded) for config in configs for padded in (False, True)], arguments.json)
     return 0
 
 
@@ -86,16 +85,6 @@ def predict(config: Config, padded: bool = False) -> dict:
         "roofline_ms": {name: round(1e3 * gpu.seconds(*rates), 1) for name, rates in GPUS.items()},
         "product_ms": {name: round(1e3 * gpu.flops / rate, 1) for name, (rate, _) in GPUS.items()},
     }
-
-
-def table(rows: list[dict]) -> str:
-    """A Markdown table."""
-    head = ["configuration", "padding", "peak GB", "weights GB", "TFLOP", "kernels", *(f"{name} ms" for name in GPUS)]
-    lines = [" | ".join(head), " | ".join("---" for _ in head)]
-    for row in rows:
-        cells = [row["name"], "20 %" if row["padded"] else "none", row["peak_gigabytes"], row["kept_gigabytes"], row["teraflops"]]
-        lines.append(" | ".join(str(cell) for cell in [*cells, row["kernels"], *row["roofline_ms"].values()]))
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def run_rows(name: str, only: int | None = None) -> int:
