@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,19 +62,17 @@ def shape_of(source: str) -> EncoderShape:
 
 def make_micro_batches(config: Config, padded: bool) -> list[MicroBatch]:
     """spin.batch_seconds of silence in both views, padding included, split over spin.accumulation micro-batches."""
-    parts = config.spin.accumulation
-    rows = max(1, int(config.spin.batch_seconds / parts / LONG))
+    count = config.spin.accumulation
+    rows = max(1, int(config.spin.batch_seconds / count / LONG))
     lengths = [int((SHORT if padded and row else LONG) * artifacts.SAMPLE_RATE) for row in range(rows)] * 2
-    labels = torch.zeros(sum(lengths) // 2 // artifacts.HOP_IN_SAMPLES, dtype=torch.int64)
-    return [MicroBatch(torch.zeros(2 * rows, max(lengths)), torch.tensor(lengths), labels) for _ in range(parts)]
+    labels = torch.zeros(rows, max(lengths) // artifacts.HOP_IN_SAMPLES, dtype=torch.int64)
+    return [MicroBatch(torch.zeros(2 * rows, max(lengths)), torch.tensor(lengths), labels) for _ in range(count)]
 
 
 class Update:
-    """Updates of a model as the training loop of stage 2 makes them, at a constant learning rate.
+    """Updates of a model, on its device, as the training loop of stage 2 makes them, at a constant learning rate.
 
     Args:
-        model: on its device, set_trainable done.
-        config: its section spin is read.
         dtype: of autocast; None: float32.
         fused: one kernel for the optimizer's step, on a GPU.
     """
@@ -113,12 +112,7 @@ def synchronize(device: torch.device) -> None:
 
 def fastest(work: Callable, repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of the fastest of `repeats` runs."""
-    times = []
-    for _ in range(repeats):
-        begun = clock()
-        work()
-        times.append(clock() - begun)
-    return min(times)
+    return min(timeit.repeat(work, timer=clock, repeat=repeats, number=1))
 
 
 def show(result: dict | list, on_one_line: bool) -> None:
