@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spin.runtime.config_io import load_config
 from spin.tools import benchmark, benchmark_memory
-from spin.tools.fake_gpu import DEVICE, fake_gpu
+from spin.tools.benchmark_memory import DEVICE, fake_gpu
 from spin.training import grad_cache
 
 CONF = benchmark.CONFIGURATIONS
