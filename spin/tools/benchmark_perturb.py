@@ -22,6 +22,7 @@ from spin.tools.benchmark import fastest, make_parser, show
 AUDIO = (".flac", ".wav", ".ogg", ".mp3")
 RATE = 16_000
 Utterances = list[tuple[np.ndarray, int]]
+Steps = dict[str, Callable[[], object]]
 
 
 def main(argv: list[str]) -> int:
@@ -96,11 +97,14 @@ def measure(utterances: Utterances, repeats: int = 3) -> dict:
     }
 
 
-def _steps(waveform: np.ndarray, rate: int, index: int) -> dict[str, Callable[[], object]]:
+def _steps(waveform: np.ndarray, rate: int, index: int) -> Steps:
     """What is timed on an utterance; {} for one that cannot be perturbed."""
     pitch_range = estimate_pitch_range([(waveform, rate)])
     analysis = analyse(waveform, rate, pitch_range)
-    parameters = _usable_parameters(analysis, index)
+    drawn = (draw_parameters(0, epoch, f"utterance {index}") for epoch in range(50))
+    # Near a target of zero Praat hangs.
+    usable = (one for one in drawn if target_pitch(analysis, one)[1].min() >= 2 * MIN_TARGET_IN_HZ)
+    parameters = None if analysis.note else next(usable, None)
     if parameters is None:
         return {}
     return {
@@ -111,17 +115,7 @@ def _steps(waveform: np.ndarray, rate: int, index: int) -> dict[str, Callable[[]
     }
 
 
-def _usable_parameters(analysis: Analysis, index: int) -> PerturbationParameters | None:
-    """Parameters with which neither way degenerates: near a target of zero Praat hangs."""
-    if analysis.note:
-        return None
-    drawn = (draw_parameters(0, epoch, f"utterance {index}") for epoch in range(50))
-    return next((one for one in drawn if target_pitch(analysis, one)[1].min() >= 2 * MIN_TARGET_IN_HZ), None)
-
-
-def _praat_steps(
-    waveform: np.ndarray, rate: int, analysis: Analysis, parameters: PerturbationParameters
-) -> dict[str, Callable[[], object]]:
+def _praat_steps(waveform: np.ndarray, rate: int, analysis: Analysis, parameters: PerturbationParameters) -> Steps:
     """The official way: To Pitch (ac), Change gender, ten-band sosfilt; {} without praat-parselmouth."""
     try:
         import parselmouth
