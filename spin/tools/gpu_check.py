@@ -5,28 +5,36 @@ k2; benchmarks; a real training that is stopped and resumed, with PNMI before an
 the time that is left. A step that fails or runs out of time is reported and does not stop the others.
 
 A machine without a network needs the repository (17 MB), the packages of requirements/main.txt that it lacks, and speech:
-  utils/gpu_check.sh --corpus-dir /data/LibriSpeech --pack pack      # where LibriSpeech is: 40 MiB, train-clean-5 as Opus
+  utils/gpu_check.sh --corpus-dir /data/LibriSpeech --pack pack      # where LibriSpeech is: a part of it, 40 MiB
   SPIN_PYTHON=python3 utils/gpu_check.sh --corpus-dir pack           # there; a pack needs neither pocketsphinx nor gruut_lang_en
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import soundfile
 import torch
 
 from spin import artifacts
+from spin.corpus.alignment import write_tsv
+from spin.corpus.librispeech import TRANSCRIPTS_SUFFIX, require_folder, require_parts
+from spin.corpus.text import normalise
+from spin.errors import DataError
 from spin.runtime.devices import device_name, resolve_device
 from spin.runtime.digest import commit
 from spin.runtime.files import read_json, read_jsonl, write_json
 from spin.runtime.logs import get_logger
-from spin.tools.gpu_pack import ALIGNMENTS, MEBIBYTE, PARTS, pack
+from spin.units.phones import frame_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs" / "librispeech"
@@ -34,6 +42,10 @@ PASSED, FAILED, OUT_OF_TIME = "passed", "failed", "out of time"
 TAIL = 2000  # characters of a failed step's output that are kept
 GRACE_IN_S = 60  # for a stopped training to save its checkpoint
 STOPPED = 128 + signal.SIGTERM
+PARTS = ("train-clean-5", "train-clean-100", "test-other")  # to train, validate and test on
+ALIGNMENTS = "alignments"  # folder of <part>.tsv in a pack
+MEBIBYTE = 2**20
+HELD_OUT = 40  # utterances in a pack of each part that is not trained on
 
 
 class Check:
@@ -164,10 +176,7 @@ def train_real(work: Check, device: str, speech: Path, parts: Sequence[str]) -> 
     options = ["--device", device, "--set=corpus.asr_train=[]"]  # without recognisers no pronunciations are needed
     options += [f"--set=corpus.{role}=[{part}]" for role, part in zip(("spin_train", "valid", "test"), parts, strict=True)]
     if (speech / ALIGNMENTS).is_dir():
-        source, speech = speech, work.folder / "LibriSpeech"
         options += ["--set=corpus.alignment=tsv", f"--set=corpus.alignment_tsv={speech / ALIGNMENTS}"]
-        if not work.run("unpack", ["-m", "spin.tools.gpu_pack", str(source), str(speech)]):
-            return None
     if device == "cpu":
         options += ["--set=spin.max_steps=4", "--set=spin.batch_seconds=24"]
     return run_stages(work, "mini_librispeech", [*options, "--corpus-dir", str(speech)])
@@ -187,3 +196,58 @@ def run_stages(work: Check, conf: str, options: list[str]) -> dict | None:
     systems = {path.name: read_json(artifacts.metrics_in(path)) for path in sorted((exp / "metrics").iterdir())}
     history = list(read_jsonl(artifacts.history_in(artifacts.spin_folder(exp))))
     return {"conf": conf, "metrics": systems, "validation": history}
+
+
+def pack(corpus_dir: str | None, output: Path, parts: Sequence[str] = PARTS, limit: float = 40.0) -> int:
+    """Writes a small LibriSpeech of at most `limit` MiB into a new folder; returns its number of bytes.
+
+    It has some utterances of the parts to validate and test on with phone alignments, and of the part to train on as many as fit,
+    evenly over the speakers. Raises DataError for a missing part, or an output folder that is not empty.
+    """
+    root = require_folder(corpus_dir)
+    require_parts(root, parts)
+    if output.exists() and any(output.iterdir()):
+        raise DataError(f"folder {output}", found="files", expected="a new or empty folder", remedy="choose another --pack")
+    train, *held_out = parts
+    chosen = {part: in_turn(root / part)[:HELD_OUT] for part in held_out}
+    for part, files in chosen.items():
+        write_tsv(output / ALIGNMENTS / f"{part}.tsv", align(files))
+    size = sum(path.stat().st_size for path in (output / ALIGNMENTS).iterdir())
+    for file in itertools.chain(*chosen.values(), in_turn(root / train)):
+        line, target = f"{file.stem} {text_of(file)}\n", output / file.relative_to(root)
+        if size + file.stat().st_size + len(line) > limit * MEBIBYTE:
+            break
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        with open(transcripts(target), "a", encoding="utf-8") as stream:
+            stream.write(line)
+        size += file.stat().st_size + len(line)
+    return size
+
+
+def in_turn(part: Path) -> list[Path]:
+    """The FLAC files of a part, one of each speaker, then the second of each, and so on."""
+    speakers = [sorted(folder.rglob("*.flac")) for folder in sorted(part.iterdir())]
+    return [file for turn in itertools.zip_longest(*speakers) for file in turn if file is not None]
+
+
+def transcripts(file: Path) -> Path:
+    """The transcripts of the chapter of a FLAC file."""
+    return file.with_name(file.stem.rpartition("-")[0] + TRANSCRIPTS_SUFFIX)
+
+
+def text_of(file: Path) -> str:
+    """The transcript of a FLAC file; '' where it has none, which stage 0 then rejects."""
+    lines = (line.partition(" ") for line in transcripts(file).read_text(encoding="utf-8").splitlines())
+    return next((text for name, _, text in lines if name == file.stem), "")
+
+
+def align(files: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
+    """(id, phones every 10 ms) of the utterances that can be aligned."""
+    from spin.corpus.align import Unalignable, process_aligner
+
+    for file in files:
+        samples, rate = soundfile.read(file, dtype="int16")
+        with contextlib.suppress(Unalignable):  # the metrics then leave it out, as in any corpus
+            phones, _ = process_aligner().align(samples, normalise(text_of(file)))
+            yield file.stem, frame_labels(phones, round(100 * len(samples) / rate))
