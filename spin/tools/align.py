@@ -34,10 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_folder(folder: Path) -> Iterator[tuple[str, list[AlignmentItem]]]:
-    """(utterance id, plain phones in order of time) of every TextGrid below `folder`.
-
-    Raises DataError for no TextGrid, two of one name, or one that cannot be read; it names the file.
-    """
+    """(utterance id, plain phones in order of time) of every TextGrid below `folder`; DataError for none, or two of one name."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() == ".textgrid")
     if not files:
         raise DataError(f"{folder}", found="no TextGrid", expected="files such as 103-1240-0000.TextGrid, in any folder below")

@@ -16,6 +16,7 @@ from spin.config import Config
 from spin.data.loader import MicroBatch
 from spin.models.architecture import TINY_SHAPE, EncoderShape
 from spin.models.encoder import Encoder
+from spin.models.importers import load_encoder
 from spin.objectives import find_objective
 from spin.objectives.model import SpinModel
 from spin.runtime.seeding import generator
@@ -44,20 +45,12 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def make_model(config: Config) -> SpinModel:
-    """The configured model with random weights, ready to train. A known source gives its shape only and is not downloaded."""
-    shape = shape_of(config.encoder.source)
+    """The configured model with random weights, ready to train. Bundles of torchaudio are not downloaded for their shape."""
+    source = config.encoder.source
+    shape = SHAPES[source] if source in SHAPES else load_encoder(source).shape
     small = replace(shape, layers=min(shape.layers, config.encoder.layer))  # layers above never run
     objective = find_objective(config.objective).create(config, shape.dim)
     return SpinModel(Encoder(small), objective, config.encoder.layer).set_trainable(config.spin.trainable_layers).train()
-
-
-def shape_of(source: str) -> EncoderShape:
-    """The architecture of a torchaudio bundle by name, or of a file, which is read."""
-    if source in SHAPES:
-        return SHAPES[source]
-    from spin.models.importers import load_encoder
-
-    return load_encoder(source).shape
 
 
 def make_micro_batches(config: Config, padded: bool) -> list[MicroBatch]:

@@ -75,9 +75,7 @@ def main(argv: list[str]) -> int:
 def predict(config: Config, padded: bool = False) -> dict:
     """Counts one update on a batch of spin.batch_seconds, of equal utterances or with a fifth of padding.
 
-    Returns:
-        name, layers, accumulation, padded; peak_gigabytes and kept_gigabytes (weights and optimizer); teraflops, terabytes,
-        kernels; roofline_ms and product_ms (matrix products and convolutions alone) by GPU.
+    Weights and optimizer take kept_gigabytes; matrix products and convolutions alone take product_ms of roofline_ms.
     """
     with fake_gpu() as gpu:
         update = Update(make_model(config).to_empty(device=DEVICE), config, torch.bfloat16, fused=True)
@@ -250,10 +248,7 @@ def run_row(row: tuple, device: torch.device) -> dict:
 
 
 def run_updates(config: Config, padded: bool, device: torch.device) -> dict:
-    """Mean time and peak memory of an update, and the prediction for the same batch.
-
-    Raises RuntimeError for too little memory, a failed kernel, or a loss that is not finite.
-    """
+    """Mean time and peak memory of an update, and the prediction; RuntimeError where it fails or the loss is not finite."""
     predicted = predict(config, padded)
     torch.manual_seed(0)
     model = make_model(config).to(device)

@@ -25,15 +25,14 @@ Utterances = list[tuple[np.ndarray, int]]
 Steps = dict[str, Callable[[], object]]
 
 
-def main(argv: list[str]) -> int:
-    """Parses the words after `benchmark perturb`, measures and prints; returns 0."""
+def main(argv: list[str]) -> None:
+    """Prints what `measure` returns."""
     parser = make_parser("perturb", __doc__)
     parser.add_argument("--audio", nargs="*", type=Path, default=[], metavar="PATH", help="files or folders; default: generated")
     parser.add_argument("--utterances", type=int, default=24, help="at most this many, evenly chosen")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
     arguments = parser.parse_args(argv)
     show(measure(load(arguments.audio, arguments.utterances), arguments.repeats), arguments.json)
-    return 0
 
 
 def load(paths: list[Path], count: int) -> Utterances:
@@ -71,11 +70,8 @@ def vowels(index: int, seconds: float, rate: int = RATE) -> np.ndarray:
 def measure(utterances: Utterances, repeats: int = 3) -> dict:
     """CPU milliseconds per second of audio, each step the median over utterances of the fastest of `repeats` runs.
 
-    Returns:
-        `ratio` (Praat's analysis and synthesis over our synthesis: what a training step waits for, as the analysis is done once),
-        `ratio_with_analysis`, and the parts. Praat's figures are None without praat-parselmouth.
-
-    Raises DataError for no utterance that can be perturbed.
+    `ratio` is Praat's analysis and synthesis over our synthesis, which a training step waits for, as the analysis is done once.
+    Praat's figures are None without praat-parselmouth. Raises DataError where no utterance can be perturbed.
     """
     compile_kernels()
     times: dict[str, list[float]] = collections.defaultdict(list)

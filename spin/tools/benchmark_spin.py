@@ -57,8 +57,8 @@ DEFAULTS = {
 PART = "benchmark"
 
 
-def main(argv: list[str]) -> int:
-    """Prints the ratio of audio trained on per second, ours over the reference's, and its circumstances; returns 0."""
+def main(argv: list[str]) -> None:
+    """Prints the ratio of audio trained on per second, ours over the reference's, and its circumstances."""
     parser = make_parser("spin", __doc__)
     parser.add_argument("--shape", default="hubert_base", choices=tuple(SOURCES), help="encoder, with random weights")
     parser.add_argument("--codebook-size", type=int, default=256)
@@ -74,7 +74,6 @@ def main(argv: list[str]) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # of the log; standard output is for the result
         result = measure(arguments, device)
     show(result, arguments.json)
-    return 0
 
 
 def measure(arguments: argparse.Namespace, device: torch.device) -> dict:

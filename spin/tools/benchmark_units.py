@@ -19,22 +19,23 @@ REPEATS = 3
 BATCH = 12  # utterances
 
 
-def main(argv: list[str]) -> int:
-    """Prints the ratio reference time / own time (above 1: faster); returns 0."""
+def main(argv: list[str]) -> None:
+    """Prints the ratio reference time / own time (above 1: faster)."""
     parser = make_parser("units", __doc__)
     parser.add_argument("--encoder", default="mini", help="as encoder.source (default: mini)")
     parser.add_argument("--seconds", type=float, default=60.0, help="noise to extract features of (default: 60)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     arguments = parser.parse_args(argv)
     show(time_extraction(arguments.encoder, arguments.seconds, resolve_device(arguments.device)), arguments.json)
-    return 0
 
 
 def time_extraction(source: str, seconds: float, device: torch.device) -> dict:
     """Extraction of two systems that differ in the top layers, against the reference."""
     prepare_cpu(1)
-    extractors, waveforms = make_extractors(source, device), make_audio(seconds)
+    random, extractors = generator(0, "benchmark units"), make_extractors(source, device)
     layers = {system: [None] for system in extractors}
+    samples = (round(length * artifacts.SAMPLE_RATE) for length in sorted(durations(seconds), reverse=True))
+    waveforms = [0.1 * random.normal(size=count).astype(np.float32) for count in samples]
 
     def own() -> None:
         for start in range(0, len(waveforms), BATCH):
@@ -75,10 +76,3 @@ def make_extractors(source: str, device: torch.device) -> dict[System, EncoderEx
             parameter.mul_(1.01)
     after.shared = count_shared_layers(before.encoder, after.encoder)
     return dict(zip(systems, (before, after), strict=True))
-
-
-def make_audio(seconds: float) -> list[np.ndarray]:
-    """Noise as long as utterances, the longest first."""
-    random = generator(0, "benchmark units")
-    samples = (round(length * artifacts.SAMPLE_RATE) for length in sorted(durations(seconds), reverse=True))
-    return [0.1 * random.normal(size=count).astype(np.float32) for count in samples]

@@ -19,10 +19,7 @@ CTC_LOSS = math.log(3.0)
 
 
 def main(argv: list[str]) -> int:
-    """Checks what a run with these options needs; returns 0, or the status of k2's interpreter.
-
-    Raises ConfigError for a wrong configuration, or a GPU that torch or k2 cannot use.
-    """
+    """Checks what a run with these options needs; returns 0, or the status of k2's interpreter; raises ConfigError otherwise."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--stop-stage", type=int, default=FIRST_K2_STAGE)
     own, options = parser.parse_known_args(argv)
@@ -39,10 +36,9 @@ def main(argv: list[str]) -> int:
     return subprocess.run([interpreter, "-m", "spin.tools.check_device", device], check=False).returncode
 
 
-def print_gpus(argv: list[str]) -> int:
-    """python -m spin gpus: prints runtime.gpus of a stage's options, for utils/launch.sh; returns 0."""
+def print_gpus(argv: list[str]) -> None:
+    """python -m spin gpus: prints runtime.gpus of a stage's options, for utils/launch.sh."""
     print(configure(parse_arguments(argv, "Prints the number of GPUs per machine."))[0].runtime.gpus)
-    return 0
 
 
 def check_k2(name: str) -> None:
