@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import time
-import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,11 +99,6 @@ def synchronize(device: torch.device) -> None:
     """Waits for a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def fastest(work: Callable, repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of the fastest of `repeats` runs."""
-    return min(timeit.repeat(work, timer=clock, repeat=repeats, number=1))
 
 
 def show(result: dict | list, on_one_line: bool) -> None:

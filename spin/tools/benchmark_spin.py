@@ -54,7 +54,6 @@ DEFAULTS = {
     "cuda": {"batch_seconds": 256.0, "updates": 50, "workers": 16},
     "cpu": {"batch_seconds": 32.0, "updates": 5, "workers": 1},
 }
-PART = "benchmark"
 
 
 def main(argv: list[str]) -> None:
@@ -100,7 +99,7 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict:
 
 
 def time_side(config: Config, manifest: Path, arguments: argparse.Namespace, device: torch.device, official: bool) -> dict:
-    """Runs warm-up and timed updates of one side; audio is that of view 1, as in the published figures."""
+    """Makes the model and the batches of one side, and times it."""
     seed_torch(0, "benchmark spin")
     model, cuts = make_model(config).to(device), scan(manifest, config.spin, equal_lengths=not official)
     if official:
@@ -108,9 +107,15 @@ def time_side(config: Config, manifest: Path, arguments: argparse.Namespace, dev
     else:
         update = Update(model, config, autocast_dtype(config.spin.precision, device), fused=device.type == "cuda")
         batches = list(BatchSampler(cuts, config.spin.batch_seconds, seed=0).batches(0))
-    warm_up, updates = WARM_UP[device.type], arguments.updates
+    warm_up = WARM_UP[device.type]
     dataset = ViewDataset(make_views(Spin.views, Config(), Path()), seed=0)
-    loader = BatchLoader(dataset, spread_batches(batches, (warm_up, updates)), arguments.workers, device)
+    loader = BatchLoader(dataset, spread_batches(batches, (warm_up, arguments.updates)), arguments.workers, device)
+    timed = time_updates(loader, update, warm_up, arguments.updates, device)
+    return timed | {"precision": str(update.dtype or torch.float32).removeprefix("torch.")}
+
+
+def time_updates(loader: BatchLoader, update: Update, warm_up: int, updates: int, device: torch.device) -> dict:
+    """Runs warm-up and timed updates; audio is that of view 1, as in the published figures."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     loaded = iter(loader)
@@ -133,7 +138,6 @@ def time_side(config: Config, manifest: Path, arguments: argparse.Namespace, dev
         "audio_hours_per_second": seconds / 3600 / spent,
         "waiting_for_data": (loader.waited - waited) / spent,
         "padding": 1 - seconds / padded,
-        "precision": str(update.dtype or torch.float32).removeprefix("torch."),
     }
     if device.type == "cuda":
         timed["peak_gigabytes"] = torch.cuda.max_memory_allocated(device) / 1e9
@@ -192,13 +196,13 @@ class OfficialUpdate(Update):
 
 def make_corpus(folder: Path, seconds: float, nj: int) -> Path:
     """Writes FLAC files, cuts and pitch analysis into an empty folder; returns the manifest that a training reads."""
-    manifest, analysed = artifacts.cuts(folder, PART), folder / "pitch"
+    manifest, analysed = artifacts.cuts(folder, "benchmark"), folder / "pitch"
     for path in (folder / "audio", analysed):
         path.mkdir()
     jobs = [(index, length, folder / "audio" / f"{index:05d}.flac") for index, length in enumerate(durations(seconds))]
     write_cuts(manifest, map_jobs(_speak, jobs, nj, "fork"))
     ranges = estimate_ranges([manifest], PerturbationConfig(), nj)
-    analyse_part(manifest, PART, ranges, analysed, nj, max_bad_share=0.0, log=get_logger("benchmark"))
+    analyse_part(manifest, "benchmark", ranges, analysed, nj, max_bad_share=0.0, log=get_logger("benchmark"))
     return artifacts.cuts_in(analysed)
 
 

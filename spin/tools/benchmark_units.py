@@ -3,6 +3,8 @@
 `ratio` compares it with the plain way: one utterance at a time, each system by itself, every layer.
 """
 
+import timeit
+
 import numpy as np
 import torch
 
@@ -11,10 +13,9 @@ from spin.models.importers import load_encoder
 from spin.runtime.devices import device_name, prepare_cpu, resolve_device
 from spin.runtime.seeding import generator
 from spin.systems import System
-from spin.tools.benchmark import durations, fastest, make_parser, show, synchronize
+from spin.tools.benchmark import durations, make_parser, show, synchronize
 from spin.units.extractors import EncoderExtractor, count_shared_layers, extract
 
-REFERENCE = "one utterance at a time, each system by itself, every layer"
 REPEATS = 3
 BATCH = 12  # utterances
 
@@ -49,16 +50,13 @@ def time_extraction(source: str, seconds: float, device: torch.device) -> dict:
                 extractor.run(torch.from_numpy(waveform)[None].to(device), torch.tensor([len(waveform)]), every, None)
         synchronize(device)
 
-    times = []
-    for work in (own, plain):
-        work()  # fills the caches
-        times.append(fastest(work, REPEATS))
+    times = [min(timeit.repeat(work, setup=work, repeat=REPEATS, number=1)) for work in (own, plain)]  # the set-up fills caches
     total = sum(map(len, waveforms)) / artifacts.SAMPLE_RATE
     return {
         "ratio": times[1] / times[0],
         "seconds": times[0],
         "reference_seconds": times[1],
-        "reference": REFERENCE,
+        "reference": "one utterance at a time, each system by itself, every layer",
         "times_real_time": total / times[0],
         "audio_seconds": total,
         "device": device_name(device),

@@ -26,8 +26,6 @@ from spin.models.weights import TRANSFORMERS, names_in_file
 from spin.objectives.model import load_model
 from spin.runtime.files import write_json
 
-CLASSES = {"hubert": "HubertModel", "wavlm": "WavLMModel"}
-
 
 def main(argv: list[str] | None = None) -> None:
     """Reads one model and writes it; raises SpinError that names the file and what is wrong with it."""
@@ -99,7 +97,7 @@ def transformers_state(encoder: Encoder) -> dict[str, Tensor]:
 def transformers_config(shape: EncoderShape) -> dict:
     """config.json. Dropout and masking are off: they belong to a training, and the weights have no mask embedding."""
     values = shape.as_dict()
-    config = {"architectures": [CLASSES[shape.arch]], "torch_dtype": "float32"}
+    config = {"architectures": [{"hubert": "HubertModel", "wavlm": "WavLMModel"}[shape.arch]], "torch_dtype": "float32"}
     config |= {theirs: values[ours] for ours, theirs in layout.TRANSFORMERS_KEYS.items()}
     config |= {key: allowed[0] for key, allowed in layout.TRANSFORMERS_ONLY.items()}
     config |= {"num_feat_extract_layers": len(shape.conv_channels), "layer_norm_eps": shape.norm_eps, "layerdrop": 0.0}

@@ -71,16 +71,14 @@ class Check:
         left = max(0.0, self.until - begun)
         environment = {**os.environ, "SPIN_GPU_TESTS_ON": "cpu"}  # in the tests marked gpu a GPU goes first
         with open(self._log(name), "w", encoding="utf-8") as output:
-            streams = {"stdout": output, "stderr": subprocess.STDOUT}
-            process = subprocess.Popen([python, *words], cwd=RECIPE, env=environment, **streams)
+            process = subprocess.Popen([python, *words], cwd=RECIPE, env=environment, stdout=output, stderr=subprocess.STDOUT)
             try:
                 process.wait(left if stop_after is None else min(left, stop_after))
             except subprocess.TimeoutExpired:
                 process.terminate()
-                try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(GRACE_IN_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                process.kill()  # does nothing to a process that has ended
         code, ended = process.wait(), time.monotonic()
         if code == 0 or (stop_after is not None and code == STOPPED):
             status = PASSED
@@ -111,8 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=name, description=__doc__.split(": ", 1)[1], formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: a dry run with the smallest settings")
     parser.add_argument("--corpus-dir", help="folder with the parts of LibriSpeech, or a pack of them; default: generated speech")
-    parts = "parts to train, validate and test on"
-    parser.add_argument("--parts", nargs=3, default=PARTS, metavar=("TRAIN", "VALID", "TEST"), help=parts)
+    parser.add_argument("--parts", nargs=3, default=PARTS, metavar=("TRAIN", "VALID", "TEST"), help="default: %(default)s")
     parser.add_argument("--pack", type=Path, metavar="DIR", help="only write --corpus-dir in few megabytes to a new folder")
     parser.add_argument("--folder", type=Path, default=RECIPE / "exp" / "gpu_check", help="folder for all files")
     parser.add_argument("--output", type=Path, help="the JSON file; default: gpu_check.json in --folder")
