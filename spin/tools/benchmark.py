@@ -63,9 +63,7 @@ def make_micro_batches(config: Config, padded: bool) -> list[MicroBatch]:
 class Update:
     """Updates of a model, on its device, as the training loop of stage 2 makes them, at a constant learning rate.
 
-    Args:
-        dtype: of autocast; None: float32.
-        fused: one kernel for the optimizer's step, on a GPU.
+    `dtype` is that of autocast, None for float32; `fused` makes the optimizer's step one kernel, on a GPU.
     """
 
     def __init__(self, model: SpinModel, config: Config, dtype: torch.dtype | None, fused: bool):

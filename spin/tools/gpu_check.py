@@ -63,8 +63,7 @@ class Check:
     def run(self, name: str, words: list[str], stop_after: float | None = None, python: str = sys.executable) -> bool:
         """Runs `python WORDS` in the recipe's folder; returns whether it passed.
 
-        Args:
-            stop_after: seconds after which SIGTERM is sent. The status of a stopped stage then passes, too.
+        After `stop_after` seconds SIGTERM is sent; then the status of a stopped stage passes, too.
         """
         log, begun = get_logger("gpu_check"), time.monotonic()
         log.info("%s: python %s", name, " ".join(words))
