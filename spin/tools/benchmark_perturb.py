@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from spin.errors import DataError
 from spin.perturbation.analysis import Analysis, analyse
@@ -40,8 +41,6 @@ def load(paths: list[Path], count: int) -> Utterances:
     """(waveform (samples,) float32, rate) of at most `count` utterances."""
     if not paths:
         return [(vowels(index, 12.0), RATE) for index in range(count)]
-    import soundfile
-
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     files = [file for file in files if file.suffix.lower() in AUDIO]
     chosen = files[:: max(1, -(-len(files) // count))]

@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: a dry run with the smallest settings")
     parser.add_argument("--corpus-dir", help="folder with the parts of LibriSpeech, or a pack of them; default: generated speech")
     parser.add_argument("--parts", nargs=3, default=PARTS, metavar=("TRAIN", "VALID", "TEST"), help="default: %(default)s")
-    parser.add_argument("--pack", type=Path, metavar="DIR", help="only write --corpus-dir in few megabytes to a new folder")
+    parser.add_argument("--pack", type=Path, metavar="DIR", help="only write a part of --corpus-dir, 40 MiB, to a new folder")
     parser.add_argument("--folder", type=Path, default=RECIPE / "exp" / "gpu_check", help="folder for all files")
     parser.add_argument("--output", type=Path, help="the JSON file; default: gpu_check.json in --folder")
     parser.add_argument("--minutes", type=float, default=9.0, help="time for everything")
