@@ -5,36 +5,29 @@ k2; benchmarks; a real training that is stopped and resumed, with PNMI before an
 the time that is left. A step that fails or runs out of time is reported and does not stop the others.
 
 A machine without a network needs the repository (17 MB), the packages of requirements/main.txt that it lacks, and speech:
-  utils/gpu_check.sh --corpus-dir /data/LibriSpeech --pack pack      # where LibriSpeech is: a part of it, 40 MiB
+  utils/gpu_check.sh --corpus-dir /data/LibriSpeech --pack pack      # where LibriSpeech is: 40 MiB, train-clean-5 as Opus
   SPIN_PYTHON=python3 utils/gpu_check.sh --corpus-dir pack           # there; a pack needs neither pocketsphinx nor gruut_lang_en
 """
 
 import argparse
 import contextlib
-import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import soundfile
 import torch
 
 from spin import artifacts
-from spin.corpus.alignment import write_tsv
-from spin.corpus.librispeech import TRANSCRIPTS_SUFFIX, require_folder, require_parts
-from spin.corpus.text import normalise
-from spin.errors import DataError
 from spin.runtime.devices import device_name, resolve_device
 from spin.runtime.digest import commit
 from spin.runtime.files import read_json, read_jsonl, write_json
 from spin.runtime.logs import get_logger
-from spin.units.phones import frame_labels
+from spin.tools.gpu_pack import ALIGNMENTS, MEBIBYTE, PARTS, pack
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs" / "librispeech"
@@ -42,10 +35,7 @@ PASSED, FAILED, OUT_OF_TIME = "passed", "failed", "out of time"
 TAIL = 2000  # characters of a failed step's output that are kept
 GRACE_IN_S = 60  # for a stopped training to save its checkpoint
 STOPPED = 128 + signal.SIGTERM
-PARTS = ("train-clean-5", "train-clean-100", "test-other")  # to train, validate and test on
-ALIGNMENTS = "alignments"  # folder of <part>.tsv in a pack
-MEBIBYTE = 2**20
-HELD_OUT = 40  # utterances in a pack of each part that is not trained on
+PRETRAIN_STEPS = {"cuda": (1500, 3000), "cpu": (2, 2)}
 
 
 class Check:
@@ -168,82 +158,41 @@ def describe(device: torch.device) -> dict:
 
 
 def train_real(work: Check, device: str, speech: Path, parts: Sequence[str]) -> dict | None:
-    """Spin on real speech, on a CPU a few steps; see run_stages."""
-    options = ["--device", device, "--set=corpus.asr_train=[]"]  # without recognisers no pronunciations are needed
-    options += [f"--set=corpus.{role}=[{part}]" for role, part in zip(("spin_train", "valid", "test"), parts, strict=True)]
-    if (speech / ALIGNMENTS).is_dir():
+    """Pre-training, and Spin from its encoder, on real speech; on a CPU a few steps of each. None after a failure."""
+    if packed := (speech / ALIGNMENTS).is_dir():
+        source, speech = speech, work.folder / "LibriSpeech"
+        if not work.run("unpack", ["-m", "spin.tools.gpu_pack", str(source), str(speech)]):
+            return None
+    steps, (training, valid, test) = PRETRAIN_STEPS[device], (f"[{part}]" for part in parts)
+    options = ["--device", device, "--corpus-dir", str(speech), f"--set=corpus.spin_train={training}"]
+    pretrain = [*options, f"--set=pretrain.parts={training}", f"--set=pretrain.steps={list(steps)}"]
+    for name, script in (("stage 0 of pre-training", "0_prepare_data"), ("pre-training", "pretrain_encoder")):
+        if not run_script(work, name, script, "pretrain_librispeech", pretrain):
+            return None
+    # Stages 0 to 3 train no recogniser, and so need no pronunciations.
+    options += [f"--set=corpus.valid={valid}", f"--set=corpus.test={test}", "--set=corpus.asr_train=[]"]
+    options.append(f"--set=encoder.source={work.folder / 'pretrain_librispeech' / 'pretrain' / 'encoder.safetensors'}")
+    if packed:
         options += ["--set=corpus.alignment=tsv", f"--set=corpus.alignment_tsv={speech / ALIGNMENTS}"]
     if device == "cpu":
         options += ["--set=spin.max_steps=4", "--set=spin.batch_seconds=24"]
-    return run_stages(work, "mini_librispeech", [*options, "--corpus-dir", str(speech)])
+    result = run_stages(work, "mini_librispeech", options)
+    return result and {**result, "pretrained": f"{parts[0]}, {' and '.join(map(str, steps))} steps"}
 
 
 def run_stages(work: Check, conf: str, options: list[str]) -> dict | None:
-    """Runs stages 0 to 3 of a shipped configuration; returns the metrics of every system and the validations.
-
-    All files are in the folder of the check. Stage 2 is stopped once and resumed. None after a failure.
-    """
-    exp = work.folder / conf
-    options = ["--conf", f"conf/{conf}.yaml", "--exp-dir", str(exp), f"--set=corpus.data_dir={work.folder / 'data'}", *options]
-    stages = [(f"stage {stage}", [f"local/{stage}_{artifacts.STAGES[stage]}.py", *options], None) for stage in range(4)]
+    """Runs stages 0 to 3; returns the metrics of every system and the validations, None after a failure."""
+    stages = [(f"stage {stage}", f"{stage}_{artifacts.STAGES[stage]}", None) for stage in range(4)]
     stages.insert(2, ("stage 2 stopped", stages[2][1], 25.0))
-    if not all(work.run(*step) for step in stages):
+    if not all(run_script(work, step, script, conf, options, stop_after) for step, script, stop_after in stages):
         return None
+    exp = work.folder / conf
     systems = {path.name: read_json(artifacts.metrics_in(path)) for path in sorted((exp / "metrics").iterdir())}
     history = list(read_jsonl(artifacts.history_in(artifacts.spin_folder(exp))))
     return {"conf": conf, "metrics": systems, "validation": history}
 
 
-def pack(corpus_dir: str | None, output: Path, parts: Sequence[str] = PARTS, limit: float = 40.0) -> int:
-    """Writes a small LibriSpeech of at most `limit` MiB into a new folder; returns its number of bytes.
-
-    It has some utterances of the parts to validate and test on with phone alignments, and of the part to train on as many as fit,
-    evenly over the speakers. Raises DataError for a missing part, or an output folder that is not empty.
-    """
-    root = require_folder(corpus_dir)
-    require_parts(root, parts)
-    if output.exists() and any(output.iterdir()):
-        raise DataError(f"folder {output}", found="files", expected="a new or empty folder", remedy="choose another --pack")
-    train, *held_out = parts
-    chosen = {part: in_turn(root / part)[:HELD_OUT] for part in held_out}
-    for part, files in chosen.items():
-        write_tsv(output / ALIGNMENTS / f"{part}.tsv", align(files))
-    size = sum(path.stat().st_size for path in (output / ALIGNMENTS).iterdir())
-    for file in itertools.chain(*chosen.values(), in_turn(root / train)):
-        line, target = f"{file.stem} {text_of(file)}\n", output / file.relative_to(root)
-        if size + file.stat().st_size + len(line) > limit * MEBIBYTE:
-            break
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-        with open(transcripts(target), "a", encoding="utf-8") as stream:
-            stream.write(line)
-        size += file.stat().st_size + len(line)
-    return size
-
-
-def in_turn(part: Path) -> list[Path]:
-    """The FLAC files of a part, one of each speaker, then the second of each, and so on."""
-    speakers = [sorted(folder.rglob("*.flac")) for folder in sorted(part.iterdir())]
-    return [file for turn in itertools.zip_longest(*speakers) for file in turn if file is not None]
-
-
-def transcripts(file: Path) -> Path:
-    """The transcripts of the chapter of a FLAC file."""
-    return file.with_name(file.stem.rpartition("-")[0] + TRANSCRIPTS_SUFFIX)
-
-
-def text_of(file: Path) -> str:
-    """The transcript of a FLAC file; '' where it has none, which stage 0 then rejects."""
-    lines = (line.partition(" ") for line in transcripts(file).read_text(encoding="utf-8").splitlines())
-    return next((text for name, _, text in lines if name == file.stem), "")
-
-
-def align(files: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
-    """(id, phones every 10 ms) of the utterances that can be aligned."""
-    from spin.corpus.align import Unalignable, process_aligner
-
-    for file in files:
-        samples, rate = soundfile.read(file, dtype="int16")
-        with contextlib.suppress(Unalignable):  # the metrics then leave it out, as in any corpus
-            phones, _ = process_aligner().align(samples, normalise(text_of(file)))
-            yield file.stem, frame_labels(phones, round(100 * len(samples) / rate))
+def run_script(work: Check, step: str, script: str, conf: str, options: list[str], stop_after: float | None = None) -> bool:
+    """Runs a script of local/ with a shipped configuration and all files in the folder of the check; see Check.run."""
+    folders = ["--exp-dir", str(work.folder / conf), f"--set=corpus.data_dir={work.folder / 'data'}"]
+    return work.run(step, [f"local/{script}.py", "--conf", f"conf/{conf}.yaml", *folders, *options], stop_after)

@@ -2,13 +2,15 @@
 
 import time
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from spin.__main__ import main
 from spin.corpus.alignment import read_tsv
 from spin.errors import ConfigError
-from spin.tools import gpu_check
+from spin.tools import gpu_check, gpu_pack
 from spin.tools.gpu_check import FAILED, OUT_OF_TIME, PARTS, PASSED, Check
 
 STOPPABLE = """
@@ -52,23 +54,27 @@ def test_a_failed_step_is_not_ok_and_the_others_run(tmp_path, monkeypatch):
     assert [name for name in ran if name.startswith("stage")] == ["stage 0", "stage 1", "stage 2 stopped", "stage 2"]
 
 
-def test_a_pack_is_a_small_librispeech(librispeech_dir, tmp_path, capsys):
-    """Speech to the bit, spread over speakers; no lines without audio."""
-    parts, pack = ["train-clean-5", "dev-clean", "test-clean"], tmp_path / "pack"
-    limit = 1 + sum(path.stat().st_size for part in parts[1:] for path in gpu_check.in_turn(librispeech_dir / part)[:40]) / 2**20
-    size = gpu_check.pack(str(librispeech_dir), pack, parts, limit)
-    assert size <= limit * 2**20 and sum(path.stat().st_size for path in pack.rglob("*") if path.is_file()) == size
-    files = sorted(pack.rglob("*.flac"))
-    assert all(path.read_bytes() == (librispeech_dir / path.relative_to(pack)).read_bytes() for path in files)
-    trained = [path.stem.split("-")[0] for path in files if path.is_relative_to(pack / "train-clean-5")]
-    assert 2 <= len(trained) == len(set(trained))
-    lines = [line for path in pack.rglob("*.trans.txt") for line in path.read_text().splitlines()]
-    assert sorted(line.split()[0] for line in lines) == sorted(path.stem for path in files)
-    assert all(len(line.split()) > 1 for line in lines)
-    for part in parts[1:]:
-        aligned = dict(read_tsv(pack / "alignments" / f"{part}.tsv"))
-        assert aligned and set(aligned) <= {path.stem for path in (pack / part).rglob("*.flac")}
-    words = ["gpu-check", "--pack", str(pack), "--corpus-dir", str(librispeech_dir), "--parts", *parts]
+def test_a_pack_is_small_and_reads_back_as_librispeech(librispeech_dir, tmp_path, capsys):
+    """Training speech nearly as it was, below 30 kbit/s and spread over speakers; the rest to the bit; no lines without audio."""
+    parts, pack, unpacked = ["train-clean-5", "dev-clean", "test-clean"], tmp_path / "pack", tmp_path / "unpacked"
+    root, sizes = librispeech_dir, {}
+    limit = sum(file.stat().st_size for part in parts[1:] for file in (root / part).rglob("*.flac")) / 2**20 + 0.1
+    size = gpu_pack.pack(str(root), pack, parts, limit)
+    assert size < (limit + 0.5) * 2**20 and sum(file.stat().st_size for file in pack.rglob("*") if file.is_file()) == size
+    gpu_pack.unpack(pack, unpacked)
+    for file in unpacked.rglob("*.flac"):
+        before, now = (soundfile.read(path)[0] for path in (root / file.relative_to(unpacked), file))
+        if file.is_relative_to(unpacked / "train-clean-5"):
+            sizes[file.stem] = (pack / file.relative_to(unpacked)).with_suffix(".opus").stat().st_size * 8 / len(now) * 16_000
+            assert len(now) == len(before) and np.corrcoef(before, now)[0, 1] > 0.9
+        else:
+            np.testing.assert_array_equal(now, before)
+    assert 2 <= len(sizes) == len({name.split("-")[0] for name in sizes}) and max(sizes.values()) < 30_000
+    lines = [line.split()[0] for path in unpacked.rglob("*.trans.txt") for line in path.read_text().splitlines()]
+    assert sorted(lines) == sorted(file.stem for file in unpacked.rglob("*.flac"))
+    aligned = dict(read_tsv(unpacked / "alignments" / "dev-clean.tsv"))
+    assert aligned and set(aligned) <= {file.stem for file in (root / "dev-clean").rglob("*.flac")}
+    words = ["gpu-check", "--pack", str(pack), "--corpus-dir", str(root), "--parts", *parts]
     assert main(words) == 1 and "a new or empty folder" in capsys.readouterr().err
 
 
