@@ -7,7 +7,6 @@ Reads the TextGrids in a folder and below it, one file per utterance with a tier
 
 import argparse
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,18 +27,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m spin align", description=__doc__, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--input", required=True, type=Path, metavar="DIR", help="folder of TextGrids")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.tsv")
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     shift = artifacts.PHONE_SHIFT_IN_S
     lines = ((name, frame_labels(phones, round(phones[-1].end / shift))) for name, phones in read_folder(arguments.input))
     print(f"{arguments.output}: {write_tsv(arguments.output, lines)} utterance(s)")
 
 
 def read_folder(folder: Path) -> Iterator[tuple[str, list[AlignmentItem]]]:
-    """(utterance id, plain phones in order of time) of every TextGrid below `folder`.
-
-    Raises:
-        DataError: no TextGrid, two of one name, or one that cannot be read; names the file.
-    """
+    """(utterance id, plain phones in order of time) of every TextGrid below `folder`; DataError for none, or two of one name."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() == ".textgrid")
     if not files:
         raise DataError(f"{folder}", found="no TextGrid", expected="files such as 103-1240-0000.TextGrid, in any folder below")
@@ -62,14 +57,12 @@ def read_phones(path: Path) -> list[AlignmentItem]:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         raise DataError(f"{path}", found=found, expected="a TextGrid of Praat", cause="a damaged file, or no TextGrid") from error
     if TIER not in tiers:
-        names = " ".join(map(repr, tiers)) or "none"
-        raise DataError(f"{path}", found=f"interval tiers {names}", expected=f"one named {TIER!r}")
+        raise DataError(f"{path}", found=f"interval tiers {' '.join(map(repr, tiers))}", expected=f"one named {TIER!r}")
     entries, end = tiers[TIER].entries, tiers[TIER].maxTimestamp
     # praatio reads a truncated file as far as it goes; Praat's tiers are complete to their end.
     if not entries or entries[-1].end < end - _ROUNDING_IN_S:
-        raise DataError(
-            f"{path}", found=f"phones that end before {end:g} s", expected="intervals to the end", cause="a truncated file"
-        )
+        expected, cause = "intervals to the end", "a truncated file"
+        raise DataError(f"{path}", found=f"phones that end before {end:g} s", expected=expected, cause=cause)
     for one, other in itertools.pairwise(entries):
         if other.start < one.end - _ROUNDING_IN_S:
             found = f"{other.label} at {other.start:g} s, before the end of {one.label} at {one.end:g} s"

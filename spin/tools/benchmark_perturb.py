@@ -3,50 +3,48 @@
 Praat (praat-parselmouth) is a test dependency; without it its figures are null. Audio comes from files, or is generated.
 """
 
-import argparse
 import collections
 import statistics
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from spin.errors import DataError
-from spin.perturbation.analysis import Analysis, analyse, estimate_pitch_range
+from spin.perturbation.analysis import Analysis, analyse
 from spin.perturbation.equaliser import design
+from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
 from spin.perturbation.perturb import PerturbationParameters, compile_kernels, draw_parameters, synthesise, target_pitch
-from spin.perturbation.synthesis import MIN_TARGET_IN_HZ
-from spin.tools.benchmark import fastest, show
+from spin.perturbation.pitch_range import estimate_pitch_range
+from spin.tools.benchmark import make_parser, show
 
 AUDIO = (".flac", ".wav", ".ogg", ".mp3")
 RATE = 16_000
 Utterances = list[tuple[np.ndarray, int]]
+Steps = dict[str, Callable[[], object]]
 
 
-def main(argv: list[str]) -> int:
-    """Parses the words after `benchmark perturb`, measures and prints; returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m spin benchmark perturb", description=__doc__, allow_abbrev=False)
+def main(argv: list[str]) -> None:
+    """Prints what `measure` returns."""
+    parser = make_parser("perturb", __doc__)
     parser.add_argument("--audio", nargs="*", type=Path, default=[], metavar="PATH", help="files or folders; default: generated")
     parser.add_argument("--utterances", type=int, default=24, help="at most this many, evenly chosen")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
-    parser.add_argument("--json", action="store_true", help="JSON only")
     arguments = parser.parse_args(argv)
     show(measure(load(arguments.audio, arguments.utterances), arguments.repeats), arguments.json)
-    return 0
 
 
 def load(paths: list[Path], count: int) -> Utterances:
     """(waveform (samples,) float32, rate) of at most `count` utterances."""
     if not paths:
         return [(vowels(index, 12.0), RATE) for index in range(count)]
-    import soundfile
-
-    files = [path for path in paths if path.is_file()]
-    for folder in (path for path in paths if path.is_dir()):
-        files += sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO)
-    chosen = [files[index * len(files) // min(count, len(files))] for index in range(min(count, len(files)))]
-    return [(audio[:, 0], rate) for audio, rate in (soundfile.read(path, dtype="float32", always_2d=True) for path in chosen)]
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = [file for file in files if file.suffix.lower() in AUDIO]
+    chosen = files[:: max(1, -(-len(files) // count))]
+    return [(audio[:, 0], rate) for audio, rate in (soundfile.read(file, dtype="float32", always_2d=True) for file in chosen)]
 
 
 def vowels(index: int, seconds: float, rate: int = RATE) -> np.ndarray:
@@ -72,18 +70,15 @@ def vowels(index: int, seconds: float, rate: int = RATE) -> np.ndarray:
 def measure(utterances: Utterances, repeats: int = 3) -> dict:
     """CPU milliseconds per second of audio, each step the median over utterances of the fastest of `repeats` runs.
 
-    Returns:
-        `ratio` (Praat's analysis and synthesis over our synthesis: what a training step waits for, as the analysis is done once),
-        `ratio_with_analysis`, and the parts. Praat's figures are None without praat-parselmouth.
-
-    Raises:
-        DataError: no utterance that can be perturbed.
+    `ratio` is Praat's analysis and synthesis over our synthesis, which a training step waits for, as the analysis is done once.
+    Praat's figures are None without praat-parselmouth. Raises DataError where no utterance can be perturbed.
     """
     compile_kernels()
     times: dict[str, list[float]] = collections.defaultdict(list)
     for index, (waveform, rate) in enumerate(utterances):
         for name, step in _steps(waveform, rate, index).items():
-            times[name].append(fastest(step, repeats, time.process_time) * rate / len(waveform) * 1e3)
+            fastest = min(timeit.repeat(step, timer=time.process_time, repeat=repeats, number=1))
+            times[name].append(fastest * rate / len(waveform) * 1e3)
     if not times:
         found, expected = f"{len(utterances)} utterance(s), none with voiced speech", "at least one"
         raise DataError("benchmark perturb", found=found, expected=expected, remedy="name other files with --audio")
@@ -99,11 +94,14 @@ def measure(utterances: Utterances, repeats: int = 3) -> dict:
     }
 
 
-def _steps(waveform: np.ndarray, rate: int, index: int) -> dict[str, Callable[[], object]]:
+def _steps(waveform: np.ndarray, rate: int, index: int) -> Steps:
     """What is timed on an utterance; {} for one that cannot be perturbed."""
     pitch_range = estimate_pitch_range([(waveform, rate)])
     analysis = analyse(waveform, rate, pitch_range)
-    parameters = _usable_parameters(analysis, index)
+    drawn = (draw_parameters(0, epoch, f"utterance {index}") for epoch in range(50))
+    # Near a target of zero Praat hangs.
+    usable = (one for one in drawn if target_pitch(analysis, one)[1].min() >= 2 * MIN_TARGET_IN_HZ)
+    parameters = None if analysis.note else next(usable, None)
     if parameters is None:
         return {}
     return {
@@ -114,17 +112,7 @@ def _steps(waveform: np.ndarray, rate: int, index: int) -> dict[str, Callable[[]
     }
 
 
-def _usable_parameters(analysis: Analysis, index: int) -> PerturbationParameters | None:
-    """Parameters with which neither way degenerates: near a target of zero Praat hangs."""
-    if analysis.note:
-        return None
-    drawn = (draw_parameters(0, epoch, f"utterance {index}") for epoch in range(50))
-    return next((one for one in drawn if target_pitch(analysis, one)[1].min() >= 2 * MIN_TARGET_IN_HZ), None)
-
-
-def _praat_steps(
-    waveform: np.ndarray, rate: int, analysis: Analysis, parameters: PerturbationParameters
-) -> dict[str, Callable[[], object]]:
+def _praat_steps(waveform: np.ndarray, rate: int, analysis: Analysis, parameters: PerturbationParameters) -> Steps:
     """The official way: To Pitch (ac), Change gender, ten-band sosfilt; {} without praat-parselmouth."""
     try:
         import parselmouth

@@ -3,7 +3,7 @@
 `ratio` compares it with the plain way: one utterance at a time, each system by itself, every layer.
 """
 
-import argparse
+import timeit
 
 import numpy as np
 import torch
@@ -11,57 +11,52 @@ import torch
 from spin import artifacts
 from spin.models.importers import load_encoder
 from spin.runtime.devices import device_name, prepare_cpu, resolve_device
-from spin.runtime.seeding import generator, seed_torch
+from spin.runtime.seeding import generator
 from spin.systems import System
-from spin.tools.benchmark import fastest, show, synchronize
+from spin.tools.benchmark import durations, make_parser, show, synchronize
 from spin.units.extractors import EncoderExtractor, count_shared_layers, extract
 
-REFERENCE = "one utterance at a time, each system by itself, every layer"
 REPEATS = 3
-BATCH_SECONDS = 120.0
+BATCH = 12  # utterances
 
 
-def main(argv: list[str]) -> int:
-    """Prints the ratio reference time / own time (above 1: faster); returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m spin benchmark units", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of text")
+def main(argv: list[str]) -> None:
+    """Prints the ratio reference time / own time (above 1: faster)."""
+    parser = make_parser("units", __doc__)
     parser.add_argument("--encoder", default="mini", help="as encoder.source (default: mini)")
     parser.add_argument("--seconds", type=float, default=60.0, help="noise to extract features of (default: 60)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     arguments = parser.parse_args(argv)
     show(time_extraction(arguments.encoder, arguments.seconds, resolve_device(arguments.device)), arguments.json)
-    return 0
 
 
 def time_extraction(source: str, seconds: float, device: torch.device) -> dict:
     """Extraction of two systems that differ in the top layers, against the reference."""
     prepare_cpu(1)
-    extractors, batches = make_extractors(source, device), make_audio(seconds)
-    total = sum(len(waveform) for batch in batches for waveform in batch) / artifacts.SAMPLE_RATE
+    random, extractors = generator(0, "benchmark units"), make_extractors(source, device)
+    layers = {system: [None] for system in extractors}
+    samples = (round(length * artifacts.SAMPLE_RATE) for length in sorted(durations(seconds), reverse=True))
+    waveforms = [0.1 * random.normal(size=count).astype(np.float32) for count in samples]
 
     def own() -> None:
-        for batch in batches:
-            extract(extractors, batch, device)
+        for start in range(0, len(waveforms), BATCH):
+            extract(extractors, layers, waveforms[start : start + BATCH], device)
         synchronize(device)
 
-    @torch.no_grad()
     def plain() -> None:
-        for waveform in (waveform for batch in batches for waveform in batch):
+        for waveform in waveforms:
             for extractor in extractors.values():
-                hidden, _ = extractor.encoder(torch.from_numpy(waveform)[None].to(device), torch.tensor([len(waveform)]))
-                for states in hidden[1:]:
-                    states.cpu().numpy()
+                every = list(range(1, extractor.encoder.shape.layers + 1))
+                extractor.run(torch.from_numpy(waveform)[None].to(device), torch.tensor([len(waveform)]), every, None)
         synchronize(device)
 
-    times = []
-    for work in (own, plain):
-        work()  # fills the caches
-        times.append(fastest(work, REPEATS))
+    times = [min(timeit.repeat(work, setup=work, repeat=REPEATS, number=1)) for work in (own, plain)]  # the set-up fills caches
+    total = sum(map(len, waveforms)) / artifacts.SAMPLE_RATE
     return {
         "ratio": times[1] / times[0],
         "seconds": times[0],
         "reference_seconds": times[1],
-        "reference": REFERENCE,
+        "reference": "one utterance at a time, each system by itself, every layer",
         "times_real_time": total / times[0],
         "audio_seconds": total,
         "device": device_name(device),
@@ -71,28 +66,11 @@ def time_extraction(source: str, seconds: float, device: torch.device) -> dict:
 
 def make_extractors(source: str, device: torch.device) -> dict[System, EncoderExtractor]:
     """An encoder, and the same with other weights in its two top layers."""
-    seed_torch(0, "benchmark units")
     layer = load_encoder(source).shape.layers
     systems = [System(name, "encoder", source, layer) for name in ("before", "after")]
     before, after = (EncoderExtractor(system, False, device) for system in systems)
     with torch.no_grad():
-        for block in after.encoder.layers[max(0, layer - 2) :]:
-            for parameter in block.parameters():
-                parameter.mul_(1.01)
+        for parameter in after.encoder.layers[max(0, layer - 2) :].parameters():
+            parameter.mul_(1.01)
     after.shared = count_shared_layers(before.encoder, after.encoder)
     return dict(zip(systems, (before, after), strict=True))
-
-
-def make_audio(seconds: float) -> list[list[np.ndarray]]:
-    """Batches of noise of 2 to 15 s, of similar length, longest first."""
-    random, lengths = generator(0, "benchmark units"), []
-    while sum(lengths) < seconds:
-        lengths.append(float(random.uniform(2, 15)))
-    batches: list[list[np.ndarray]] = []
-    for length in sorted(lengths, reverse=True):
-        wave = random.normal(size=int(length * artifacts.SAMPLE_RATE)).astype(np.float32) * 0.1
-        if batches and len(batches[-1][0]) * (len(batches[-1]) + 1) <= BATCH_SECONDS * artifacts.SAMPLE_RATE:
-            batches[-1].append(wave)
-        else:
-            batches.append([wave])
-    return batches

@@ -19,11 +19,7 @@ CTC_LOSS = math.log(3.0)
 
 
 def main(argv: list[str]) -> int:
-    """Checks what a run with these options needs; returns 0, or the status of k2's interpreter.
-
-    Raises:
-        ConfigError: a wrong configuration, or a GPU that torch or k2 cannot use.
-    """
+    """Checks what a run with these options needs; returns 0, or the status of k2's interpreter; raises ConfigError otherwise."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--stop-stage", type=int, default=FIRST_K2_STAGE)
     own, options = parser.parse_known_args(argv)
@@ -40,22 +36,13 @@ def main(argv: list[str]) -> int:
     return subprocess.run([interpreter, "-m", "spin.tools.check_device", device], check=False).returncode
 
 
-def print_gpus(argv: list[str]) -> int:
-    """python -m spin gpus: prints runtime.gpus of a stage's options, for utils/launch.sh; returns 0.
-
-    Raises:
-        ConfigError: a wrong configuration.
-    """
+def print_gpus(argv: list[str]) -> None:
+    """python -m spin gpus: prints runtime.gpus of a stage's options, for utils/launch.sh."""
     print(configure(parse_arguments(argv, "Prints the number of GPUs per machine."))[0].runtime.gpus)
-    return 0
 
 
 def check_k2(name: str) -> None:
-    """Computes a CTC loss and a pruned search with k2, on the device that 'auto', 'cpu' or 'cuda' stands for.
-
-    Raises:
-        ConfigError: k2 cannot use the device, or computes a wrong loss.
-    """
+    """Computes a CTC loss and a pruned search with k2; raises ConfigError where it cannot on this device, or computes another."""
     import k2
     import torch
 
@@ -64,23 +51,18 @@ def check_k2(name: str) -> None:
     device = resolve_device(name)
     try:
         loss, labels = _run_k2(device)
+        if abs(loss - CTC_LOSS) < 1e-4 and labels[-1] == -1:
+            return
+        problem = f"a CTC loss of {loss:g} and a best path {labels}; expected {CTC_LOSS:g} and a final -1"
     except RuntimeError as error:
         problem = " ".join(str(error).split())[:200]
+    if device.type == "cpu":
+        cause, remedy = f"a damaged k2, or one for another torch than {torch.__version__}", "utils/setup_env.sh --rebuild"
     else:
-        correct = abs(loss - CTC_LOSS) < 1e-4 and labels[-1] == -1
-        problem = None if correct else f"a CTC loss of {loss:g} and a best path {labels}; expected {CTC_LOSS:g} and a final -1"
-    if problem:
-        gpu_cause = f"this k2 (with torch {torch.__version__}) lacks kernels for the GPU; those of k2 1.23.4 end at Ada"
-        on_gpu = (gpu_cause, "--device cpu, or utils/setup_env.sh --rebuild where the official k2 wheel can be downloaded")
-        on_cpu = (f"a damaged k2, or one for another torch than {torch.__version__}", "utils/setup_env.sh --rebuild")
-        cause, remedy = on_cpu if device.type == "cpu" else on_gpu
-        raise ConfigError(
-            f"k2 {k2.__version__} on {device_name(device)}",
-            found=problem,
-            expected="a CTC loss and a search that run there",
-            cause=cause,
-            remedy=remedy,
-        )
+        cause = f"this k2 (with torch {torch.__version__}) lacks kernels for the GPU; those of k2 1.23.4 end at Ada"
+        remedy = "--device cpu, or utils/setup_env.sh --rebuild where the official k2 wheel can be downloaded"
+    subject, expected = f"k2 {k2.__version__} on {device_name(device)}", "a CTC loss and a search that run there"
+    raise ConfigError(subject, found=problem, expected=expected, cause=cause, remedy=remedy)
 
 
 def _run_k2(device) -> tuple[float, list[int]]:

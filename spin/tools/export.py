@@ -8,7 +8,6 @@ the same model.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -16,42 +15,27 @@ from torch import Tensor
 
 from spin.artifacts import SAMPLE_RATE
 from spin.errors import CheckpointError
-from spin.models import weights
+from spin.models import safetensors_io
+from spin.models import transformers_folder as layout
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
-from spin.models.importers import HEAD_FILE, load_encoder
+from spin.models.importers import load_encoder
 from spin.models.model_files import MODEL_KEYS
-from spin.models.transformers_layout import (
-    CONFIG,
-    EARLIER_DESCRIPTION,
-    HEAD_FORMAT,
-    PREPROCESSOR,
-    SPIN_KEYS,
-    TRANSFORMERS_KEYS,
-    TRANSFORMERS_ONLY,
-    WEIGHTS,
-)
+from spin.models.published import EXPORT_DESCRIPTION
 from spin.models.weights import TRANSFORMERS, names_in_file
 from spin.objectives.model import load_model
 from spin.runtime.files import write_json
 
-UNITS = "argmax over k of codebook.weight[k] . normalize(head.weight h + head.bias), h = hidden_states[layer]"
-CLASSES = {"hubert": "HubertModel", "wavlm": "WavLMModel"}
-
 
 def main(argv: list[str] | None = None) -> None:
-    """Reads one model and writes it.
-
-    Raises:
-        SpinError: names the file and what is wrong with it.
-    """
+    """Reads one model and writes it; raises SpinError that names the file and what is wrong with it."""
     parser = argparse.ArgumentParser(prog="python -m spin export", description=__doc__.split(": ", 1)[1], allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="a Spin or R-Spin model, by path or published name")
     source.add_argument("--encoder", help="an encoder alone, by path or name")
     parser.add_argument("--base", help="for an official .ckpt of an unusual shape: the checkpoint that its encoder started from")
     parser.add_argument("--output", required=True, metavar="PATH", help="the folder")
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     if arguments.encoder:
         export_transformers(arguments.output, load_encoder(arguments.encoder))
     else:
@@ -67,31 +51,36 @@ def export_transformers(
     """Writes config.json, model.safetensors and preprocessor_config.json, and for a Spin model its head and codebook.
 
     The configuration comes last: every reader rejects the folder of a killed export. Files of an earlier export are replaced.
+    Raises CheckpointError for weights that are not finite, or where `folder` is a file.
 
     Args:
-        folder: folder to write; created when it is missing.
+        folder: created when it is missing, and returned.
         encoder: in float32; all layers are written, also those above the layer that Spin reads.
         state: head.weight, head.bias and codebook.weight of a Spin model; None: the encoder alone.
         layer: the encoder layer that the head reads; needed with `state`.
-
-    Returns:
-        The folder.
-
-    Raises:
-        CheckpointError: weights that are not finite, or `folder` is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(str(folder), found="a file", expected="a folder to write, or a name that does not exist yet")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, EARLIER_DESCRIPTION, HEAD_FILE):
+    for name in (layout.CONFIG, EXPORT_DESCRIPTION, layout.HEAD_FILE):
         (folder / name).unlink(missing_ok=True)
     # transformers rejects a file without this entry.
-    weights.write_finite(folder / WEIGHTS, transformers_state(encoder), {"format": "pt"})
-    write_json(folder / PREPROCESSOR, preprocessor_config(encoder.shape))
+    safetensors_io.write_finite(folder / layout.WEIGHTS, transformers_state(encoder), {"format": "pt"})
+    write_json(folder / layout.PREPROCESSOR, preprocessor_config(encoder.shape))
+    description = {"format": layout.EXPORT_FORMAT, "encoder": encoder.shape.as_dict()}
     if state is not None:
-        weights.write(folder / HEAD_FILE, state, {"format": HEAD_FORMAT, "layer": layer}, "float32", {"units": UNITS})
-    write_json(folder / CONFIG, transformers_config(encoder.shape))
+        safetensors_io.write(folder / layout.HEAD_FILE, state, {"format": layout.HEAD_FORMAT}, "float32", None)
+        size, dim = state["codebook.weight"].shape
+        description |= {
+            "layer": layer,
+            "codebook_size": size,
+            "codebook_dim": dim,
+            "head_file": layout.HEAD_FILE,
+            "units": "argmax over k of codebook.weight[k] . normalize(head.weight h + head.bias), h = hidden_states[layer]",
+        }
+    write_json(folder / EXPORT_DESCRIPTION, description)
+    write_json(folder / layout.CONFIG, transformers_config(encoder.shape))
     return folder
 
 
@@ -108,9 +97,9 @@ def transformers_state(encoder: Encoder) -> dict[str, Tensor]:
 def transformers_config(shape: EncoderShape) -> dict:
     """config.json. Dropout and masking are off: they belong to a training, and the weights have no mask embedding."""
     values = shape.as_dict()
-    config = {"architectures": [CLASSES[shape.arch]], "torch_dtype": "float32"}
-    config |= {theirs: values[ours] for ours, theirs in TRANSFORMERS_KEYS.items()} | {name: values[name] for name in SPIN_KEYS}
-    config |= {key: allowed[0] for key, allowed in TRANSFORMERS_ONLY.items()}
+    config = {"architectures": [{"hubert": "HubertModel", "wavlm": "WavLMModel"}[shape.arch]], "torch_dtype": "float32"}
+    config |= {theirs: values[ours] for ours, theirs in layout.TRANSFORMERS_KEYS.items()}
+    config |= {key: allowed[0] for key, allowed in layout.TRANSFORMERS_ONLY.items()}
     config |= {"num_feat_extract_layers": len(shape.conv_channels), "layer_norm_eps": shape.norm_eps, "layerdrop": 0.0}
     config |= {f"mask_{axis}_prob": 0.0 for axis in ("time", "feature")}
     config |= {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}

@@ -10,7 +10,6 @@ latter, so that the GPU machine needs no pocketsphinx.
 import concurrent.futures
 import contextlib
 import itertools
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +21,7 @@ from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import TRANSCRIPTS_SUFFIX, require_folder, require_parts
 from spin.corpus.text import normalise
 from spin.errors import DataError
-from spin.runtime.files import atomic_path, write_text
-from spin.units.units import frame_labels
+from spin.units.phones import frame_labels
 
 PARTS = ("train-clean-5", "train-clean-100", "test-other")  # to train, validate and test on
 ALIGNMENTS = "alignments"  # folder of <part>.tsv
@@ -35,16 +33,16 @@ COMPRESSION = 1 - (24 - 6) / 250  # libsndfile makes 256 to 6 kbit/s of levels 0
 def pack(corpus_dir: str | None, output: Path, parts: Sequence[str] = PARTS, limit: float = 40.0) -> int:
     """Writes a pack of at most `limit` MiB, alignments aside (below 1 MiB), into a new folder; returns its number of bytes.
 
-    Raises:
-        DataError: a missing part, or an output folder that is not empty.
+    Raises DataError for a missing part, or an output folder that is not empty.
     """
     root = require_folder(corpus_dir)
     require_parts(root, parts)
     if output.exists() and any(output.iterdir()):
         raise DataError(f"folder {output}", found="files", expected="a new or empty folder", remedy="choose another --pack")
     train, *held_out = parts
-    size, chosen = 0, []
-    for file in (*(file for part in held_out for file in in_turn(root / part)[:HELD_OUT]), *in_turn(root / train)):
+    chosen = {part: in_turn(root / part)[:HELD_OUT] for part in held_out}
+    size = 0
+    for file in itertools.chain(*chosen.values(), in_turn(root / train)):
         target = output / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_relative_to(output / train):
@@ -57,13 +55,10 @@ def pack(corpus_dir: str | None, output: Path, parts: Sequence[str] = PARTS, lim
         if size > limit * MEBIBYTE:
             target.unlink()
             break
-        chosen.append(file)
-    texts = {}
-    for chapter in dict.fromkeys(file.parent for file in chosen):
-        texts |= _copy_transcripts(chapter, output / chapter.relative_to(root), {file.stem for file in chosen})
-    for part in held_out:
-        spoken = ((file, texts[file.stem]) for file in chosen if file.is_relative_to(root / part) and file.stem in texts)
-        write_tsv(output / ALIGNMENTS / f"{part}.tsv", _align(spoken))
+        with open(target.parent / transcripts(file).name, "a", encoding="utf-8") as stream:
+            stream.write(f"{file.stem} {text_of(file)}\n")
+    for part, files in chosen.items():
+        write_tsv(output / ALIGNMENTS / f"{part}.tsv", align(files))
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
 
 
@@ -73,45 +68,43 @@ def in_turn(part: Path) -> list[Path]:
     return [file for turn in itertools.zip_longest(*speakers) for file in turn if file is not None]
 
 
-def _copy_transcripts(chapter: Path, target: Path, names: set[str]) -> dict[str, str]:
-    """Copies the lines of some utterances; returns id -> text."""
-    texts: dict[str, str] = {}
-    for path in chapter.glob(f"*{TRANSCRIPTS_SUFFIX}"):
-        lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
-        own = {words[0]: words[1] for words in lines if len(words) == 2 and words[0] in names}
-        write_text(target / path.name, "".join(f"{name} {text}\n" for name, text in own.items()))
-        texts |= own
-    return texts
+def transcripts(file: Path) -> Path:
+    """The transcripts of the chapter of a FLAC file."""
+    return file.with_name(file.stem.rpartition("-")[0] + TRANSCRIPTS_SUFFIX)
 
 
-def _align(spoken: Iterable[tuple[Path, str]]) -> Iterator[tuple[str, list[str]]]:
+def text_of(file: Path) -> str:
+    """The transcript of a FLAC file; '' where it has none, which stage 0 then rejects."""
+    lines = (line.partition(" ") for line in transcripts(file).read_text(encoding="utf-8").splitlines())
+    return next((text for name, _, text in lines if name == file.stem), "")
+
+
+def align(files: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
     """(id, phones every 10 ms) of the utterances that can be aligned."""
     from spin.corpus.align import Unalignable, process_aligner
 
-    for file, text in spoken:
+    for file in files:
         samples, rate = soundfile.read(file, dtype="int16")
         with contextlib.suppress(Unalignable):  # the metrics then leave it out, as in any corpus
-            phones, _ = process_aligner().align(samples, normalise(text))
+            phones, _ = process_aligner().align(samples, normalise(text_of(file)))
             yield file.stem, frame_labels(phones, round(100 * len(samples) / rate))
 
 
 def unpack(source: Path, output: Path) -> None:
-    """Decodes the Opus files of a pack to FLAC and copies the rest; what is there already is kept."""
-    files = [path for path in source.rglob("*") if path.is_file()]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # soundfile releases the interpreter's lock
-        list(pool.map(lambda path: _unpack_file(path, output / path.relative_to(source)), files))
-
-
-def _unpack_file(path: Path, target: Path) -> None:
-    target = target.with_suffix(".flac") if path.suffix == ".opus" else target
-    if target.exists():
+    """Decodes the Opus files of a pack to FLAC and copies the rest; an unpacked folder is kept as it is."""
+    if output.exists():
         return
-    with atomic_path(target) as temporary:
-        if path.suffix == ".opus":
-            samples, rate = soundfile.read(path, dtype="int16")
-            soundfile.write(temporary, samples, rate, format="FLAC", subtype="PCM_16")
-        else:
-            shutil.copyfile(path, temporary)
+    partial = output.with_name(f"{output.name}.partial")
+    shutil.copytree(source, partial, dirs_exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # soundfile releases the interpreter's lock
+        list(pool.map(_decode, partial.rglob("*.opus")))
+    partial.rename(output)
+
+
+def _decode(path: Path) -> None:
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path.with_suffix(".flac"), samples, rate)
+    path.unlink()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ Object class = "TextGrid"
 def test_a_folder_becomes_a_tsv(tmp_path: Path, capsys):
     """By hand; folders of speakers, stress, sp, empty intervals, point tiers, and the encodings that Praat writes."""
     (tmp_path / "7" / "1").mkdir(parents=True)
+    with pytest.raises(DataError, match="no TextGrid"):
+        list(read_folder(tmp_path))
     raw = {"7-1-0000": GRID.encode(), "7-1-0001": GRID.encode("utf-16"), "7-1-0002": GRID.replace("\n", "\r\n").encode()}
     for name, content in raw.items():
         (tmp_path / "7" / "1" / f"{name}.TextGrid").write_bytes(content)
@@ -82,8 +84,3 @@ def test_damaged_files_are_named_and_nothing_is_written(tmp_path: Path, capsys, 
     (tmp_path / "a.TextGrid").write_text(content)
     assert main(["align", "--input", str(tmp_path), "--output", str(tmp_path / "a.tsv")]) == 1
     assert "a.TextGrid" in capsys.readouterr().err and not (tmp_path / "a.tsv").exists()
-
-
-def test_a_folder_without_textgrids(tmp_path: Path):
-    with pytest.raises(DataError, match="no TextGrid"):
-        list(read_folder(tmp_path))

@@ -1,7 +1,6 @@
 """The fake GPU counts bytes, operations and gradients right; the shipped configurations fit the GPUs that they are for."""
 
 import json
-from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -11,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spin.runtime.config_io import load_config
 from spin.tools import benchmark, benchmark_memory
-from spin.tools.fake_gpu import DEVICE, fake_gpu, to_fake
+from spin.tools.benchmark_memory import DEVICE, fake_gpu
 from spin.training import grad_cache
 
 CONF = benchmark.CONFIGURATIONS
@@ -34,7 +33,7 @@ def test_memory_operations_and_time_of_a_product_by_hand():
 
 def test_autocast_follows_the_rules_of_a_gpu():
     with fake_gpu():
-        layer, norm = to_fake(torch.nn.Linear(8, 8)), to_fake(torch.nn.LayerNorm(8))
+        layer, norm = (module.to_empty(device=DEVICE) for module in (torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)))
         with torch.autocast("cuda", torch.bfloat16):
             product = layer(torch.zeros(4, 8).to(DEVICE))
             assert product.dtype == torch.bfloat16 and norm(product).dtype == torch.float32
@@ -42,8 +41,8 @@ def test_autocast_follows_the_rules_of_a_gpu():
 
 
 def test_gradients_have_the_shapes_and_types_of_real_ones():
-    def run(device, prepare):
-        layer, bias = prepare(torch.nn.Linear(8, 8)), prepare(torch.nn.LayerNorm(8))
+    def run(device):
+        layer, bias = (module.to_empty(device=device) for module in (torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)))
         queries = bias(layer(torch.zeros(2, 3, 5, 8).to(device)))
         mask = torch.ones(2, 1, 1, 5, dtype=torch.bool).to(device)
         attended = F.scaled_dot_product_attention(queries, queries, queries) + F.scaled_dot_product_attention(
@@ -52,9 +51,9 @@ def test_gradients_have_the_shapes_and_types_of_real_ones():
         (attended.mean() + queries[0].square().sum()).backward()
         return [(parameter.grad.shape, parameter.grad.dtype) for parameter in (*layer.parameters(), *bias.parameters())]
 
-    real = run(torch.device("cpu"), lambda module: module)
+    real = run(torch.device("cpu"))
     with fake_gpu():
-        assert run(DEVICE, to_fake) == real
+        assert run(DEVICE) == real
 
 
 def test_the_backward_pass_frees_the_graph_as_it_goes():
@@ -70,15 +69,13 @@ def test_the_backward_pass_frees_the_graph_as_it_goes():
         assert gpu.peak <= forward + 2 * weight.nbytes and gpu.allocated <= 2 * weight.nbytes + 1024
 
 
-@pytest.fixture
-def tiny():
-    return load_config(CONF / "tiny.yaml", [])
+def tiny(**settings):
+    return load_config(CONF / "tiny.yaml", [f"spin.{key}={value}" for key, value in settings.items()])
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_operations_of_an_update_are_those_that_torch_counts(tiny, accumulation):
-    spin = replace(tiny.spin, batch_seconds=60.0, accumulation=accumulation)
-    config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini"))
+def test_operations_of_an_update_are_those_that_torch_counts(accumulation):
+    config = tiny(batch_seconds=60, accumulation=accumulation)
     counted = benchmark_memory.predict(config)
     kernel = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with FlopCounterMode(display=False) as counter, kernel:
@@ -87,12 +84,9 @@ def test_operations_of_an_update_are_those_that_torch_counts(tiny, accumulation)
     assert counted["accumulation"] == accumulation and counted["kernels"] > 100
 
 
-def test_accumulation_bounds_the_memory(tiny):
-    spin = replace(tiny.spin, batch_seconds=120.0, trainable_layers=4)
-    config = replace(tiny, spin=spin, encoder=replace(tiny.encoder, source="mini", layer=4))
-    one, four = (
-        benchmark_memory.predict(replace(config, spin=replace(spin, accumulation=count)))["peak_gigabytes"] for count in (1, 4)
-    )
+def test_accumulation_bounds_the_memory():
+    configs = (tiny(batch_seconds=120, trainable_layers=4, accumulation=count) for count in (1, 4))
+    one, four = (benchmark_memory.predict(config)["peak_gigabytes"] for config in configs)
     assert four < 0.7 * one  # the convolutions of one micro-batch and the weights stay
 
 
@@ -105,8 +99,7 @@ def test_the_published_setting_needs_a_fifth_of_a_24_gb_card(padded):
 
 
 def test_the_command_prints_a_row_without_and_one_with_padding(capsys):
-    words = ["--conf", str(CONF / "tiny.yaml"), "--set", "encoder.source=mini", "--set", "spin.batch_seconds=15"]
-    assert benchmark_memory.main([*words, "--json"]) == 0
+    assert benchmark_memory.main(["--conf", str(CONF / "tiny.yaml"), "--set", "spin.batch_seconds=15", "--json"]) == 0
     assert [row["padded"] for row in json.loads(capsys.readouterr().out)] == [False, True]
 
 

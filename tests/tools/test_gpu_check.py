@@ -23,14 +23,14 @@ time.sleep(60)
 
 def test_outcomes_of_steps(tmp_path):
     work = Check(tmp_path, time.monotonic() + 60)
-    assert work.run("good", ["-c", "print('hello')"]).strip() == "hello"
-    assert work.run("bad", ["-c", "import sys; print('half'); sys.exit('why not')"]) is None
-    assert work.run("stopped", ["-c", STOPPABLE], stop_after=2.0).strip() == "on"
-    assert work.run("killed", ["-c", "import time; time.sleep(60)"], stop_after=0.5) is None
+    assert work.run("good", ["-c", "print('hello')"]) and work.output("good") == "hello\n"
+    assert not work.run("bad", ["-c", "import sys; print('half'); sys.exit('why not')"])
+    assert work.run("stopped", ["-c", STOPPABLE], stop_after=2.0) and work.output("stopped") == "on\n"
+    assert not work.run("killed", ["-c", "import time; time.sleep(60)"], stop_after=0.5)
     work.until = time.monotonic() + 0.5
-    assert work.run("slow", ["-c", "import time; time.sleep(60)"]) is None
+    assert not work.run("slow", ["-c", "import time; time.sleep(60)"])
     work.until = time.monotonic() - 1
-    assert work.run("late", ["-c", "print(1)"]) is None
+    assert not work.run("late", ["-c", "import time; time.sleep(60)"])
     statuses = [step["status"] for step in work.steps.values()]
     assert statuses == [PASSED, FAILED, PASSED, FAILED, OUT_OF_TIME, OUT_OF_TIME]
     assert "why not" in work.steps["bad"]["output"] and "half" in work.steps["bad"]["output"]
@@ -44,7 +44,8 @@ def test_a_failed_step_is_not_ok_and_the_others_run(tmp_path, monkeypatch):
     def run(self, name, *_, **__):
         ran.append(name)
         self.steps[name] = {"status": FAILED if name == "stage 2" else PASSED, "seconds": 0.0}
-        return None if name == "stage 2" else '{"name": "tiny"}'
+        self._log(name).write_text('warning\n{"name": "tiny"}\n')
+        return name != "stage 2"
 
     monkeypatch.setattr(Check, "run", run)
     result = gpu_check.check(Check(tmp_path, time.monotonic() + 60), "cpu", None, PARTS)
