@@ -44,18 +44,16 @@ _LIBRARY_ERRORS = (
 class UnreadableAudio(Exception):
     """The audio of an utterance cannot be used; `reason` is one line, in which details follow a colon."""
 
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
+    @property
+    def reason(self) -> str:
+        return str(self)
 
 
 def read_audio(cut: Cut) -> np.ndarray:
     """(S,) float32 samples at 16 kHz, nominally in [-1, 1], of the stretch that a cut at 16 kHz describes, with its noise.
 
-    A cut whose recording is resampled lazily (lhotse's `cut.resample`) is resampled here; a MultiCut is mixed down.
-
-    Raises:
-        UnreadableAudio: a missing or damaged file, a wrong sampling rate, or several channels in a MonoCut.
+    A cut whose recording is resampled lazily (lhotse's `cut.resample`) is resampled here; a MultiCut is mixed down. Raises
+    UnreadableAudio for a missing or damaged file, a wrong sampling rate, or several channels in a MonoCut.
     """
     if cut.sampling_rate != artifacts.SAMPLE_RATE:
         raise UnreadableAudio(f"wrong sampling rate: {cut.sampling_rate} Hz, not {artifacts.SAMPLE_RATE}")
@@ -94,11 +92,7 @@ class Noise:
 def read_pool(manifests: Iterable[str | Path], kind: str = CORPUS, size: int = MAX_POOL) -> list[MonoCut]:
     """At most about `size` cuts, spread evenly over cut or recording manifests, at 16 kHz, one channel each.
 
-    Args:
-        kind: BABBLE, CORPUS or REVERB, for messages.
-
-    Raises:
-        DataError: a manifest that is missing, damaged or empty.
+    Raises DataError for a manifest that is missing, damaged or empty; its remedy depends on the kind: BABBLE, CORPUS or REVERB.
     """
     pool: list[MonoCut] = []
     for path in (paths := [Path(path) for path in manifests]):
@@ -130,11 +124,9 @@ def speaker_of(cut: Cut) -> str | None:
 def draw_noise(
     random: np.random.Generator, kind: str, snr_in_db: float | None, pool: Sequence[MonoCut] = (), speaker: str | None = None
 ) -> Noise:
-    """Chooses the cuts of a noise and its seed.
+    """Chooses the cuts of a noise, and its seed, with the generator of an utterance; see Noise.
 
     Args:
-        random: generator of this utterance.
-        kind, snr_in_db: see Noise.
         pool: utterances for babble, noise recordings, or impulse responses; unused for generated noise.
         speaker: speaker of the utterance, who takes no part in the babble.
     """
@@ -168,8 +160,7 @@ def noisy_cut(cut: MonoCut, kind: str, snr_in_db: float | None, seed: int, pool:
 def add_noise(waveform: np.ndarray, noise: Noise) -> np.ndarray:
     """(S,) float32 speech with noise, neither clipped nor rescaled; unchanged where the speech or the noise is silent.
 
-    Raises:
-        UnreadableAudio: a recording of the noise cannot be read; the reason says so.
+    Raises UnreadableAudio where a recording of the noise cannot be read; the reason says so.
     """
     random = np.random.Generator(np.random.PCG64(noise.seed))
     if noise.kind == REVERB:
