@@ -1,108 +1,156 @@
-"""Batches of views: the crops of a plan, read and transformed by loader processes, which prefetch for a training.
+"""Views of utterances, and their batches, which loader processes read, transform and prefetch for a training.
+
+A view is a list of transforms, such as [] or ["perturb", "noise"]. To add one, write a class and add one line to TRANSFORMS.
 
 Legend: B utterances of a micro-batch, V views (2 for Spin), S samples of its longest one, T encoder frames of its longest one.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from lhotse import MonoCut
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spin import artifacts
 from spin.config import Config
-from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.crops import Crop, TrainingCuts
-from spin.data.sampler import BatchPlan, BatchSampler
-from spin.data.views import RngKey, View
+from spin.data import audio
+from spin.data.plan import BatchPlan, BatchSampler, TrainingCuts
 from spin.errors import SpinError
 from spin.objectives import NO_LABEL
-from spin.runtime import distributed
+from spin.perturbation.analysis_io import load_analysis
+from spin.perturbation.perturb import draw_parameters, synthesise
+from spin.runtime import distributed, seeding
 
 PREFETCHED_BATCHES = 2  # per worker
 
+# (waveform (S,) float32, its cropped cut, keys that seed its draws) -> (waveform (S,) float32, False: it had no voice to change)
+Transform = Callable[[np.ndarray, MonoCut, tuple[int | str, ...]], tuple[np.ndarray, bool]]
+View = tuple[Transform, ...]
 
-@dataclass
-class MicroBatch:
+
+class Perturb:
+    """Another voice: speaker perturbation with the pitch analysis that stage 1 stored."""
+
+    def __init__(self, config: Config, corpus: Path):
+        self.config = config.perturbation
+
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, keys: tuple[int | str, ...]) -> tuple[np.ndarray, bool]:
+        """See Transform; without a voice only the equaliser applies. Raises DataError where stage 1 has no analysis of it."""
+        rate = cut.sampling_rate
+        analysis = load_analysis(cut).crop(round(cut.start * rate), len(waveform))
+        return synthesise(waveform, rate, analysis, draw_parameters(*keys, config=self.config)), not analysis.note
+
+
+class AddNoise:
+    """Noise at an SNR uniform in the configured range (R-Spin, section 3.1).
+
+    It comes from the noise corpus where one is configured. Otherwise it is coloured noise or babble of other speakers of
+    spin_train, each half the time.
+    """
+
+    def __init__(self, config: Config, corpus: Path):
+        self.snr_range = config.noise.min_snr_in_db, config.noise.max_snr_in_db
+        if config.noise.manifests:
+            self.pool, self.kinds = audio.read_pool(config.noise.manifests), (audio.CORPUS,)
+            return
+        self.pool = audio.read_pool((artifacts.cuts(corpus, part) for part in config.corpus.spin_train), audio.BABBLE)
+        speakers = {audio.speaker_of(cut) for cut in self.pool} - {None}
+        self.kinds = (audio.COLOURED, audio.BABBLE) if len(speakers) > 1 else (audio.COLOURED,)
+
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, keys: tuple[int | str, ...]) -> tuple[np.ndarray, bool]:
+        """See Transform; raises UnreadableAudio for a recording of the noise."""
+        rng = seeding.generator("noise", *keys)
+        kind = self.kinds[int(rng.integers(len(self.kinds)))]
+        noise = audio.draw_noise(rng, kind, rng.uniform(*self.snr_range), self.pool, audio.speaker_of(cut))
+        return audio.add_noise(waveform, noise), True
+
+
+TRANSFORMS: dict[str, Callable[[Config, Path], Transform]] = {"perturb": Perturb, "noise": AddNoise}
+
+
+def make_views(names: Sequence[Sequence[str]], config: Config, corpus: Path) -> tuple[View, ...]:
+    """The transforms of each view; raises DataError for a manifest of noise that cannot be used.
+
+    Args:
+        names: keys of TRANSFORMS for each view, in the order in which they apply.
+        corpus: folder of the corpus' manifests.
+    """
+    used = sorted(set(itertools.chain.from_iterable(names)))
+    transforms = {name: TRANSFORMS[name](config, corpus) for name in used}
+    return tuple(tuple(transforms[name] for name in view) for view in names)
+
+
+class MicroBatch(NamedTuple):
     """One forward pass."""
 
     waveforms: Tensor  # (V * B, S) float32, view 1 of each utterance, then view 2 of each; zeros beyond an utterance's end
-    lengths: Tensor  # (V * B,) int64 samples; all views of an utterance are equally long
+    lengths: Tensor  # (V * B,) int64 samples, on the CPU; all views of an utterance are equally long
     labels: Tensor | None = None  # (B, T) int64, shared by the views, NO_LABEL where there is none; None: no labels are used
 
-    def pin_memory(self) -> MicroBatch:
-        """Pins what goes to the GPU; the lengths are used on the CPU."""
-        labels = None if self.labels is None else self.labels.pin_memory()
-        return MicroBatch(self.waveforms.pin_memory(), self.lengths, labels)
 
-
-@dataclass
-class Batch:
+class Batch(NamedTuple):
     """One rank's share of one update: a BatchPlan that was read."""
 
     epoch: int
     index: int
-    micro_batches: list[MicroBatch | None] = field(default_factory=list)  # None where this rank has no utterance
-    ids: list[str] = field(default_factory=list)  # utterances of all micro-batches
+    micro_batches: Sequence[MicroBatch | None] = ()  # None where this rank has no utterance
+    ids: Sequence[str] = ()  # utterances of all micro-batches
     seconds: float = 0.0  # audio of one view
-    unchanged: list[str] = field(default_factory=list)  # ids without a voiced frame, whose perturbed view is equalised only
-    unreadable: list[tuple[str, str]] = field(default_factory=list)  # ids with the reason why they could not be read
-
-    def pin_memory(self) -> Batch:
-        """Called by torch's DataLoader."""
-        self.micro_batches = [micro_batch and micro_batch.pin_memory() for micro_batch in self.micro_batches]
-        return self
+    unchanged: Sequence[str] = ()  # ids without a voiced frame, whose perturbed view is equalised only
+    unreadable: dict[str, str] = {}  # id -> reason why it could not be read
 
 
 class ViewDataset(Dataset):
-    """BatchPlan -> Batch; reads and transforms in whichever process asks.
+    """BatchPlan -> Batch; reads and transforms in whichever process asks. `seed` is that of the transforms."""
 
-    Args:
-        views: the transforms of each view (spin.data.views.make_views).
-        seed: random seed of the transforms.
-    """
-
-    def __init__(self, views: Sequence[View], seed: int):
+    def __init__(self, views: Iterable[View], seed: int):
         self.views, self.seed = tuple(views), seed
 
     def __getitem__(self, plan: BatchPlan) -> Batch | SpinError:
         """A SpinError is returned, not raised: torch rebuilds exceptions of workers from their text alone."""
-        batch = Batch(plan.epoch, plan.index)
-        try:
-            for crops in plan.micro_batches:
-                items = [item for item in (self._read(crop, batch) for crop in crops) if item is not None]
-                batch.micro_batches.append(collate(*zip(*items, strict=True)) if items else None)
-        except SpinError as error:
-            return error
-        return batch
+        micro_batches, ids, samples, unchanged, unreadable = [], [], 0, [], {}
+        for crops in plan.micro_batches:
+            views, labels = [], []
+            for cut in (crop.cut() for crop in crops):
+                try:
+                    waveforms, changed = self._read(cut, plan.epoch)
+                except audio.UnreadableAudio as error:
+                    unreadable[cut.id] = error.reason
+                    continue
+                except SpinError as error:
+                    return error
+                views.append(waveforms)
+                labels.append((cut.custom or {}).get(artifacts.LABELS_FIELD))
+                ids.append(cut.id)
+                samples += len(waveforms[0])
+                if not changed:
+                    unchanged.append(cut.id)
+            micro_batches.append(collate(views, labels) if views else None)
+        return Batch(plan.epoch, plan.index, micro_batches, ids, samples / artifacts.SAMPLE_RATE, unchanged, unreadable)
 
-    def _read(self, crop: Crop, batch: Batch) -> tuple[list[np.ndarray], np.ndarray | None] | None:
-        """(views, labels) of a crop; None when it cannot be read."""
-        cut, changed = crop.cut(), True
-        try:
-            audio, views = read_audio(cut), []
-            for number, transforms in enumerate(self.views):
-                waveform = audio
-                for transform in transforms:
-                    waveform, changes = transform(waveform, cut, RngKey(self.seed, batch.epoch, cut.id, number))
-                    changed = changed and changes
-                views.append(waveform)
-        except UnreadableAudio as error:
-            batch.unreadable.append((cut.id, error.reason))
-            return None
-        batch.ids.append(cut.id)
-        batch.seconds += len(audio) / artifacts.SAMPLE_RATE
-        if not changed:
-            batch.unchanged.append(cut.id)
-        return views, (cut.custom or {}).get(artifacts.LABELS_FIELD)
+    def _read(self, cut: MonoCut, epoch: int) -> tuple[list[np.ndarray], bool]:
+        """The views of a crop, and whether every transform changed what it should."""
+        recorded, views, changed = audio.read_audio(cut), [], True
+        for number, transforms in enumerate(self.views):
+            # The second view adds nothing to the keys, so that the seeds of earlier runs stay good.
+            keys = (self.seed, epoch, cut.id, *(() if number == 1 else (f"view {number}",)))
+            waveform = recorded
+            for transform in transforms:
+                waveform, changes = transform(waveform, cut, keys)
+                changed = changed and changes
+            views.append(waveform)
+        return views, changed
 
 
 def collate(views: Sequence[Sequence[np.ndarray]], labels: Sequence[np.ndarray | None]) -> MicroBatch:
@@ -126,26 +174,11 @@ def pad(rows: Sequence[np.ndarray], value: float, kind: type) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def make_loaders(
-    config: Config, cuts: TrainingCuts, views: Sequence[View], device: torch.device
-) -> Callable[[int, int], BatchLoader]:
-    """A function (epoch, index) -> loader of this rank's share of the batches of stage 2 from there on, without end."""
-    settings, dataset = config.spin, ViewDataset(views, config.seed)
-
-    def start(epoch: int, index: int) -> BatchLoader:
-        sampler = BatchSampler(
-            cuts,
-            settings.batch_seconds,
-            config.seed,
-            accumulation=settings.accumulation,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-            epoch=epoch,
-            index=index,
-        )
-        return BatchLoader(dataset, sampler, settings.workers, device)
-
-    return start
+def make_loader(config: Config, cuts: TrainingCuts, views: Sequence[View], device: torch.device) -> BatchLoader:
+    """The loader of this rank's share of the batches of stage 2."""
+    settings, rank, size = config.spin, distributed.rank(), distributed.world_size()
+    sampler = BatchSampler(cuts, settings.batch_seconds, config.seed, settings.accumulation, rank, size)
+    return BatchLoader(ViewDataset(views, config.seed), sampler, settings.workers, device)
 
 
 class BatchLoader:
@@ -156,7 +189,7 @@ class BatchLoader:
     """
 
     def __init__(self, dataset: ViewDataset, sampler: BatchSampler, workers: int, device: torch.device):
-        self.waited = 0.0
+        self.waited, self._sampler = 0.0, sampler
         self._loader = DataLoader(
             dataset,
             sampler=sampler,
@@ -169,8 +202,9 @@ class BatchLoader:
             worker_init_fn=_start_worker,
         )
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Raises the SpinError that a worker met."""
+    def batches(self, epoch: int = 0, index: int = 0) -> Iterator[Batch]:
+        """Batches from this one on, without end; raises the SpinError that a worker met."""
+        self._sampler.start = epoch, index
         # SIGTERM is blocked before the workers are forked: torch starts threads there before _start_worker runs, and the signal
         # would end the process through a thread that does not block it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -33,19 +33,18 @@ class DCSpin(Spin):
         """The output of both heads."""
         return (*super().represent(hidden), *self.auxiliary.represent(hidden))
 
-    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
+    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None) -> Loss:
         """L_Spin(primary) + weight x L_Spin(auxiliary); see Spin.forward."""
-        primary = super().forward(represented[:1], labels, with_sums)
-        auxiliary = self.auxiliary(represented[1:], labels, with_sums)
+        primary = super().forward(represented[:1])
+        auxiliary = self.auxiliary(represented[1:])
         sums = primary.sums | {PREFIX + name: value for name, value in auxiliary.sums.items()}
         return Loss(primary.value + self.weight * auxiliary.value, sums)
 
     def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Those of Spin for both codebooks; the auxiliary ones begin with "auxiliary_"."""
         auxiliary = {name.removeprefix(PREFIX): value for name, value in sums.items() if name.startswith(PREFIX)}
-        return super().compute_metrics(sums) | {
-            PREFIX + name: value for name, value in self.auxiliary.compute_metrics(auxiliary).items()
-        }
+        metrics = self.auxiliary.compute_metrics(auxiliary)
+        return super().compute_metrics(sums) | {PREFIX + name: value for name, value in metrics.items()}
 
     def after_step(self) -> None:
         """Brings the codes of both codebooks back to length 1."""

@@ -23,11 +23,9 @@ from lhotse import MonoCut, Recording, SupervisionSegment
 
 from spin import artifacts
 from spin.config import Config, EncoderConfig, PerturbationConfig, SpinConfig
-from spin.data.crops import Crop, TrainingCuts, scan_training_cuts
 from spin.data.cuts import write_cuts
-from spin.data.loader import Batch, BatchLoader, MicroBatch, ViewDataset
-from spin.data.sampler import BatchPlan, BatchSampler
-from spin.data.views import make_views
+from spin.data.loader import Batch, BatchLoader, MicroBatch, ViewDataset, make_views
+from spin.data.plan import BatchPlan, BatchSampler, Crop, TrainingCuts, scan_training_cuts
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import Spin
 from spin.perturbation.analyse_part import analyse_part
@@ -223,7 +221,7 @@ def _time(
     loader = BatchLoader(ViewDataset(make_views(Spin.views, Config(), Path()), seed=0), plans, arguments.workers, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    loaded: Iterator[Batch] = iter(loader)
+    loaded: Iterator[Batch] = loader.batches()
     for _ in range(warm_up):
         update(next(loaded))
     synchronize(device)

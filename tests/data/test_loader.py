@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from spin.data.crops import num_frames, scan_training_cuts
 from spin.data.cuts import read_cuts
 from spin.data.loader import Batch, BatchLoader, ViewDataset, collate
-from spin.data.sampler import BatchSampler
+from spin.data.plan import BatchSampler, num_frames, scan_training_cuts
 from spin.errors import DataError
 from spin.objectives import NO_LABEL
 from spin.runtime.files import write_jsonl
 from tests.data.synthetic import RATE, noisy_copy, write_corpus
 
 
-def failing(waveform, cut, draw):
+def failing(waveform, cut, keys):
     raise DataError(cut.id, found="no pitch contour", remedy="run stage 1")
 
 
@@ -38,7 +37,7 @@ def sampler(tmp_path_factory):
 
 def load(sampler, workers=0, count=12, transform=noisy_copy) -> list[Batch]:
     dataset = ViewDataset([(), (transform,)], 0)
-    return list(itertools.islice(BatchLoader(dataset, sampler, workers, torch.device("cpu")), count))
+    return list(itertools.islice(BatchLoader(dataset, sampler, workers, torch.device("cpu")).batches(), count))
 
 
 def test_views_follow_each_other_and_unvoiced_utterances_are_named(sampler):
@@ -54,16 +53,21 @@ def test_views_follow_each_other_and_unvoiced_utterances_are_named(sampler):
 
 
 def test_transforms_apply_in_order_and_draw_for_each_view(sampler):
-    def add(waveform, cut, draw):
-        return waveform + draw.view + 1, True
+    seen = []
 
-    def double(waveform, cut, draw):
+    def add(waveform, cut, keys):
+        seen.append(keys)
+        return waveform + 1, True
+
+    def double(waveform, cut, keys):
         return 2 * waveform, True
 
-    dataset = ViewDataset([(), (add, double), (double, add)], 0)
-    micro = dataset[next(iter(sampler))].micro_batches[0]
+    plan = next(iter(sampler))
+    micro = ViewDataset([(), (add, double), (double, add)], 0)[plan].micro_batches[0]
     plain, first, second = (view[0, : int(micro.lengths[0])] for view in micro.waveforms.chunk(3))
-    assert torch.equal(first, 2 * (plain + 2)) and torch.equal(second, 2 * plain + 3)
+    assert torch.equal(first, 2 * (plain + 1)) and torch.equal(second, 2 * plain + 1)
+    name = plan.micro_batches[0][0].id
+    assert seen[:2] == [(0, 0, name), (0, 0, name, "view 2")]
 
 
 def test_labels_are_padded_and_shared_by_the_views(tmp_path):
@@ -92,8 +96,7 @@ def test_an_unreadable_file_is_named_and_the_rest_of_the_batch_continues(tmp_pat
     (tmp_path / "audio" / "train-0002.wav").unlink()
     batch = load(make_sampler(manifest), count=1)[0]
     assert batch.ids == ["train-0000"] and batch.micro_batches[0].waveforms.shape[0] == 2
-    assert sorted(name for name, _ in batch.unreadable) == ["train-0001", "train-0002"]
-    assert all(reason for _, reason in batch.unreadable)
+    assert sorted(batch.unreadable) == ["train-0001", "train-0002"] and all(batch.unreadable.values())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -111,7 +114,7 @@ def test_views_of_unequal_length_are_a_defect():
 def test_a_stop_meant_for_the_training_ends_no_worker_and_the_clock_counts_waiting(sampler):
     torch.set_num_threads(2)  # torch's threads in a worker are begun before anything of ours runs there
     loader = BatchLoader(ViewDataset([(), (noisy_copy,)], 0), sampler, 2, torch.device("cpu"))
-    batches = iter(loader)
+    batches = loader.batches()
     next(batches)
     assert loader.waited > 0
     workers = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()

@@ -13,8 +13,8 @@ from spin.errors import CheckpointError, DataError, TrainingError
 from spin.runtime import checkpoints
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_jsonl
-from spin.training import validation
-from spin.training.validation import check_collapse, choose_cuts
+from spin.training import monitor
+from spin.training.monitor import check_collapse, choose_cuts
 from tests.data.synthetic import noisy_copy, write_corpus
 from tests.faults.points import points
 from tests.training.tiny_training import after_each_step, equal, make_corpus, make_training, weights
@@ -225,7 +225,7 @@ def test_a_loss_that_is_not_finite_names_step_utterances_and_rate(corpus, tmp_pa
 
 
 def test_a_collapsed_codebook_ends_the_training_again_and_again(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(validation, "MIN_PERPLEXITY_SHARE", 1.0)
+    monkeypatch.setattr(monitor, "MIN_PERPLEXITY_SHARE", 1.0)
     for _ in range(2):  # a rerun does not pass the check by resuming behind it
         with pytest.raises(TrainingError, match=r"(?s)step 4: the codebook has collapsed.*below 16.00 in 2 validations.*remedy"):
             make_training(corpus, tmp_path, valid_every_steps=2).run()

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spin import artifacts
-from spin.data.crops import Crop, FrameLabels, TrainingCuts, duration_bins, num_frames, scan_training_cuts
 from spin.data.cuts import read_cuts
-from spin.data.sampler import MAX_PADDED_SHARE, BatchSampler, fill, padded_seconds
+from spin.data.plan import BatchSampler, Crop, FrameLabels, TrainingCuts, duration_bins, fill, num_frames, scan_training_cuts
 from spin.errors import DataError
 from spin.runtime.files import write_jsonl
 from tests.data.synthetic import RATE, write_corpus
@@ -70,7 +69,7 @@ def test_starting_in_the_middle_gives_the_same_rest(manifest):
     cuts = _scan(manifest)
     whole = list(itertools.islice(BatchSampler(cuts, 6.0, seed=3), 60))
     at = 40
-    rest = BatchSampler(cuts, 6.0, seed=3, epoch=whole[at].epoch, index=whole[at].index)
+    rest = BatchSampler(cuts, 6.0, seed=3, start=(whole[at].epoch, whole[at].index))
     assert whole[at].epoch > 0
     for expected, found in zip(whole[at:], rest, strict=False):
         assert (expected.epoch, expected.index, _ids(expected)) == (found.epoch, found.index, _ids(found))
@@ -95,7 +94,7 @@ class _Lengths(TrainingCuts):
     def epoch(self, seed: int, epoch: int):
         for number, whole in enumerate(self.samples):
             samples = self.cropped_samples(whole)
-            yield Crop(f"u{number:06d}", samples / RATE, samples, seed, epoch, b"")
+            yield Crop(f"u{number:06d}", samples / RATE)
 
 
 def _sampler(seconds: np.ndarray, batch_seconds: float, equal_lengths: bool, longest: int = 272_000) -> BatchSampler:
@@ -122,7 +121,7 @@ def test_no_batch_exceeds_its_seconds_after_padding(corpus, count, batch_seconds
     ids = [crop.id for batch in batches for crop in batch]
     assert len(ids) == len(set(ids)) and batches
     for batch in batches:
-        assert padded_seconds(batch) <= MAX_PADDED_SHARE * batch_seconds or len(batch) == 1
+        assert len(batch) * max(crop.duration for crop in batch) <= 1.05 * batch_seconds or len(batch) == 1
     used = sum(crop.duration for batch in batches for crop in batch)
     assert used >= sum(crop.duration for crop in sampler.cuts.epoch(0, 0)) - 3 * batch_seconds  # little is left over
 
@@ -132,14 +131,14 @@ def test_equal_lengths_pad_nothing_but_the_rests_of_the_buckets():
     sampler = _sampler(np.maximum(1.0, np.interp(draws, np.arange(11), DECILES["train-clean-5"])), 256.0, equal_lengths=True)
     assert len(sampler.cuts.bins) > 20
     lengths = {RATE, *(round(boundary * RATE) for boundary in sampler.cuts.bins)}
-    assert {crop.samples for crop in sampler.cuts.epoch(0, 0)} <= lengths
+    assert {round(crop.duration * RATE) for crop in sampler.cuts.epoch(0, 0)} <= lengths
     batches = list(sampler.batches(0))
-    padded = [number for number, batch in enumerate(batches) if len({crop.samples for crop in batch}) > 1]
+    padded = [number for number, batch in enumerate(batches) if len({crop.duration for crop in batch}) > 1]
     assert len(padded) <= 0.05 * len(batches) and all(number > 0.8 * len(batches) for number in padded)
 
 
 def _crops(*samples: int) -> list:
-    return [Crop(f"u{number}", length / RATE, length, 0, 0, b"") for number, length in enumerate(samples)]
+    return [Crop(f"u{number}", length / RATE) for number, length in enumerate(samples)]
 
 
 def test_filling_by_hand():
@@ -180,7 +179,7 @@ def test_labels_are_found_whatever_either_side_lacks(tmp_path_factory, labelled,
     path.write_text("".join(json.dumps({"id": name, "units": [int(name[1:])]}) + "\n" for name in names))
     reader = FrameLabels(path)
     for number in (number for number, there in enumerate(asked) if there):
-        assert reader.find(f"u{number}").tolist() == ([number] if f"u{number}" in names else [])
+        assert reader.find(f"u{number}") == ([number] if f"u{number}" in names else [])
 
 
 def test_mistakes_are_explained(manifest, tmp_path):
