@@ -63,14 +63,9 @@ def prepare_training(context: Context, folder: Path, device: torch.device) -> Tr
 
     config, settings, parts = context.config, context.config.spin, context.config.corpus.spin_train
     model = SpinModel.create(config).to(device)
-    cuts = scan_training_cuts(
-        [artifacts.cuts_in(products.pitch(context, part).require()) for part in parts],
-        min_samples=settings.min_samples,
-        max_samples=settings.max_samples,
-        batch_seconds=settings.batch_seconds,
-        equal_lengths=settings.equal_lengths,
-        labels=[Path(config.rspin.labels) / f"{part}.jsonl" for part in parts] if model.objective.needs_labels else [],
-    )
+    manifests = [artifacts.cuts_in(products.pitch(context, part).require()) for part in parts]
+    labels = [Path(config.rspin.labels) / f"{part}.jsonl" for part in parts] if model.objective.needs_labels else []
+    cuts = scan_training_cuts(manifests, settings, labels)
     compile_kernels()  # before the loader forks its workers, so that they need not
     loader = make_loader(config, cuts, make_views(model.objective.views, config, context.corpus), device)
     valid = [products.manifest(context, part).require() for part in config.corpus.valid]
@@ -94,7 +89,7 @@ def write_results(context: Context, folder: Path, training: Training) -> None:
 
     rejects, parts = Rejects(artifacts.rejects(folder, "train_spin"), context.stage), ",".join(context.config.corpus.spin_train)
     for name in training.cuts.short:
-        rejects.add(name, parts, f"too short for spin.min_samples: below {training.cuts.min_samples} samples")
+        rejects.add(name, parts, f"too short for spin.min_samples: below {training.settings.min_samples} samples")
     for name, reason in training.monitor.unreadable.items():
         rejects.add(name, parts, reason)
     rejects.close()

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from lhotse import MonoCut
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from spin import artifacts
@@ -163,22 +164,18 @@ def collate(views: Sequence[Sequence[np.ndarray]], labels: Sequence[np.ndarray |
     lengths = torch.tensor([len(row) for row in rows])
     if not (lengths.reshape(-1, len(views)) == lengths[: len(views)]).all():
         raise ValueError(f"views of unequal length: {lengths.tolist()}")
-    return MicroBatch(pad(rows, 0.0, np.float32), lengths, None if labels[0] is None else pad(labels, NO_LABEL, np.int64))
+    return MicroBatch(pad(rows, 0.0), lengths, None if labels[0] is None else pad(labels, NO_LABEL).long())
 
 
-def pad(rows: Sequence[np.ndarray], value: float, kind: type) -> Tensor:
-    """(rows, longest) tensor of NumPy type `kind`, filled up with `value` at the end of each row."""
-    padded = np.full((len(rows), max(map(len, rows))), value, dtype=kind)
-    for target, row in zip(padded, rows):
-        target[: len(row)] = row
-    return torch.from_numpy(padded)
+def pad(rows: Iterable[np.ndarray], value: float) -> Tensor:
+    """(rows, longest) tensor, filled up with `value` at the end of each row."""
+    return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True, padding_value=value)
 
 
 def make_loader(config: Config, cuts: TrainingCuts, views: Sequence[View], device: torch.device) -> BatchLoader:
     """The loader of this rank's share of the batches of stage 2."""
-    settings, rank, size = config.spin, distributed.rank(), distributed.world_size()
-    sampler = BatchSampler(cuts, settings.batch_seconds, config.seed, settings.accumulation, rank, size)
-    return BatchLoader(ViewDataset(views, config.seed), sampler, settings.workers, device)
+    sampler = BatchSampler(cuts, config.seed, distributed.rank(), distributed.world_size())
+    return BatchLoader(ViewDataset(views, config.seed), sampler, config.spin.workers, device)
 
 
 class BatchLoader:

@@ -12,7 +12,7 @@ import bisect
 import itertools
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from lhotse.serialization import deserialize_item
 from lhotse.utils import compute_num_samples, fastcopy
 
 from spin import artifacts
+from spin.config import SpinConfig
 from spin.data.cuts import read_records, without_words
 from spin.errors import DataError, rerun
 from spin.runtime import seeding
@@ -44,14 +45,12 @@ HALF_A_SAMPLE = 0.5 / artifacts.SAMPLE_RATE
 class TrainingCuts:
     """Utterances of a training, read from their manifests in every epoch, so that memory does not grow with the corpus."""
 
-    paths: tuple[Path, ...]  # manifests of stage 1
-    min_samples: int  # shorter utterances are left out
-    max_samples: int  # longer ones are cropped to this length at a random place
-    count: int  # utterances that are long enough
-    short: tuple[str, ...] = ()  # ids of those that are not
-    bins: tuple[float, ...] = ()  # inner boundaries of the duration buckets in seconds, rising; see duration_bins
-    equal_lengths: bool = False  # crop further, to the lower boundary of the bucket, so that a batch needs no padding
-    labels: tuple[Path, ...] = ()  # files of frame labels, one per manifest; crops then start on the frame grid
+    paths: Sequence[Path]  # manifests of stage 1
+    settings: SpinConfig  # lengths of utterances and batches
+    count: int  # utterances that are at least min_samples long
+    short: Sequence[str] = ()  # ids of those that are not, and are left out
+    bins: Sequence[float] = ()  # inner boundaries of the duration buckets in seconds, rising; see duration_bins
+    labels: Sequence[Path] = ()  # files of frame labels, one per manifest; crops then start on the frame grid
 
     def epoch(self, seed: int, epoch: int) -> Iterator[Crop]:
         """The crops of one epoch, in the manifests' order; seed, epoch and id decide where in its utterance each lies."""
@@ -72,15 +71,18 @@ class TrainingCuts:
                 yield Crop(name, duration, content, None if frames is None else np.array(frames, dtype=np.int32))
 
     def cropped_samples(self, samples: int) -> int:
-        """Length after cropping; 0 when the utterance is too short."""
-        if samples < self.min_samples:
+        """Length after cropping; 0 when the utterance is too short.
+
+        With equal_lengths it is the lower boundary of the bucket, so that a batch needs no padding.
+        """
+        shortest = self.settings.min_samples
+        if samples < shortest:
             return 0
-        samples = min(samples, self.max_samples)
-        if not self.equal_lengths:
+        samples = min(samples, self.settings.max_samples)
+        if not self.settings.equal_lengths:
             return samples
         bucket = bisect.bisect_right(self.bins, samples / artifacts.SAMPLE_RATE)
-        lower = round(self.bins[bucket - 1] * artifacts.SAMPLE_RATE) if bucket else self.min_samples
-        return max(lower, self.min_samples)
+        return max(shortest, round(self.bins[bucket - 1] * artifacts.SAMPLE_RATE)) if bucket else shortest
 
 
 @dataclass(slots=True)
@@ -123,41 +125,31 @@ class FrameLabels:
         return labels
 
 
-def scan_training_cuts(
-    paths: Iterable[Path],
-    *,
-    min_samples: int,
-    max_samples: int,
-    batch_seconds: float,
-    equal_lengths: bool = False,
-    labels: Iterable[Path] = (),
-) -> TrainingCuts:
-    """Reads the manifests once for their durations; `batch_seconds` of one view decide the buckets. See TrainingCuts.
+def scan_training_cuts(paths: Sequence[Path], settings: SpinConfig, labels: Sequence[Path] = ()) -> TrainingCuts:
+    """Reads the manifests once for their durations; see TrainingCuts.
 
-    Raises:
-        DataError: a missing or damaged manifest, a wrong sampling rate, or no utterance that is long enough.
+    Raises DataError for a missing or damaged manifest, a wrong sampling rate, or no utterance that is long enough.
     """
-    paths, short, lengths = tuple(map(Path, paths)), [], array.array("q")
+    short, lengths = [], array.array("q")
     for path in paths:
         for record in read_records(path):
             rate, samples = record["recording"]["sampling_rate"], num_samples(record)
             if rate != artifacts.SAMPLE_RATE:
                 expected, remedy = f"{artifacts.SAMPLE_RATE} Hz", rerun(0)
                 raise DataError(f"{path}: {record['id']}", found=f"{rate} Hz", expected=expected, remedy=remedy)
-            if samples < min_samples:
+            if samples < settings.min_samples:
                 short.append(record["id"])
             else:
-                lengths.append(min(samples, max_samples))
+                lengths.append(min(samples, settings.max_samples))
     if not lengths:
         raise DataError(
             "Spin training data " + ", ".join(map(str, paths)),
-            found=f"{len(short)} utterance(s), all shorter than {min_samples} samples",
+            found=f"{len(short)} utterance(s), all shorter than {settings.min_samples} samples",
             expected="at least one that is long enough",
-            remedy=f"--set spin.min_samples={max(400, min_samples // 2)}, or name another part: --set corpus.spin_train=[PART]",
+            remedy=f"--set spin.min_samples={max(400, settings.min_samples // 2)}, or name another part: "
+            "--set corpus.spin_train=[PART]",
         )
-    bins = duration_bins(np.array(lengths), batch_seconds)
-    labels = tuple(map(Path, labels))
-    return TrainingCuts(paths, min_samples, max_samples, len(lengths), tuple(short), bins, equal_lengths, labels)
+    return TrainingCuts(paths, settings, len(lengths), short, duration_bins(np.array(lengths), settings.batch_seconds), labels)
 
 
 def num_samples(record: dict) -> int:
@@ -199,10 +191,8 @@ class BatchPlan(NamedTuple):
 class BatchSampler:
     """Iterates over BatchPlans without end, epoch after epoch."""
 
-    cuts: TrainingCuts
-    batch_seconds: float  # audio of one view in an update, over all ranks and micro-batches, padding included
+    cuts: TrainingCuts  # their settings have batch_seconds, of one view over all ranks, and the micro-batches per update
     seed: int  # with the epoch it decides every batch
-    accumulation: int = 1  # micro-batches per update
     rank: int = 0
     world_size: int = 1
     start: tuple[int, int] = (0, 0)  # epoch and index of the first batch; those before are skipped without reading audio
@@ -221,7 +211,7 @@ class BatchSampler:
             warnings.simplefilter("ignore")  # lhotse's advice on buffer sizes, and that the crops are not a CutSet
             sampler = DynamicBucketingSampler(
                 self.cuts.epoch(self.seed, epoch),  # lhotse reads only their id and duration
-                max_duration=self.batch_seconds,
+                max_duration=self.cuts.settings.batch_seconds,
                 shuffle=True,
                 duration_bins=self._bins(),
                 buffer_size=BUFFER_CUTS,
@@ -230,21 +220,21 @@ class BatchSampler:
                 world_size=1,
             )
             drawn = iter(sampler)
-        yield from fill(drawn, self.batch_seconds, epoch)
+        yield from fill(drawn, self.cuts.settings.batch_seconds, epoch)
 
     def _bins(self) -> list[float]:
         if not self.cuts.bins:
-            return [self.cuts.max_samples]  # one boundary above everything: a single bucket
+            return [self.cuts.settings.max_samples]  # one boundary above everything: a single bucket
         # With equal_lengths every crop is as long as a boundary. lhotse would put it into the bucket below; it belongs above.
-        shift = HALF_A_SAMPLE if self.cuts.equal_lengths else 0.0
+        shift = HALF_A_SAMPLE if self.cuts.settings.equal_lengths else 0.0
         return [boundary - shift for boundary in self.cuts.bins]
 
     def _share(self, batch: list[Crop]) -> tuple[tuple[Crop, ...], ...]:
         # Sorted and dealt out in turn: every share gets about the same audio and number of frames.
         ordered = sorted(batch, key=lambda crop: (-crop.duration, crop.id))
-        shares = self.accumulation * self.world_size
-        own = range(self.rank * self.accumulation, (self.rank + 1) * self.accumulation)
-        return tuple(tuple(ordered[number::shares]) for number in own)
+        count = self.cuts.settings.accumulation
+        own = range(self.rank * count, (self.rank + 1) * count)
+        return tuple(tuple(ordered[number :: count * self.world_size]) for number in own)
 
 
 def fill(batches: Iterable[Iterable[Crop]], batch_seconds: float, epoch: int) -> Iterator[list[Crop]]:

@@ -10,6 +10,7 @@ scaled loss; an optimizer step in many small kernels; the loss is read back afte
 
 import argparse
 import contextlib
+import dataclasses
 import logging
 import tempfile
 import time
@@ -123,15 +124,13 @@ def _make_model(config: Config, device: torch.device) -> SpinModel:
 
 def scan(manifest: Path, settings: SpinConfig, equal_lengths: bool) -> TrainingCuts:
     """The utterances of an epoch of either side."""
-    lengths = {"min_samples": settings.min_samples, "max_samples": settings.max_samples}
-    return scan_training_cuts([manifest] * REPEATS, **lengths, batch_seconds=settings.batch_seconds, equal_lengths=equal_lengths)
+    return scan_training_cuts([manifest] * REPEATS, dataclasses.replace(settings, equal_lengths=equal_lengths))
 
 
 def _time_own(config: Config, manifest: Path, arguments: argparse.Namespace, device: torch.device) -> dict:
     dtype = autocast_dtype(config.spin.precision, device)
     update = Update(_make_model(config, device), config, dtype)
-    seconds = config.spin.batch_seconds
-    batches = list(BatchSampler(scan(manifest, config.spin, True), seconds, seed=0).batches(0))
+    batches = list(BatchSampler(scan(manifest, config.spin, True), seed=0).batches(0))
     timed = _time(batches, lambda batch: update(batch.micro_batches), arguments, device)
     return {**timed, "precision": "bfloat16" if dtype else "float32", "equal_lengths": True}
 

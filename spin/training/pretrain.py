@@ -6,10 +6,10 @@ bit on the CPU: every iteration keeps its labels and checkpoints in a folder of 
 Legend: B utterances, S samples, T frames, D features, K clusters.
 """
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spin.config import Config
+from spin.config import Config, SpinConfig
 from spin.data.audio import coloured_noise, mix
 from spin.data.loader import BatchLoader, MicroBatch, ViewDataset, pad
 from spin.data.plan import BatchSampler, TrainingCuts, scan_training_cuts
@@ -67,10 +67,11 @@ def pretrain(config: Config, manifests: dict[str, Path], folder: Path, tensorboa
         spectral = iteration == 1 and not settings.init
         extract = mfcc if spectral else hidden_states(encoder, settings.label_layer, device)
         labels = make_labels(own / "labels", manifests, extract, clusters, settings.kmeans_hours, config.seed + iteration - 1)
-        lengths = {"min_samples": MIN_SAMPLES, "max_samples": settings.max_samples, "batch_seconds": settings.batch_seconds}
-        cuts = scan_training_cuts(manifests.values(), **lengths, equal_lengths=True, labels=labels)
+        shortest, seconds = min(MIN_SAMPLES, settings.max_samples), settings.batch_seconds
+        lengths = SpinConfig(min_samples=shortest, max_samples=settings.max_samples, batch_seconds=seconds, equal_lengths=True)
+        cuts = scan_training_cuts([*manifests.values()], lengths, labels)
         if not cuts.bins:  # too little speech for buckets: their lower boundary would be MIN_SAMPLES
-            cuts = dataclasses.replace(cuts, equal_lengths=False)
+            cuts = replace(cuts, settings=replace(lengths, equal_lengths=False))
         train(config, iteration, encoder, cuts, own, tensorboard / f"iteration{iteration}", device)
     return encoder.cpu().eval()
 
@@ -113,9 +114,7 @@ def train(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     dataset = ViewDataset(((augment,) if settings.augment else (),), config.seed)
-    loader = BatchLoader(
-        dataset, BatchSampler(cuts, settings.batch_seconds, config.seed + number - 1), config.spin.workers, device
-    )
+    loader = BatchLoader(dataset, BatchSampler(cuts, config.seed + number - 1), config.spin.workers, device)
     readable = (batch for batch in loader.batches(state["epoch"], state["index"]) if batch.micro_batches[0] is not None)
     steps, dtype, writer = settings.steps[number - 1], autocast_dtype("auto", device), summary_writer(tensorboard, first + 1)
     model.train()
@@ -209,7 +208,7 @@ def predict(
     """(loss, accuracy) of a batch with masks drawn by `random`, on the model's device."""
     device = model.mask_embedding.device
     frames = model.encoder.feature_extractor.frame_lengths(batch.lengths)
-    mask = pad([draw_mask(random, int(count)) for count in frames], False, bool)
+    mask = pad([draw_mask(random, int(count)) for count in frames], 0)
     labels = torch.full(mask.shape, NO_LABEL)
     labels[:, : batch.labels.shape[1]] = batch.labels
     waveforms, mask, labels = (tensor.to(device, non_blocking=True) for tensor in (batch.waveforms, mask, labels))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from spin.config import SpinConfig
 from spin.data.cuts import read_cuts
 from spin.data.loader import Batch, BatchLoader, ViewDataset, collate
 from spin.data.plan import BatchSampler, num_frames, scan_training_cuts
@@ -24,9 +25,9 @@ def failing(waveform, cut, keys):
     raise DataError(cut.id, found="no pitch contour", remedy="run stage 1")
 
 
-def make_sampler(manifest, **options) -> BatchSampler:
-    cuts = scan_training_cuts([manifest], min_samples=RATE, max_samples=2 * RATE, batch_seconds=8.0, **options)
-    return BatchSampler(cuts, 8.0, seed=0)
+def make_sampler(manifest, labels=()) -> BatchSampler:
+    settings = SpinConfig(min_samples=RATE, max_samples=2 * RATE, batch_seconds=8.0)
+    return BatchSampler(scan_training_cuts([manifest], settings, labels), seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spin import artifacts
+from spin.config import SpinConfig
 from spin.data.cuts import read_cuts
 from spin.data.plan import BatchSampler, Crop, FrameLabels, TrainingCuts, duration_bins, fill, num_frames, scan_training_cuts
 from spin.errors import DataError
@@ -29,8 +30,9 @@ def manifest(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("corpus"), "train", SECONDS)
 
 
-def _scan(manifest, **changes) -> TrainingCuts:
-    return scan_training_cuts([manifest], **{"min_samples": RATE, "max_samples": 3 * RATE, "batch_seconds": 6.0} | changes)
+def _scan(manifest, labels=(), **changes) -> TrainingCuts:
+    lengths = {"min_samples": RATE, "max_samples": 3 * RATE, "batch_seconds": 6.0} | changes
+    return scan_training_cuts([manifest], SpinConfig(**lengths), labels)
 
 
 def _ids(plan) -> list[str]:
@@ -39,7 +41,7 @@ def _ids(plan) -> list[str]:
 
 def test_crops_depend_on_seed_and_epoch_only_and_short_utterances_are_named(manifest):
     cuts = _scan(manifest)
-    assert cuts.short == ("train-0000",) and cuts.count == 60
+    assert cuts.short == ["train-0000"] and cuts.count == 60
     full = {cut.id: cut for cut in read_cuts(manifest)}
     moved = 0
     for cut in (crop.cut() for crop in cuts.epoch(seed=0, epoch=1)):
@@ -56,20 +58,20 @@ def test_crops_depend_on_seed_and_epoch_only_and_short_utterances_are_named(mani
 
 
 def test_order_and_membership_change_from_epoch_to_epoch(manifest):
-    sampler = BatchSampler(_scan(manifest), 6.0, seed=0)
+    sampler = BatchSampler(_scan(manifest), seed=0)
     first, second = ([frozenset(crop.id for crop in batch) for batch in sampler.batches(epoch)] for epoch in (0, 1))
     assert len(set(first) & set(second)) < len(first) / 4
     assert [frozenset(crop.id for crop in batch) for batch in sampler.batches(0)] == first
     assert sum(map(len, first)) == len(frozenset().union(*first)) >= 57  # nothing twice, and little is left over
-    plans = itertools.islice(BatchSampler(_scan(manifest, batch_seconds=1000.0), 1000.0, seed=0), 2)  # all in one batch
+    plans = itertools.islice(BatchSampler(_scan(manifest, batch_seconds=1000.0), seed=0), 2)  # all in one batch
     assert [(plan.epoch, len(plan.micro_batches[0])) for plan in plans] == [(0, 60), (1, 60)]
 
 
 def test_starting_in_the_middle_gives_the_same_rest(manifest):
     cuts = _scan(manifest)
-    whole = list(itertools.islice(BatchSampler(cuts, 6.0, seed=3), 60))
+    whole = list(itertools.islice(BatchSampler(cuts, seed=3), 60))
     at = 40
-    rest = BatchSampler(cuts, 6.0, seed=3, start=(whole[at].epoch, whole[at].index))
+    rest = BatchSampler(cuts, seed=3, start=(whole[at].epoch, whole[at].index))
     assert whole[at].epoch > 0
     for expected, found in zip(whole[at:], rest, strict=False):
         assert (expected.epoch, expected.index, _ids(expected)) == (found.epoch, found.index, _ids(found))
@@ -77,10 +79,9 @@ def test_starting_in_the_middle_gives_the_same_rest(manifest):
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (1, 3), (3, 2)])
 def test_ranks_and_micro_batches_share_out_the_same_batches(manifest, world_size, accumulation):
-    cuts = _scan(manifest)
-    alone = itertools.islice(BatchSampler(cuts, 6.0, seed=0), 30)
-    ranks = range(world_size)
-    samplers = [BatchSampler(cuts, 6.0, seed=0, rank=rank, world_size=world_size, accumulation=accumulation) for rank in ranks]
+    alone = itertools.islice(BatchSampler(_scan(manifest), seed=0), 30)
+    cuts = _scan(manifest, accumulation=accumulation)
+    samplers = [BatchSampler(cuts, seed=0, rank=rank, world_size=world_size) for rank in range(world_size)]
     for whole, *shares in zip(alone, *samplers, strict=False):
         dealt = [name for plan in shares for name in _ids(plan)]
         assert sorted(dealt) == sorted(_ids(whole)) and all(len(plan.micro_batches) == accumulation for plan in shares)
@@ -100,9 +101,10 @@ class _Lengths(TrainingCuts):
 def _sampler(seconds: np.ndarray, batch_seconds: float, equal_lengths: bool, longest: int = 272_000) -> BatchSampler:
     samples = (seconds * RATE).astype(int)
     bins = duration_bins(np.minimum(samples, longest), batch_seconds)
-    cuts = _Lengths((), 16_000, longest, len(samples), bins=bins, equal_lengths=equal_lengths)
+    lengths = {"min_samples": RATE, "max_samples": longest, "batch_seconds": batch_seconds, "equal_lengths": equal_lengths}
+    cuts = _Lengths((), SpinConfig(**lengths), len(samples), bins=bins)
     object.__setattr__(cuts, "samples", samples.tolist())
-    return BatchSampler(cuts, batch_seconds, seed=0)
+    return BatchSampler(cuts, seed=0)
 
 
 @settings(max_examples=25)
@@ -154,7 +156,7 @@ def test_filling_by_hand():
 def test_buckets_are_sorted_and_hold_about_the_same(lengths, batch):
     bins = duration_bins(np.array(lengths), batch)
     assert list(bins) == sorted(set(bins)) and len(bins) < 30
-    cuts = TrainingCuts((), 16_000, 272_000, len(lengths), bins=bins, equal_lengths=True)
+    cuts = TrainingCuts((), SpinConfig(min_samples=16_000, equal_lengths=True), len(lengths), bins=bins)
     for samples in lengths:
         assert 16_000 <= cuts.cropped_samples(samples) <= min(samples, 272_000)
 
@@ -184,13 +186,13 @@ def test_labels_are_found_whatever_either_side_lacks(tmp_path_factory, labelled,
 
 def test_mistakes_are_explained(manifest, tmp_path):
     with pytest.raises(DataError, match="(?s)61 utterance.*spin.min_samples"):
-        _scan(manifest, min_samples=100 * RATE)
+        _scan(manifest, min_samples=100 * RATE, max_samples=100 * RATE)
     with pytest.raises(DataError, match="(?s)nowhere.*no such file"):
-        scan_training_cuts([tmp_path / "nowhere.jsonl.gz"], min_samples=1, max_samples=2, batch_seconds=1.0)
+        _scan(tmp_path / "nowhere.jsonl.gz")
     with pytest.raises(DataError, match="(?s)nowhere.jsonl.*acoustic-pieces"):
         next(_scan(manifest, labels=[tmp_path / "nowhere.jsonl"]).epoch(0, 0))
     record = next(read_cuts(manifest)).to_dict()
     record["recording"]["sampling_rate"] = 8_000
     write_jsonl(tmp_path / "slow.jsonl", [record])
     with pytest.raises(DataError, match="train-0000\n  found: 8000 Hz"):
-        scan_training_cuts([tmp_path / "slow.jsonl"], min_samples=1, max_samples=2, batch_seconds=1.0)
+        _scan(tmp_path / "slow.jsonl")

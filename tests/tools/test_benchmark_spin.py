@@ -30,7 +30,7 @@ def test_both_sides_train_on_the_same_mixture_of_lengths(monkeypatch):
     ]
     monkeypatch.setattr("spin.data.plan.read_records", lambda path: iter(records))
     settings = benchmark_spin.SpinConfig(min_samples=benchmark_spin.MIN_SAMPLES, batch_seconds=32.0)
-    own = list(BatchSampler(benchmark_spin.scan("manifest", settings, True), 32.0, seed=0).batches(0))
+    own = list(BatchSampler(benchmark_spin.scan("manifest", settings, True), seed=0).batches(0))
     reference = official_batches(benchmark_spin.scan("manifest", settings, False), 32.0)
     means = []
     for batches in (own, reference):

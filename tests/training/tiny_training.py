@@ -59,8 +59,7 @@ def make_model(config: Config, shape: EncoderShape = SHAPE) -> SpinModel:
 def make_training(corpus: Path, folder: Path, transform=noisy_copy, **changes) -> Training:
     torch.set_num_threads(1)
     config = make_config(**changes)
-    lengths = {key: getattr(config.spin, key) for key in ("min_samples", "max_samples", "batch_seconds", "equal_lengths")}
-    cuts = scan_training_cuts([artifacts.pitch_cuts(corpus, "spin_train")], **lengths)
+    cuts = scan_training_cuts([artifacts.pitch_cuts(corpus, "spin_train")], config.spin)
     loader = make_loader(config, cuts, ((), (transform,)), torch.device("cpu"))
     validation = Validation(choose_cuts([artifacts.cuts(corpus, "valid")], 200))
     return Training(config, folder, folder / "tensorboard", make_model(config), loader, validation, cuts)
