@@ -84,16 +84,11 @@ def finish(corpus, folder, short, seen: dict[int, list[str]], **changes) -> int:
     return first
 
 
-def test_only_the_top_layers_head_and_codebook_change(corpus, unbroken, tmp_path):
-    before, after = weights(make_training(corpus, tmp_path)), unbroken[1]
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed and all(name.startswith(("encoder.layers.1.", "encoder.layers.2.", "objective.")) for name in changed)
-    assert {"objective.head.bias", "objective.codebook.weight", "encoder.layers.1.ffn_in.weight"} <= changed
-    torch.testing.assert_close(after["objective.codebook.weight"].norm(dim=1), torch.ones(16))
-
-
-def test_history_checkpoints_and_curves(unbroken):
-    folder = unbroken[0]
+def test_what_changes_history_checkpoints_and_curves(corpus, unbroken, tmp_path):
+    before, (folder, after) = weights(make_training(corpus, tmp_path)), unbroken
+    changed = {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert {"objective.head", "objective.codebook", "encoder.layers.1.ffn_in"} <= changed
+    assert all(name.startswith(("encoder.layers.1.", "encoder.layers.2.", "objective.")) for name in changed)
     history = read_history(folder)
     assert [record["step"] for record in history] == [6, 12]
     assert all(0 <= record["pnmi"] <= 1 and 1 <= record["perplexity"] <= 16 and record["loss"] > 0 for record in history)
@@ -114,9 +109,8 @@ def test_cut_off_before_and_after_an_update(corpus, short, tmp_path, side, step)
 def test_cut_off_again_after_every_single_step(corpus, short, tmp_path):
     seen = {}
     for step in range(1, 6):
-        training = make_training(corpus, tmp_path, **SHORT | {"checkpoint_every_steps": 1})
-        assert training.step == step - 1
-        seen |= run_until_cut(training, before=step)
+        seen |= run_until_cut(make_training(corpus, tmp_path, **SHORT | {"checkpoint_every_steps": 1}), before=step)
+        assert max(seen) == step - 1
     assert finish(corpus, tmp_path, short, seen, checkpoint_every_steps=1) == 5
 
 
@@ -255,7 +249,6 @@ def test_a_training_resumes_with_other_micro_batches(corpus, short, tmp_path):
     """The remedy for a GPU out of memory costs no finished step."""
     run_until_cut(make_training(corpus, tmp_path, **SHORT), before=4)
     resumed = make_training(corpus, tmp_path, **SHORT, accumulation=2)
-    assert resumed.step == 4
     resumed.run()
     torch.testing.assert_close(weights(resumed), short[0], rtol=1e-4, atol=1e-5)
 
