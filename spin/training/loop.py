@@ -16,11 +16,12 @@ from spin.data.plan import TrainingCuts
 from spin.errors import CheckpointError, rerun
 from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
-from spin.runtime import distributed, process
+from spin.runtime import distributed
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.devices import autocast_dtype
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.process import StopRequest
 from spin.runtime.progress import progress
 from spin.training import grad_cache
 from spin.training.monitor import LOG_EVERY_STEPS, Monitor, Validation, check_collapse
@@ -81,7 +82,7 @@ class Training:
             model.run_frozen_in(dtype)
         batches = self.loader.batches(self.epoch, self.index)
         batches = progress(batches, "training", settings.max_steps, self.step) if self.is_rank_zero else batches
-        with DistributedStop(self.device) as stop:
+        with StopRequest() as stop:
             for batch in batches:
                 rate = self._set_learning_rate(self.step)
                 self.optimizer.zero_grad(set_to_none=True)
@@ -93,10 +94,11 @@ class Training:
 
                 monitor.add(self.step, rate, loss, norm, batch)
                 self.step, self.epoch, self.index = self.step + 1, batch.epoch, batch.index + 1
-                stopped = stop.agreed()
                 validate_now = self._is_due(settings.valid_every_steps)
                 save_now = validate_now or self._is_due(settings.checkpoint_every_steps)
-                if save_now or self._is_due(LOG_EVERY_STEPS):
+                report_now = save_now or self._is_due(LOG_EVERY_STEPS)
+                stopped = all_stop(stop, self.device, report_now)
+                if report_now:
                     monitor.report(self.loader.waited)
                 if save_now or stopped:
                     self._save()
@@ -194,28 +196,13 @@ def learning_rate(step: int, settings: SpinConfig) -> float:
     return peak * (1 - (1 - floor) * (step - warmup_steps) / decay_steps)
 
 
-class DistributedStop(process.StopRequest):
-    """A stop requested by a signal, agreed by all ranks, so that they stop after the same step."""
+def all_stop(stop: StopRequest, device: torch.device, report_now: bool) -> bool:
+    """Whether all ranks stop after this step, because one of them got a signal; every rank asks after every step.
 
-    def __init__(self, device: torch.device):
-        super().__init__()
-        self.device = device
-        self._sent: tuple[torch.Tensor, torch.cuda.Event] | None = None
-
-    def agreed(self) -> bool:
-        """True where all ranks stop after this step; call it once per step on every rank.
-
-        Several GPUs answer one step late: each step reads the result of the step before, so that none waits for the GPU.
-        """
-        if distributed.world_size() == 1:
-            return self.signal is not None
-        flag = distributed.all_reduce_max(torch.full((), float(self.signal or 0), device=self.device))
-        if self.device.type == "cpu":
-            return bool(flag > 0)
-        before, event = self._sent, torch.cuda.Event()
-        self._sent = torch.empty((), pin_memory=True).copy_(flag, non_blocking=True), event
-        event.record()
-        if before is None:
-            return False
-        before[1].synchronize()
-        return float(before[0]) > 0
+    Several GPUs agree only before a report, which waits for them anyway.
+    """
+    if distributed.world_size() == 1:
+        return stop.signal is not None
+    if device.type == "cuda" and not report_now:
+        return False
+    return bool(distributed.all_reduce_max(torch.full((), float(stop.signal or 0), device=device)) > 0)
