@@ -30,7 +30,6 @@ from spin.units.counts import JointCounts, pnmi
 from spin.units.phones import LABELS_PER_UNIT, alignment_of, frame_labels
 
 LOG_EVERY_STEPS = 10
-NAMED = 5  # utterances named in a log line
 BATCH_CUTS = 4  # of a validation; they are of similar length
 COLLAPSE_PATIENCE = 2  # validations in a row
 MIN_PERPLEXITY_SHARE = 0.05  # of codebook_size
@@ -68,10 +67,7 @@ class Monitor:
         """Records update number `step` (from 0) on a batch; raises DataError when too many utterances are unreadable."""
         self._steps.append(_Step(step, rate, loss, gradient_norm.detach(), batch.ids))
         self._seconds += batch.seconds
-        new = [name for name in batch.unchanged if name not in self.unchanged]
-        if new and len(self.unchanged) < NAMED:
-            self.log.warning("no voiced frames; only the equaliser is applied to: %s", ", ".join(new[:NAMED]))
-        self.unchanged.update(new)
+        self.unchanged.update(batch.unchanged)
         for name, reason in batch.unreadable.items():
             if name not in self.unreadable:
                 self.unreadable[name] = reason
