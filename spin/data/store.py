@@ -4,8 +4,7 @@ Importing this module registers it as a storage backend of lhotse, so that lhots
 paths relative to the folder it writes into. spin/data/cuts.py makes them absolute when it reads the manifest in that folder.
 """
 
-from __future__ import annotations
-
+import contextlib
 import math
 import os
 import zlib
@@ -24,7 +23,7 @@ LEVEL = 6  # of zlib
 REBUILD = "or, if the recipe wrote it, ./run.sh --stage N --stop-stage N --force (N: 0 cuts, 1 pitch, 3 features, units)"
 
 
-class ArrayWriter:
+class ArrayWriter(contextlib.AbstractContextManager):
     """Packs arrays into the file `<folder>/<name>.bin`, next to the manifest that will name them; a context manager.
 
     Each process writes a file of its own. To compress pays for arrays that repeat themselves; features in float16 hardly shrink.
@@ -64,9 +63,6 @@ class ArrayWriter:
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-
-    def __enter__(self) -> ArrayWriter:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
