@@ -96,14 +96,13 @@ def read_classes(folder: str | Path) -> int:
     """The number of classes in a folder of frame labels; raises DataError without a valid labels.json."""
     path = Path(folder) / "labels.json"
     try:
-        content = read_json(path)
-    except DataError:
-        content = None
-    classes = content.get("classes") if isinstance(content, dict) else None
-    if not isinstance(classes, int) or classes < 1:
+        classes = int(read_json(path)["classes"])
+    except (DataError, KeyError, TypeError, ValueError):
+        classes = 0
+    if classes < 1:
         raise DataError(
             str(path),
-            found="no such file, or a damaged one" if content is None else f"classes: {classes!r}",
+            found="no such file, a damaged one, or no classes in it",
             expected="frame labels with a number of classes, at least 1",
             remedy="python -m spin acoustic-pieces --exp E --system S --vocabulary N --output DIR, then --set rspin.labels=DIR",
         )
