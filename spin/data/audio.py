@@ -29,12 +29,7 @@ MAX_REASON = 200  # characters of a library's message; some fill a page
 MAX_POOL = 2000  # cuts that noise is drawn from, spread evenly over the manifests; a few MB
 MIN_VOICES, MAX_VOICES = 3, 8  # of babble
 MIN_EXPONENT, MAX_EXPONENT = 0.5, 2.0  # of 1/f^a noise: nearly white to brown; white noise stays unseen in training
-# Where the pool of a kind of noise comes from.
-REMEDIES = {
-    BABBLE: "name a part with speech: --set corpus.spin_train=[PART]",
-    CORPUS: "name a manifest of cuts or recordings: --set noise.manifests=[FILE]",
-    REVERB: "name a manifest of cuts or recordings: --set noise.impulse_responses=[FILE]",
-}
+REMEDY = "name other manifests: --set noise.manifests=[FILE], noise.impulse_responses=[FILE] or corpus.spin_train=[PART]"
 _LIBRARY_ERRORS = (
     *(OSError, ValueError, RuntimeError, AssertionError, EOFError),
     *(SoundFileError, AudioLoadingError, DurationMismatchError),
@@ -89,22 +84,22 @@ class Noise:
         return cls(record["kind"], record["snr_in_db"], record["seed"], cuts)
 
 
-def read_pool(manifests: Iterable[str | Path], kind: str = CORPUS, size: int = MAX_POOL) -> list[MonoCut]:
-    """At most about `size` cuts, spread evenly over cut or recording manifests, at 16 kHz, one channel each.
+def read_pool(manifests: Iterable[str | Path]) -> list[MonoCut]:
+    """About MAX_POOL cuts at most, spread evenly over cut or recording manifests, at 16 kHz, one channel each.
 
-    Raises DataError for a manifest that is missing, damaged or empty; its remedy depends on the kind: BABBLE, CORPUS or REVERB.
+    Raises DataError for a manifest that is missing, damaged or empty.
     """
     pool: list[MonoCut] = []
     for path in (paths := [Path(path) for path in manifests]):
-        step = max(1, -(-count_cuts(path) * len(paths) // size))
-        pool += [_pool_cut(path, record, kind) for number, record in enumerate(read_records(path)) if number % step == 0]
+        step = max(1, -(-count_cuts(path) * len(paths) // MAX_POOL))
+        pool += [_pool_cut(path, record) for number, record in enumerate(read_records(path)) if number % step == 0]
     if not pool:
-        names = ", ".join(map(str, paths)) or f"manifests for {kind}"
-        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDIES[kind])
+        names = ", ".join(map(str, paths)) or "manifests of noise"
+        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDY)
     return pool
 
 
-def _pool_cut(path: Path, record: dict, kind: str) -> MonoCut:
+def _pool_cut(path: Path, record: dict) -> MonoCut:
     if "supervisions" in record:
         record = without_words({**record, "supervisions": record["supervisions"][:1], "custom": None})
     try:
@@ -113,7 +108,7 @@ def _pool_cut(path: Path, record: dict, kind: str) -> MonoCut:
         cut = cut if isinstance(cut, MonoCut) else cut.to_mono()[0]
         return cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDIES[kind]) from error
+        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDY) from error
 
 
 def speaker_of(cut: Cut) -> str | None:

@@ -65,7 +65,7 @@ class AddNoise:
         if config.noise.manifests:
             self.pool, self.kinds = audio.read_pool(config.noise.manifests), (audio.CORPUS,)
             return
-        self.pool = audio.read_pool((artifacts.cuts(corpus, part) for part in config.corpus.spin_train), audio.BABBLE)
+        self.pool = audio.read_pool(artifacts.cuts(corpus, part) for part in config.corpus.spin_train)
         speakers = {audio.speaker_of(cut) for cut in self.pool} - {None}
         self.kinds = (audio.COLOURED, audio.BABBLE) if len(speakers) > 1 else (audio.COLOURED,)
 
