@@ -93,9 +93,6 @@ def write_results(context: Context, folder: Path, training: Training) -> None:
     for name, reason in training.monitor.unreadable.items():
         rejects.add(name, parts, reason)
     rejects.close()
-    unvoiced = sorted(training.monitor.unchanged)
-    if unvoiced:
-        context.log.warning("%d utterance(s) without a voiced frame, equalised only: %s", len(unvoiced), ", ".join(unvoiced[:20]))
     objective = context.config.objective
     notes = {} if objective == "spin" else {"objective": objective}
     save_model(artifacts.model_in(folder), training.model.eval().cpu(), notes=notes)

@@ -35,8 +35,8 @@ from spin.runtime import distributed, seeding
 
 PREFETCHED_BATCHES = 2  # per worker
 
-# (waveform (S,) float32, its cropped cut, keys that seed its draws) -> (waveform (S,) float32, False: it had no voice to change)
-Transform = Callable[[np.ndarray, MonoCut, tuple[int | str, ...]], tuple[np.ndarray, bool]]
+# (waveform (S,) float32, its cropped cut, keys that seed its draws) -> waveform (S,) float32
+Transform = Callable[[np.ndarray, MonoCut, tuple[int | str, ...]], np.ndarray]
 View = tuple[Transform, ...]
 
 
@@ -46,11 +46,11 @@ class Perturb:
     def __init__(self, config: Config, corpus: Path):
         self.config = config.perturbation
 
-    def __call__(self, waveform: np.ndarray, cut: MonoCut, keys: tuple[int | str, ...]) -> tuple[np.ndarray, bool]:
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, keys: tuple[int | str, ...]) -> np.ndarray:
         """See Transform; without a voice only the equaliser applies. Raises DataError where stage 1 has no analysis of it."""
         rate = cut.sampling_rate
         analysis = load_analysis(cut).crop(round(cut.start * rate), len(waveform))
-        return synthesise(waveform, rate, analysis, draw_parameters(*keys, config=self.config)), not analysis.note
+        return synthesise(waveform, rate, analysis, draw_parameters(*keys, config=self.config))
 
 
 class AddNoise:
@@ -69,12 +69,12 @@ class AddNoise:
         speakers = {audio.speaker_of(cut) for cut in self.pool} - {None}
         self.kinds = (audio.COLOURED, audio.BABBLE) if len(speakers) > 1 else (audio.COLOURED,)
 
-    def __call__(self, waveform: np.ndarray, cut: MonoCut, keys: tuple[int | str, ...]) -> tuple[np.ndarray, bool]:
+    def __call__(self, waveform: np.ndarray, cut: MonoCut, keys: tuple[int | str, ...]) -> np.ndarray:
         """See Transform; raises UnreadableAudio for a recording of the noise."""
         rng = seeding.generator("noise", *keys)
         kind = self.kinds[int(rng.integers(len(self.kinds)))]
         noise = audio.draw_noise(rng, kind, rng.uniform(*self.snr_range), self.pool, audio.speaker_of(cut))
-        return audio.add_noise(waveform, noise), True
+        return audio.add_noise(waveform, noise)
 
 
 TRANSFORMS: dict[str, Callable[[Config, Path], Transform]] = {"perturb": Perturb, "noise": AddNoise}
@@ -108,7 +108,6 @@ class Batch(NamedTuple):
     micro_batches: Sequence[MicroBatch | None] = ()  # None where this rank has no utterance
     ids: Sequence[str] = ()  # utterances of all micro-batches
     seconds: float = 0.0  # audio of one view
-    unchanged: Sequence[str] = ()  # ids without a voiced frame, whose perturbed view is equalised only
     unreadable: dict[str, str] = {}  # id -> reason why it could not be read
 
 
@@ -120,38 +119,33 @@ class ViewDataset(Dataset):
 
     def __getitem__(self, plan: BatchPlan) -> Batch | SpinError:
         """A SpinError is returned, not raised: torch rebuilds exceptions of workers from their text alone."""
-        micro_batches, ids, samples, unchanged, unreadable = [], [], 0, [], {}
+        micro_batches, ids, samples, unreadable = [], [], 0, {}
         for crops in plan.micro_batches:
             views, labels = [], []
-            for cut in (crop.cut() for crop in crops):
+            for crop in crops:
                 try:
-                    waveforms, changed = self._read(cut, plan.epoch)
+                    views.append(self._read(crop.cut(), plan.epoch))
                 except audio.UnreadableAudio as error:
-                    unreadable[cut.id] = error.reason
+                    unreadable[crop.id] = error.reason
                     continue
                 except SpinError as error:
                     return error
-                views.append(waveforms)
-                labels.append((cut.custom or {}).get(artifacts.LABELS_FIELD))
-                ids.append(cut.id)
-                samples += len(waveforms[0])
-                if not changed:
-                    unchanged.append(cut.id)
+                labels.append(crop.labels)
+                ids.append(crop.id)
+                samples += len(views[-1][0])
             micro_batches.append(collate(views, labels) if views else None)
-        return Batch(plan.epoch, plan.index, micro_batches, ids, samples / artifacts.SAMPLE_RATE, unchanged, unreadable)
+        return Batch(plan.epoch, plan.index, micro_batches, ids, samples / artifacts.SAMPLE_RATE, unreadable)
 
-    def _read(self, cut: MonoCut, epoch: int) -> tuple[list[np.ndarray], bool]:
-        """The views of a crop, and whether every transform changed what it should."""
-        recorded, views, changed = audio.read_audio(cut), [], True
+    def _read(self, cut: MonoCut, epoch: int) -> list[np.ndarray]:
+        recorded, views = audio.read_audio(cut), []
         for number, transforms in enumerate(self.views):
             # The second view adds nothing to the keys, so that the seeds of earlier runs stay good.
             keys = (self.seed, epoch, cut.id, *(() if number == 1 else (f"view {number}",)))
             waveform = recorded
             for transform in transforms:
-                waveform, changes = transform(waveform, cut, keys)
-                changed = changed and changes
+                waveform = transform(waveform, cut, keys)
             views.append(waveform)
-        return views, changed
+        return views
 
 
 def collate(views: Sequence[Sequence[np.ndarray]], labels: Sequence[np.ndarray | None]) -> MicroBatch:

@@ -21,12 +21,13 @@ import numpy as np
 from lhotse import MonoCut
 from lhotse.dataset import DynamicBucketingSampler
 from lhotse.serialization import deserialize_item
-from lhotse.utils import compute_num_samples, fastcopy
+from lhotse.utils import compute_num_samples
 
 from spin import artifacts
 from spin.config import SpinConfig
 from spin.data.cuts import read_records, without_words
 from spin.errors import DataError, rerun
+from spin.objectives import NO_LABEL
 from spin.runtime import seeding
 from spin.runtime.files import read_jsonl
 from spin.runtime.logs import get_logger
@@ -67,8 +68,11 @@ class TrainingCuts:
                 duration = samples / artifacts.SAMPLE_RATE
                 crop = {"start": record["start"] + place * grid / artifacts.SAMPLE_RATE, "duration": duration}
                 content = json.dumps(without_words(record) | crop).encode()
-                frames = reader.find(name)[place : place + num_frames(samples)] if reader else None
-                yield Crop(name, duration, content, None if frames is None else np.array(frames, dtype=np.int32))
+                frames = np.full(num_frames(samples), NO_LABEL, dtype=np.int32)
+                if reader:
+                    found = reader.find(name)[place : place + len(frames)]
+                    frames[: len(found)] = found
+                yield Crop(name, duration, content, frames if reader else None)
 
     def cropped_samples(self, samples: int) -> int:
         """Length after cropping; 0 when the utterance is too short.
@@ -91,15 +95,13 @@ class Crop:
 
     id: str
     duration: float  # in seconds
-    record: bytes = b""  # its cut as JSON
-    labels: np.ndarray | None = None  # (frames,) int32 frame labels
+    record: bytes = b""  # its cut as JSON; start and duration say where it lies in the recording
+    labels: np.ndarray | None = None  # (frames,) int32, NO_LABEL where a frame has none
     dataloading_info: dict | None = None  # set by lhotse's sampler
 
     def cut(self) -> MonoCut:
-        """The cut, whose start and duration say where it lies in the recording; LABELS_FIELD holds its frame labels."""
-        cut = deserialize_item(json.loads(self.record))
-        labels = {} if self.labels is None else {artifacts.LABELS_FIELD: self.labels}
-        return fastcopy(cut, custom={**(cut.custom or {}), **labels})
+        """The cut, ready to be read."""
+        return deserialize_item(json.loads(self.record))
 
 
 class FrameLabels:

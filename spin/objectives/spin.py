@@ -56,7 +56,7 @@ class Spin(nn.Module):
     def reset_parameters(self, *keys: int | str) -> Spin:
         """Draws head and codebook from these keys, the codes of length 1; returns self."""
         draw_weights((self.head, self.codebook), *keys)
-        self.normalize_codes()
+        Spin.after_step(self)
         return self
 
     def represent(self, hidden: Tensor) -> tuple[Tensor, ...]:
@@ -96,13 +96,9 @@ class Spin(nn.Module):
         """The nearest code (...,) int64 of each frame (..., D)."""
         return self.similarities(self.represent(hidden.float())[0]).argmax(-1)
 
-    def after_step(self) -> None:
-        """Called after each step of the optimizer."""
-        self.normalize_codes()
-
     @torch.no_grad()
-    def normalize_codes(self) -> None:
-        """Brings every code to length 1."""
+    def after_step(self) -> None:
+        """Brings every code to length 1; called after each step of the optimizer."""
         self.codebook.weight.copy_(F.normalize(self.codebook.weight, dim=1))
 
 

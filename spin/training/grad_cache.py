@@ -9,11 +9,9 @@ import contextlib
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spin.data.loader import MicroBatch
-from spin.objectives import NO_LABEL
 from spin.objectives.model import Frames, SpinModel
 from spin.objectives.spin import Loss
 from spin.runtime.devices import sent
@@ -74,7 +72,5 @@ def _labels(model: SpinModel, micro_batches: Sequence[MicroBatch | None], device
     valid = [torch.zeros(0, dtype=torch.int64)]
     for micro_batch in filter(None, micro_batches):
         frames, labels = model.encoder.feature_extractor.frame_lengths(micro_batch.lengths.chunk(2)[0]), micro_batch.labels
-        missing = int(frames.max()) - labels.shape[1]  # frames without a label, as of an utterance that has none
-        labels = F.pad(labels, (0, max(missing, 0)), value=NO_LABEL)
         valid.append(labels[torch.arange(labels.shape[1]) < frames[:, None]])
     return sent(torch.cat(valid), device)

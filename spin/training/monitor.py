@@ -57,7 +57,6 @@ class Monitor:
         self.writer: SummaryWriter | None = None  # set on rank 0
         self.log = get_logger("training")
         self.loss: float | None = None  # mean over the steps of the last report
-        self.unchanged: set[str] = set()  # ids of utterances without a voiced frame, whose perturbed view is only equalised
         self.unreadable: dict[str, str] = {}  # id -> reason for utterances whose audio cannot be read
         self._steps: list[_Step] = []
         self._restored: list[list[float]] = []  # loss and gradient norm of updates that an interrupted run had not reported
@@ -67,7 +66,6 @@ class Monitor:
         """Records update number `step` (from 0) on a batch; raises DataError when too many utterances are unreadable."""
         self._steps.append(_Step(step, rate, loss, gradient_norm.detach(), batch.ids))
         self._seconds += batch.seconds
-        self.unchanged.update(batch.unchanged)
         for name, reason in batch.unreadable.items():
             if name not in self.unreadable:
                 self.unreadable[name] = reason
@@ -91,17 +89,14 @@ class Monitor:
         Raises TrainingError for a loss or gradient norm that is not finite, DataError when all ranks together met too many
         unreadable utterances.
         """
-        for unchanged, unreadable in distributed.gather_all((sorted(self.unchanged), self.unreadable)):
-            self.unchanged.update(unchanged)
+        for unreadable in distributed.gather_all(self.unreadable):
             self.unreadable = {**unreadable, **self.unreadable}
         self._check_share()
-        state = {"pending": self._measure(), "loss": self.loss}
-        return state | {"unchanged": sorted(self.unchanged), "unreadable": self.unreadable}
+        return {"pending": self._measure(), "loss": self.loss, "unreadable": self.unreadable}
 
     def restore(self, state: dict) -> None:
         """Takes over what `state` gave to a checkpoint."""
-        self._restored, self.loss = state["pending"], state["loss"]
-        self.unchanged, self.unreadable = set(state["unchanged"]), dict(state["unreadable"])
+        self._restored, self.loss, self.unreadable = state["pending"], state["loss"], state["unreadable"]
 
     def report(self, waited: float) -> None:
         """Reads, checks and reports the updates since the last report; call it on all ranks together. For errors see `state`.
@@ -121,8 +116,7 @@ class Monitor:
         step = last.step + 1
         self._add_scalars("train", metrics, step)
         self._add_scalars("speed", speed, step)
-        found = {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}
-        self._add_scalars("data", found, step)
+        self._add_scalars("data", {"unreadable_utterances": len(self.unreadable)}, step)
         line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
         times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
         self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)

@@ -89,7 +89,7 @@ def hidden_states(encoder: Encoder, layer: int, device: torch.device) -> Callabl
     return extract
 
 
-def augment(waveform: np.ndarray, cut, keys: tuple[int | str, ...]) -> tuple[np.ndarray, bool]:
+def augment(waveform: np.ndarray, cut, keys: tuple[int | str, ...]) -> np.ndarray:
     """A Transform of spin.data.loader: a random equaliser for half of the utterances, coloured noise for some."""
     random = generator("pretrain augment", *keys)
     if random.random() < EQUALISER_SHARE:
@@ -98,7 +98,7 @@ def augment(waveform: np.ndarray, cut, keys: tuple[int | str, ...]) -> tuple[np.
     if random.random() < NOISE_SHARE:
         noise = coloured_noise(random, len(waveform), random.uniform(0.0, 1.0))
         waveform = mix(waveform, noise, random.uniform(*SNRS_IN_DB))
-    return waveform.astype(np.float32), True
+    return waveform.astype(np.float32)
 
 
 def train(
@@ -209,9 +209,7 @@ def predict(
     device = model.mask_embedding.device
     frames = model.encoder.feature_extractor.frame_lengths(batch.lengths)
     mask = pad([draw_mask(random, int(count)) for count in frames], 0)
-    labels = torch.full(mask.shape, NO_LABEL)
-    labels[:, : batch.labels.shape[1]] = batch.labels
-    waveforms, mask, labels = (tensor.to(device, non_blocking=True) for tensor in (batch.waveforms, mask, labels))
+    waveforms, mask, labels = (tensor.to(device, non_blocking=True) for tensor in (batch.waveforms, mask, batch.labels))
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         return model(waveforms, batch.lengths, mask, labels)
 

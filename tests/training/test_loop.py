@@ -96,7 +96,6 @@ def test_what_changes_history_checkpoints_and_curves(corpus, unbroken, tmp_path)
     assert [path.name for path in store.paths()] == ["step-000000009.safetensors", "step-000000012.safetensors"]
     assert store.best_score() == pytest.approx(max(record["pnmi"] for record in history))
     assert [step for step, _ in read_curve(folder, "train/loss")] == [2, 3, 4, 6, 8, 9, 10, 12]
-    assert read_curve(folder, "data/unvoiced_utterances")[-1][1] > 0
 
 
 @pytest.mark.parametrize(("side", "step"), [("before", 0), ("before", 1), ("before", 4), ("after", 2)])
@@ -208,8 +207,8 @@ def test_a_finished_training_does_nothing_and_one_of_other_layers_is_rejected(co
 
 def test_a_loss_that_is_not_finite_names_step_utterances_and_rate(corpus, tmp_path):
     def broken(waveform, cut, draw):
-        view, changed = noisy_copy(waveform, cut, draw)
-        return (view * math.nan if cut.id == "spin_train-0005" else view), changed
+        view = noisy_copy(waveform, cut, draw)
+        return view * math.nan if cut.id == "spin_train-0005" else view
 
     with pytest.raises(TrainingError, match=r"(?s)step \d+.*loss nan.*learning rate.*spin_train-0005.*remedy") as caught:
         make_training(corpus, tmp_path, transform=broken).run()
