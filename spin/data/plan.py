@@ -26,7 +26,7 @@ from lhotse.utils import compute_num_samples
 from spin import artifacts
 from spin.config import SpinConfig
 from spin.data.cuts import read_records, without_words
-from spin.errors import DataError, rerun
+from spin.errors import DataError
 from spin.objectives import NO_LABEL
 from spin.runtime import seeding
 from spin.runtime.files import read_jsonl
@@ -130,15 +130,12 @@ class FrameLabels:
 def scan_training_cuts(paths: Sequence[Path], settings: SpinConfig, labels: Sequence[Path] = ()) -> TrainingCuts:
     """Reads the manifests once for their durations; see TrainingCuts.
 
-    Raises DataError for a missing or damaged manifest, a wrong sampling rate, or no utterance that is long enough.
+    Raises DataError for a missing or damaged manifest, or no utterance that is long enough.
     """
     short, lengths = [], array.array("q")
     for path in paths:
         for record in read_records(path):
-            rate, samples = record["recording"]["sampling_rate"], num_samples(record)
-            if rate != artifacts.SAMPLE_RATE:
-                expected, remedy = f"{artifacts.SAMPLE_RATE} Hz", rerun(0)
-                raise DataError(f"{path}: {record['id']}", found=f"{rate} Hz", expected=expected, remedy=remedy)
+            samples = num_samples(record)
             if samples < settings.min_samples:
                 short.append(record["id"])
             else:
