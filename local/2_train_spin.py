@@ -85,13 +85,10 @@ def prepare_training(context: Context, folder: Path, device: torch.device) -> Tr
 def write_results(context: Context, folder: Path, training: Training) -> None:
     """Writes the model of the last step, and the list of rejected utterances."""
     from spin.objectives.model import save_model
-    from spin.runtime.rejects import Rejects
 
-    rejects, parts = Rejects(artifacts.rejects(folder, "train_spin"), context.stage), ",".join(context.config.corpus.spin_train)
+    rejects, parts = training.monitor.rejects(), ",".join(context.config.corpus.spin_train)
     for name in training.cuts.short:
         rejects.add(name, parts, f"too short for spin.min_samples: below {training.settings.min_samples} samples")
-    for name, reason in training.monitor.unreadable.items():
-        rejects.add(name, parts, reason)
     rejects.close()
     objective = context.config.objective
     notes = {} if objective == "spin" else {"objective": objective}

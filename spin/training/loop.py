@@ -56,7 +56,7 @@ class Training:
         self.optimizer = torch.optim.Adam(self.parameters.values(), **rates, fused=self.device.type == "cuda")
         if self.settings.compile:
             compile_encoder(model.encoder)
-        self.monitor = Monitor(model.objective, config, cuts.count)
+        self.monitor = Monitor(model.objective, config, folder, cuts.count)
         self.store = CheckpointStore(folder / "checkpoints") if self.is_rank_zero else None
         self.step, self.epoch, self.index = 0, 0, 0  # updates made, and the next batch
         self.state = distributed.broadcast(self.store.load_latest() if self.is_rank_zero else None)

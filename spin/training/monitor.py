@@ -17,15 +17,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.tensorboard import SummaryWriter
 
+from spin import artifacts
 from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts
 from spin.data.loader import Batch
-from spin.errors import DataError, TrainingError
+from spin.errors import TrainingError
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import Loss, Spin, perplexity
 from spin.runtime import distributed
 from spin.runtime.logs import get_logger
+from spin.runtime.rejects import Rejects
 from spin.units.counts import JointCounts, pnmi
 from spin.units.phones import LABELS_PER_UNIT, alignment_of, frame_labels
 
@@ -48,12 +50,13 @@ class _Step(NamedTuple):
 class Monitor:
     """Collects updates and reports them; the objective computes metrics from the sums of its losses.
 
-    `utterances` is their number in the training set, for shares.
+    Args:
+        folder: folder of the training.
+        utterances: number of utterances of the training set, for shares.
     """
 
-    def __init__(self, objective: Spin, config: Config, utterances: int):
-        self.objective, self.settings = objective, config.spin
-        self.utterances, self.max_bad_share = utterances, config.corpus.max_bad_share
+    def __init__(self, objective: Spin, config: Config, folder: Path, utterances: int):
+        self.objective, self.config, self.folder, self.utterances = objective, config, folder, utterances
         self.writer: SummaryWriter | None = None  # set on rank 0
         self.log = get_logger("training")
         self.loss: float | None = None  # mean over the steps of the last report
@@ -70,18 +73,14 @@ class Monitor:
             if name not in self.unreadable:
                 self.unreadable[name] = reason
                 self.log.warning("%s is skipped: %s", name, reason)
-        self._check_share()
+                self.rejects().check_share(self.utterances, self.config.corpus.max_bad_share)
 
-    def _check_share(self) -> None:
-        if len(self.unreadable) > self.max_bad_share * self.utterances:
-            raise DataError(
-                "training data",
-                found=f"{len(self.unreadable)} unreadable of {self.utterances} utterances, first {next(iter(self.unreadable))}",
-                expected=f"a share of at most {self.max_bad_share:g} (corpus.max_bad_share)",
-                cause="recordings that were moved or damaged after stage 0; the log names each",
-                remedy="fix or remove the files, then ./run.sh --stage 0 --stop-stage 2; or accept more of them: "
-                f"--set corpus.max_bad_share={min(1.0, 2 * len(self.unreadable) / self.utterances):.2g}",
-            )
+    def rejects(self) -> Rejects:
+        """The utterances whose audio cannot be read."""
+        rejects = Rejects(artifacts.rejects(self.folder, "train_spin"), stage=2)
+        for name, reason in self.unreadable.items():
+            rejects.add(name, ",".join(self.config.corpus.spin_train), reason)
+        return rejects
 
     def state(self) -> dict:
         """State for a checkpoint; call it on all ranks together. A resumed run reports pending updates with its own.
@@ -91,7 +90,7 @@ class Monitor:
         """
         for unreadable in distributed.gather_all(self.unreadable):
             self.unreadable = {**unreadable, **self.unreadable}
-        self._check_share()
+        self.rejects().check_share(self.utterances, self.config.corpus.max_bad_share)
         return {"pending": self._measure(), "loss": self.loss, "unreadable": self.unreadable}
 
     def restore(self, state: dict) -> None:
@@ -119,7 +118,7 @@ class Monitor:
         self._add_scalars("data", {"unreadable_utterances": len(self.unreadable)}, step)
         line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
         times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
-        self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)
+        self.log.info("step %d/%d: %s, %s", step, self.config.spin.max_steps, line, times)
 
     def _add_scalars(self, group: str, values: dict[str, float], step: int) -> None:
         for name, value in values.items():
@@ -139,7 +138,7 @@ class Monitor:
                     found=found,
                     expected="finite numbers",
                     cause="a learning rate that is too high, an encoder with damaged weights, or a damaged recording among these",
-                    remedy=f"check these recordings, or --set spin.learning_rate={self.settings.learning_rate / 2:g}",
+                    remedy=f"check these recordings, or --set spin.learning_rate={self.config.spin.learning_rate / 2:g}",
                 )
         return self._restored + [list(pair) for pair in zip(losses, norms)]
 

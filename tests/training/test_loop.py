@@ -240,7 +240,7 @@ def test_too_many_unreadable_files_end_the_training(tmp_path):
     folder = make_corpus(tmp_path / "corpus")
     for index in range(6):
         (folder / "audio" / f"spin_train-{index:04d}.wav").write_bytes(b"")
-    with pytest.raises(DataError, match=r"(?s)5 unreadable of 24.*max_bad_share"):
+    with pytest.raises(DataError, match=r"(?s)5 of 24.*5 x unreadable audio.*max_bad_share"):
         make_training(folder, tmp_path / "training").run()
 
 
