@@ -7,7 +7,6 @@ Legend: B utterances, S samples, T frames, D features, K clusters.
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -118,7 +117,7 @@ def train(
     readable = (batch for batch in loader.batches(state["epoch"], state["index"]) if batch.micro_batches[0] is not None)
     steps, dtype, writer = settings.steps[number - 1], autocast_dtype("auto", device), summary_writer(tensorboard, first + 1)
     model.train()
-    pending, since = [], time.monotonic()  # losses and accuracies since the last report
+    pending: list[tuple[Tensor, Tensor]] = []  # losses and accuracies since the last report
     with StopRequest() as stop:
         for done, batch in progress(zip(range(first + 1, steps + 1), readable), "pre-training", steps, first):
             for group in optimizer.param_groups:
@@ -131,8 +130,8 @@ def train(
             optimizer.step()
             pending.append((loss.detach(), correct))
             if done % LOG_EVERY_STEPS == 0 or done == steps:
-                report(writer, number, done, pending, (time.monotonic() - since) / len(pending), settings.learning_rate)
-                pending, since = [], time.monotonic()
+                report(writer, number, done, pending, settings.learning_rate)
+                pending = []
             if stop.signal or done % CHECKPOINT_EVERY_STEPS == 0 or done == steps:
                 writer.flush()
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
@@ -150,17 +149,16 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * max(LAST_RATE, (steps - step) / max(1, steps - WARMUP_STEPS))
 
 
-def report(writer, number: int, done: int, pending: list[tuple[Tensor, Tensor]], pace: float, peak: float) -> None:
-    """Logs the means of `pending`, and `pace` in seconds per step; raises TrainingError for a loss that is not finite."""
+def report(writer, number: int, done: int, pending: list[tuple[Tensor, Tensor]], peak: float) -> None:
+    """Logs the means of losses and accuracies; raises TrainingError for a loss that is not finite."""
     loss, accuracy = (float(torch.stack(values).mean()) for values in zip(*pending))
     if not math.isfinite(loss):
         subject = f"pre-training, iteration {number}, step {done}"
         cause, remedy = f"the learning rate {peak:g} is too high", f"--set pretrain.learning_rate={peak / 2:g}"
         raise TrainingError(subject, found=f"loss {loss}", expected="a finite loss", cause=cause, remedy=remedy)
-    for name, value in (("loss", loss), ("masked_accuracy", accuracy), ("seconds_per_step", pace)):
-        writer.add_scalar(name, value, done)
-    line = "iteration %d, step %d: loss %.3f, masked accuracy %.3f, %.2f s/step"
-    get_logger("pretrain").info(line, number, done, loss, accuracy, pace)
+    writer.add_scalar("loss", loss, done)
+    writer.add_scalar("masked_accuracy", accuracy, done)
+    get_logger("pretrain").info("iteration %d, step %d: loss %.3f, masked accuracy %.3f", number, done, loss, accuracy)
 
 
 class MaskedPredictor(nn.Module):
