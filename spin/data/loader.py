@@ -111,14 +111,58 @@ class Batch(NamedTuple):
     unreadable: dict[str, str] = {}  # id -> reason why it could not be read
 
 
-class ViewDataset(Dataset):
-    """BatchPlan -> Batch; reads and transforms in whichever process asks. `seed` is that of the transforms."""
+def make_loader(config: Config, cuts: TrainingCuts, views: Sequence[View], device: torch.device) -> BatchLoader:
+    """The loader of this rank's share of the batches of stage 2."""
+    sampler = BatchSampler(cuts, config.seed, distributed.rank(), distributed.world_size())
+    return BatchLoader(views, sampler, config.seed, config.spin.workers, device)
 
-    def __init__(self, views: Iterable[View], seed: int):
-        self.views, self.seed = tuple(views), seed
+
+class BatchLoader(Dataset):
+    """Batches in the sampler's order, read and transformed by `workers` processes (0: in this one).
+
+    Args:
+        views: the transforms of each view; see make_views.
+        seed: random seed of the transforms.
+
+    Attributes:
+        waited: seconds that the training has waited for data so far.
+    """
+
+    def __init__(self, views: Sequence[View], sampler: BatchSampler, seed: int, workers: int, device: torch.device):
+        self.views, self.sampler, self.seed, self.workers, self.device = views, sampler, seed, workers, device
+        self.waited = 0.0
+
+    def batches(self, epoch: int = 0, index: int = 0) -> Iterator[Batch]:
+        """Batches from this one on, without end; raises the SpinError that a worker met."""
+        self.sampler.start = epoch, index
+        loader = DataLoader(
+            self,
+            sampler=self.sampler,
+            batch_size=None,
+            num_workers=self.workers,
+            # fork: compiled code and imports are shared, and a worker starts at once; it uses neither CUDA nor threads.
+            multiprocessing_context="fork" if self.workers else None,
+            prefetch_factor=PREFETCHED_BATCHES if self.workers else None,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_start_worker,
+        )
+        # SIGTERM is blocked before the workers are forked: torch starts threads there before _start_worker runs, and the signal
+        # would end the process through a thread that does not block it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            batches = iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        while True:
+            begun = time.monotonic()
+            batch = next(batches)
+            self.waited += time.monotonic() - begun
+            if isinstance(batch, SpinError):
+                raise batch
+            yield batch
 
     def __getitem__(self, plan: BatchPlan) -> Batch | SpinError:
-        """A SpinError is returned, not raised: torch rebuilds exceptions of workers from their text alone."""
+        """Reads a plan. A SpinError is returned, not raised: torch rebuilds exceptions of workers from their text alone."""
         micro_batches, ids, samples, unreadable = [], [], 0, {}
         for crops in plan.micro_batches:
             views, labels = [], []
@@ -164,52 +208,6 @@ def collate(views: Sequence[Sequence[np.ndarray]], labels: Sequence[np.ndarray |
 def pad(rows: Iterable[np.ndarray], value: float) -> Tensor:
     """(rows, longest) tensor, filled up with `value` at the end of each row."""
     return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True, padding_value=value)
-
-
-def make_loader(config: Config, cuts: TrainingCuts, views: Sequence[View], device: torch.device) -> BatchLoader:
-    """The loader of this rank's share of the batches of stage 2."""
-    sampler = BatchSampler(cuts, config.seed, distributed.rank(), distributed.world_size())
-    return BatchLoader(ViewDataset(views, config.seed), sampler, config.spin.workers, device)
-
-
-class BatchLoader:
-    """Batches in the sampler's order, read and transformed by `workers` processes (0: in this one).
-
-    Attributes:
-        waited: seconds that the training has waited for data so far.
-    """
-
-    def __init__(self, dataset: ViewDataset, sampler: BatchSampler, workers: int, device: torch.device):
-        self.waited, self._sampler = 0.0, sampler
-        self._loader = DataLoader(
-            dataset,
-            sampler=sampler,
-            batch_size=None,
-            num_workers=workers,
-            # fork: compiled code and imports are shared, and a worker starts at once; it uses neither CUDA nor threads.
-            multiprocessing_context="fork" if workers else None,
-            prefetch_factor=PREFETCHED_BATCHES if workers else None,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_start_worker,
-        )
-
-    def batches(self, epoch: int = 0, index: int = 0) -> Iterator[Batch]:
-        """Batches from this one on, without end; raises the SpinError that a worker met."""
-        self._sampler.start = epoch, index
-        # SIGTERM is blocked before the workers are forked: torch starts threads there before _start_worker runs, and the signal
-        # would end the process through a thread that does not block it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
-            batches = iter(self._loader)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        while True:
-            begun = time.monotonic()
-            batch = next(batches)
-            self.waited += time.monotonic() - begun
-            if isinstance(batch, SpinError):
-                raise batch
-            yield batch
 
 
 def _start_worker(worker: int) -> None:

@@ -25,7 +25,7 @@ from lhotse import MonoCut, Recording, SupervisionSegment
 from spin import artifacts
 from spin.config import Config, EncoderConfig, PerturbationConfig, SpinConfig
 from spin.data.cuts import write_cuts
-from spin.data.loader import Batch, BatchLoader, MicroBatch, ViewDataset, make_views
+from spin.data.loader import Batch, BatchLoader, MicroBatch, make_views
 from spin.data.plan import BatchPlan, BatchSampler, Crop, TrainingCuts, scan_training_cuts
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import Spin
@@ -217,7 +217,7 @@ def _time(
     """Runs warm-up and timed updates; audio is that of view 1, as in the published figures."""
     warm_up, updates = WARM_UP[device.type], arguments.updates
     plans = SpreadBatches(batches, (warm_up, updates), arguments.batch_seconds)
-    loader = BatchLoader(ViewDataset(make_views(Spin.views, Config(), Path()), seed=0), plans, arguments.workers, device)
+    loader = BatchLoader(make_views(Spin.views, Config(), Path()), plans, 0, arguments.workers, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     loaded: Iterator[Batch] = loader.batches()

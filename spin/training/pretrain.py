@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from spin.config import Config, SpinConfig
 from spin.data.audio import coloured_noise, mix
-from spin.data.loader import BatchLoader, MicroBatch, ViewDataset, pad
+from spin.data.loader import BatchLoader, MicroBatch, pad
 from spin.data.plan import BatchSampler, TrainingCuts, scan_training_cuts
 from spin.errors import TrainingError
 from spin.models.encoder import TINY_SHAPE, Encoder
@@ -112,8 +112,8 @@ def train(
     if first:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    dataset = ViewDataset(((augment,) if settings.augment else (),), config.seed)
-    loader = BatchLoader(dataset, BatchSampler(cuts, config.seed + number - 1), config.spin.workers, device)
+    views, sampler = ((augment,) if settings.augment else (),), BatchSampler(cuts, config.seed + number - 1)
+    loader = BatchLoader(views, sampler, config.seed, config.spin.workers, device)
     readable = (batch for batch in loader.batches(state["epoch"], state["index"]) if batch.micro_batches[0] is not None)
     steps, dtype, writer = settings.steps[number - 1], autocast_dtype("auto", device), summary_writer(tensorboard, first + 1)
     model.train()
