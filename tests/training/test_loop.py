@@ -143,15 +143,6 @@ def test_updates_before_a_validation_are_saved_first(corpus, short, tmp_path, mo
     assert CheckpointStore(tmp_path / "checkpoints").best_score() == max(record["pnmi"] for record in read_history(tmp_path))
 
 
-def test_a_damaged_last_checkpoint_costs_only_time(corpus, short, tmp_path):
-    """tests/runtime/test_checkpoints.py has every damage."""
-    training = make_training(corpus, tmp_path, **SHORT)
-    seen = run_until_cut(training, after=4)
-    last = training.store.paths()[-1]
-    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
-    assert finish(corpus, tmp_path, short, seen) == 3
-
-
 def run_with_signal(corpus, folder, at: int, number: int) -> int:
     """Trains in a forked process that gets a signal after step `at`; returns its exit code, negative for a signal."""
 
