@@ -193,14 +193,10 @@ class BatchLoader(Dataset):
 
 
 def collate(views: Sequence[Sequence[np.ndarray]], labels: Sequence[np.ndarray | None]) -> MicroBatch:
-    """Pads B utterances, each with V views (samples,) and with frame labels (frames,) or none at all.
-
-    Raises:
-        ValueError: views of an utterance differ in length (a defect of a transform).
-    """
+    """Pads B utterances, each with V views (samples,) of equal length and with frame labels (frames,) or none at all."""
     rows = [view for side in zip(*views, strict=True) for view in side]
     lengths = torch.tensor([len(row) for row in rows])
-    if not (lengths.reshape(-1, len(views)) == lengths[: len(views)]).all():
+    if not (lengths.reshape(-1, len(views)) == lengths[: len(views)]).all():  # a defect of a transform
         raise ValueError(f"views of unequal length: {lengths.tolist()}")
     return MicroBatch(pad(rows, 0.0), lengths, None if labels[0] is None else pad(labels, NO_LABEL).long())
 

@@ -54,13 +54,12 @@ def make_labels(
 ) -> list[Path]:
     """Labels of all frames by k-means, unless they are complete: the file <part>.jsonl with {"id", "units"} of each part.
 
+    Raises DataError where no utterance can be read.
+
     Args:
         folder: also gets labels.json, {"classes": K}.
         extract: waveform (S,) -> features (T, D).
         hours: k-means sees a random choice of at most this many hours of frames.
-
-    Raises:
-        DataError: no utterance can be read.
     """
     paths = [folder / f"{part}.jsonl" for part in manifests]
     if (folder / "labels.json").exists():
