@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,27 +61,17 @@ def read_audio(cut: Cut) -> np.ndarray:
     if audio.ndim != 2 or audio.shape[0] != 1:
         raise UnreadableAudio(f"not one channel: shape {audio.shape}")
     noise = (cut.custom or {}).get(artifacts.NOISE_FIELD)
-    return audio[0] if noise is None else add_noise(audio[0], Noise.from_dict(noise))
+    return audio[0] if noise is None else add_noise(audio[0], Noise(**noise))
 
 
 @dataclass(frozen=True)
 class Noise:
-    """One noise for one utterance."""
+    """One noise for one utterance; as JSON it is the NOISE_FIELD of a cut."""
 
     kind: str  # GAUSSIAN, COLOURED, BABBLE, CORPUS (from a noise corpus) or REVERB
     snr_in_db: float | None  # ratio of the mean powers of speech and noise; None for REVERB
     seed: int  # decides the samples of generated noise, and which stretch of each cut is used
-    cuts: tuple[MonoCut, ...] = ()  # voices of the babble, the noise recording, or the impulse response
-
-    def to_dict(self) -> dict:
-        """As JSON holds it in the NOISE_FIELD of a cut."""
-        return {"kind": self.kind, "snr_in_db": self.snr_in_db, "seed": self.seed, "cuts": [cut.to_dict() for cut in self.cuts]}
-
-    @classmethod
-    def from_dict(cls, record: dict) -> Noise:
-        """The noise of a NOISE_FIELD."""
-        cuts = tuple(deserialize_item(copy.deepcopy(cut)) for cut in record["cuts"])  # lhotse empties what it is given
-        return cls(record["kind"], record["snr_in_db"], record["seed"], cuts)
+    cuts: Sequence[dict]  # voices of the babble, the noise recording, or the impulse response
 
 
 def read_pool(manifests: Iterable[str | Path]) -> list[MonoCut]:
@@ -125,22 +115,21 @@ def draw_noise(
         pool: utterances for babble, noise recordings, or impulse responses; unused for generated noise.
         speaker: speaker of the utterance, who takes no part in the babble.
     """
-    seed = int(random.integers(2**63))
-    if kind in (GAUSSIAN, COLOURED):
-        return Noise(kind, snr_in_db, seed)
-    if kind != BABBLE:
-        return Noise(kind, snr_in_db, seed, (pool[int(random.integers(len(pool)))],))
-    count = int(random.integers(MIN_VOICES, MAX_VOICES + 1))
-    order = random.permutation(len(pool))
-    voices = [pool[place] for place in order[: 20 * count] if speaker is None or speaker_of(pool[place]) != speaker][:count]
-    if not voices:
-        raise DataError(
-            "babble in noise.test_kinds",
-            found=f"no voice other than {speaker} in the parts of corpus.spin_train",
-            expected="at least two speakers",
-            remedy="--set corpus.spin_train=[PART] with a part of several speakers, or --set noise.test_kinds=[gaussian]",
-        )
-    return Noise(kind, snr_in_db, seed, tuple(voices))
+    seed, cuts = int(random.integers(2**63)), []
+    if kind == BABBLE:
+        count = int(random.integers(MIN_VOICES, MAX_VOICES + 1))
+        order = random.permutation(len(pool))
+        cuts = [pool[place] for place in order[: 20 * count] if speaker is None or speaker_of(pool[place]) != speaker][:count]
+        if not cuts:
+            raise DataError(
+                "babble in noise.test_kinds",
+                found=f"no voice other than {speaker} in the parts of corpus.spin_train",
+                expected="at least two speakers",
+                remedy="--set corpus.spin_train=[PART] with a part of several speakers, or --set noise.test_kinds=[gaussian]",
+            )
+    elif kind in (CORPUS, REVERB):
+        cuts = [pool[int(random.integers(len(pool)))]]
+    return Noise(kind, snr_in_db, seed, [cut.to_dict() for cut in cuts])
 
 
 def noisy_cut(cut: MonoCut, kind: str, snr_in_db: float | None, seed: int, pool: Sequence[MonoCut] = ()) -> MonoCut:
@@ -149,7 +138,7 @@ def noisy_cut(cut: MonoCut, kind: str, snr_in_db: float | None, seed: int, pool:
     The draws depend on the seed, the kind and the utterance alone: at every SNR the noise itself is the same.
     """
     noise = draw_noise(seeding.generator("noisy part", seed, kind, cut.id), kind, snr_in_db, pool, speaker_of(cut))
-    return fastcopy(cut, custom={**(cut.custom or {}), artifacts.NOISE_FIELD: noise.to_dict()})
+    return fastcopy(cut, custom={**(cut.custom or {}), artifacts.NOISE_FIELD: asdict(noise)})
 
 
 def add_noise(waveform: np.ndarray, noise: Noise) -> np.ndarray:
@@ -158,14 +147,15 @@ def add_noise(waveform: np.ndarray, noise: Noise) -> np.ndarray:
     Raises UnreadableAudio where a recording of the noise cannot be read; the reason says so.
     """
     random = np.random.Generator(np.random.PCG64(noise.seed))
+    cuts = [deserialize_item(copy.deepcopy(cut)) for cut in noise.cuts]  # lhotse empties what it is given
     if noise.kind == REVERB:
-        return _reverberate(waveform, _read_noise(noise.cuts[0]))
+        return _reverberate(waveform, _read_noise(cuts[0]))
     if noise.kind == GAUSSIAN:
         added = random.standard_normal(len(waveform))
     elif noise.kind == COLOURED:
         added = coloured_noise(random, len(waveform), random.uniform(MIN_EXPONENT, MAX_EXPONENT))
     else:
-        added = _mix_equally([_read_stretch(cut, len(waveform), random) for cut in noise.cuts])
+        added = _mix_equally([_read_stretch(cut, len(waveform), random) for cut in cuts])
     return mix(waveform, added, noise.snr_in_db)
 
 
