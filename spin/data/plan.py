@@ -68,11 +68,12 @@ class TrainingCuts:
                 duration = samples / artifacts.SAMPLE_RATE
                 crop = {"start": record["start"] + place * grid / artifacts.SAMPLE_RATE, "duration": duration}
                 content = json.dumps(without_words(record) | crop).encode()
-                frames = np.full(num_frames(samples), NO_LABEL, dtype=np.int32)
+                frames = None
                 if reader:
+                    frames = np.full(num_frames(samples), NO_LABEL, dtype=np.int32)
                     found = reader.find(name)[place : place + len(frames)]
                     frames[: len(found)] = found
-                yield Crop(name, duration, content, frames if reader else None)
+                yield Crop(name, duration, content, frames)
 
     def cropped_samples(self, samples: int) -> int:
         """Length after cropping; 0 when the utterance is too short.

@@ -33,10 +33,10 @@ class DCSpin(Spin):
         """The output of both heads."""
         return (*super().represent(hidden), *self.auxiliary.represent(hidden))
 
-    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None) -> Loss:
+    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
         """L_Spin(primary) + weight x L_Spin(auxiliary); see Spin.forward."""
-        primary = super().forward(represented[:1])
-        auxiliary = self.auxiliary(represented[1:])
+        primary = super().forward(represented[:1], labels, with_sums)
+        auxiliary = self.auxiliary(represented[1:], labels, with_sums)
         sums = primary.sums | {PREFIX + name: value for name, value in auxiliary.sums.items()}
         return Loss(primary.value + self.weight * auxiliary.value, sums)
 

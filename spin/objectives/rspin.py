@@ -54,20 +54,22 @@ class RSpin(Spin):
         represented = super().represent(hidden)
         return represented if self.classifier is None else (*represented, hidden)
 
-    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None) -> Loss:
+    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
         """L_Spin + weight x L_Aux, where L_Aux = -1/2 [mean_b log p(y_b | h_b) + mean_b log p(y_b | h~_b)].
 
         The labels (N,) are shared by both views; frames with NO_LABEL count in L_Spin only. See Spin.forward.
         """
-        spin = super().forward(represented)
+        spin = super().forward(represented, labels, with_sums)
         if self.classifier is None:
             return spin
         cross_entropy, correct = self._classify(represented[1], labels)
         own = (labels != NO_LABEL).sum()
         labelled = distributed.all_reduce_sum(own.to(cross_entropy.dtype))
         auxiliary = 0.5 * cross_entropy / labelled.clamp(min=1)
-        sums = {"auxiliary_loss": auxiliary.detach().double(), "spin_loss": spin.value.detach().double()}
-        sums |= {"labels": 2 * own.double(), "correct": correct.double()}
+        sums = {}
+        if with_sums:
+            sums = {"auxiliary_loss": auxiliary.detach().double(), "spin_loss": spin.value.detach().double()}
+            sums |= {"labels": 2 * own.double(), "correct": correct.double()}
         return Loss(spin.value + self.weight * auxiliary, spin.sums | sums)
 
     def _classify(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ class Loss(NamedTuple):
     """Loss of one batch on one rank. Sums over ranks are those of the whole batch."""
 
     value: Tensor  # scalar with graph
-    sums: dict[str, Tensor]  # for Spin.compute_metrics, without graph
+    sums: dict[str, Tensor]  # for Spin.compute_metrics, without graph; empty unless asked for
 
 
 class Spin(nn.Module):
@@ -69,12 +69,13 @@ class Spin(nn.Module):
         with torch.autocast(projections.device.type, enabled=False):
             return self.codebook(F.normalize(projections.float(), dim=-1))
 
-    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None) -> Loss:
+    def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
         """-1/2 [mean_b sum_k q1 log p2 + mean_b sum_k q2 log p1], means over the valid frames of all ranks.
 
         Args:
             represented: output of `represent` for frames (2, N, D); N may be 0 on some ranks.
             labels: (N,) int64 frame labels, ignored here.
+            with_sums: whether to count agreement and the use of codes.
         """
         with torch.autocast(represented[0].device.type, enabled=False):
             scores = self.similarities(represented[0])
@@ -82,7 +83,7 @@ class Spin(nn.Module):
             log_probabilities = F.log_softmax(scores / self.temperature, dim=-1)
             frames = distributed.all_reduce_sum(scores.new_full((), scores.shape[1]))
             loss = -0.5 * (targets.flip(0) * log_probabilities).sum() / frames
-            return Loss(loss, _count(scores.detach(), targets, log_probabilities.detach()))
+            return Loss(loss, _count(scores.detach(), targets, log_probabilities.detach()) if with_sums else {})
 
     def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Metrics to log, from `Loss.sums` added over ranks."""

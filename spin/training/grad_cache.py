@@ -17,7 +17,9 @@ from spin.objectives.spin import Loss
 from spin.runtime.devices import sent
 
 
-def backward(model: SpinModel, micro_batches: Sequence[MicroBatch | None], dtype: torch.dtype | None = None) -> Loss:
+def backward(
+    model: SpinModel, micro_batches: Sequence[MicroBatch | None], dtype: torch.dtype | None = None, with_sums: bool = False
+) -> Loss:
     """Adds this rank's part of the gradient of the whole batch's loss to the parameters' grad. Nothing in it waits for a GPU.
 
     Returns the loss of this rank, without its graph.
@@ -26,13 +28,14 @@ def backward(model: SpinModel, micro_batches: Sequence[MicroBatch | None], dtype
         model: SpinModel on its device, without dropout, so that both runs of a micro-batch agree.
         micro_batches: this rank's share of the batch; None for a micro-batch without utterances.
         dtype: of autocast for the encoder; None: float32.
+        with_sums: see Spin.forward.
     """
     device = model.codebook.weight.device
     autocast = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
     labels = _labels(model, micro_batches, device)
     if len(micro_batches) == 1:
         with autocast:
-            loss = model.objective(_trainable(model, _frozen(model, micro_batches[0], device)), labels)
+            loss = model.objective(_trainable(model, _frozen(model, micro_batches[0], device)), labels, with_sums)
         loss.value.backward()
         return Loss(loss.value.detach(), loss.sums)
     with torch.no_grad(), autocast:
@@ -40,7 +43,7 @@ def backward(model: SpinModel, micro_batches: Sequence[MicroBatch | None], dtype
         cached = [_trainable(model, frames) for frames in frozen]
     whole = tuple(torch.cat(tensors, dim=1).requires_grad_() for tensors in zip(*cached, strict=True))
     with autocast:
-        loss = model.objective(whole, labels)
+        loss = model.objective(whole, labels, with_sums)
     loss.value.backward()
     sizes = [represented[0].shape[1] for represented in cached]
     gradients = zip(*(tensor.grad.split(sizes, dim=1) for tensor in whole), strict=True)

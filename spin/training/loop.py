@@ -84,34 +84,36 @@ class Training:
         batches = progress(batches, "training", settings.max_steps, self.step) if self.is_rank_zero else batches
         with StopRequest() as stop:
             for batch in batches:
-                rate = self._set_learning_rate(self.step)
+                step, done = self.step, self.step + 1
+                validate_now = self._is_due(done, settings.valid_every_steps)
+                save_now = validate_now or self._is_due(done, settings.checkpoint_every_steps)
+                report_now = save_now or self._is_due(done, LOG_EVERY_STEPS)
+
+                rate = self._set_learning_rate(step)
                 self.optimizer.zero_grad(set_to_none=True)
-                loss = grad_cache.backward(model, batch.micro_batches, dtype)
+                loss = grad_cache.backward(model, batch.micro_batches, dtype, with_sums=report_now)
                 distributed.sum_gradients(self.parameters.values())
                 norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), settings.gradient_clip)
                 self.optimizer.step()
                 model.objective.after_step()
 
-                monitor.add(self.step, rate, loss, norm, batch)
-                self.step, self.epoch, self.index = self.step + 1, batch.epoch, batch.index + 1
-                validate_now = self._is_due(settings.valid_every_steps)
-                save_now = validate_now or self._is_due(settings.checkpoint_every_steps)
-                report_now = save_now or self._is_due(LOG_EVERY_STEPS)
+                self.step, self.epoch, self.index = done, batch.epoch, batch.index + 1
+                monitor.add(step, rate, loss, norm, batch)
                 stopped = all_stop(stop, self.device, report_now)
                 if report_now:
                     monitor.report(self.loader.waited)
                 if save_now or stopped:
                     self._save()
                 if stopped:
-                    monitor.log.warning("stopped at step %d by a signal; a checkpoint is saved", self.step)
+                    monitor.log.warning("stopped at step %d by a signal; a checkpoint is saved", done)
                     raise SystemExit(stop.status())
                 if validate_now:
                     self._validate()
-                if self.step == settings.max_steps:
+                if done == settings.max_steps:
                     return
 
-    def _is_due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.settings.max_steps
+    def _is_due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.settings.max_steps
 
     def _set_learning_rate(self, step: int) -> float:
         rate = learning_rate(step, self.settings)
@@ -167,7 +169,7 @@ class Training:
         if not self.is_rank_zero or self.step == 0:
             return
         history = list(read_jsonl(self.history))
-        if self._is_due(self.settings.valid_every_steps) and (not history or history[-1]["step"] != self.step):
+        if self._is_due(self.step, self.settings.valid_every_steps) and (not history or history[-1]["step"] != self.step):
             self._validate()
         else:
             check_collapse(history, self.model.codebook_size)

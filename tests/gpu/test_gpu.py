@@ -125,7 +125,7 @@ def test_nothing_in_an_update_waits_for_the_gpu(cuda, tmp_path, lengths):
     def update(step: int) -> None:
         rate = training._set_learning_rate(step)
         training.optimizer.zero_grad(set_to_none=True)
-        loss = backward(training.model, [batch], torch.bfloat16)
+        loss = backward(training.model, [batch], torch.bfloat16, with_sums=True)
         norm = torch.nn.utils.clip_grad_norm_(training.parameters.values(), 10.0)
         training.optimizer.step()
         training.model.objective.after_step()

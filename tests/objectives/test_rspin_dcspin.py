@@ -59,7 +59,7 @@ def test_rspin_loss_and_gradient_equal_the_slow_oracle(frames, classes, seed, mi
     labels = torch.randint(classes, (frames,), generator=torch.Generator().manual_seed(seed))
     if missing and frames > 1:
         labels[0] = NO_LABEL
-    result = objective(objective.represent(hidden), labels)
+    result = objective(objective.represent(hidden), labels, with_sums=True)
     result.value.backward()
     values, classifier = hidden.double().numpy(), objective.classifier
     codebook = objective.codebook.weight.detach().double().numpy()
@@ -113,7 +113,7 @@ def test_classifier_by_hand():
     with torch.no_grad():
         objective.classifier.weight.zero_()
         objective.classifier.bias.copy_(torch.tensor([0.0, 1.0]))
-    result = objective(objective.represent(make_frames(2)), torch.tensor([0, 1]))
+    result = objective(objective.represent(make_frames(2)), torch.tensor([0, 1]), with_sums=True)
     figures = objective.compute_metrics(result.sums)
     expected = 0.5 * (math.log1p(math.e) + math.log1p(math.exp(-1)))
     assert figures["auxiliary_loss"] == pytest.approx(expected) and figures["auxiliary_accuracy"] == 0.5
@@ -134,7 +134,7 @@ def test_chunks_of_the_classifier_change_nothing(monkeypatch):
 def test_no_labelled_frame_leaves_the_spin_loss(labels):
     objective = make_rspin()
     hidden = make_frames(len(labels))
-    result = objective(objective.represent(hidden), labels)
+    result = objective(objective.represent(hidden), labels, with_sums=True)
     expected = Spin.forward(objective, objective.represent(hidden)).value
     torch.testing.assert_close(result.value, expected, equal_nan=True)
     assert objective.compute_metrics(result.sums)["auxiliary_accuracy"] == 0.0
@@ -143,7 +143,7 @@ def test_no_labelled_frame_leaves_the_spin_loss(labels):
 def test_dcspin_is_the_weighted_sum_of_two_spin_losses():
     objective = DCSpin.create(Config(spin=SPIN, dcspin=DCSpinConfig(auxiliary_size=9, auxiliary_weight=0.5)), DIM)
     hidden = make_frames(8)
-    result = objective(objective.represent(hidden))
+    result = objective(objective.represent(hidden), with_sums=True)
     result.value.backward()
     values = hidden.double().numpy()
     losses = [
@@ -168,7 +168,7 @@ def test_every_objective_trains_on_frames_and_a_toy_entry_is_found(monkeypatch):
     for name in OBJECTIVES:
         objective = find_objective(name).create(Config(spin=SPIN), DIM)
         hidden = make_frames(5).requires_grad_()
-        result = objective(objective.represent(hidden))
+        result = objective(objective.represent(hidden), with_sums=True)
         result.value.backward()
         assert torch.isfinite(hidden.grad).all() and hidden.grad.abs().sum() > 0
         assert all(math.isfinite(value) for value in objective.compute_metrics(result.sums).values())

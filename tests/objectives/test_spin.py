@@ -23,7 +23,7 @@ def make_spin(codebook: Tensor, epsilon: float = 0.02) -> Spin:
 
 
 def loss_of(objective: Spin, view1: Tensor, view2: Tensor) -> Loss:
-    return objective((torch.stack([view1, view2]),))
+    return objective((torch.stack([view1, view2]),), with_sums=True)
 
 
 def targets_of(objective: Spin, *views: Tensor) -> Tensor:

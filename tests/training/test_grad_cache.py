@@ -34,7 +34,7 @@ def test_loss_figures_and_gradient_norms_are_the_official_ones(golden_dir):
     model.encoder.official_padding = True
     order = [0, 2, 4, 1, 3, 5]  # first views, then second views
     batch = MicroBatch(torch.from_numpy(golden["wav"][order]), torch.from_numpy(golden["lens"][order]))
-    loss = backward(model, [batch])
+    loss = backward(model, [batch], with_sums=True)
     figures = model.objective.compute_metrics(loss.sums) | {"loss": loss.value.item()}
     names = {"loss": "loss", "agreement": "acc", "code_perplexity": "code_ppl", "probability_perplexity": "prob_ppl"}
     assert figures == pytest.approx({name: float(golden[theirs]) for name, theirs in names.items()}, rel=1e-4)
@@ -92,7 +92,7 @@ def test_nothing_in_an_update_waits_for_the_device(monkeypatch, lengths, shape, 
     model = make(objective, **shape).to("meta")
     labels = draw_labels(lengths) if objective == "rspin" else None
     with NoWaiting():
-        loss = backward(model, [noise_batch(lengths, labels=labels)] * count)
+        loss = backward(model, [noise_batch(lengths, labels=labels)] * count, with_sums=True)
     assert loss.value.is_meta and all(value.is_meta for value in loss.sums.values())
     with pytest.raises((RuntimeError, NotImplementedError)):  # as it does for anything that would have been read here
         float(loss.value)
@@ -128,7 +128,7 @@ def test_utterances_without_labels_have_no_part_in_the_auxiliary_loss():
     labels[1] = NO_LABEL
     losses = []
     for some in (labels, torch.full_like(labels, NO_LABEL)):
-        loss = backward(make("rspin"), [noise_batch(lengths, labels=some)])
+        loss = backward(make("rspin"), [noise_batch(lengths, labels=some)], with_sums=True)
         losses.append(float(loss.sums["labels"]))
     assert losses == [2 * int((labels[0] != NO_LABEL).sum()), 0]
 
@@ -143,7 +143,7 @@ def _one_rank(rank: int, shares: list[list[int]], folder):
 def _gradients(chosen: list[int]) -> dict:
     """Loss, statistics and gradients from this share of four utterances, added over all ranks."""
     model, whole = make("rspin"), noise_batch(LENGTHS[1], labels=draw_labels(LENGTHS[1]))
-    loss = backward(model, [take(whole, chosen) if chosen else None])
+    loss = backward(model, [take(whole, chosen) if chosen else None], with_sums=True)
     distributed.sum_gradients(model.trainable_parameters().values())
     gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
     return {
