@@ -51,28 +51,22 @@ def train_spin(context: Context) -> None:
 
 def prepare_training(context: Context, folder: Path, device: torch.device) -> Training:
     """Model, batches of views, and validation; resumes from the checkpoints in `folder`."""
-    from spin.data.crops import scan_training_cuts
-    from spin.data.loader import make_loaders
-    from spin.data.views import make_views
+    from spin.data.loader import make_loader, make_views
+    from spin.data.plan import scan_training_cuts
     from spin.objectives.model import SpinModel
     from spin.perturbation.perturb import compile_kernels
     from spin.runtime import distributed
     from spin.runtime.devices import device_name
     from spin.training.loop import Training
-    from spin.training.validation import Validation, choose_cuts
+    from spin.training.monitor import Validation, choose_cuts
 
     config, settings, parts = context.config, context.config.spin, context.config.corpus.spin_train
     model = SpinModel.create(config).to(device)
-    cuts = scan_training_cuts(
-        [artifacts.cuts_in(products.pitch(context, part).require()) for part in parts],
-        min_samples=settings.min_samples,
-        max_samples=settings.max_samples,
-        batch_seconds=settings.batch_seconds,
-        equal_lengths=settings.equal_lengths,
-        labels=[Path(config.rspin.labels) / f"{part}.jsonl" for part in parts] if model.objective.needs_labels else [],
-    )
+    manifests = [artifacts.cuts_in(products.pitch(context, part).require()) for part in parts]
+    labels = [Path(config.rspin.labels) / f"{part}.jsonl" for part in parts] if model.objective.needs_labels else []
+    cuts = scan_training_cuts(manifests, settings, labels)
     compile_kernels()  # before the loader forks its workers, so that they need not
-    make_loader = make_loaders(config, cuts, make_views(model.objective.views, config, context.corpus), device)
+    loader = make_loader(config, cuts, make_views(model.objective.views, config, context.corpus), device)
     valid = [products.manifest(context, part).require() for part in config.corpus.valid]
     chosen = choose_cuts(valid, settings.valid_utterances, config.corpus.min_duration_in_s) if distributed.rank() == 0 else []
     trained = sum(parameter.numel() for parameter in model.trainable_parameters().values())
@@ -84,23 +78,17 @@ def prepare_training(context: Context, folder: Path, device: torch.device) -> Tr
         distributed.world_size(),
         trained / 1e6,
     )
-    return Training(config, folder, context.tensorboard, model, make_loader, Validation(chosen), cuts)
+    return Training(config, folder, context.tensorboard, model, loader, Validation(chosen), cuts)
 
 
 def write_results(context: Context, folder: Path, training: Training) -> None:
     """Writes the model of the last step, and the list of rejected utterances."""
     from spin.objectives.model import save_model
-    from spin.runtime.rejects import Rejects
 
-    rejects, parts = Rejects(artifacts.rejects(folder, "train_spin"), context.stage), ",".join(context.config.corpus.spin_train)
+    rejects, parts = training.monitor.rejects(), ",".join(context.config.corpus.spin_train)
     for name in training.cuts.short:
-        rejects.add(name, parts, f"too short for spin.min_samples: below {training.cuts.min_samples} samples")
-    for name, reason in training.monitor.unreadable.items():
-        rejects.add(name, parts, reason)
+        rejects.add(name, parts, f"too short for spin.min_samples: below {training.settings.min_samples} samples")
     rejects.close()
-    unvoiced = sorted(training.monitor.unchanged)
-    if unvoiced:
-        context.log.warning("%d utterance(s) without a voiced frame, equalised only: %s", len(unvoiced), ", ".join(unvoiced[:20]))
     objective = context.config.objective
     notes = {} if objective == "spin" else {"objective": objective}
     save_model(artifacts.model_in(folder), training.model.eval().cpu(), notes=notes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,7 @@ MAX_REASON = 200  # characters of a library's message; some fill a page
 MAX_POOL = 2000  # cuts that noise is drawn from, spread evenly over the manifests; a few MB
 MIN_VOICES, MAX_VOICES = 3, 8  # of babble
 MIN_EXPONENT, MAX_EXPONENT = 0.5, 2.0  # of 1/f^a noise: nearly white to brown; white noise stays unseen in training
-# Where the pool of a kind of noise comes from.
-REMEDIES = {
-    BABBLE: "name a part with speech: --set corpus.spin_train=[PART]",
-    CORPUS: "name a manifest of cuts or recordings: --set noise.manifests=[FILE]",
-    REVERB: "name a manifest of cuts or recordings: --set noise.impulse_responses=[FILE]",
-}
+REMEDY = "name other manifests: --set noise.manifests=[FILE], noise.impulse_responses=[FILE] or corpus.spin_train=[PART]"
 _LIBRARY_ERRORS = (
     *(OSError, ValueError, RuntimeError, AssertionError, EOFError),
     *(SoundFileError, AudioLoadingError, DurationMismatchError),
@@ -44,18 +39,16 @@ _LIBRARY_ERRORS = (
 class UnreadableAudio(Exception):
     """The audio of an utterance cannot be used; `reason` is one line, in which details follow a colon."""
 
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
+    @property
+    def reason(self) -> str:
+        return str(self)
 
 
 def read_audio(cut: Cut) -> np.ndarray:
     """(S,) float32 samples at 16 kHz, nominally in [-1, 1], of the stretch that a cut at 16 kHz describes, with its noise.
 
-    A cut whose recording is resampled lazily (lhotse's `cut.resample`) is resampled here; a MultiCut is mixed down.
-
-    Raises:
-        UnreadableAudio: a missing or damaged file, a wrong sampling rate, or several channels in a MonoCut.
+    A cut whose recording is resampled lazily (lhotse's `cut.resample`) is resampled here; a MultiCut is mixed down. Raises
+    UnreadableAudio for a missing or damaged file, a wrong sampling rate, or several channels in a MonoCut.
     """
     if cut.sampling_rate != artifacts.SAMPLE_RATE:
         raise UnreadableAudio(f"wrong sampling rate: {cut.sampling_rate} Hz, not {artifacts.SAMPLE_RATE}")
@@ -68,49 +61,35 @@ def read_audio(cut: Cut) -> np.ndarray:
     if audio.ndim != 2 or audio.shape[0] != 1:
         raise UnreadableAudio(f"not one channel: shape {audio.shape}")
     noise = (cut.custom or {}).get(artifacts.NOISE_FIELD)
-    return audio[0] if noise is None else add_noise(audio[0], Noise.from_dict(noise))
+    return audio[0] if noise is None else add_noise(audio[0], Noise(**noise))
 
 
 @dataclass(frozen=True)
 class Noise:
-    """One noise for one utterance."""
+    """One noise for one utterance; as JSON it is the NOISE_FIELD of a cut."""
 
     kind: str  # GAUSSIAN, COLOURED, BABBLE, CORPUS (from a noise corpus) or REVERB
     snr_in_db: float | None  # ratio of the mean powers of speech and noise; None for REVERB
     seed: int  # decides the samples of generated noise, and which stretch of each cut is used
-    cuts: tuple[MonoCut, ...] = ()  # voices of the babble, the noise recording, or the impulse response
-
-    def to_dict(self) -> dict:
-        """As JSON holds it in the NOISE_FIELD of a cut."""
-        return {"kind": self.kind, "snr_in_db": self.snr_in_db, "seed": self.seed, "cuts": [cut.to_dict() for cut in self.cuts]}
-
-    @classmethod
-    def from_dict(cls, record: dict) -> Noise:
-        """The noise of a NOISE_FIELD."""
-        cuts = tuple(deserialize_item(copy.deepcopy(cut)) for cut in record["cuts"])  # lhotse empties what it is given
-        return cls(record["kind"], record["snr_in_db"], record["seed"], cuts)
+    cuts: Sequence[dict]  # voices of the babble, the noise recording, or the impulse response
 
 
-def read_pool(manifests: Iterable[str | Path], kind: str = CORPUS, size: int = MAX_POOL) -> list[MonoCut]:
-    """At most about `size` cuts, spread evenly over cut or recording manifests, at 16 kHz, one channel each.
+def read_pool(manifests: Iterable[str | Path]) -> list[MonoCut]:
+    """About MAX_POOL cuts at most, spread evenly over cut or recording manifests, at 16 kHz, one channel each.
 
-    Args:
-        kind: BABBLE, CORPUS or REVERB, for messages.
-
-    Raises:
-        DataError: a manifest that is missing, damaged or empty.
+    Raises DataError for a manifest that is missing, damaged or empty.
     """
     pool: list[MonoCut] = []
     for path in (paths := [Path(path) for path in manifests]):
-        step = max(1, -(-count_cuts(path) * len(paths) // size))
-        pool += [_pool_cut(path, record, kind) for number, record in enumerate(read_records(path)) if number % step == 0]
+        step = max(1, -(-count_cuts(path) * len(paths) // MAX_POOL))
+        pool += [_pool_cut(path, record) for number, record in enumerate(read_records(path)) if number % step == 0]
     if not pool:
-        names = ", ".join(map(str, paths)) or f"manifests for {kind}"
-        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDIES[kind])
+        names = ", ".join(map(str, paths)) or "manifests of noise"
+        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDY)
     return pool
 
 
-def _pool_cut(path: Path, record: dict, kind: str) -> MonoCut:
+def _pool_cut(path: Path, record: dict) -> MonoCut:
     if "supervisions" in record:
         record = without_words({**record, "supervisions": record["supervisions"][:1], "custom": None})
     try:
@@ -119,7 +98,7 @@ def _pool_cut(path: Path, record: dict, kind: str) -> MonoCut:
         cut = cut if isinstance(cut, MonoCut) else cut.to_mono()[0]
         return cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDIES[kind]) from error
+        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDY) from error
 
 
 def speaker_of(cut: Cut) -> str | None:
@@ -130,30 +109,27 @@ def speaker_of(cut: Cut) -> str | None:
 def draw_noise(
     random: np.random.Generator, kind: str, snr_in_db: float | None, pool: Sequence[MonoCut] = (), speaker: str | None = None
 ) -> Noise:
-    """Chooses the cuts of a noise and its seed.
+    """Chooses the cuts of a noise, and its seed, with the generator of an utterance; see Noise.
 
     Args:
-        random: generator of this utterance.
-        kind, snr_in_db: see Noise.
         pool: utterances for babble, noise recordings, or impulse responses; unused for generated noise.
         speaker: speaker of the utterance, who takes no part in the babble.
     """
-    seed = int(random.integers(2**63))
-    if kind in (GAUSSIAN, COLOURED):
-        return Noise(kind, snr_in_db, seed)
-    if kind != BABBLE:
-        return Noise(kind, snr_in_db, seed, (pool[int(random.integers(len(pool)))],))
-    count = int(random.integers(MIN_VOICES, MAX_VOICES + 1))
-    order = random.permutation(len(pool))
-    voices = [pool[place] for place in order[: 20 * count] if speaker is None or speaker_of(pool[place]) != speaker][:count]
-    if not voices:
-        raise DataError(
-            "babble in noise.test_kinds",
-            found=f"no voice other than {speaker} in the parts of corpus.spin_train",
-            expected="at least two speakers",
-            remedy="--set corpus.spin_train=[PART] with a part of several speakers, or --set noise.test_kinds=[gaussian]",
-        )
-    return Noise(kind, snr_in_db, seed, tuple(voices))
+    seed, cuts = int(random.integers(2**63)), []
+    if kind == BABBLE:
+        count = int(random.integers(MIN_VOICES, MAX_VOICES + 1))
+        order = random.permutation(len(pool))
+        cuts = [pool[place] for place in order[: 20 * count] if speaker is None or speaker_of(pool[place]) != speaker][:count]
+        if not cuts:
+            raise DataError(
+                "babble in noise.test_kinds",
+                found=f"no voice other than {speaker} in the parts of corpus.spin_train",
+                expected="at least two speakers",
+                remedy="--set corpus.spin_train=[PART] with a part of several speakers, or --set noise.test_kinds=[gaussian]",
+            )
+    elif kind in (CORPUS, REVERB):
+        cuts = [pool[int(random.integers(len(pool)))]]
+    return Noise(kind, snr_in_db, seed, [cut.to_dict() for cut in cuts])
 
 
 def noisy_cut(cut: MonoCut, kind: str, snr_in_db: float | None, seed: int, pool: Sequence[MonoCut] = ()) -> MonoCut:
@@ -162,24 +138,24 @@ def noisy_cut(cut: MonoCut, kind: str, snr_in_db: float | None, seed: int, pool:
     The draws depend on the seed, the kind and the utterance alone: at every SNR the noise itself is the same.
     """
     noise = draw_noise(seeding.generator("noisy part", seed, kind, cut.id), kind, snr_in_db, pool, speaker_of(cut))
-    return fastcopy(cut, custom={**(cut.custom or {}), artifacts.NOISE_FIELD: noise.to_dict()})
+    return fastcopy(cut, custom={**(cut.custom or {}), artifacts.NOISE_FIELD: asdict(noise)})
 
 
 def add_noise(waveform: np.ndarray, noise: Noise) -> np.ndarray:
     """(S,) float32 speech with noise, neither clipped nor rescaled; unchanged where the speech or the noise is silent.
 
-    Raises:
-        UnreadableAudio: a recording of the noise cannot be read; the reason says so.
+    Raises UnreadableAudio where a recording of the noise cannot be read; the reason says so.
     """
     random = np.random.Generator(np.random.PCG64(noise.seed))
+    cuts = [deserialize_item(copy.deepcopy(cut)) for cut in noise.cuts]  # lhotse empties what it is given
     if noise.kind == REVERB:
-        return _reverberate(waveform, _read_noise(noise.cuts[0]))
+        return _reverberate(waveform, _read_noise(cuts[0]))
     if noise.kind == GAUSSIAN:
         added = random.standard_normal(len(waveform))
     elif noise.kind == COLOURED:
         added = coloured_noise(random, len(waveform), random.uniform(MIN_EXPONENT, MAX_EXPONENT))
     else:
-        added = _mix_equally([_read_stretch(cut, len(waveform), random) for cut in noise.cuts])
+        added = _mix_equally([_read_stretch(cut, len(waveform), random) for cut in cuts])
     return mix(waveform, added, noise.snr_in_db)
 
 

@@ -24,8 +24,7 @@ from spin.runtime.files import write_jsonl
 def read_records(path: str | Path, first: int = 0, last: int | None = None) -> Iterator[dict]:
     """Cuts [first, last) of a manifest as plain values, with absolute array paths; several times faster than read_cuts.
 
-    Raises:
-        DataError: no such file, a truncated or damaged file, or a line that is not a JSON object.
+    Raises DataError for a missing, truncated or damaged file, or a line that is not a JSON object.
     """
     path = Path(path).absolute()
     for number, line in itertools.islice(enumerate(_lines(path), start=1), first, last):
@@ -39,11 +38,7 @@ def read_records(path: str | Path, first: int = 0, last: int | None = None) -> I
 
 
 def read_cuts(path: str | Path, first: int = 0, last: int | None = None) -> Iterator[Cut]:
-    """Cuts [first, last) of a manifest, lazily.
-
-    Raises:
-        DataError: as read_records, or a line that is not a cut.
-    """
+    """Cuts [first, last) of a manifest, lazily; raises DataError as read_records, or for a line that is not a cut."""
     for number, record in enumerate(read_records(path, first, last), start=first + 1):
         try:
             cut = deserialize_item(record)

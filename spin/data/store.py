@@ -4,8 +4,8 @@ Importing this module registers it as a storage backend of lhotse, so that lhots
 paths relative to the folder it writes into. spin/data/cuts.py makes them absolute when it reads the manifest in that folder.
 """
 
-from __future__ import annotations
-
+import contextlib
+import math
 import os
 import zlib
 from pathlib import Path
@@ -23,13 +23,10 @@ LEVEL = 6  # of zlib
 REBUILD = "or, if the recipe wrote it, ./run.sh --stage N --stop-stage N --force (N: 0 cuts, 1 pitch, 3 features, units)"
 
 
-class ArrayWriter:
-    """Packs arrays into the file `<folder>/<name>.bin`; a context manager.
+class ArrayWriter(contextlib.AbstractContextManager):
+    """Packs arrays into the file `<folder>/<name>.bin`, next to the manifest that will name them; a context manager.
 
-    Args:
-        folder: folder of the manifest that will name the arrays.
-        name: file name without its suffix; each process writes a file of its own.
-        compress: with zlib, for arrays that repeat themselves; features in float16 hardly shrink.
+    Each process writes a file of its own. To compress pays for arrays that repeat themselves; features in float16 hardly shrink.
     """
 
     def __init__(self, folder: str | Path, name: str, compress: bool = False):
@@ -49,9 +46,12 @@ class ArrayWriter:
         if array.dtype.kind not in "iufb":
             raise ValueError(f"array of {key}: found type {array.dtype}, expected numbers")
         array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-        content = array.tobytes() if self.codec == RAW else zlib.compress(_to_planes(array), LEVEL)
-        shape = "x".join(map(str, array.shape))
-        place = f"{self.offset}:{len(content)}:{self.codec}:{array.dtype.str}:{shape}"
+        content = array.tobytes()
+        if self.codec == ZLIB:
+            # All first bytes of the numbers, then all second ones, and so on: neighbours are alike in the high bytes.
+            planes = np.frombuffer(content, np.uint8).reshape(-1, array.itemsize).T
+            content = zlib.compress(planes.tobytes(), LEVEL)
+        place = f"{self.offset}:{len(content)}:{self.codec}:{array.dtype.str}:{'x'.join(map(str, array.shape))}"
         self._stream.write(content)
         self.offset += len(content)
         stored = Array(storage_type=NAME, storage_path=self.path.name, storage_key=place, shape=list(array.shape))
@@ -63,9 +63,6 @@ class ArrayWriter:
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-
-    def __enter__(self) -> ArrayWriter:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -84,41 +81,30 @@ class PackedReader(FeaturesReader):
     def read(self, key: str, left_offset_frames: int = 0, right_offset_frames: int | None = None) -> np.ndarray:
         """The array at a place that ArrayWriter wrote into its manifest, or a slice of its rows.
 
-        Raises:
-            DataError: the file is missing or damaged.
+        Raises DataError where the file is missing or damaged.
         """
         offset, size, codec, kind, shape = key.split(":")
-        content = self._content(int(offset), int(size), codec)
         dtype, shape = np.dtype(kind), tuple(map(int, filter(None, shape.split("x"))))
-        if len(content) != dtype.itemsize * int(np.prod(shape)):
-            raise self._damaged(f"{len(content)} bytes at byte {offset}", f"an array of shape {shape}, type {dtype}")
-        array = np.frombuffer(content, dtype) if codec == RAW else _from_planes(content, dtype)
-        array = array.reshape(shape)
-        return array[left_offset_frames:right_offset_frames] if shape else array
-
-    def _content(self, offset: int, size: int, codec: str) -> bytearray:
-        content = bytearray(size)  # writable, unlike bytes, so that the array is too
         try:
-            with open(self.path, "rb", buffering=0) as stream:
-                stream.seek(offset)
-                content = content[: stream.readinto(content)]
-            return bytearray(zlib.decompress(content)) if codec == ZLIB else content
-        except OSError as error:
-            raise self._damaged(str(error), "the arrays that its manifest names") from error
-        except zlib.error as error:
-            raise self._damaged(f"{error} at byte {offset}", f"{size} good bytes") from error
-
-    def _damaged(self, found: str, expected: str) -> DataError:
-        cause = "a damaged file, or a manifest copied without its arrays"
-        remedy = f"copy it again with its manifest, {REBUILD}"
-        return DataError(str(self.path), found=found, expected=expected, cause=cause, remedy=remedy)
+            content = np.fromfile(self.path, np.uint8, int(size), offset=int(offset))
+            if codec == ZLIB:
+                content = np.frombuffer(zlib.decompress(content), np.uint8)
+            if content.size != dtype.itemsize * math.prod(shape):
+                raise EOFError(f"{content.size} bytes at byte {offset}")
+        except (OSError, EOFError, zlib.error) as error:
+            expected, remedy = f"an array of shape {shape}, type {dtype}", f"copy it again with its manifest, {REBUILD}"
+            cause = "a damaged file, or a manifest copied without its arrays"
+            raise DataError(str(self.path), found=str(error), expected=expected, cause=cause, remedy=remedy) from error
+        if codec == ZLIB:
+            content = content.reshape(dtype.itemsize, -1).T.flatten()
+        array = content.view(dtype).reshape(shape)
+        return array[left_offset_frames:right_offset_frames] if shape else array
 
 
 def load_array(cut: Cut, field: str) -> np.ndarray:
     """The whole array of a custom field, whatever stretch of it the cut covers.
 
-    Raises:
-        DataError: the cut has no such array, or its file is missing or damaged.
+    Raises DataError where the cut has no such array, or its file is missing or damaged.
     """
     value = (cut.custom or {}).get(field)
     array = getattr(value, "array", value)
@@ -131,13 +117,3 @@ def load_array(cut: Cut, field: str) -> np.ndarray:
             remedy="read the manifest of stage 1 (pitch, pulses) or stage 3 (features, units)",
         )
     return array.load()
-
-
-def _to_planes(array: np.ndarray) -> bytes:
-    """All first bytes of the numbers, then all second ones, and so on: neighbours are alike in the high bytes."""
-    return array.reshape(-1).view(np.uint8).reshape(array.size, array.itemsize).T.tobytes()
-
-
-def _from_planes(content: bytearray, dtype: np.dtype) -> np.ndarray:
-    planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
-    return np.array(planes.T, order="C").view(dtype).reshape(-1)

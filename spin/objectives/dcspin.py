@@ -43,9 +43,8 @@ class DCSpin(Spin):
     def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Those of Spin for both codebooks; the auxiliary ones begin with "auxiliary_"."""
         auxiliary = {name.removeprefix(PREFIX): value for name, value in sums.items() if name.startswith(PREFIX)}
-        return super().compute_metrics(sums) | {
-            PREFIX + name: value for name, value in self.auxiliary.compute_metrics(auxiliary).items()
-        }
+        metrics = self.auxiliary.compute_metrics(auxiliary)
+        return super().compute_metrics(sums) | {PREFIX + name: value for name, value in metrics.items()}
 
     def after_step(self) -> None:
         """Brings the codes of both codebooks back to length 1."""

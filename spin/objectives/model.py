@@ -38,9 +38,7 @@ class SpinModel(nn.Module):
     def create(cls, config: Config) -> SpinModel:
         """The configured encoder with a new head and codebook, its top layers trainable, on the CPU.
 
-        Raises:
-            ConfigError: layers that the encoder does not have.
-            CheckpointError: the encoder cannot be read.
+        Raises ConfigError for layers that the encoder does not have, CheckpointError where the encoder cannot be read.
         """
         encoder = load_encoder(config.encoder.source, config.encoder.official_padding)
         objective = find_objective(config.objective).create(config, encoder.shape.dim)
@@ -55,8 +53,7 @@ class SpinModel(nn.Module):
     def units(self, waveforms: Tensor, lengths: Tensor) -> list[Tensor]:
         """(B, S) float32 at 16 kHz of (B,) int64 samples -> units at 50 Hz, B tensors (T_i,) int64 from 0 to K - 1.
 
-        They are the same for an utterance in any batch; with official_padding, it may have one frame more there. Dropout is off
-        even in training.
+        They are the same for an utterance in any batch, except with official_padding. Dropout is off even in training.
         """
         with evaluating(self):
             return [self.objective.units(output) for output in self.encoder.layer_output(waveforms, lengths, self.layer)]
@@ -73,11 +70,10 @@ class SpinModel(nn.Module):
             remedy = f"--set spin.trainable_layers={min(2, self.layer)}"
             raise ConfigError("spin.trainable_layers", found=str(top_layers), expected=expected, remedy=remedy)
         self.trainable_from = lowest = self.layer + 1 - top_layers
-        trainable = list(self.encoder.layers[max(lowest, 1) - 1 : self.layer])
-        below = [module for name, module in self.encoder.named_children() if name not in ("layers", "position_bias")]
-        biases = [self.encoder.position_bias] if self.encoder.shape.arch == "wavlm" else []
-        trainable += (biases if lowest <= 1 else []) + (below if lowest == 0 else [])
-        self._frozen = [m for m in (*self.encoder.layers, *below, *biases) if not any(m is other for other in trainable)]
+        self._frozen = [*self.encoder.layers[: max(lowest, 1) - 1], *self.encoder.layers[self.layer :]]
+        for name, module in self.encoder.named_children():
+            if name != "layers" and lowest > (1 if name == "position_bias" else 0):
+                self._frozen.append(module)
         self.requires_grad_(True)
         for module in self._frozen:
             module.requires_grad_(False)
@@ -98,12 +94,12 @@ class SpinModel(nn.Module):
         """The output of the highest frozen layer for (B, S) waveforms of (B,) samples; the input itself if all layers train."""
         if self.trainable_from == 0:
             return waveforms, lengths
-        if not self._frozen_copy:
-            hidden, frame_lengths = self.encoder(waveforms, lengths, self.trainable_from - 1)
-            return hidden[-1], frame_lengths
-        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
-            hidden, frame_lengths = self._frozen_copy[0](waveforms, lengths, self.trainable_from - 1)
-        return hidden[-1].float(), frame_lengths
+        if self._frozen_copy:
+            with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+                hidden, frame_lengths = self._frozen_copy[0](waveforms, lengths, self.trainable_from - 1)
+            return hidden[-1].float(), frame_lengths
+        hidden, frame_lengths = self.encoder(waveforms, lengths, self.trainable_from - 1)
+        return hidden[-1], frame_lengths
 
     def run_frozen_in(self, dtype: torch.dtype) -> None:
         """From now on `run_frozen`, which only updates call, computes in `dtype` alone: see Encoder.frozen_copy."""
@@ -116,8 +112,8 @@ class SpinModel(nn.Module):
         `frozen` is the output of `run_frozen` for two views, the first view of all utterances before the second.
         """
         if self.trainable_from == 0:
-            hidden, frame_lengths = self.encoder(*frozen, self.layer)
-            hidden = hidden[-1]
+            states, frame_lengths = self.encoder(*frozen, self.layer)
+            hidden = states[-1]
         else:
             hidden, frame_lengths = self.encoder.deepen(*frozen, self.trainable_from - 1, self.layer), frozen[1]
         return self.objective.represent(select_valid(hidden, frame_lengths).float())
@@ -133,20 +129,16 @@ def select_valid(hidden: Tensor, frame_lengths: Tensor) -> Tensor:
     return flat.view(2, -1, hidden.shape[-1])
 
 
-def save_model(path: str | Path, model: SpinModel, dtype: str = "float32", notes: dict[str, str] | None = None) -> None:
-    """Writes encoder, head and codebook to one safetensors file, complete or not at all.
+def save_model(path: str | Path, model: SpinModel, notes: dict[str, str] | None = None) -> None:
+    """Writes encoder, head and codebook to one safetensors file, complete or not at all; `notes` are further metadata.
 
     What only training needs (an auxiliary codebook or classifier) is not written; the training's checkpoints hold it.
-
-    Args:
-        dtype: float32, or float16 for half the size (read back as float32).
-        notes: further lines of metadata, such as the objective.
     """
     config = {"encoder": model.encoder.shape.as_dict(), "layer": model.layer}
     config |= {"codebook_size": model.codebook_size, "codebook_dim": model.codebook.in_features}
     state = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
     state |= {"head.weight": model.head.weight, "head.bias": model.head.bias, "codebook.weight": model.codebook.weight}
-    write(path, state, {"format": MODEL, "config": json.dumps(config)}, dtype, notes)
+    write(path, state, {"format": MODEL, "config": json.dumps(config)}, "float32", notes)
 
 
 def load_model(path_or_name: str | Path, base: str | Path | None = None) -> SpinModel:
@@ -158,8 +150,7 @@ def load_model(path_or_name: str | Path, base: str | Path | None = None) -> Spin
         base: only for an official checkpoint of an encoder that is not Base, Large or X-Large: the checkpoint that it started
             from, for the configuration. Default: a file of that name in the same folder, if there is one.
 
-    Raises:
-        CheckpointError: names the file, what is wrong with it, and the formats known.
+    Raises CheckpointError, which names the file, what is wrong with it, and the formats known.
     """
     from spin.models.model_files import read_model  # formats of other programs, which no training reads
 

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from spin.config import Config
 from spin.errors import DataError
 from spin.objectives import NO_LABEL
-from spin.objectives.spin import Loss, Spin
-from spin.runtime import distributed, seeding
+from spin.objectives.spin import Loss, Spin, draw_weights
+from spin.runtime import distributed
 from spin.runtime.files import read_json
 
 FRAMES_AT_ONCE = 4096  # of the classifier: 40,000 classes for all frames of a batch would take 4 GB
@@ -43,15 +43,11 @@ class RSpin(Spin):
             objective.add_classifier(read_classes(config.rspin.labels), config.rspin.aux_weight, config.seed)
         return objective
 
-    @torch.no_grad()
     def add_classifier(self, classes: int, weight: float, seed: int) -> None:
-        """Adds the auxiliary classifier, its weights drawn from the seed: uniform within +-1/sqrt(D)."""
+        """Adds the auxiliary classifier, its weights drawn from the seed."""
         self.needs_labels, self.weight = True, weight
         self.classifier = nn.Linear(self.head.in_features, classes)
-        draws = torch.Generator().manual_seed(seeding.integer(seed, "rspin classifier"))
-        bound = self.head.in_features**-0.5
-        for parameter in self.classifier.parameters():
-            parameter.uniform_(-bound, bound, generator=draws)
+        draw_weights([self.classifier], seed, "rspin classifier")
 
     def represent(self, hidden: Tensor) -> tuple[Tensor, ...]:
         """The head's output, and the frames themselves for the classifier."""
@@ -67,13 +63,14 @@ class RSpin(Spin):
         if self.classifier is None:
             return spin
         cross_entropy, correct = self._classify(represented[1], labels)
-        labelled = distributed.all_reduce_sum((labels != NO_LABEL).sum().to(cross_entropy.dtype))
+        own = (labels != NO_LABEL).sum()
+        labelled = distributed.all_reduce_sum(own.to(cross_entropy.dtype))
         auxiliary = 0.5 * cross_entropy / labelled.clamp(min=1)
+        sums = {}
         if with_sums:
-            own = {"auxiliary_loss": auxiliary.detach().double(), "spin_loss": spin.value.detach().double()}
-            own |= {"labels": 2 * (labels != NO_LABEL).sum().double(), "correct": correct.double()}
-            spin = Loss(spin.value, spin.sums | own)
-        return Loss(spin.value + self.weight * auxiliary, spin.sums)
+            sums = {"auxiliary_loss": auxiliary.detach().double(), "spin_loss": spin.value.detach().double()}
+            sums |= {"labels": 2 * own.double(), "correct": correct.double()}
+        return Loss(spin.value + self.weight * auxiliary, spin.sums | sums)
 
     def _classify(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(2, N, D) frames, (N,) labels -> sums over both views: cross-entropy in nats, frames classified correctly."""
@@ -101,14 +98,13 @@ def read_classes(folder: str | Path) -> int:
     """The number of classes in a folder of frame labels; raises DataError without a valid labels.json."""
     path = Path(folder) / "labels.json"
     try:
-        content = read_json(path)
-    except DataError:
-        content = None
-    classes = content.get("classes") if isinstance(content, dict) else None
-    if not isinstance(classes, int) or classes < 1:
+        classes = int(read_json(path)["classes"])
+    except (DataError, KeyError, TypeError, ValueError):
+        classes = 0
+    if classes < 1:
         raise DataError(
             str(path),
-            found="no such file, or a damaged one" if content is None else f"classes: {classes!r}",
+            found="no such file, a damaged one, or no classes in it",
             expected="frame labels with a number of classes, at least 1",
             remedy="python -m spin acoustic-pieces --exp E --system S --vocabulary N --output DIR, then --set rspin.labels=DIR",
         )

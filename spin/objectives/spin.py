@@ -6,7 +6,8 @@ target. Both views have the same frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +19,11 @@ from spin.runtime import distributed, seeding
 SINKHORN_ITERATIONS = 3
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """Loss of one batch on one rank. Sums over ranks are those of the whole batch."""
 
     value: Tensor  # scalar with graph
-    sums: dict[str, Tensor] = field(default_factory=dict)  # for Spin.compute_metrics, without graph; empty unless asked for
+    sums: dict[str, Tensor]  # for Spin.compute_metrics, without graph; empty unless asked for
 
 
 class Spin(nn.Module):
@@ -37,7 +37,7 @@ class Spin(nn.Module):
         epsilon: strength of the entropy regularisation of the Sinkhorn targets.
     """
 
-    views: tuple[tuple[str, ...], ...] = ((), ("perturb",))  # the transforms of each view, by their names in spin.data.views
+    views: tuple[tuple[str, ...], ...] = ((), ("perturb",))  # the transforms of each view, by their names in spin.data.loader
     needs_labels = False  # whether batches must carry frame labels
 
     def __init__(self, dim: int, codebook_size: int, codebook_dim: int, temperature: float = 0.1, epsilon: float = 0.02):
@@ -53,21 +53,14 @@ class Spin(nn.Module):
         objective = cls(dim, spin.codebook_size, spin.codebook_dim, spin.temperature, spin.sinkhorn_epsilon)
         return objective.reset_parameters(config.seed, "spin head and codebook")
 
-    @torch.no_grad()
     def reset_parameters(self, *keys: int | str) -> Spin:
-        """Draws head and codebook from these keys: uniform within +-1/sqrt(inputs), codes of length 1."""
-        draws = torch.Generator().manual_seed(seeding.integer(*keys))
-        for parameter in (self.head.weight, self.head.bias, self.codebook.weight):
-            inputs = self.codebook.in_features if parameter is self.codebook.weight else self.head.in_features
-            parameter.uniform_(-(inputs**-0.5), inputs**-0.5, generator=draws)
-        self.normalize_codes()
+        """Draws head and codebook from these keys, the codes of length 1; returns self."""
+        draw_weights((self.head, self.codebook), *keys)
+        Spin.after_step(self)
         return self
 
     def represent(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """The part that treats each frame by itself, which GradCache caches: (..., D) float32 frames -> tensors (..., any width).
-
-        Here it is the head's output (..., codebook_dim).
-        """
+        """The part that treats each frame by itself, which GradCache caches: (..., D) float32 -> here the head's output alone."""
         with torch.autocast(hidden.device.type, enabled=False):
             return (self.head(hidden),)
 
@@ -90,8 +83,7 @@ class Spin(nn.Module):
             log_probabilities = F.log_softmax(scores / self.temperature, dim=-1)
             frames = distributed.all_reduce_sum(scores.new_full((), scores.shape[1]))
             loss = -0.5 * (targets.flip(0) * log_probabilities).sum() / frames
-            sums = _count(scores.detach(), targets, log_probabilities.detach()) if with_sums else {}
-        return Loss(loss, sums)
+            return Loss(loss, _count(scores.detach(), targets, log_probabilities.detach()) if with_sums else {})
 
     def compute_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Metrics to log, from `Loss.sums` added over ranks."""
@@ -105,30 +97,30 @@ class Spin(nn.Module):
         """The nearest code (...,) int64 of each frame (..., D)."""
         return self.similarities(self.represent(hidden.float())[0]).argmax(-1)
 
-    def after_step(self) -> None:
-        """Called after each step of the optimizer."""
-        self.normalize_codes()
-
     @torch.no_grad()
-    def normalize_codes(self) -> None:
-        """Brings every code to length 1."""
+    def after_step(self) -> None:
+        """Brings every code to length 1; called after each step of the optimizer."""
         self.codebook.weight.copy_(F.normalize(self.codebook.weight, dim=1))
+
+
+@torch.no_grad()
+def draw_weights(maps: Iterable[nn.Linear], *keys: int | str) -> None:
+    """Draws weights and biases from these keys: uniform within +-1/sqrt(inputs)."""
+    draws = torch.Generator().manual_seed(seeding.integer(*keys))
+    for linear in maps:
+        bound = linear.in_features**-0.5
+        for parameter in linear.parameters():
+            parameter.uniform_(-bound, bound, generator=draws)
 
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.02, iterations: int = SINKHORN_ITERATIONS) -> Tensor:
     """Targets that use all codes equally: Sinkhorn-Knopp on exp(scores / epsilon), each view by itself.
 
-    Each iteration normalises the columns (codes), then the rows (frames), to sum 1; the factors 1/K and 1/N cancel. It works on
-    float32 logarithms, so that no score overflows. Sums over frames are taken over all ranks. Caron et
-    al. 2020 (arXiv 2006.09882), appendix A.
-
-    Args:
-        scores: (..., N, K), any float type.
-        epsilon: strength of the entropy regularisation; towards 0 the targets become hard.
-
-    Returns:
-        (..., N, K) float32, each row sums to 1.
+    Scores (..., N, K) of any float type -> targets (..., N, K) float32, each row of sum 1. Each iteration normalises the columns
+    (codes), then the rows (frames), to sum 1; the factors 1/K and 1/N cancel. It works on float32 logarithms, so that no score
+    overflows. Sums over frames are taken over all ranks. The smaller epsilon, the strength of the entropy regularisation, the
+    harder the targets. Caron et al. 2020 (arXiv 2006.09882), appendix A.
     """
     log_kernel = scores.float() / epsilon
     frame_scale = log_kernel.new_zeros(1)

@@ -9,11 +9,9 @@ import contextlib
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spin.data.loader import MicroBatch
-from spin.objectives import NO_LABEL
 from spin.objectives.model import Frames, SpinModel
 from spin.objectives.spin import Loss
 from spin.runtime.devices import sent
@@ -23,6 +21,8 @@ def backward(
     model: SpinModel, micro_batches: Sequence[MicroBatch | None], dtype: torch.dtype | None = None, with_sums: bool = False
 ) -> Loss:
     """Adds this rank's part of the gradient of the whole batch's loss to the parameters' grad. Nothing in it waits for a GPU.
+
+    Returns the loss of this rank, without its graph.
 
     Args:
         model: SpinModel on its device, without dropout, so that both runs of a micro-batch agree.
@@ -37,7 +37,7 @@ def backward(
         with autocast:
             loss = model.objective(_trainable(model, _frozen(model, micro_batches[0], device)), labels, with_sums)
         loss.value.backward()
-        return loss
+        return Loss(loss.value.detach(), loss.sums)
     with torch.no_grad(), autocast:
         frozen = [_frozen(model, micro_batch, device) for micro_batch in micro_batches]
         cached = [_trainable(model, frames) for frames in frozen]
@@ -53,7 +53,7 @@ def backward(
                 represented = _trainable(model, frames)
             graph = [pair for pair in zip(represented, gradient, strict=True) if pair[0].requires_grad]
             torch.autograd.backward(*zip(*graph, strict=True))
-    return loss
+    return Loss(loss.value.detach(), loss.sums)
 
 
 def _frozen(model: SpinModel, micro_batch: MicroBatch | None, device: torch.device) -> Frames | None:
@@ -75,7 +75,5 @@ def _labels(model: SpinModel, micro_batches: Sequence[MicroBatch | None], device
     valid = [torch.zeros(0, dtype=torch.int64)]
     for micro_batch in filter(None, micro_batches):
         frames, labels = model.encoder.feature_extractor.frame_lengths(micro_batch.lengths.chunk(2)[0]), micro_batch.labels
-        missing = int(frames.max()) - labels.shape[1]  # frames without a label, as of an utterance that has none
-        labels = F.pad(labels, (0, max(missing, 0)), value=NO_LABEL)
         valid.append(labels[torch.arange(labels.shape[1]) < frames[:, None]])
     return sent(torch.cat(valid), device)

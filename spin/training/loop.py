@@ -5,26 +5,26 @@ and micro-batches may change in between; then the weights agree up to rounding.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from spin import artifacts
 from spin.config import Config, SpinConfig
-from spin.data.crops import TrainingCuts
 from spin.data.loader import BatchLoader
+from spin.data.plan import TrainingCuts
 from spin.errors import CheckpointError, rerun
 from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
-from spin.runtime import distributed, process
+from spin.runtime import distributed
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.devices import autocast_dtype
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
-from spin.runtime.logs import get_logger, progress, summary_writer
+from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.process import StopRequest
+from spin.runtime.progress import progress
 from spin.training import grad_cache
-from spin.training.monitor import LOG_EVERY_STEPS, Monitor
-from spin.training.validation import Validation, check_collapse
+from spin.training.monitor import LOG_EVERY_STEPS, Monitor, Validation, check_collapse
 
 
 class Training:
@@ -34,7 +34,6 @@ class Training:
         folder: folder of checkpoints and history.
         tensorboard: folder of the event files.
         model: model on its device, trained in place.
-        make_loader: (epoch, index) -> loader that starts at this batch.
         validation: run by rank 0 every spin.valid_every_steps updates.
         cuts: the utterances of the training, for reports.
     """
@@ -45,12 +44,11 @@ class Training:
         folder: Path,
         tensorboard: Path,
         model: SpinModel,
-        make_loader: Callable[[int, int], BatchLoader],
+        loader: BatchLoader,
         validation: Validation,
         cuts: TrainingCuts,
     ):
-        self.settings, self.model, self.make_loader, self.validation = config.spin, model, make_loader, validation
-        self.cuts = cuts
+        self.settings, self.model, self.loader, self.validation, self.cuts = config.spin, model, loader, validation, cuts
         self.is_rank_zero, self.history = distributed.rank() == 0, artifacts.history_in(folder)
         self.device = model.codebook.weight.device
         self.parameters = model.trainable_parameters()
@@ -58,15 +56,14 @@ class Training:
         self.optimizer = torch.optim.Adam(self.parameters.values(), **rates, fused=self.device.type == "cuda")
         if self.settings.compile:
             compile_encoder(model.encoder)
+        self.monitor = Monitor(model.objective, config, folder, cuts.count)
         self.store = CheckpointStore(folder / "checkpoints") if self.is_rank_zero else None
         self.step, self.epoch, self.index = 0, 0, 0  # updates made, and the next batch
         self.state = distributed.broadcast(self.store.load_latest() if self.is_rank_zero else None)
         if self.state is not None:
             self._restore(*self.state)
-        writer = summary_writer(tensorboard, self.step + 1) if self.is_rank_zero else None  # points count the updates made
-        self.monitor = Monitor(writer, model.objective, config, cuts.count)
-        if self.state is not None:
-            self.monitor.restore(self.state[1]["monitor"])
+        if self.is_rank_zero:
+            self.monitor.writer = summary_writer(tensorboard, self.step + 1)  # points count the updates made
 
     def run(self) -> None:
         """Trains up to spin.max_steps.
@@ -75,7 +72,7 @@ class Training:
             TrainingError: a loss that is not finite, or a collapsed codebook.
             SystemExit: 143 or 130 after SIGTERM or SIGINT, with a checkpoint saved.
         """
-        settings, model, objective = self.settings, self.model, self.model.objective
+        settings, model, monitor = self.settings, self.model, self.monitor
         dtype = autocast_dtype(settings.precision, self.device)
         self._catch_up()
         if self.step == settings.max_steps:
@@ -83,14 +80,14 @@ class Training:
         model.train()
         if settings.precision == "bf16_frozen":
             model.run_frozen_in(dtype)
-        loader = self.make_loader(self.epoch, self.index)
-        batches = progress(loader, "training", settings.max_steps, self.step) if self.is_rank_zero else loader
-        with DistributedStop(self.device) as stop:
+        batches = self.loader.batches(self.epoch, self.index)
+        batches = progress(batches, "training", settings.max_steps, self.step) if self.is_rank_zero else batches
+        with StopRequest() as stop:
             for batch in batches:
                 step, done = self.step, self.step + 1
-                validate_now = self._every_or_last(done, settings.valid_every_steps)
-                save_now = validate_now or self._every_or_last(done, settings.checkpoint_every_steps)
-                report_now = save_now or self._every_or_last(done, LOG_EVERY_STEPS)
+                validate_now = self._is_due(done, settings.valid_every_steps)
+                save_now = validate_now or self._is_due(done, settings.checkpoint_every_steps)
+                report_now = save_now or self._is_due(done, LOG_EVERY_STEPS)
 
                 rate = self._set_learning_rate(step)
                 self.optimizer.zero_grad(set_to_none=True)
@@ -98,24 +95,24 @@ class Training:
                 distributed.sum_gradients(self.parameters.values())
                 norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), settings.gradient_clip)
                 self.optimizer.step()
-                objective.after_step()
+                model.objective.after_step()
 
                 self.step, self.epoch, self.index = done, batch.epoch, batch.index + 1
-                self.monitor.add(step, rate, loss, norm, batch)
-                stopped = stop.agreed()
+                monitor.add(step, rate, loss, norm, batch)
+                stopped = all_stop(stop, self.device, report_now)
                 if report_now:
-                    self.monitor.report(loader.waited)
+                    monitor.report(self.loader.waited)
                 if save_now or stopped:
                     self._save()
                 if stopped:
-                    self.monitor.log.warning("stopped at step %d by a signal; a checkpoint is saved", done)
+                    monitor.log.warning("stopped at step %d by a signal; a checkpoint is saved", done)
                     raise SystemExit(stop.status())
                 if validate_now:
                     self._validate()
                 if done == settings.max_steps:
                     return
 
-    def _every_or_last(self, done: int, every: int) -> bool:
+    def _is_due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.settings.max_steps
 
     def _set_learning_rate(self, step: int) -> float:
@@ -161,6 +158,7 @@ class Training:
             for name, value in state["trained"].items():
                 self.parameters[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.monitor.restore(state["monitor"])
         self.step, self.epoch, self.index = step, state["epoch"], state["index"]
         if self.is_rank_zero:
             write_jsonl(self.history, [record for record in read_jsonl(self.history) if record["step"] <= step])
@@ -171,17 +169,14 @@ class Training:
         if not self.is_rank_zero or self.step == 0:
             return
         history = list(read_jsonl(self.history))
-        if self._every_or_last(self.step, self.settings.valid_every_steps) and (not history or history[-1]["step"] != self.step):
+        if self._is_due(self.step, self.settings.valid_every_steps) and (not history or history[-1]["step"] != self.step):
             self._validate()
         else:
             check_collapse(history, self.model.codebook_size)
 
 
 def compile_encoder(encoder: Encoder) -> None:
-    """Compiles the convolutions and each layer in place, for batches of any size.
-
-    The encoder as a whole reads the lengths to see whether a batch has padding, which would break the graph.
-    """
+    """Compiles the convolutions and each layer in place: the encoder as a whole reads lengths, which would break the graph."""
     for module in (encoder.feature_extractor, *encoder.layers):
         module.compile(dynamic=True)
 
@@ -189,8 +184,7 @@ def compile_encoder(encoder: Encoder) -> None:
 def learning_rate(step: int, settings: SpinConfig) -> float:
     """Linear warm-up from the lowest rate to the peak, then linear decay to the lowest (Spin paper, section 3.1).
 
-    Args:
-        step: updates made before this one. The peak is at warmup_steps, the lowest rate at the last update, max_steps - 1.
+    `step` counts the updates before this one. The peak is at warmup_steps, the lowest rate at the last update, max_steps - 1.
     """
     peak, warmup_steps = settings.learning_rate, settings.warmup_steps
     if peak <= 0:
@@ -204,28 +198,13 @@ def learning_rate(step: int, settings: SpinConfig) -> float:
     return peak * (1 - (1 - floor) * (step - warmup_steps) / decay_steps)
 
 
-class DistributedStop(process.StopRequest):
-    """A stop requested by a signal, agreed by all ranks, so that they stop after the same step."""
+def all_stop(stop: StopRequest, device: torch.device, report_now: bool) -> bool:
+    """Whether all ranks stop after this step, because one of them got a signal; every rank asks after every step.
 
-    def __init__(self, device: torch.device):
-        super().__init__()
-        self.device = device
-        self._sent: tuple[torch.Tensor, torch.cuda.Event] | None = None
-
-    def agreed(self) -> bool:
-        """True where all ranks stop after this step; call it once per step on every rank.
-
-        Several GPUs answer one step late: each step reads the result of the step before, so that none waits for the GPU.
-        """
-        if distributed.world_size() == 1:
-            return self.signal is not None
-        flag = distributed.all_reduce_sum(torch.full((), float(self.signal or 0), device=self.device))
-        if self.device.type == "cpu":
-            return bool(flag > 0)
-        before, event = self._sent, torch.cuda.Event()
-        self._sent = torch.empty((), pin_memory=True).copy_(flag, non_blocking=True), event
-        event.record()
-        if before is None:
-            return False
-        before[1].synchronize()
-        return float(before[0]) > 0
+    Several GPUs agree only before a report, which waits for them anyway.
+    """
+    if distributed.world_size() == 1:
+        return stop.signal is not None
+    if device.type == "cuda" and not report_now:
+        return False
+    return bool(distributed.all_reduce_max(torch.full((), float(stop.signal or 0), device=device)) > 0)

@@ -1,26 +1,40 @@
-"""Log lines and TensorBoard curves of a training, and the check that every loss is finite.
+"""What a training tells about itself: log lines and TensorBoard curves, the check that every loss is finite, and validation.
 
-Figures stay on the device between two reports, so that the GPU never waits for them.
+Figures of updates stay on the device between two reports, so that the GPU never waits for them.
 """
 
 import math
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from lhotse import MonoCut
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.tensorboard import SummaryWriter
 
+from spin import artifacts
 from spin.config import Config
+from spin.data.audio import UnreadableAudio, read_audio
+from spin.data.cuts import count_cuts, read_cuts
 from spin.data.loader import Batch
-from spin.errors import DataError, TrainingError
-from spin.objectives.spin import Loss, Spin
+from spin.errors import TrainingError
+from spin.objectives.model import SpinModel
+from spin.objectives.spin import Loss, Spin, perplexity
 from spin.runtime import distributed
 from spin.runtime.logs import get_logger
+from spin.runtime.rejects import Rejects
+from spin.units.counts import JointCounts, pnmi
+from spin.units.phones import LABELS_PER_UNIT, alignment_of, frame_labels
 
 LOG_EVERY_STEPS = 10
-NAMED = 5  # utterances named in a log line
+BATCH_CUTS = 4  # of a validation; they are of similar length
+COLLAPSE_PATIENCE = 2  # validations in a row
+MIN_PERPLEXITY_SHARE = 0.05  # of codebook_size
 
 
 class _Step(NamedTuple):
@@ -28,27 +42,24 @@ class _Step(NamedTuple):
 
     step: int  # from 0
     rate: float
-    loss: Tensor  # this rank's part
-    sums: dict[str, Tensor]
+    loss: Loss  # this rank's part
     gradient_norm: Tensor  # before clipping, over all ranks
-    ids: list[str]  # utterances of this rank's share
+    ids: Sequence[str]  # utterances of this rank's share
 
 
 class Monitor:
-    """Collects updates and reports them every LOG_EVERY_STEPS.
+    """Collects updates and reports them; the objective computes metrics from the sums of its losses.
 
     Args:
-        writer: TensorBoard; None on ranks above 0.
-        objective: computes metrics from the sums of its losses.
+        folder: folder of the training.
         utterances: number of utterances of the training set, for shares.
     """
 
-    def __init__(self, writer: SummaryWriter | None, objective: Spin, config: Config, utterances: int):
-        self.writer, self.objective, self.settings = writer, objective, config.spin
-        self.utterances, self.max_bad_share = utterances, config.corpus.max_bad_share
+    def __init__(self, objective: Spin, config: Config, folder: Path, utterances: int):
+        self.objective, self.config, self.folder, self.utterances = objective, config, folder, utterances
+        self.writer: SummaryWriter | None = None  # set on rank 0
         self.log = get_logger("training")
         self.loss: float | None = None  # mean over the steps of the last report
-        self.unchanged: set[str] = set()  # ids of utterances without a voiced frame, whose perturbed view is only equalised
         self.unreadable: dict[str, str] = {}  # id -> reason for utterances whose audio cannot be read
         self._steps: list[_Step] = []
         self._restored: list[list[float]] = []  # loss and gradient norm of updates that an interrupted run had not reported
@@ -56,61 +67,45 @@ class Monitor:
 
     def add(self, step: int, rate: float, loss: Loss, gradient_norm: Tensor, batch: Batch) -> None:
         """Records update number `step` (from 0) on a batch; raises DataError when too many utterances are unreadable."""
-        self._steps.append(_Step(step, rate, loss.value.detach(), loss.sums, gradient_norm.detach(), batch.ids))
+        self._steps.append(_Step(step, rate, loss, gradient_norm.detach(), batch.ids))
         self._seconds += batch.seconds
-        new = [name for name in batch.unchanged if name not in self.unchanged]
-        self.unchanged.update(new)
-        if new and len(self.unchanged) - len(new) < NAMED:
-            self.log.warning("no voiced frames; only the equaliser is applied to: %s", ", ".join(new[:NAMED]))
-        for name, reason in batch.unreadable:
+        for name, reason in batch.unreadable.items():
             if name not in self.unreadable:
                 self.unreadable[name] = reason
                 self.log.warning("%s is skipped: %s", name, reason)
-        self._check_share()
+                self.rejects().check_share(self.utterances, self.config.corpus.max_bad_share)
 
-    def _check_share(self) -> None:
-        if len(self.unreadable) > self.max_bad_share * self.utterances:
-            raise DataError(
-                "training data",
-                found=f"{len(self.unreadable)} unreadable of {self.utterances} utterances, first {next(iter(self.unreadable))}",
-                expected=f"a share of at most {self.max_bad_share:g} (corpus.max_bad_share)",
-                cause="recordings that were moved or damaged after stage 0; the log names each",
-                remedy="fix or remove the files, then ./run.sh --stage 0 --stop-stage 2; or accept more of them: "
-                f"--set corpus.max_bad_share={min(1.0, 2 * len(self.unreadable) / self.utterances):.2g}",
-            )
+    def rejects(self) -> Rejects:
+        """The utterances whose audio cannot be read."""
+        rejects = Rejects(artifacts.rejects(self.folder, "train_spin"), stage=2)
+        for name, reason in self.unreadable.items():
+            rejects.add(name, ",".join(self.config.corpus.spin_train), reason)
+        return rejects
 
     def state(self) -> dict:
         """State for a checkpoint; call it on all ranks together. A resumed run reports pending updates with its own.
 
-        Raises:
-            TrainingError: a loss or gradient norm is not finite.
-            DataError: all ranks together met too many unreadable utterances.
+        Raises TrainingError for a loss or gradient norm that is not finite, DataError when all ranks together met too many
+        unreadable utterances.
         """
-        for unchanged, unreadable in distributed.gather_all((sorted(self.unchanged), self.unreadable)):
-            self.unchanged.update(unchanged)
+        for unreadable in distributed.gather_all(self.unreadable):
             self.unreadable = {**unreadable, **self.unreadable}
-        self._check_share()
-        state = {"pending": self._measure(), "loss": self.loss}
-        return state | {"unchanged": sorted(self.unchanged), "unreadable": self.unreadable}
+        self.rejects().check_share(self.utterances, self.config.corpus.max_bad_share)
+        return {"pending": self._measure(), "loss": self.loss, "unreadable": self.unreadable}
 
     def restore(self, state: dict) -> None:
         """Takes over what `state` gave to a checkpoint."""
-        self._restored, self.loss = state["pending"], state["loss"]
-        self.unchanged, self.unreadable = set(state["unchanged"]), dict(state["unreadable"])
+        self._restored, self.loss, self.unreadable = state["pending"], state["loss"], state["unreadable"]
 
     def report(self, waited: float) -> None:
-        """Reads, checks and reports the updates since the last report; call it on all ranks together.
+        """Reads, checks and reports the updates since the last report; call it on all ranks together. For errors see `state`.
 
-        Args:
-            waited: seconds that the training has waited for data so far.
-
-        Raises:
-            TrainingError: a loss or gradient norm is not finite; names the step and the utterances of its batch.
+        `waited` is how many seconds the training has waited for data so far.
         """
         losses, norms = zip(*self._measure())
         self.loss = sum(losses) / len(losses)
         last = self._steps[-1]
-        sums = {name: distributed.all_reduce_sum(value.clone()).cpu() for name, value in last.sums.items()}
+        sums = {name: distributed.all_reduce_sum(value.clone()).cpu() for name, value in last.loss.sums.items()}
         metrics = {"loss": self.loss, "learning_rate": last.rate, "gradient_norm": sum(norms) / len(norms)}
         metrics |= self.objective.compute_metrics(sums)
         speed = self._measure_speed(waited)
@@ -120,12 +115,10 @@ class Monitor:
         step = last.step + 1
         self._add_scalars("train", metrics, step)
         self._add_scalars("speed", speed, step)
-        self._add_scalars(
-            "data", {"unvoiced_utterances": len(self.unchanged), "unreadable_utterances": len(self.unreadable)}, step
-        )
+        self._add_scalars("data", {"unreadable_utterances": len(self.unreadable)}, step)
         line = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
         times = f"{speed['seconds_per_step']:.2f} s/step, waiting for data {speed['waiting_share']:.0%}"
-        self.log.info("step %d/%d: %s, %s", step, self.settings.max_steps, line, times)
+        self.log.info("step %d/%d: %s, %s", step, self.config.spin.max_steps, line, times)
 
     def _add_scalars(self, group: str, values: dict[str, float], step: int) -> None:
         for name, value in values.items():
@@ -135,11 +128,18 @@ class Monitor:
         """Loss and gradient norm of every update since the last report."""
         if not self._steps:
             return self._restored
-        losses = distributed.all_reduce_sum(torch.stack([step.loss for step in self._steps])).tolist()
+        losses = distributed.all_reduce_sum(torch.stack([step.loss.value for step in self._steps])).tolist()
         norms = torch.stack([step.gradient_norm for step in self._steps]).tolist()
         for step, loss, norm in zip(self._steps, losses, norms, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise _not_finite(step, loss, norm, self.settings.learning_rate)
+                found = f"loss {loss}, gradient norm {norm}, at learning rate {step.rate:.3g}; utterances: {', '.join(step.ids)}"
+                raise TrainingError(
+                    f"training, step {step.step}",
+                    found=found,
+                    expected="finite numbers",
+                    cause="a learning rate that is too high, an encoder with damaged weights, or a damaged recording among these",
+                    remedy=f"check these recordings, or --set spin.learning_rate={self.config.spin.learning_rate / 2:g}",
+                )
         return self._restored + [list(pair) for pair in zip(losses, norms)]
 
     def _measure_speed(self, waited: float) -> dict[str, float]:
@@ -165,11 +165,69 @@ class Monitor:
         self._add_scalars("valid", measured, step)
 
 
-def _not_finite(step: _Step, loss: float, norm: float, peak: float) -> TrainingError:
-    return TrainingError(
-        f"training, step {step.step}",
-        found=f"loss {loss}, gradient norm {norm}, at learning rate {step.rate:.3g}; utterances: {', '.join(step.ids)}",
-        expected="finite numbers",
-        cause="a learning rate that is too high, an encoder with damaged weights, or a damaged recording among these",
-        remedy=f"check these recordings, or --set spin.learning_rate={peak / 2:g}",
+class Validation:
+    """The cuts of stage 0 that a training is validated on; their audio is read in each validation."""
+
+    def __init__(self, cuts: Iterable[MonoCut]):
+        self.cuts = sorted(cuts, key=lambda cut: (cut.duration, cut.id))
+        self.log = get_logger("validation")
+        if self.cuts and not any(alignment_of(cut) is not None for cut in self.cuts):
+            self.log.warning("the valid parts have no phone alignment: PNMI is not measured")
+
+    def measure(self, model: SpinModel) -> dict[str, float | None]:
+        """Figures of the model's units."""
+        codes = np.zeros(model.codebook_size, dtype=np.int64)
+        joint = JointCounts(model.codebook_size)
+        for cut, units in self._units(model):
+            codes += np.bincount(units, minlength=model.codebook_size)
+            items = alignment_of(cut)
+            if items is not None:
+                joint.add(frame_labels(items, LABELS_PER_UNIT * len(units)), units)
+        value = pnmi(joint.matrix())
+        return {
+            "pnmi": None if math.isnan(value) else value,  # 0 to 1; None without alignments
+            "perplexity": perplexity(torch.from_numpy(codes)) if codes.any() else None,  # of the codes, 1 to K
+            "codes_used": float((codes > 0).sum()),
+        }
+
+    def _units(self, model: SpinModel) -> Iterator[tuple[MonoCut, np.ndarray]]:
+        device = model.codebook.weight.device
+        for start in range(0, len(self.cuts), BATCH_CUTS):
+            batch = list(self._read(self.cuts[start : start + BATCH_CUTS]))
+            if not batch:
+                continue
+            cuts, waveforms = zip(*batch)
+            lengths = torch.tensor([len(waveform) for waveform in waveforms])
+            with torch.compiler.set_stance("force_eager"):  # compiled for batches of training, which are few in shape
+                units = model.units(pad_sequence(waveforms, batch_first=True).to(device), lengths)
+            yield from zip(cuts, (row.cpu().numpy() for row in units), strict=True)
+
+    def _read(self, cuts: Sequence[MonoCut]) -> Iterator[tuple[MonoCut, Tensor]]:
+        for cut in cuts:
+            try:
+                yield cut, torch.from_numpy(read_audio(cut))
+            except UnreadableAudio as error:
+                self.log.warning("%s is skipped: %s", cut.id, error.reason)
+
+
+def choose_cuts(manifests: Sequence[Path], count: int, min_duration_in_s: float = 0.0) -> list[MonoCut]:
+    """At most `count` cuts, evenly spaced over the manifests, without those shorter than `min_duration_in_s`."""
+    total = sum(count_cuts(path) for path in manifests)
+    chosen = set(np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist())
+    cuts = (cut for path in manifests for cut in read_cuts(path))
+    return [cut for index, cut in enumerate(cuts) if index in chosen and cut.duration >= min_duration_in_s]
+
+
+def check_collapse(history: Sequence[dict], codebook_size: int) -> None:
+    """Raises TrainingError when the perplexity was too low in the last COLLAPSE_PATIENCE records of `history`, oldest first."""
+    least = MIN_PERPLEXITY_SHARE * codebook_size
+    latest = [record["perplexity"] for record in history[-COLLAPSE_PATIENCE:]]
+    if len(latest) < COLLAPSE_PATIENCE or any(value is None or value >= least for value in latest):
+        return
+    raise TrainingError(
+        f"training, step {history[-1]['step']}: the codebook has collapsed",
+        found=f"code perplexity {latest[-1]:.2f}, below {least:.2f} in {COLLAPSE_PATIENCE} validations in a row",
+        expected=f"at least {least:.2f}, {MIN_PERPLEXITY_SHARE:.0%} of spin.codebook_size",
+        cause="a learning rate that is too high, or batches with too few frames for the codebook",
+        remedy="rerun with a lower spin.learning_rate, a longer spin.warmup_steps or a larger spin.batch_seconds",
     )

@@ -6,10 +6,9 @@ bit on the CPU: every iteration keeps its labels and checkpoints in a folder of 
 Legend: B utterances, S samples, T frames, D features, K clusters.
 """
 
-import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spin.config import Config
+from spin.config import Config, SpinConfig
 from spin.data.audio import coloured_noise, mix
-from spin.data.crops import TrainingCuts, scan_training_cuts
-from spin.data.loader import BatchLoader, MicroBatch, ViewDataset, pad
-from spin.data.sampler import BatchSampler
-from spin.data.views import RngKey
+from spin.data.loader import BatchLoader, MicroBatch, pad
+from spin.data.plan import BatchSampler, TrainingCuts, scan_training_cuts
 from spin.errors import TrainingError
 from spin.models.architecture import TINY_SHAPE
 from spin.models.encoder import Encoder
@@ -53,8 +50,7 @@ def pretrain(config: Config, manifests: dict[str, Path], folder: Path, tensorboa
 
     Args:
         manifests: part -> manifest of cuts.
-        folder: folder of labels and checkpoints.
-        tensorboard: folder of the event files, one subfolder per iteration.
+        folder, tensorboard: folders of labels and checkpoints, and of the event files; a subfolder for each iteration.
 
     Raises:
         DataError: no utterance can be used.
@@ -70,7 +66,11 @@ def pretrain(config: Config, manifests: dict[str, Path], folder: Path, tensorboa
         spectral = iteration == 1 and not settings.init
         extract = mfcc if spectral else hidden_states(encoder, settings.label_layer, device)
         labels = make_labels(own / "labels", manifests, extract, clusters, settings.kmeans_hours, config.seed + iteration - 1)
-        cuts = scan_cuts(config, list(manifests.values()), labels)
+        shortest, seconds = min(MIN_SAMPLES, settings.max_samples), settings.batch_seconds
+        lengths = SpinConfig(min_samples=shortest, max_samples=settings.max_samples, batch_seconds=seconds, equal_lengths=True)
+        cuts = scan_training_cuts([*manifests.values()], lengths, labels)
+        if not cuts.bins:  # too little speech for buckets: their lower boundary would be MIN_SAMPLES
+            cuts = replace(cuts, settings=replace(lengths, equal_lengths=False))
         train(config, iteration, encoder, cuts, own, tensorboard / f"iteration{iteration}", device)
     return encoder.cpu().eval()
 
@@ -88,43 +88,23 @@ def hidden_states(encoder: Encoder, layer: int, device: torch.device) -> Callabl
     return extract
 
 
-def scan_cuts(config: Config, manifests: list[Path], labels: list[Path]) -> TrainingCuts:
-    """The utterances with their labels, cropped to lengths that leave little padding."""
-    settings = config.pretrain
-    cuts = scan_training_cuts(
-        manifests,
-        min_samples=MIN_SAMPLES,
-        max_samples=settings.max_samples,
-        batch_seconds=settings.batch_seconds,
-        equal_lengths=True,
-        labels=labels,
-    )
-    # Too little speech for buckets: their lower boundary would be MIN_SAMPLES.
-    return cuts if cuts.bins else dataclasses.replace(cuts, equal_lengths=False)
-
-
-def augment(waveform: np.ndarray, cut, key: RngKey) -> tuple[np.ndarray, bool]:
-    """A transform of spin.data.views: a random equaliser for half of the utterances, coloured noise for some."""
-    random = generator("pretrain augment", *key.parts)
+def augment(waveform: np.ndarray, cut, keys: tuple[int | str, ...]) -> np.ndarray:
+    """A Transform of spin.data.loader: a random equaliser for half of the utterances, coloured noise for some."""
+    random = generator("pretrain augment", *keys)
     if random.random() < EQUALISER_SHARE:
         gains, qualities = random.uniform(-MAX_GAIN_IN_DB, MAX_GAIN_IN_DB, BANDS), 2.0 * 2.5 ** random.random(BANDS)
         waveform = equalise(waveform, design(cut.sampling_rate, gains, qualities))
     if random.random() < NOISE_SHARE:
         noise = coloured_noise(random, len(waveform), random.uniform(0.0, 1.0))
         waveform = mix(waveform, noise, random.uniform(*SNRS_IN_DB))
-    return waveform.astype(np.float32), True
+    return waveform.astype(np.float32)
 
 
 def train(
     config: Config, number: int, encoder: Encoder, cuts: TrainingCuts, folder: Path, tensorboard: Path, device: torch.device
 ) -> None:
-    """Masked prediction of one set of labels; trains the encoder in place, resuming from the latest checkpoint in `folder`.
-
-    Args:
-        number: iteration, from 1.
-        cuts: utterances with their labels.
-    """
-    settings, log, store = config.pretrain, get_logger("pretrain"), CheckpointStore(folder)
+    """Masked prediction of the labels of one iteration; trains the encoder in place, resuming from the latest checkpoint."""
+    settings, store = config.pretrain, CheckpointStore(folder)
     seed_torch("pretrain head", config.seed, number - 1)
     model = MaskedPredictor(encoder, settings.clusters[number - 1]).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
@@ -132,34 +112,32 @@ def train(
     if first:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    sampler = BatchSampler(cuts, settings.batch_seconds, config.seed + number - 1, epoch=state["epoch"], index=state["index"])
-    dataset = ViewDataset(((augment,) if settings.augment else (),), config.seed)
-    loader = BatchLoader(dataset, sampler, config.spin.workers, device)
-    readable = (batch for batch in loader if batch.micro_batches[0] is not None)
-    steps, dtype = settings.steps[number - 1], autocast_dtype("auto", device)
-    writer = summary_writer(tensorboard, first + 1)
+    views, sampler = ((augment,) if settings.augment else (),), BatchSampler(cuts, config.seed + number - 1)
+    loader = BatchLoader(views, sampler, config.seed, config.spin.workers, device)
+    readable = (batch for batch in loader.batches(state["epoch"], state["index"]) if batch.micro_batches[0] is not None)
+    steps, dtype, writer = settings.steps[number - 1], autocast_dtype("auto", device), summary_writer(tensorboard, first + 1)
     model.train()
-    pending, since = [], time.monotonic()
+    pending: list[tuple[Tensor, Tensor]] = []  # losses and accuracies since the last report
     with StopRequest() as stop:
         for done, batch in progress(zip(range(first + 1, steps + 1), readable), "pre-training", steps, first):
-            random = generator("pretrain mask", config.seed, number, done - 1)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(done - 1, steps, settings.learning_rate)
             optimizer.zero_grad(set_to_none=True)
+            random = generator("pretrain mask", config.seed, number, done - 1)
             loss, correct = predict(model, batch.micro_batches[0], random, dtype)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
             optimizer.step()
             pending.append((loss.detach(), correct))
             if done % LOG_EVERY_STEPS == 0 or done == steps:
-                report(writer, number, done, pending, (time.monotonic() - since) / len(pending), settings.learning_rate)
-                pending, since = [], time.monotonic()
+                report(writer, number, done, pending, settings.learning_rate)
+                pending = []
             if stop.signal or done % CHECKPOINT_EVERY_STEPS == 0 or done == steps:
                 writer.flush()
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
                 store.save(done, state | {"epoch": batch.epoch, "index": batch.index + 1})
             if stop.signal:
-                log.warning("iteration %d: stopped at step %d; a checkpoint is saved", number, done)
+                get_logger("pretrain").warning("iteration %d: stopped at step %d; a checkpoint is saved", number, done)
                 raise SystemExit(stop.status())
     writer.close()
 
@@ -171,29 +149,24 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * max(LAST_RATE, (steps - step) / max(1, steps - WARMUP_STEPS))
 
 
-def report(writer, number: int, done: int, pending: Iterable[tuple[Tensor, Tensor]], pace: float, peak: float) -> None:
-    """Logs the means of the losses and accuracies since the last report, and `pace` in seconds per step.
-
-    Raises:
-        TrainingError: a loss that is not finite; names half the `peak` learning rate as the remedy.
-    """
+def report(writer, number: int, done: int, pending: list[tuple[Tensor, Tensor]], peak: float) -> None:
+    """Logs the means of losses and accuracies; raises TrainingError for a loss that is not finite."""
     loss, accuracy = (float(torch.stack(values).mean()) for values in zip(*pending))
     if not math.isfinite(loss):
         subject = f"pre-training, iteration {number}, step {done}"
         cause, remedy = f"the learning rate {peak:g} is too high", f"--set pretrain.learning_rate={peak / 2:g}"
         raise TrainingError(subject, found=f"loss {loss}", expected="a finite loss", cause=cause, remedy=remedy)
-    for name, value in (("loss", loss), ("masked_accuracy", accuracy), ("seconds_per_step", pace)):
-        writer.add_scalar(name, value, done)
-    line = "iteration %d, step %d: loss %.3f, masked accuracy %.3f, %.2f s/step"
-    get_logger("pretrain").info(line, number, done, loss, accuracy, pace)
+    writer.add_scalar("loss", loss, done)
+    writer.add_scalar("masked_accuracy", accuracy, done)
+    get_logger("pretrain").info("iteration %d, step %d: loss %.3f, masked accuracy %.3f", number, done, loss, accuracy)
 
 
 class MaskedPredictor(nn.Module):
     """An encoder of width D with a mask embedding and a cosine classifier over K cluster embeddings of width `dim`."""
 
-    def __init__(self, encoder: Encoder, clusters: int, unmasked_weight: float = UNMASKED_WEIGHT, dim: int = 256):
+    def __init__(self, encoder: Encoder, clusters: int, dim: int = 256):
         super().__init__()
-        self.encoder, self.unmasked_weight = encoder, unmasked_weight
+        self.encoder = encoder
         self.mask_embedding = nn.Parameter(torch.empty(encoder.shape.dim).uniform_())
         self.projection = nn.Linear(encoder.shape.dim, dim)
         self.clusters = nn.Parameter(torch.empty(clusters, dim).normal_(0.0, 1.0))
@@ -208,7 +181,7 @@ class MaskedPredictor(nn.Module):
             labels: (B, T) int64 clusters; frames with NO_LABEL, as in padding, count in no loss.
 
         Returns:
-            loss: scalar, mean cross-entropy over masked frames, plus unmasked_weight times that over the others.
+            loss: scalar, mean cross-entropy over masked frames, plus UNMASKED_WEIGHT times that over the others.
             correct: scalar, share of masked frames whose cluster is predicted correctly; no graph.
         """
         features, frame_lengths = self.encoder.local_features(waveforms, lengths)
@@ -217,7 +190,7 @@ class MaskedPredictor(nn.Module):
         frames = F.normalize(self.projection(hidden).float(), dim=-1)
         logits = frames @ F.normalize(self.clusters.float(), dim=-1).T / TEMPERATURE
         masked, seen = torch.where(mask, labels, NO_LABEL), torch.where(mask, NO_LABEL, labels)
-        loss = _mean_entropy(logits, masked) + self.unmasked_weight * _mean_entropy(logits, seen)
+        loss = _mean_entropy(logits, masked) + UNMASKED_WEIGHT * _mean_entropy(logits, seen)
         return loss, (logits.detach().argmax(-1) == masked).sum() / (masked != NO_LABEL).sum().clamp(min=1)
 
 
@@ -233,10 +206,8 @@ def predict(
     """(loss, accuracy) of a batch with masks drawn by `random`, on the model's device."""
     device = model.mask_embedding.device
     frames = model.encoder.feature_extractor.frame_lengths(batch.lengths)
-    mask = pad([draw_mask(random, int(count)) for count in frames], False, bool)
-    labels = torch.full(mask.shape, NO_LABEL)
-    labels[:, : batch.labels.shape[1]] = batch.labels
-    waveforms, mask, labels = (tensor.to(device, non_blocking=True) for tensor in (batch.waveforms, mask, labels))
+    mask = pad([draw_mask(random, int(count)) for count in frames], 0)
+    waveforms, mask, labels = (tensor.to(device, non_blocking=True) for tensor in (batch.waveforms, mask, batch.labels))
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         return model(waveforms, batch.lengths, mask, labels)
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from spin import artifacts
-from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.crops import num_frames
+from spin.data.audio import UnreadableAudio, read_audio, speaker_of
 from spin.data.cuts import read_cuts
+from spin.data.plan import num_frames
 from spin.errors import DataError, rerun
 from spin.runtime.files import write_json, write_jsonl
 from spin.runtime.logs import get_logger, progress
@@ -24,7 +24,7 @@ from spin.runtime.seeding import integer
 FRAMES_PER_HOUR = 3600 * 50
 MFCC_DIM = 13
 DEVIATION_FLOOR = 1e-3
-PREDICTED_FRAMES = 100_000  # at a time
+FRAMES_AT_ONCE = 100_000  # whose nearest centres are searched
 
 
 class _Utterance(NamedTuple):
@@ -51,18 +51,14 @@ def mfcc(waveform: Tensor) -> Tensor:
 def make_labels(
     folder: Path, manifests: dict[str, Path], extract: Callable[[Tensor], Tensor], clusters: int, hours: float, seed: int
 ) -> list[Path]:
-    """Clusters the features of all utterances and writes frame labels, unless they are complete; returns the file of each part.
+    """Labels of all frames by k-means, unless they are complete: the file <part>.jsonl with {"id", "units"} of each part.
+
+    Raises DataError where no utterance can be read.
 
     Args:
-        folder: gets labels.json {"classes": K} and <part>.jsonl with {"id", "units"} per utterance.
-        manifests: part -> manifest of cuts.
+        folder: also gets labels.json, {"classes": K}.
         extract: waveform (S,) -> features (T, D).
-        clusters: K.
         hours: k-means sees a random choice of at most this many hours of frames.
-        seed: random seed of that choice and of k-means.
-
-    Raises:
-        DataError: no utterance can be read.
     """
     paths = [folder / f"{part}.jsonl" for part in manifests]
     if (folder / "labels.json").exists():
@@ -90,11 +86,9 @@ def _extract(path: Path, manifests: dict[str, Path], extract: Callable[[Tensor],
                 except UnreadableAudio as error:
                     get_logger("pretrain").warning("%s is skipped: %s", cut.id, error.reason)
                     continue
-                dim = block.shape[1]
-                speaker = cut.supervisions[0].speaker if cut.supervisions else None
-                utterances.append(_Utterance(cut.id, speaker, part, slice(count, count + len(block))))
+                utterances.append(_Utterance(cut.id, speaker_of(cut), part, slice(count, count + len(block))))
                 stream.write(block.tobytes())
-                count += len(block)
+                count, dim = count + len(block), block.shape[1]
     if not count:
         cause = "no cut at all, or recordings that were moved or damaged; the log names each"
         subject, expected = f"parts {', '.join(manifests)}", "at least one"
@@ -118,11 +112,9 @@ def cluster(frames: np.ndarray, clusters: int, sample: int, seed: int) -> np.nda
     """(N,) int32: the nearest k-means centre of each frame (N, D); k-means learns from at most `sample` frames."""
     from sklearn.cluster import MiniBatchKMeans
 
-    total = len(frames)
-    chosen = np.random.default_rng(integer("pretrain frames", seed)).permutation(total)[:sample]
+    chosen = np.random.default_rng(integer("pretrain frames", seed)).permutation(len(frames))[:sample]
     random_state = integer("pretrain", seed) % 2**32
     model = MiniBatchKMeans(clusters, batch_size=10_000, n_init=3, max_no_improvement=50, random_state=random_state)
     model.fit(frames[np.sort(chosen)].astype(np.float32))
-    starts = range(0, total, PREDICTED_FRAMES)
-    labels = [model.predict(frames[start : start + PREDICTED_FRAMES].astype(np.float32)) for start in starts]
-    return np.concatenate(labels).astype(np.int32)
+    blocks = (frames[start : start + FRAMES_AT_ONCE] for start in range(0, len(frames), FRAMES_AT_ONCE))
+    return np.concatenate([model.predict(block.astype(np.float32)) for block in blocks]).astype(np.int32)

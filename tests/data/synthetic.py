@@ -9,7 +9,8 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts, products
 from spin.data.cuts import write_cuts
-from spin.runtime.product import Context
+from spin.runtime import seeding
+from spin.runtime.context import Context
 
 RATE = artifacts.SAMPLE_RATE
 
@@ -68,7 +69,7 @@ def _cut(name: str, path: Path, index: int, phones: bool) -> MonoCut:
     return MonoCut(id=name, start=0.0, duration=recording.duration, channel=0, recording=recording, supervisions=[supervision])
 
 
-def noisy_copy(waveform, cut, draw):
-    """Imitates the perturbation: the waveform plus noise by draw; no voice in every utterance ending in 3."""
-    noise = np.random.default_rng([draw.seed, draw.epoch, draw.view, *draw.utterance.encode()]).normal(size=len(waveform))
-    return (0.5 * waveform + 0.01 * noise).astype(np.float32), not cut.id.endswith("3")
+def noisy_copy(waveform, cut, keys):
+    """Imitates the perturbation: the waveform plus noise drawn by the keys."""
+    noise = seeding.generator(*keys).normal(size=len(waveform))
+    return (0.5 * waveform + 0.01 * noise).astype(np.float32)

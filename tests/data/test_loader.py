@@ -1,5 +1,6 @@
 """Reading and transforming for training; bad files are named instead of fatal. Workers: tests/training/test_train_spin.py."""
 
+import dataclasses
 import itertools
 import signal
 import subprocess
@@ -11,23 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from spin.data.crops import num_frames, scan_training_cuts
+from spin.config import SpinConfig
 from spin.data.cuts import read_cuts
-from spin.data.loader import Batch, BatchLoader, ViewDataset, collate
-from spin.data.sampler import BatchSampler
+from spin.data.loader import Batch, BatchLoader, collate
+from spin.data.plan import BatchSampler, num_frames, scan_training_cuts
 from spin.errors import DataError
 from spin.objectives import NO_LABEL
 from spin.runtime.files import write_jsonl
 from tests.data.synthetic import RATE, noisy_copy, write_corpus
 
 
-def failing(waveform, cut, draw):
+def failing(waveform, cut, keys):
     raise DataError(cut.id, found="no pitch contour", remedy="run stage 1")
 
 
-def make_sampler(manifest, **options) -> BatchSampler:
-    cuts = scan_training_cuts([manifest], min_samples=RATE, max_samples=2 * RATE, batch_seconds=8.0, **options)
-    return BatchSampler(cuts, 8.0, seed=0)
+def make_sampler(manifest, labels=()) -> BatchSampler:
+    settings = SpinConfig(min_samples=RATE, max_samples=2 * RATE, batch_seconds=8.0)
+    return BatchSampler(scan_training_cuts([manifest], settings, labels), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,15 @@ def sampler(tmp_path_factory):
     return make_sampler(write_corpus(tmp_path_factory.mktemp("corpus"), "train", seconds))
 
 
+def make_loader(views, sampler, workers=0) -> BatchLoader:
+    return BatchLoader(views, sampler, 0, workers, torch.device("cpu"))
+
+
 def load(sampler, workers=0, count=12, transform=noisy_copy) -> list[Batch]:
-    dataset = ViewDataset([(), (transform,)], 0)
-    return list(itertools.islice(BatchLoader(dataset, sampler, workers, torch.device("cpu")), count))
+    return list(itertools.islice(make_loader([(), (transform,)], sampler, workers).batches(), count))
 
 
-def test_views_follow_each_other_and_unvoiced_utterances_are_named(sampler):
+def test_views_follow_each_other(sampler):
     batch = load(sampler, count=1)[0]
     micro, size = batch.micro_batches[0], len(batch.ids)
     assert micro.waveforms.shape[0] == 2 * size and batch.seconds == pytest.approx(float(micro.lengths[:size].sum()) / RATE)
@@ -50,20 +54,25 @@ def test_views_follow_each_other_and_unvoiced_utterances_are_named(sampler):
         view1, view2 = micro.waveforms[row], micro.waveforms[size + row]
         assert float((view2[:length] - 0.5 * view1[:length]).std()) == pytest.approx(0.01, rel=0.1)
         assert not micro.waveforms[[row, size + row], length:].any()
-    assert batch.unchanged == [name for name in batch.ids if name.endswith("3")] and micro.labels is None
+    assert micro.labels is None
 
 
 def test_transforms_apply_in_order_and_draw_for_each_view(sampler):
-    def add(waveform, cut, draw):
-        return waveform + draw.view + 1, True
+    seen = []
 
-    def double(waveform, cut, draw):
-        return 2 * waveform, True
+    def add(waveform, cut, keys):
+        seen.append(keys)
+        return waveform + 1
 
-    dataset = ViewDataset([(), (add, double), (double, add)], 0)
-    micro = dataset[next(iter(sampler))].micro_batches[0]
+    def double(waveform, cut, keys):
+        return 2 * waveform
+
+    plan = next(iter(dataclasses.replace(sampler, start=(1, 0))))
+    micro = make_loader([(), (add, double), (double, add)], sampler)[plan].micro_batches[0]
     plain, first, second = (view[0, : int(micro.lengths[0])] for view in micro.waveforms.chunk(3))
-    assert torch.equal(first, 2 * (plain + 2)) and torch.equal(second, 2 * plain + 3)
+    assert torch.equal(first, 2 * (plain + 1)) and torch.equal(second, 2 * plain + 1)
+    name = plan.micro_batches[0][0].id
+    assert seen[:2] == [(0, 1, name), (0, 1, name, "view 2")]
 
 
 def test_labels_are_padded_and_shared_by_the_views(tmp_path):
@@ -72,18 +81,10 @@ def test_labels_are_padded_and_shared_by_the_views(tmp_path):
     write_jsonl(tmp_path / "labels.jsonl", lines[:2])
     batch = load(make_sampler(manifest, labels=[tmp_path / "labels.jsonl"]), count=1)[0]
     labels = batch.micro_batches[0].labels
-    assert labels.dtype == torch.int64 and labels.shape == (3, num_frames(int(1.5 * RATE)))
+    assert labels.dtype == torch.int64 and labels.shape == (3, num_frames(2 * RATE))
     for name, row in zip(batch.ids, labels.tolist()):
         frames = {"train-0000": 49, "train-0001": 74, "train-0002": 0}[name]
         assert row == [*range(frames), *[NO_LABEL] * (len(row) - frames)]
-
-
-def test_views_change_from_epoch_to_epoch(sampler):
-    epochs = {}
-    for batch in load(sampler):
-        epochs.setdefault(batch.epoch, {}).update(zip(batch.ids, batch.micro_batches[0].waveforms[len(batch.ids) :], strict=True))
-    common = sorted(set(epochs[0]) & set(epochs[1]))
-    assert common and not any(torch.equal(epochs[0][name][:RATE], epochs[1][name][:RATE]) for name in common)
 
 
 def test_an_unreadable_file_is_named_and_the_rest_of_the_batch_continues(tmp_path):
@@ -92,8 +93,7 @@ def test_an_unreadable_file_is_named_and_the_rest_of_the_batch_continues(tmp_pat
     (tmp_path / "audio" / "train-0002.wav").unlink()
     batch = load(make_sampler(manifest), count=1)[0]
     assert batch.ids == ["train-0000"] and batch.micro_batches[0].waveforms.shape[0] == 2
-    assert sorted(name for name, _ in batch.unreadable) == ["train-0001", "train-0002"]
-    assert all(reason for _, reason in batch.unreadable)
+    assert sorted(batch.unreadable) == ["train-0001", "train-0002"] and all(batch.unreadable.values())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -110,8 +110,8 @@ def test_views_of_unequal_length_are_a_defect():
 
 def test_a_stop_meant_for_the_training_ends_no_worker_and_the_clock_counts_waiting(sampler):
     torch.set_num_threads(2)  # torch's threads in a worker are begun before anything of ours runs there
-    loader = BatchLoader(ViewDataset([(), (noisy_copy,)], 0), sampler, 2, torch.device("cpu"))
-    batches = iter(loader)
+    loader = make_loader([(), (noisy_copy,)], sampler, 2)
+    batches = loader.batches()
     next(batches)
     assert loader.waited > 0
     workers = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from spin.config import Config, EncoderConfig, SpinConfig
 from spin.data.loader import Batch, MicroBatch
@@ -21,7 +22,7 @@ from spin.objectives.rspin import RSpin
 from spin.runtime.devices import resolve_device
 from spin.training.grad_cache import backward
 from spin.training.loop import Training
-from spin.training.validation import Validation
+from spin.training.monitor import Validation
 from spin.units.kmeans import DeviceKMeans
 from tests.objectives.test_spin import loss_of, make_spin
 from tests.training.tiny_training import noise_batch, weights
@@ -62,22 +63,12 @@ def make_training(device, folder, **changes) -> Training:
     """A training on batches of noise that repeat every four steps."""
     batches = [MicroBatch(0.1 * batch.waveforms, batch.lengths) for batch in (noise_batch(PADDED, seed) for seed in range(4))]
 
-    def make_loader(epoch: int, index: int):
-        items = (Batch(0, place, [batches[place % 4]], ids=["noise"], seconds=1.0) for place in range(index, 10**6))
-        return _Loader(items)
+    def endless(epoch: int, index: int):
+        return (Batch(0, place, [batches[place % 4]], ids=["noise"], seconds=1.0) for place in range(index, 10**6))
 
+    loader = SimpleNamespace(batches=endless, waited=0.0)
     config = dataclasses.replace(CONFIG, spin=dataclasses.replace(SETTINGS, **changes))
-    return Training(config, folder, folder / "events", make_model(device), make_loader, Validation([]), SimpleNamespace(count=4))
-
-
-class _Loader:
-    waited = 0.0
-
-    def __init__(self, items):
-        self.items = items
-
-    def __iter__(self):
-        return iter(self.items)
+    return Training(config, folder, folder / "events", make_model(device), loader, Validation([]), SimpleNamespace(count=4))
 
 
 def gradient_norm(model: SpinModel) -> float:
@@ -123,15 +114,14 @@ def test_micro_batches_have_the_gradient_of_the_whole_batch(device, layers):
         model = make_model(device, layers)
         model.objective.add_classifier(50, 5.0, seed=0)
         model.to(device)
-        for batch in batches:
-            batch.labels = torch.arange(49).repeat(len(batch.lengths) // 2, 1)
-        found.append((backward(model, batches).value.item(), gradient_norm(model)))
+        labelled = [batch._replace(labels=torch.arange(49).repeat(len(batch.lengths) // 2, 1)) for batch in batches]
+        found.append((backward(model, labelled).value.item(), gradient_norm(model)))
     assert np.allclose(*found, rtol=1e-3)
 
 
 @pytest.mark.parametrize("lengths", [EQUAL, PADDED])
 def test_nothing_in_an_update_waits_for_the_gpu(cuda, tmp_path, lengths):
-    training, batch = make_training(cuda, tmp_path), noise_batch(lengths).pin_memory()
+    training, batch = make_training(cuda, tmp_path), pin_memory(noise_batch(lengths))  # as DataLoader does
 
     def update(step: int) -> None:
         rate = training._set_learning_rate(step)

@@ -119,11 +119,9 @@ def test_save_and_load(tmp_path, name):
 
 
 def test_a_model_file_holds_what_units_need_and_nothing_else(tmp_path):
-    rspin = RSpin(24, 16, 8)
-    rspin.add_classifier(5, 5.0, seed=0)
-    model = SpinModel(make_encoder(SMALL), rspin, 3)
+    model = SpinModel(make_encoder(SMALL), RSpin(24, 16, 8), 3)
+    model.objective.add_classifier(5, 5.0, seed=0)
     save_model(tmp_path / "model.safetensors", model)
     names, _ = read(tmp_path / "model.safetensors", "spin model 1")
     assert {name for name in names if not name.startswith("encoder.")} == {"head.weight", "head.bias", "codebook.weight"}
-    loaded = load_model(tmp_path / "model.safetensors")
-    assert same_units(model, loaded)
+    assert same_units(model, load_model(tmp_path / "model.safetensors"))

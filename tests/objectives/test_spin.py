@@ -18,7 +18,7 @@ def make_spin(codebook: Tensor, epsilon: float = 0.02) -> Spin:
     objective = Spin(3, *codebook.shape, epsilon=epsilon)
     with torch.no_grad():
         objective.codebook.weight.copy_(codebook)
-    objective.normalize_codes()
+    objective.after_step()
     return objective
 
 

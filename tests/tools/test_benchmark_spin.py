@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from spin.data.sampler import BatchSampler
+from spin.data.plan import BatchSampler
 from spin.tools import benchmark, benchmark_spin
 from spin.tools.benchmark import durations
 from spin.tools.benchmark_spin import OfficialUpdate, official_batches, spread_batches
@@ -28,9 +28,9 @@ def test_both_sides_train_on_the_same_mixture_of_lengths(monkeypatch):
         {"id": f"u{index}", "duration": seconds, "start": 0.0, "recording": {"sampling_rate": 16000}}
         for index, seconds in enumerate(durations(benchmark_spin.CORPUS_BATCHES * 32.0))
     ]
-    monkeypatch.setattr("spin.data.crops.read_records", lambda path: iter(records))
+    monkeypatch.setattr("spin.data.plan.read_records", lambda path: iter(records))
     settings = benchmark_spin.SpinConfig(min_samples=benchmark_spin.MIN_SAMPLES, batch_seconds=32.0)
-    own = list(BatchSampler(benchmark_spin.scan("manifest", settings, True), 32.0, seed=0).batches(0))
+    own = list(BatchSampler(benchmark_spin.scan("manifest", settings, True), seed=0).batches(0))
     reference = official_batches(benchmark_spin.scan("manifest", settings, False), 32.0)
     means = []
     for batches in (own, reference):

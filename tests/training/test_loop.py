@@ -13,8 +13,8 @@ from spin.errors import CheckpointError, DataError, TrainingError
 from spin.runtime import checkpoints
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_jsonl
-from spin.training import validation
-from spin.training.validation import check_collapse, choose_cuts
+from spin.training import monitor
+from spin.training.monitor import check_collapse, choose_cuts
 from tests.data.synthetic import noisy_copy, write_corpus
 from tests.faults.points import points
 from tests.training.tiny_training import after_each_step, equal, make_corpus, make_training, weights
@@ -84,16 +84,11 @@ def finish(corpus, folder, short, seen: dict[int, list[str]], **changes) -> int:
     return first
 
 
-def test_only_the_top_layers_head_and_codebook_change(corpus, unbroken, tmp_path):
-    before, after = weights(make_training(corpus, tmp_path)), unbroken[1]
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed and all(name.startswith(("encoder.layers.1.", "encoder.layers.2.", "objective.")) for name in changed)
-    assert {"objective.head.bias", "objective.codebook.weight", "encoder.layers.1.ffn_in.weight"} <= changed
-    torch.testing.assert_close(after["objective.codebook.weight"].norm(dim=1), torch.ones(16))
-
-
-def test_history_checkpoints_and_curves(unbroken):
-    folder = unbroken[0]
+def test_what_changes_history_checkpoints_and_curves(corpus, unbroken, tmp_path):
+    before, (folder, after) = weights(make_training(corpus, tmp_path)), unbroken
+    changed = {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert {"objective.head", "objective.codebook", "encoder.layers.1.ffn_in"} <= changed
+    assert all(name.startswith(("encoder.layers.1.", "encoder.layers.2.", "objective.")) for name in changed)
     history = read_history(folder)
     assert [record["step"] for record in history] == [6, 12]
     assert all(0 <= record["pnmi"] <= 1 and 1 <= record["perplexity"] <= 16 and record["loss"] > 0 for record in history)
@@ -101,7 +96,6 @@ def test_history_checkpoints_and_curves(unbroken):
     assert [path.name for path in store.paths()] == ["step-000000009.safetensors", "step-000000012.safetensors"]
     assert store.best_score() == pytest.approx(max(record["pnmi"] for record in history))
     assert [step for step, _ in read_curve(folder, "train/loss")] == [2, 3, 4, 6, 8, 9, 10, 12]
-    assert read_curve(folder, "data/unvoiced_utterances")[-1][1] > 0
 
 
 @pytest.mark.parametrize(("side", "step"), [("before", 0), ("before", 1), ("before", 4), ("after", 2)])
@@ -114,9 +108,8 @@ def test_cut_off_before_and_after_an_update(corpus, short, tmp_path, side, step)
 def test_cut_off_again_after_every_single_step(corpus, short, tmp_path):
     seen = {}
     for step in range(1, 6):
-        training = make_training(corpus, tmp_path, **SHORT | {"checkpoint_every_steps": 1})
-        assert training.step == step - 1
-        seen |= run_until_cut(training, before=step)
+        seen |= run_until_cut(make_training(corpus, tmp_path, **SHORT | {"checkpoint_every_steps": 1}), before=step)
+        assert max(seen) == step - 1
     assert finish(corpus, tmp_path, short, seen, checkpoint_every_steps=1) == 5
 
 
@@ -148,15 +141,6 @@ def test_updates_before_a_validation_are_saved_first(corpus, short, tmp_path, mo
     monkeypatch.setattr(training.validation, "measure", cut)
     assert finish(corpus, tmp_path, short, run_until_cut(training)) == step
     assert CheckpointStore(tmp_path / "checkpoints").best_score() == max(record["pnmi"] for record in read_history(tmp_path))
-
-
-def test_a_damaged_last_checkpoint_costs_only_time(corpus, short, tmp_path):
-    """tests/runtime/test_checkpoints.py has every damage."""
-    training = make_training(corpus, tmp_path, **SHORT)
-    seen = run_until_cut(training, after=4)
-    last = training.store.paths()[-1]
-    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
-    assert finish(corpus, tmp_path, short, seen) == 3
 
 
 def run_with_signal(corpus, folder, at: int, number: int) -> int:
@@ -214,8 +198,8 @@ def test_a_finished_training_does_nothing_and_one_of_other_layers_is_rejected(co
 
 def test_a_loss_that_is_not_finite_names_step_utterances_and_rate(corpus, tmp_path):
     def broken(waveform, cut, draw):
-        view, changed = noisy_copy(waveform, cut, draw)
-        return (view * math.nan if cut.id == "spin_train-0005" else view), changed
+        view = noisy_copy(waveform, cut, draw)
+        return view * math.nan if cut.id == "spin_train-0005" else view
 
     with pytest.raises(TrainingError, match=r"(?s)step \d+.*loss nan.*learning rate.*spin_train-0005.*remedy") as caught:
         make_training(corpus, tmp_path, transform=broken).run()
@@ -225,7 +209,7 @@ def test_a_loss_that_is_not_finite_names_step_utterances_and_rate(corpus, tmp_pa
 
 
 def test_a_collapsed_codebook_ends_the_training_again_and_again(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(validation, "MIN_PERPLEXITY_SHARE", 1.0)
+    monkeypatch.setattr(monitor, "MIN_PERPLEXITY_SHARE", 1.0)
     for _ in range(2):  # a rerun does not pass the check by resuming behind it
         with pytest.raises(TrainingError, match=r"(?s)step 4: the codebook has collapsed.*below 16.00 in 2 validations.*remedy"):
             make_training(corpus, tmp_path, valid_every_steps=2).run()
@@ -247,7 +231,7 @@ def test_too_many_unreadable_files_end_the_training(tmp_path):
     folder = make_corpus(tmp_path / "corpus")
     for index in range(6):
         (folder / "audio" / f"spin_train-{index:04d}.wav").write_bytes(b"")
-    with pytest.raises(DataError, match=r"(?s)5 unreadable of 24.*max_bad_share"):
+    with pytest.raises(DataError, match=r"(?s)5 of 24.*5 x unreadable audio.*max_bad_share"):
         make_training(folder, tmp_path / "training").run()
 
 
@@ -255,7 +239,6 @@ def test_a_training_resumes_with_other_micro_batches(corpus, short, tmp_path):
     """The remedy for a GPU out of memory costs no finished step."""
     run_until_cut(make_training(corpus, tmp_path, **SHORT), before=4)
     resumed = make_training(corpus, tmp_path, **SHORT, accumulation=2)
-    assert resumed.step == 4
     resumed.run()
     torch.testing.assert_close(weights(resumed), short[0], rtol=1e-4, atol=1e-5)
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from spin import artifacts
 from spin.config import Config, CorpusConfig, GeneratedPart, PretrainConfig, RuntimeConfig, SpinConfig
-from spin.data.crops import num_frames
 from spin.data.cuts import read_cuts
-from spin.data.views import RngKey
+from spin.data.plan import num_frames
 from spin.errors import DataError, TrainingError
 from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
@@ -61,7 +60,7 @@ def test_frames_of_mfcc_and_encoder_agree():
 
 def test_loss_equals_a_slow_oracle_and_padding_has_no_part():
     torch.manual_seed(0)
-    model = MaskedPredictor(Encoder(SHAPE), clusters=7, unmasked_weight=0.5, dim=6).eval()
+    model = MaskedPredictor(Encoder(SHAPE), clusters=7, dim=6).eval()
     waves, lengths = torch.randn(2, 4_000), torch.tensor([4_000, 3_000])
     labels, mask = torch.randint(7, (2, 12)), torch.rand(2, 12) < 0.5
     labels[1, 9:], mask[1, 9:] = NO_LABEL, False
@@ -86,7 +85,7 @@ def test_loss_equals_a_slow_oracle_and_padding_has_no_part():
 
 @pytest.mark.parametrize("label", [0, NO_LABEL])
 def test_nothing_unmasked_or_nothing_labelled_is_finite(label):
-    model = MaskedPredictor(Encoder(SHAPE), clusters=3, unmasked_weight=1.0)
+    model = MaskedPredictor(Encoder(SHAPE), clusters=3)
     mask = torch.ones(1, 6, dtype=torch.bool)
     loss, _ = model(torch.randn(1, 2_000), torch.tensor([2_000]), mask, torch.full((1, 6), label))
     assert torch.isfinite(loss)
@@ -117,7 +116,7 @@ def test_labels_find_clear_clusters_in_every_voice_and_skip_unreadable_audio(tmp
 def test_augmentation_repeats_and_differs_between_epochs(tmp_path):
     cut = next(iter(read_cuts(write_corpus(tmp_path, "part", [1.0], pitch_name=False))))
     wave = noise_batch([16_000]).waveforms[0].numpy()
-    made = [pretrain.augment(wave, cut, RngKey(0, epoch, cut.id, 0))[0] for epoch in (*range(12), *range(12))]
+    made = [pretrain.augment(wave, cut, (0, epoch, cut.id, "view 0")) for epoch in (*range(12), *range(12))]
     assert all(np.array_equal(one, two) for one, two in zip(made[:12], made[12:]))
     changed = [not np.array_equal(one, wave) for one in made[:12]]
     assert any(changed) and all(one.dtype == np.float32 and np.isfinite(one).all() for one in made)

@@ -7,16 +7,15 @@ import torch
 
 from spin import artifacts
 from spin.config import Config, CorpusConfig, EncoderConfig, GeneratedPart, SpinConfig
-from spin.data.crops import scan_training_cuts
-from spin.data.loader import MicroBatch, make_loaders
-from spin.models.architecture import EncoderShape
-from spin.models.encoder import Encoder
+from spin.data.loader import MicroBatch, make_loader
+from spin.data.plan import scan_training_cuts
+from spin.models.encoder import Encoder, EncoderShape
 from spin.objectives import find_objective
 from spin.objectives.model import SpinModel
 from spin.runtime import seeding
 from spin.training import loop
 from spin.training.loop import Training
-from spin.training.validation import Validation, choose_cuts
+from spin.training.monitor import Validation, choose_cuts
 from tests.data.synthetic import RATE, noisy_copy, write_corpus
 
 loop.LOG_EVERY_STEPS = 2  # reports between and together with checkpoints
@@ -60,11 +59,10 @@ def make_model(config: Config, shape: EncoderShape = SHAPE) -> SpinModel:
 def make_training(corpus: Path, folder: Path, transform=noisy_copy, **changes) -> Training:
     torch.set_num_threads(1)
     config = make_config(**changes)
-    lengths = {key: getattr(config.spin, key) for key in ("min_samples", "max_samples", "batch_seconds", "equal_lengths")}
-    cuts = scan_training_cuts([artifacts.pitch_cuts(corpus, "spin_train")], **lengths)
-    make_loader = make_loaders(config, cuts, ((), (transform,)), torch.device("cpu"))
+    cuts = scan_training_cuts([artifacts.pitch_cuts(corpus, "spin_train")], config.spin)
+    loader = make_loader(config, cuts, ((), (transform,)), torch.device("cpu"))
     validation = Validation(choose_cuts([artifacts.cuts(corpus, "valid")], 200))
-    return Training(config, folder, folder / "tensorboard", make_model(config), make_loader, validation, cuts)
+    return Training(config, folder, folder / "tensorboard", make_model(config), loader, validation, cuts)
 
 
 def after_each_step(training: Training, action) -> None:
