@@ -35,6 +35,7 @@ PITCH_FLOOR_FIELD = "pitch_floor"  # Hz, of the speaker
 PITCH_CEILING_FIELD = "pitch_ceiling"  # Hz
 HIDDEN_FIELD = "hidden"  # (frames, dim) float16, one layer of an encoder, or a filterbank
 UNITS_FIELD = "units"  # (frames,) int32
+LABELS_FIELD = "labels"  # (frames,) int32, frame labels of an auxiliary loss, on the encoder's frame grid
 NOISE_FIELD = "noise"  # {"kind", "snr_in_db", "seed"}: noise that spin.data.audio adds when it reads the cut
 
 UNITS_ID, UNITS_SEQUENCE = "id", "units"  # keys of a line of units.jsonl

@@ -40,7 +40,7 @@ def _resolve(system: str | SystemConfig, config: Config, exp: Path) -> System:
         return System(system, "model", str(artifacts.spin_model(exp)), config.units.layer)
     if system == artifacts.FBANK:
         return System(system, "fbank", None, None)
-    from spin.models.published import is_model_source
+    from spin.models.importers import is_model_source
 
     if is_model_source(system.source):
         return System(system.name, "model", system.source, system.layer)

@@ -21,11 +21,10 @@ from spin.asr.tokens import UNKNOWN_ID
 from spin.config import DecodingConfig
 from spin.errors import DataError
 from spin.runtime.checkpoints import read_checkpoint
-from spin.runtime.context import Context
 from spin.runtime.devices import prepare_cpu, resolve_device
 from spin.runtime.files import read_json, write_json
 from spin.runtime.logs import get_logger
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.runtime.workers import run_jobs
 from spin.systems import System
 

@@ -21,10 +21,9 @@ from spin.asr.decoders import DECODERS
 from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
 from spin.config import DecodingConfig
 from spin.errors import DataError
-from spin.runtime.context import Context
 from spin.runtime.files import atomic_path
 from spin.runtime.ngrams import write_arpa
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 
 GRAPH, ARPA = "graph.safetensors", "lm.arpa"
 HLG, G = "HLG", "G"

@@ -23,8 +23,7 @@ from spin.config import AsrConfig
 from spin.data.store import load_array
 from spin.errors import DataError
 from spin.runtime import seeding
-from spin.runtime.context import Context
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.runtime.rejects import Rejects
 from spin.systems import System
 from spin.units.units import find_runs, smooth

@@ -18,9 +18,9 @@ from spin.asr.tokens import BOUNDARY, SPECIAL, UNKNOWN_ID, BpeTokens, CharacterT
 from spin.config import AsrConfig
 from spin.data.cuts import read_cuts
 from spin.errors import DataError, rerun
-from spin.runtime.context import Context
 from spin.runtime.files import atomic_path, write_text
 from spin.runtime.logs import get_logger
+from spin.runtime.product import Context
 
 EPSILON, UNKNOWN_WORD, BACK_OFF, SENTENCE_START, SENTENCE_END = "<eps>", "<UNK>", "#0", "<s>", "</s>"
 FEW_WORDS = 2000  # asr.tokens=auto: characters below this many distinct training words
@@ -208,7 +208,7 @@ def read_lexicons(config: AsrConfig, corpus: Path) -> Pronunciations:
     if config.lexicon:
         return read_pronunciations(Path(config.lexicon))
     pronunciations = read_pronunciations(artifacts.lexicon(corpus))
-    variants_path = artifacts.lexicon(corpus, variants=True)
+    variants_path = artifacts.lexicon_variants(corpus)
     if variants_path.exists() and variants_path.stat().st_size:
         for word, variants in read_pronunciations(variants_path).items():
             pronunciations[word] = list(dict.fromkeys([*pronunciations.get(word, []), *variants]))

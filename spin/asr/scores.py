@@ -11,10 +11,9 @@ from spin.asr.scoring import Counts, ErrorCounts, read_counts, total
 from spin.asr.significance import bootstrap_interval, paired_p_value, speaker_interval, speaker_p_value
 from spin.config import Config
 from spin.errors import DataError, rerun
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, write_json
 from spin.runtime.logs import summary_writer
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.systems import System
 
 Seeds = list[dict[str, Counts]]  # of one system, part and method: for each seed, utterance id -> its edits

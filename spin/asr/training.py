@@ -23,13 +23,12 @@ from spin.config import AsrConfig
 from spin.errors import TrainingError
 from spin.runtime import seeding
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
-from spin.runtime.context import Context
 from spin.runtime.devices import prepare_cpu, resolve_device, sent
 from spin.runtime.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from spin.runtime.logs import get_logger, summary_writer
-from spin.runtime.prefetch import prefetch
 from spin.runtime.process import StopRequest
-from spin.runtime.workers import run_jobs
+from spin.runtime.product import Context
+from spin.runtime.workers import prefetch, run_jobs
 from spin.systems import System
 
 PER_GPU = 2  # trainings at a time on one GPU

@@ -20,7 +20,7 @@ from spin.config import Config
 from spin.corpus.alignment import TsvIndex, items_from_labels, plain_phone
 from spin.corpus.pronunciation import Dictionary, default_dictionary
 from spin.runtime.files import append_jsonl, read_jsonl
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 from spin.runtime.seeding import integer
 from spin.runtime.workers import map_jobs
 

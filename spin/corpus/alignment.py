@@ -40,7 +40,7 @@ def plain_phone(symbol: str) -> str:
 
 
 def items_from_labels(labels: Iterable[str], shift: float = artifacts.PHONE_SHIFT_IN_S) -> list[AlignmentItem]:
-    """Runs of equal labels as items; spin.units.phones.frame_labels gives the labels back exactly."""
+    """Runs of equal labels as items; spin.units.units.frame_labels gives the labels back exactly."""
     items, start = [], 0
     for symbol, run in groupby(labels):
         count = sum(1 for _ in run)

@@ -18,9 +18,8 @@ from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
 from spin.corpus.validate import Speakers, check_cut, check_speakers, read_speakers
 from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import DataError
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
-from spin.runtime.product import Product
+from spin.runtime.product import Context, Product
 from spin.runtime.rejects import Rejects
 
 

@@ -17,9 +17,9 @@ from spin.corpus.validate import Speakers, check_roles
 from spin.data.audio import BABBLE, GAUSSIAN, REVERB, noisy_cut, read_audio, read_pool
 from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import ConfigError
-from spin.runtime.context import Context
-from spin.runtime.figures import COLOURS, plot_spectrogram
+from spin.figures import COLOURS, plot_spectrogram
 from spin.runtime.logs import summary_writer
+from spin.runtime.product import Context
 
 _EXAMPLES = 2  # utterances per part
 _SHOWN_IN_S = 6.0  # of an utterance's spectrogram

@@ -111,12 +111,12 @@ def default_dictionary() -> Dictionary:
 def write_lexicon(path: Path, words: Iterable[str], dictionary: Dictionary, log: logging.Logger) -> None:
     """Writes word, tab, phones for each word that has a pronunciation (its first), sorted.
 
-    Further pronunciations go to artifacts.lexicon(corpus, variants=True) in the same folder and form, because alignments and
+    Further pronunciations go to artifacts.lexicon_variants(corpus) in the same folder and form, because alignments and
     training know one pronunciation of each word.
     """
     pronunciations = {word: dictionary.pronunciations(word) for word in sorted(set(words))}
     entries = [[f"{word}\t{' '.join(phones)}\n" for phones in variants] for word, variants in pronunciations.items()]
-    write_text(artifacts.lexicon(path.parent, variants=True), "".join(line for lines in entries for line in lines[1:]))
+    write_text(artifacts.lexicon_variants(path.parent), "".join(line for lines in entries for line in lines[1:]))
     write_text(path, "".join(line for lines in entries for line in lines[:1]))
     new = [word for word in pronunciations if word not in dictionary]
     log.info("lexicon: %d words; %d that the dictionary lacks are derived by rule or guessed", len(entries), len(new))

@@ -167,14 +167,15 @@ class BatchLoader(Dataset):
         for crops in plan.micro_batches:
             views, labels = [], []
             for crop in crops:
+                cut = crop.cut()
                 try:
-                    views.append(self._read(crop.cut(), plan.epoch))
+                    views.append(self._read(cut, plan.epoch))
                 except audio.UnreadableAudio as error:
                     unreadable[crop.id] = error.reason
                     continue
                 except SpinError as error:
                     return error
-                labels.append(crop.labels)
+                labels.append((cut.custom or {}).get(artifacts.LABELS_FIELD))
                 ids.append(crop.id)
                 samples += len(views[-1][0])
             micro_batches.append(collate(views, labels) if views else None)

@@ -21,7 +21,7 @@ import numpy as np
 from lhotse import MonoCut
 from lhotse.dataset import DynamicBucketingSampler
 from lhotse.serialization import deserialize_item
-from lhotse.utils import compute_num_samples
+from lhotse.utils import compute_num_samples, fastcopy
 
 from spin import artifacts
 from spin.config import SpinConfig
@@ -101,8 +101,9 @@ class Crop:
     dataloading_info: dict | None = None  # set by lhotse's sampler
 
     def cut(self) -> MonoCut:
-        """The cut, ready to be read."""
-        return deserialize_item(json.loads(self.record))
+        """The cut, ready to be read, with its frame labels in LABELS_FIELD."""
+        cut = deserialize_item(json.loads(self.record))
+        return cut if self.labels is None else fastcopy(cut, custom={**(cut.custom or {}), artifacts.LABELS_FIELD: self.labels})
 
 
 class FrameLabels:

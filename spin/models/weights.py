@@ -16,8 +16,7 @@ from spin.errors import CheckpointError
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
 from spin.models.importers import DAMAGED, METADATA, MODEL, MODEL_REMEDY, damaged, known_formats
-from spin.runtime.digest import ENCODERS
-from spin.runtime.files import atomic_path
+from spin.runtime.files import ENCODERS, atomic_path
 
 ENCODER = "spin encoder 1"
 REMEDIES = {ENCODER: "use spin.load_encoder; in the recipe: --set encoder.source=PATH", MODEL: MODEL_REMEDY}

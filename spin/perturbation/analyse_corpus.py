@@ -23,7 +23,7 @@ from spin.errors import DataError, rerun
 from spin.perturbation.analysis import EMPTY, PitchRange, analyse, estimate_pitch_range, prepare
 from spin.perturbation.analysis_io import add_analysis, store_analysis
 from spin.runtime.files import read_jsonl, write_jsonl
-from spin.runtime.progress import progress
+from spin.runtime.logs import progress
 from spin.runtime.rejects import Rejects
 from spin.runtime.workers import map_jobs
 

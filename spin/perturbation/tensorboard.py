@@ -10,9 +10,9 @@ from spin import artifacts
 from spin.config import Config
 from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
+from spin.figures import plot_spectrogram
 from spin.perturbation.analysis_io import load_analysis
 from spin.perturbation.perturb import draw_parameters, synthesise
-from spin.runtime.figures import plot_spectrogram
 from spin.runtime.logs import summary_writer
 
 SHOWN_IN_S = 4.0  # of a pair's spectrograms

@@ -18,14 +18,13 @@ from matplotlib.ticker import MaxNLocator
 from spin import artifacts, products
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts
+from spin.figures import COLOURS, SYSTEM_COLOURS, style, system_colour
 from spin.report import measures
-from spin.runtime.context import Context
-from spin.runtime.figures import COLOURS, SYSTEM_COLOURS, style, system_colour
+from spin.runtime.product import Context
 from spin.systems import systems_of
 from spin.units.figures import plot_unit_map, plot_utterance, unit_map
 from spin.units.metrics import Metric, find_metric
-from spin.units.phones import alignment_of
-from spin.units.units import read_units
+from spin.units.units import alignment_of, read_units
 
 VARIABLES = {**COLOURS, **{f"system{index}": colour for index, colour in enumerate(SYSTEM_COLOURS)}}  # CSS variable -> colour
 MOST_GROUPS = 12  # of a bar chart; more decodings are cut to the headline's method

@@ -16,11 +16,9 @@ from spin.report.pictures import Picture
 from spin.report.tables import all_tables
 from spin.report.validate import check_report
 from spin.runtime.config_io import config_dict
-from spin.runtime.context import Context
 from spin.runtime.devices import device_name, resolve_device
-from spin.runtime.digest import commit
-from spin.runtime.files import read_json, read_jsonl, write_json, write_text
-from spin.runtime.product import Product
+from spin.runtime.files import commit, read_json, read_jsonl, write_json, write_text
+from spin.runtime.product import Context, Product
 from spin.systems import systems_of
 
 LIBRARIES = ("k2", "kaldialign", "kaldilm", "lhotse", "numpy", "sentencepiece", "torch")

@@ -27,6 +27,7 @@ from spin.runtime.process import rank
 
 FIRST_EXPERIMENT_STAGE = 2  # stages 0 and 1 write to the corpus folder
 KEY = ".key.json"
+CONFIG_HEADER = "# The configuration of the last stage that ended, written by the Spin recipe\n"  # first line of config.yaml
 MARKER = ".spin-recipe"  # marks a folder made by this recipe, whose files may be replaced
 
 
@@ -222,10 +223,12 @@ def _read_record(path: Path) -> dict:
 
 def claim_folder(folder: Path) -> None:
     """Marks a new or empty folder as the recipe's own. One with a config.yaml of something else raises DataError."""
+    config = artifacts.config_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if {item.name for item in folder.iterdir()} <= {".lock"}:
         (folder / MARKER).write_text("Files in this folder were made by the Spin recipe and may be replaced by it.\n")
-    refuse_foreign_file(artifacts.config_file(folder), folder)
+    elif config.exists() and not config.read_text(encoding="utf-8", errors="replace").startswith(CONFIG_HEADER):
+        refuse_foreign_file(config, folder)
 
 
 def refuse_foreign_file(path: Path, root: Path) -> None:

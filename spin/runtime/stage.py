@@ -21,7 +21,7 @@ from spin.runtime.config_io import dump_config, load_config
 from spin.runtime.files import write_text
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.process import exit_on_signals, folder_lock, rank
-from spin.runtime.product import FIRST_EXPERIMENT_STAGE, Context, claim_folder
+from spin.runtime.product import CONFIG_HEADER, FIRST_EXPERIMENT_STAGE, Context, claim_folder
 
 SYSTEM_ERRORS = {
     errno.ENOSPC: "free disk space, then rerun the same command",
@@ -129,7 +129,7 @@ def _run(context: Context, work: Callable[[Context], None], name: str, force_fil
         keep_log(artifacts.log_folder(context.exp), f"stage{context.stage}")
         begun = time.monotonic()
         work(context)
-        write_text(artifacts.config_file(context.exp), dump_config(context.config))
+        write_text(artifacts.config_file(context.exp), CONFIG_HEADER + dump_config(context.config))
         force_file.unlink(missing_ok=True)
         context.log.info("%s done in %.1f s; TensorBoard: %s", name, time.monotonic() - begun, context.tensorboard)
 

@@ -14,11 +14,10 @@ import numpy as np
 import soundfile
 
 from spin.errors import DataError
-from spin.perturbation.analysis import Analysis, analyse
+from spin.perturbation.analysis import Analysis, analyse, estimate_pitch_range
 from spin.perturbation.equaliser import design
-from spin.perturbation.overlap_add import MIN_TARGET_IN_HZ
 from spin.perturbation.perturb import PerturbationParameters, compile_kernels, draw_parameters, synthesise, target_pitch
-from spin.perturbation.pitch_range import estimate_pitch_range
+from spin.perturbation.synthesis import MIN_TARGET_IN_HZ
 from spin.tools.benchmark import make_parser, show
 
 AUDIO = (".flac", ".wav", ".ogg", ".mp3")

@@ -10,6 +10,7 @@ scaled loss; an optimizer step in many small kernels; the loss is read back afte
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import tempfile
 import time
@@ -22,11 +23,9 @@ from lhotse import MonoCut, Recording
 
 from spin import artifacts
 from spin.config import Config, EncoderConfig, PerturbationConfig, SpinConfig
-from spin.data.crops import Crop, TrainingCuts, scan_training_cuts
 from spin.data.cuts import write_cuts
-from spin.data.loader import BatchLoader, MicroBatch, ViewDataset
-from spin.data.sampler import BatchPlan, BatchSampler
-from spin.data.views import make_views
+from spin.data.loader import BatchLoader, MicroBatch, make_views
+from spin.data.plan import BatchPlan, BatchSampler, Crop, TrainingCuts, scan_training_cuts
 from spin.objectives.model import SpinModel
 from spin.objectives.spin import Spin
 from spin.perturbation.analyse_corpus import analyse_part, estimate_ranges
@@ -105,10 +104,10 @@ def time_side(config: Config, manifest: Path, arguments: argparse.Namespace, dev
         update, batches = OfficialUpdate(model, config), official_batches(cuts, config.spin.batch_seconds)
     else:
         update = Update(model, config, autocast_dtype(config.spin.precision, device), fused=device.type == "cuda")
-        batches = list(BatchSampler(cuts, config.spin.batch_seconds, seed=0).batches(0))
+        batches = list(BatchSampler(cuts, seed=0).batches(0))
     warm_up = WARM_UP[device.type]
-    dataset = ViewDataset(make_views(Spin.views, Config(), Path()), seed=0)
-    loader = BatchLoader(dataset, spread_batches(batches, (warm_up, arguments.updates)), arguments.workers, device)
+    views, plans = make_views(Spin.views, Config(), Path()), spread_batches(batches, (warm_up, arguments.updates))
+    loader = BatchLoader(views, plans, 0, arguments.workers, device)
     timed = time_updates(loader, update, warm_up, arguments.updates, device)
     return timed | {"precision": str(update.dtype or torch.float32).removeprefix("torch.")}
 
@@ -117,7 +116,7 @@ def time_updates(loader: BatchLoader, update: Update, warm_up: int, updates: int
     """Runs warm-up and timed updates; audio is that of view 1, as in the published figures."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    loaded = iter(loader)
+    loaded = loader.batches()
     for _ in range(warm_up):
         update(next(loaded).micro_batches)
     synchronize(device)
@@ -145,8 +144,7 @@ def time_updates(loader: BatchLoader, update: Update, warm_up: int, updates: int
 
 def scan(manifest: Path, settings: SpinConfig, equal_lengths: bool) -> TrainingCuts:
     """The utterances of an epoch of either side."""
-    lengths = {"min_samples": settings.min_samples, "max_samples": settings.max_samples}
-    return scan_training_cuts([manifest] * REPEATS, **lengths, batch_seconds=settings.batch_seconds, equal_lengths=equal_lengths)
+    return scan_training_cuts([manifest] * REPEATS, dataclasses.replace(settings, equal_lengths=equal_lengths))
 
 
 def official_batches(cuts: TrainingCuts, batch_seconds: float) -> list[list[Crop]]:
@@ -160,11 +158,15 @@ def official_batches(cuts: TrainingCuts, batch_seconds: float) -> list[list[Crop
     return batches[:-1] if len(batches) > 1 else batches
 
 
-def spread_batches(batches: list[list[Crop]], counts: Sequence[int]) -> list[BatchPlan]:
+class Plans(list):
+    """BatchPlans in the place of a sampler."""
+
+
+def spread_batches(batches: list[list[Crop]], counts: Sequence[int]) -> Plans:
     """As many batches per round as `counts` says, each round from short to long utterances and spread evenly over all batches."""
     ordered = sorted(batches, key=lambda batch: sum(crop.duration for crop in batch) / len(batch))
     chosen = [ordered[int((number + 0.5) * len(ordered) / count)] for count in counts for number in range(count)]
-    return [BatchPlan(0, index, (tuple(batch),)) for index, batch in enumerate(chosen)]
+    return Plans(BatchPlan(0, index, (tuple(batch),)) for index, batch in enumerate(chosen))
 
 
 class OfficialUpdate(Update):

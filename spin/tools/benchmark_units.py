@@ -34,20 +34,21 @@ def time_extraction(source: str, seconds: float, device: torch.device) -> dict:
     """Extraction of two systems that differ in the top layers, against the reference."""
     prepare_cpu(1)
     random, extractors = generator(0, "benchmark units"), make_extractors(source, device)
-    layers = {system: [None] for system in extractors}
     samples = (round(length * artifacts.SAMPLE_RATE) for length in sorted(durations(seconds), reverse=True))
     waveforms = [0.1 * random.normal(size=count).astype(np.float32) for count in samples]
 
     def own() -> None:
         for start in range(0, len(waveforms), BATCH):
-            extract(extractors, layers, waveforms[start : start + BATCH], device)
+            extract(extractors, waveforms[start : start + BATCH], device)
         synchronize(device)
 
+    @torch.no_grad()
     def plain() -> None:
         for waveform in waveforms:
             for extractor in extractors.values():
-                every = list(range(1, extractor.encoder.shape.layers + 1))
-                extractor.run(torch.from_numpy(waveform)[None].to(device), torch.tensor([len(waveform)]), every, None)
+                hidden, _ = extractor.encoder(torch.from_numpy(waveform)[None].to(device), torch.tensor([len(waveform)]))
+                for states in hidden[1:]:
+                    states.cpu().numpy()
         synchronize(device)
 
     times = [min(timeit.repeat(work, setup=work, repeat=REPEATS, number=1)) for work in (own, plain)]  # the set-up fills caches

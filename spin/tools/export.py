@@ -15,16 +15,17 @@ from torch import Tensor
 
 from spin.artifacts import SAMPLE_RATE
 from spin.errors import CheckpointError
-from spin.models import safetensors_io
-from spin.models import transformers_folder as layout
+from spin.models import transformers_layout as layout
+from spin.models import weights
 from spin.models.architecture import EncoderShape
 from spin.models.encoder import Encoder
-from spin.models.importers import load_encoder
+from spin.models.importers import HEAD_FILE, load_encoder
 from spin.models.model_files import MODEL_KEYS
-from spin.models.published import EXPORT_DESCRIPTION
 from spin.models.weights import TRANSFORMERS, names_in_file
 from spin.objectives.model import load_model
 from spin.runtime.files import write_json
+
+UNITS = "argmax over k of codebook.weight[k] . normalize(head.weight h + head.bias), h = hidden_states[layer]"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,23 +64,13 @@ def export_transformers(
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(str(folder), found="a file", expected="a folder to write, or a name that does not exist yet")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (layout.CONFIG, EXPORT_DESCRIPTION, layout.HEAD_FILE):
+    for name in (layout.CONFIG, layout.EARLIER_DESCRIPTION, HEAD_FILE):
         (folder / name).unlink(missing_ok=True)
     # transformers rejects a file without this entry.
-    safetensors_io.write_finite(folder / layout.WEIGHTS, transformers_state(encoder), {"format": "pt"})
+    weights.write_finite(folder / layout.WEIGHTS, transformers_state(encoder), {"format": "pt"})
     write_json(folder / layout.PREPROCESSOR, preprocessor_config(encoder.shape))
-    description = {"format": layout.EXPORT_FORMAT, "encoder": encoder.shape.as_dict()}
     if state is not None:
-        safetensors_io.write(folder / layout.HEAD_FILE, state, {"format": layout.HEAD_FORMAT}, "float32", None)
-        size, dim = state["codebook.weight"].shape
-        description |= {
-            "layer": layer,
-            "codebook_size": size,
-            "codebook_dim": dim,
-            "head_file": layout.HEAD_FILE,
-            "units": "argmax over k of codebook.weight[k] . normalize(head.weight h + head.bias), h = hidden_states[layer]",
-        }
-    write_json(folder / EXPORT_DESCRIPTION, description)
+        weights.write(folder / HEAD_FILE, state, {"format": layout.HEAD_FORMAT, "layer": layer}, "float32", {"units": UNITS})
     write_json(folder / layout.CONFIG, transformers_config(encoder.shape))
     return folder
 
@@ -99,6 +90,7 @@ def transformers_config(shape: EncoderShape) -> dict:
     values = shape.as_dict()
     config = {"architectures": [{"hubert": "HubertModel", "wavlm": "WavLMModel"}[shape.arch]], "torch_dtype": "float32"}
     config |= {theirs: values[ours] for ours, theirs in layout.TRANSFORMERS_KEYS.items()}
+    config |= {name: values[name] for name in layout.SPIN_KEYS}
     config |= {key: allowed[0] for key, allowed in layout.TRANSFORMERS_ONLY.items()}
     config |= {"num_feat_extract_layers": len(shape.conv_channels), "layer_norm_eps": shape.norm_eps, "layerdrop": 0.0}
     config |= {f"mask_{axis}_prob": 0.0 for axis in ("time", "feature")}

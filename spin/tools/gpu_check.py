@@ -24,8 +24,7 @@ import torch
 
 from spin import artifacts
 from spin.runtime.devices import device_name, resolve_device
-from spin.runtime.digest import commit
-from spin.runtime.files import read_json, read_jsonl, write_json
+from spin.runtime.files import commit, read_json, read_jsonl, write_json
 from spin.runtime.logs import get_logger
 from spin.tools.gpu_pack import ALIGNMENTS, MEBIBYTE, PARTS, pack
 

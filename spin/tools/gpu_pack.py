@@ -21,7 +21,7 @@ from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import TRANSCRIPTS_SUFFIX, require_folder, require_parts
 from spin.corpus.text import normalise
 from spin.errors import DataError
-from spin.units.phones import frame_labels
+from spin.units.units import frame_labels
 
 PARTS = ("train-clean-5", "train-clean-100", "test-other")  # to train, validate and test on
 ALIGNMENTS = "alignments"  # folder of <part>.tsv

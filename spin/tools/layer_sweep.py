@@ -17,12 +17,10 @@ from pathlib import Path
 from spin import artifacts
 from spin.errors import ConfigError
 from spin.runtime.config_io import load_config
-from spin.runtime.context import Context
-from spin.runtime.digest import commit
-from spin.runtime.files import read_json, write_json, write_text
-from spin.runtime.locks import folder_lock
-from spin.runtime.logs import get_logger
-from spin.runtime.progress import progress
+from spin.runtime.files import commit, read_json, write_json, write_text
+from spin.runtime.logs import get_logger, progress
+from spin.runtime.process import folder_lock
+from spin.runtime.product import Context
 from spin.runtime.workers import map_jobs
 from spin.systems import System, systems_of
 from spin.units.extract_units import build_features, build_kmeans, build_metrics, build_units

@@ -20,9 +20,8 @@ from spin.runtime import distributed
 from spin.runtime.checkpoints import CheckpointStore
 from spin.runtime.devices import autocast_dtype
 from spin.runtime.files import append_jsonl, read_jsonl, write_jsonl
-from spin.runtime.logs import get_logger, summary_writer
+from spin.runtime.logs import get_logger, progress, summary_writer
 from spin.runtime.process import StopRequest
-from spin.runtime.progress import progress
 from spin.training import grad_cache
 from spin.training.monitor import LOG_EVERY_STEPS, Monitor, Validation, check_collapse
 
@@ -207,4 +206,4 @@ def all_stop(stop: StopRequest, device: torch.device, report_now: bool) -> bool:
         return stop.signal is not None
     if device.type == "cuda" and not report_now:
         return False
-    return bool(distributed.all_reduce_max(torch.full((), float(stop.signal or 0), device=device)) > 0)
+    return bool(distributed.all_reduce_sum(torch.full((), float(stop.signal or 0), device=device)) > 0)

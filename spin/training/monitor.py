@@ -29,7 +29,7 @@ from spin.runtime import distributed
 from spin.runtime.logs import get_logger
 from spin.runtime.rejects import Rejects
 from spin.units.counts import JointCounts, pnmi
-from spin.units.phones import LABELS_PER_UNIT, alignment_of, frame_labels
+from spin.units.units import LABELS_PER_UNIT, alignment_of, frame_labels
 
 LOG_EVERY_STEPS = 10
 BATCH_CUTS = 4  # of a validation; they are of similar length

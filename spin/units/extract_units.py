@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from spin import artifacts, products
-from spin.runtime.context import Context
 from spin.runtime.files import read_json
+from spin.runtime.product import Context
 from spin.systems import System
 
 

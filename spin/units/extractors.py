@@ -18,8 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from spin import artifacts
 from spin.errors import ConfigError
 from spin.models.encoder import Encoder
-from spin.models.importers import load_encoder
-from spin.models.published import is_model_source
+from spin.models.importers import is_model_source, load_encoder
 from spin.objectives.model import load_model
 from spin.runtime.devices import resolve_device
 from spin.systems import System

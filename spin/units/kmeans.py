@@ -24,8 +24,7 @@ from spin.data.cuts import read_cuts
 from spin.data.store import load_array
 from spin.errors import DataError
 from spin.runtime.devices import prepare_cpu, resolve_device
-from spin.runtime.logs import get_logger
-from spin.runtime.progress import progress
+from spin.runtime.logs import get_logger, progress
 from spin.runtime.seeding import generator, integer
 from spin.runtime.workers import run_jobs
 from spin.units.extraction import plan_shards

@@ -13,8 +13,8 @@ import numpy as np
 
 from spin import artifacts, products
 from spin.data.store import load_array
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, write_json
+from spin.runtime.product import Context
 from spin.systems import System
 from spin.units.metrics import METRICS, Metric, find_metric
 from spin.units.units import alignment_of, pair_cuts, read_units

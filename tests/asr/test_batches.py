@@ -12,7 +12,7 @@ from spin.asr.batches import MAX_PADDED_SHARE, BatchSampler, collate, frames_of,
 from spin.asr.inputs import InputReader
 from spin.data.store import load_array
 from tests.asr.tiny_asr import cuts_of
-from tests.data.test_sampler import DECILES
+from tests.data.test_plan import DECILES
 
 
 @pytest.fixture

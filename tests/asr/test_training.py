@@ -14,7 +14,7 @@ from spin.asr.batches import collate
 from spin.asr.inputs import MASK, FeatureStatistics
 from spin.asr.training import Training, learning_rate
 from spin.config import RuntimeConfig
-from spin.errors import CheckpointError, DataError, TrainingError
+from spin.errors import DataError, TrainingError
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
 from tests.asr import tiny_asr
@@ -86,15 +86,14 @@ def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monk
 
 
 def test_a_damaged_newest_checkpoint_that_is_also_the_best(work_folder, trained):
-    """Both are names of the same bytes, so damage hits both: the step is repeated, and is the best again."""
+    """The best is a file of its own, which stays whole: the step is repeated, and is no better."""
     train_until_killed(work_folder, make_config(), "fbank", 25)
     folder = partial(work_folder)
     newest = CheckpointStore(folder).paths()[-1]
     assert newest.name == "step-000000020.safetensors" and read_json(folder / "best.json")["step"] == 20
     with open(newest, "r+b") as stream:
         stream.write(bytes(3000))
-    with pytest.raises(CheckpointError):
-        read_checkpoint(artifacts.asr_model_in(folder))
+    assert read_checkpoint(artifacts.asr_model_in(folder))[0] == 20
     assert same(train_all(work_folder, make_config()), trained[0])
 
 

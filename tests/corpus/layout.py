@@ -11,7 +11,7 @@ from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.alignment import TsvIndex
 from spin.corpus.librispeech import read_chapter
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 from spin.runtime.seeding import generator
 
 RATE = 16_000

@@ -17,7 +17,7 @@ from spin.data.cuts import read_cuts
 from spin.errors import DataError
 from spin.runtime.files import read_jsonl
 from spin.runtime.seeding import generator
-from spin.units.phones import frame_labels
+from spin.units.units import frame_labels
 from tests.corpus.layout import read_tsv
 
 LABELS = st.lists(st.sampled_from((*PHONES, "SIL")), min_size=1, max_size=300)

@@ -16,8 +16,8 @@ from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
 from spin.corpus.validate import check_roles
 from spin.errors import ConfigError, DataError
-from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl
+from spin.runtime.product import Context
 from tests.corpus.layout import chapter_cuts, lm_text, write_chapter, write_flac
 
 SHOW_PARTS = prepare.show_parts  # the fixture prepare_data does without it
@@ -96,7 +96,7 @@ def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context, prepare
     words = dict(line.split("\t") for line in artifacts.lexicon(context.corpus).read_text().splitlines())
     assert words["CAT"] == "K AE T" and words["MORNING"] == "M AO R N IH NG"
     assert list(words) == sorted(words)
-    variants = [line.split("\t") for line in artifacts.lexicon(context.corpus, variants=True).read_text().splitlines()]
+    variants = [line.split("\t") for line in artifacts.lexicon_variants(context.corpus).read_text().splitlines()]
     assert ["THE", "DH IY"] in variants and variants == sorted(variants, key=lambda line: line[0])
     assert all(word in words and phones != words[word] for word, phones in variants)
 

@@ -10,7 +10,7 @@ from lhotse.supervision import AlignmentItem
 from spin import artifacts, products
 from spin.data.cuts import write_cuts
 from spin.runtime import seeding
-from spin.runtime.context import Context
+from spin.runtime.product import Context
 
 RATE = artifacts.SAMPLE_RATE
 

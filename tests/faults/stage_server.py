@@ -28,7 +28,7 @@ NEEDS_K2 = 4  # and later stages
 PRELOADED = {
     "preparing": ("spin.corpus.parts", "tensorboard", "matplotlib.figure"),
     "training": ("spin.perturbation.analyse_corpus", "spin.training.loop", "spin.units.extract_units"),
-    "recognising": ("spin.asr.train_asr", "spin.report.write_report"),
+    "recognising": ("spin.asr.training", "spin.report.write_report"),
 }
 
 

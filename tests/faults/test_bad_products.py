@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from spin.runtime.checkpoints import read_checkpoint, write_checkpoint
-from spin.runtime.digest import ENCODERS
+from spin.runtime.files import ENCODERS
 from spin.runtime.product import KEY
 from tests.faults.layouts import Change, change_bytes, each, remove
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from spin.corpus.generated.render import SpeakerJob, render_speaker
+from spin.corpus.voices import render_speaker
 from spin.perturbation.analysis import Analysis, analyse, estimate_pitch_range
 from spin.perturbation.perturb import PerturbationParameters, change_voice, draw_parameters, target_pitch
 from spin.perturbation.pitch import track_pitch
@@ -26,11 +26,10 @@ LIBRISPEECH = ("train-clean-5", "test-other")
 @pytest.fixture(scope="module")
 def embedded_speech(tmp_path_factory):
     """(waveform (samples,), rate) of generated utterances."""
-    folder = str(tmp_path_factory.mktemp("embedded"))
-    jobs = [SpeakerJob(folder, 0, index, SENTENCES, "train") for index in EMBEDDED]
-    for job in jobs:
+    folder = tmp_path_factory.mktemp("embedded")
+    for index in EMBEDDED:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # the engine needs a new process for each speaker
-            pool.submit(render_speaker, job).result()
+            pool.submit(render_speaker, index, folder, SENTENCES, "train").result()
     return [soundfile.read(path) for path in sorted(tmp_path_factory.getbasetemp().glob("embedded*/*/*.flac"))]
 
 

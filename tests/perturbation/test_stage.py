@@ -18,10 +18,9 @@ from spin.perturbation import analyse_corpus
 from spin.perturbation.analyse_corpus import choose_utterances, estimate_ranges, spread
 from spin.perturbation.analysis import SILENT, TOO_SHORT, analyse
 from spin.perturbation.analysis_io import load_analysis
-from spin.runtime.context import Context
 from spin.runtime.files import read_json, read_jsonl
 from spin.runtime.logs import get_logger
-from spin.runtime.product import claim_folder
+from spin.runtime.product import Context, claim_folder
 from spin.tools.benchmark_perturb import vowels
 from tests.data.synthetic import prepare_part
 from tests.data.test_audio import cut_of

@@ -13,8 +13,8 @@ from spin.report import pictures
 from spin.report.measures import Decoding, primary, system_titles
 from spin.report.tables import all_tables
 from spin.report.write_report import build_report, plot_all
-from spin.runtime.context import Context
 from spin.runtime.logs import get_logger
+from spin.runtime.product import Context
 
 PHONES = ["SIL", "AA", "AE", "IY", "UW", "B", "D", "K", "M", "N", "S", "SH", "R", "W", "HH"]
 K = 24

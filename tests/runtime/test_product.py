@@ -7,7 +7,7 @@ import pytest
 from spin.config import Config
 from spin.errors import DataError
 from spin.runtime.logs import get_logger
-from spin.runtime.product import KEY, MARKER, Context, Product, claim_folder, difference
+from spin.runtime.product import CONFIG_HEADER, KEY, MARKER, Context, Product, claim_folder, difference
 
 
 def make_context(folder, stage: int = 3, force: str | None = None) -> Context:
@@ -122,6 +122,8 @@ def test_files_of_another_program_are_never_replaced(tmp_path):
     (exp / "config.yaml").write_text("theirs")
     with pytest.raises(DataError, match="config.yaml"):
         claim_folder(exp)
+    (exp / "config.yaml").write_text(CONFIG_HEADER + "name: ours\n")  # written by an earlier stage next to foreign files
+    claim_folder(exp)
 
 
 def test_a_missing_or_stale_input_names_its_stage(context):

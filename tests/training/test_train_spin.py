@@ -14,14 +14,14 @@ from spin import artifacts
 from spin.config import RSpinConfig, RuntimeConfig
 from spin.errors import DataError
 from spin.models.encoder import Encoder
-from spin.models.safetensors_io import save_encoder
+from spin.models.weights import save_encoder
 from spin.objectives.model import load_model
 from spin.runtime import seeding
 from spin.runtime.checkpoints import read_checkpoint
 from spin.runtime.config_io import dump_config
-from spin.runtime.context import Context
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
+from spin.runtime.product import Context
 from tests.data.synthetic import prepare_part
 from tests.training.tiny_training import SHAPE, equal, make_config
 
