@@ -126,6 +126,7 @@ new_environment() { # ENVIRONMENT FILE: an empty environment, unless the one the
     mv "$folder" "$kept"
     log "$1 was made by another program: renamed to $kept"
   fi
+  if [[ -L $folder && -s $folder/.spin/stamp && $(<"$folder/.spin/stamp") != "$root/"* ]]; then rm "$folder"; fi # another checkout's
   log "$1: new, with $base_python (Python $python) for CUDA $cuda"
   mkdir -p "$folder"
   find "$folder/" -mindepth 1 -delete # the folder stays: it may be a link to a larger disk

@@ -122,11 +122,17 @@ def test_changed_requirements_update_the_environment_in_place(made):
     assert made.calls("k2.txt") == 0
 
 
-def test_a_moved_project_makes_its_own_environments(made):
-    elsewhere = made.root.with_name("elsewhere")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_copied_project_makes_its_own_environments(made, linked):
+    elsewhere, stamp = made.root.with_name("elsewhere"), made.root / ".venv/.spin/stamp"
     shutil.copytree(made.root, elsewhere, symlinks=True)
+    if linked:  # to the environment of the first, which is left alone
+        shutil.rmtree(elsewhere / ".venv")
+        (elsewhere / ".venv").symlink_to(made.root / ".venv")
+    before = stamp.read_text()
     assert made.bash("utils/setup_env.sh", cwd=elsewhere).returncode == 0
     assert (elsewhere / ".venv/lib/python3.11/site-packages/spin_recipe.pth").read_text().strip() == str(elsewhere)
+    assert stamp.read_text() == before and not (elsewhere / ".venv").is_symlink()
 
 
 def test_an_environment_of_another_program_is_renamed_not_deleted(sandbox):
