@@ -18,7 +18,7 @@ from spin import artifacts
 from spin.config import Config
 from spin.errors import ConfigError, SpinError, is_out_of_memory
 from spin.runtime.config_io import dump_config, load_config
-from spin.runtime.files import write_text
+from spin.runtime.files import sweep, write_text
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.process import exit_on_signals, folder_lock, rank
 from spin.runtime.product import CONFIG_HEADER, FIRST_EXPERIMENT_STAGE, Context, claim_folder
@@ -124,6 +124,7 @@ def _run(context: Context, work: Callable[[Context], None], name: str, force_fil
         for folder in owned:
             claim_folder(folder)
             locks.enter_context(folder_lock(folder))
+            sweep(folder)
         if context.corpus not in owned:
             locks.enter_context(folder_lock(context.corpus, shared=True))
         keep_log(artifacts.log_folder(context.exp), f"stage{context.stage}")
