@@ -18,8 +18,8 @@ from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
 from spin.corpus.validate import Speakers, check_cut, check_speakers, read_speakers
 from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import DataError
-from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
-from spin.runtime.product import Context, Product
+from spin.runtime.files import read_jsonl, write_json, write_jsonl
+from spin.runtime.product import Context, Product, read_record
 from spin.runtime.rejects import Rejects
 
 
@@ -55,10 +55,10 @@ class PartWork:
         self.log = product.context.log
         self.folder = artifacts.alignment_folder(corpus.folder) / part
         self.read_file = self.folder / "read.jsonl.gz"  # records of the corpus; complete, or it does not exist
-        note = self.folder / "key.json"
-        if _read(note) != product.key:
+        note, record = self.folder / "key.json", {"key": product.key, "forced": product.context.force}
+        if read_record(note) != record:
             shutil.rmtree(self.folder, ignore_errors=True)
-            write_json(note, product.key)
+            write_json(note, record)
 
     def read(self) -> None:
         """Reads every utterance of the part, unless an interrupted run has done so."""
@@ -68,11 +68,11 @@ class PartWork:
 
     def cuts(self) -> Iterator[dict]:
         """The cuts that read() wrote, as plain values."""
-        return (record[CUT] for record in read_jsonl(self.read_file) if CUT in record)
+        return (record[CUT] for record in read_records(self.read_file) if CUT in record)
 
     def rejects(self) -> Iterator[dict]:
         """The other records that read() wrote."""
-        return (record for record in read_jsonl(self.read_file) if REASON in record)
+        return (record for record in read_records(self.read_file) if REASON in record)
 
     def build(self, index: TsvIndex | None) -> None:
         """Aligns the cuts, by the TSV of the part if it has one, and writes the manifest and the list of unaligned utterances."""
@@ -110,7 +110,7 @@ def move_manifest(product: Product, part: str) -> bool:
     Names, sizes, times and transcripts are as they were, so no utterance is read or aligned again.
     """
     name, config = f"folder of {part}", product.own_key["config"]
-    old = _read(product.key_path).get("key", {}).get("config", {}).get(name)
+    old = read_record(product.key_path).get("key", {}).get("config", {}).get(name)
     unmoved = dataclasses.replace(product, own_key={**product.own_key, "config": {**config, name: old}})
     if unmoved.stale_reason(forced=True) is not None:
         return False
@@ -142,10 +142,3 @@ def _check_rejects(context: Context, works: Mapping[str, PartWork], speakers: Ma
         if not own:
             remedy = f"fix what {rejects.path} lists, or remove the part from the corpus section of the configuration"
             raise DataError(f"part {part}", found="no usable utterance", expected="at least one", remedy=remedy)
-
-
-def _read(note: Path) -> dict:
-    try:
-        return read_json(note)
-    except DataError:
-        return {}
