@@ -14,7 +14,7 @@ from spin.config import CorpusConfig, NoiseConfig
 from spin.corpus import align, alignment, parts, prepare
 from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
-from spin.corpus.validate import check_roles
+from spin.corpus.parts import check_roles
 from spin.data.cuts import read_records
 from spin.errors import ConfigError, DataError
 from spin.runtime.files import read_jsonl
