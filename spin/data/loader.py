@@ -171,7 +171,7 @@ class BatchLoader(Dataset):
                 try:
                     views.append(self._read(cut, plan.epoch))
                 except audio.UnreadableAudio as error:
-                    unreadable[crop.id] = error.reason
+                    unreadable[crop.id] = str(error)
                     continue
                 except SpinError as error:
                     return error

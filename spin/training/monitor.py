@@ -207,7 +207,7 @@ class Validation:
             try:
                 yield cut, torch.from_numpy(read_audio(cut))
             except UnreadableAudio as error:
-                self.log.warning("%s is skipped: %s", cut.id, error.reason)
+                self.log.warning("%s is skipped: %s", cut.id, error)
 
 
 def choose_cuts(manifests: Sequence[Path], count: int, min_duration_in_s: float = 0.0) -> list[MonoCut]:

@@ -84,7 +84,7 @@ def _extract(path: Path, manifests: dict[str, Path], extract: Callable[[Tensor],
                 try:
                     block = extract(torch.from_numpy(read_audio(cut))).numpy().astype(np.float16)
                 except UnreadableAudio as error:
-                    get_logger("pretrain").warning("%s is skipped: %s", cut.id, error.reason)
+                    get_logger("pretrain").warning("%s is skipped: %s", cut.id, error)
                     continue
                 utterances.append(_Utterance(cut.id, speaker_of(cut), part, slice(count, count + len(block))))
                 stream.write(block.tobytes())
