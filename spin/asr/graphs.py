@@ -31,12 +31,9 @@ NOT_WORDS = ("<s>", "</s>", "<unk>", "<UNK>")
 
 
 def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path: Path) -> int:
-    """Trains a Kneser-Ney model, writes it as an ARPA file, and returns the number of sentences; raises DataError without any.
+    """Writes a Kneser-Ney model as write_arpa does, and returns the number of sentences; raises DataError without any.
 
-    Args:
-        sentences: words separated by spaces; empty ones are skipped.
-        order: highest n of the n-grams, 1 to 6.
-        known: words of the lexicon; any other counts as <UNK>, which no path of the decoding graph contains.
+    A word that is not `known` (to the lexicon) counts as <UNK>, which no path of the decoding graph contains.
     """
     known = set(known)
     words = (" ".join(word if word in known else UNKNOWN_WORD for word in sentence.split()) for sentence in sentences)

@@ -107,9 +107,7 @@ def draw_noise(
 ) -> Noise:
     """Chooses the cuts of a noise, and its seed, with the generator of an utterance; see Noise.
 
-    Args:
-        pool: utterances for babble, noise recordings, or impulse responses; unused for generated noise.
-        speaker: speaker of the utterance, who takes no part in the babble.
+    The pool has utterances for babble, noise recordings, or impulse responses. The speaker takes no part in the babble.
     """
     seed, cuts = int(random.integers(2**63)), []
     if kind == BABBLE:

@@ -27,14 +27,9 @@ class Loss(NamedTuple):
 
 
 class Spin(nn.Module):
-    """Prediction head, codebook and the swapped-prediction loss.
+    """Prediction head (from an encoder of width `dim`), codebook and the swapped-prediction loss.
 
-    Args:
-        dim: D, width of the encoder.
-        codebook_size: K.
-        codebook_dim: width of the head's output and of the codes.
-        temperature: of p = softmax(z V^T / temperature).
-        epsilon: strength of the entropy regularisation of the Sinkhorn targets.
+    `temperature` is that of p = softmax(z V^T / temperature); for `epsilon` see sinkhorn.
     """
 
     views: tuple[tuple[str, ...], ...] = ((), ("perturb",))  # the transforms of each view, by their names in spin.data.loader

@@ -82,12 +82,9 @@ def canonical_command(arguments: argparse.Namespace) -> str:
 
 
 def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], description: str) -> None:
-    """Runs a stage. Ends the process with status 1: with a remedy on an expected error, with a traceback on a bug.
+    """Runs a stage, whose `work` builds the products that are missing or stale.
 
-    Args:
-        argv: command line without the program's name.
-        work: the stage itself; it builds the products that are missing or stale.
-        description: for --help.
+    Ends the process with status 1: with a remedy on an expected error, with a traceback on a bug.
     """
     arguments, config = parse_arguments(argv, description), None
     log = get_logger(f"stage{stage}")

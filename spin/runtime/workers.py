@@ -36,7 +36,6 @@ def map_jobs(
     Args:
         function: importable function of one picklable item.
         items: the work, taken as workers become free; each item should take seconds.
-        nj: number of processes.
         start_method: spawn is safe with threads and compiled code; fork starts faster.
         environments: environment variables of each worker, dealt out in turn, such as one CUDA_VISIBLE_DEVICES per GPU.
         fresh: each item gets a new process, which a server that has imported this module forks: for libraries that cannot be
