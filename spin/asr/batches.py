@@ -130,11 +130,8 @@ def collate(cuts: Iterable[Cut], read: Callable[[Cut], np.ndarray], transform: T
 def spec_augment(inputs: np.ndarray, fill: np.ndarray | int, seed: int, epoch: int, utterance_id: str) -> np.ndarray:
     """SpecAugment (Park et al. 2019, arXiv 1904.08779) without warping: replaces spans of frames, and of features also bands.
 
-    The draws depend on (seed, epoch, utterance id).
-
-    Args:
-        inputs: (T, D) float32, or (T,) int64 symbols; changed in place.
-        fill: the (D,) training mean, which is zero after normalisation; or the symbol of masked units.
+    Changes (T, D) float32 features or (T,) int64 symbols in place. `fill` is the (D,) training mean, which is zero after
+    normalisation, or the symbol of masked units. The draws depend on (seed, epoch, utterance id).
     """
     random = seeding.generator("spec augment", seed, epoch, utterance_id)
     frames = len(inputs)

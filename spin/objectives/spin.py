@@ -67,10 +67,8 @@ class Spin(nn.Module):
     def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
         """-1/2 [mean_b sum_k q1 log p2 + mean_b sum_k q2 log p1], means over the valid frames of all ranks.
 
-        Args:
-            represented: output of `represent` for frames (2, N, D); N may be 0 on some ranks.
-            labels: (N,) int64 frame labels, ignored here.
-            with_sums: whether to count agreement and the use of codes.
+        `represented` is the output of `represent` for frames (2, N, D); N may be 0 on some ranks. The labels (N,) int64 of frames
+        are ignored here. `with_sums` also counts agreement and the use of codes.
         """
         with torch.autocast(represented[0].device.type, enabled=False):
             scores = self.similarities(represented[0])
