@@ -4,6 +4,8 @@
 """
 
 import importlib
+import warnings
+from importlib import metadata
 
 __version__ = "0.2.0"
 __all__ = ["__version__", "load_encoder", "load_model", "perturb"]
@@ -13,6 +15,19 @@ _MODULES = {
     "load_model": "spin.objectives.model",
     "perturb": "spin.perturbation.perturb",
 }
+
+
+def _warn_about_namesake() -> None:
+    """Warns when another distribution called spin is installed: both bring a package of that name, and one hides the other."""
+    try:
+        version = metadata.version("spin")
+    except metadata.PackageNotFoundError:
+        return
+    warnings.warn(
+        f"spin {version}, another project, is installed next to spin-speech. Both have a package called spin; "
+        f"this is spin-speech's, in {__path__[0]}. Use separate environments, or run: pip uninstall spin",
+        stacklevel=3,
+    )
 
 
 def __getattr__(name: str):
@@ -25,3 +40,6 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_MODULES])
+
+
+_warn_about_namesake()

@@ -13,6 +13,7 @@ from spin import artifacts
 from spin.config import Config, SpinConfig
 from spin.data.loader import BatchLoader
 from spin.data.plan import TrainingCuts
+from spin.errors import CheckpointError, rerun
 from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
 from spin.runtime import distributed
@@ -134,6 +135,15 @@ class Training:
         check_collapse(list(read_jsonl(self.history)), self.model.codebook_size)
 
     def _restore(self, step: int, state: dict) -> None:
+        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        if {name: value.shape for name, value in state["trained"].items()} != shapes:
+            raise CheckpointError(
+                f"checkpoint of step {step} in {self.history.parent}",
+                found="other trained parameters",
+                expected="those of this configuration",
+                cause="a checkpoint that was copied from another training",
+                remedy=rerun(2),
+            )
         with torch.no_grad():
             for name, value in state["trained"].items():
                 self.parameters[name].copy_(value)

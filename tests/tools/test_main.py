@@ -38,3 +38,9 @@ def test_an_error_with_a_remedy_is_printed_without_a_traceback(monkeypatch, caps
 @pytest.mark.parametrize("name", [name for name in spin.__all__ if name != "__version__"])
 def test_functions_of_the_package_are_imported_on_first_use(name):
     assert callable(getattr(spin, name)) and name in dir(spin)
+
+
+def test_a_namesake_in_the_same_environment_is_named(monkeypatch):
+    monkeypatch.setattr(spin.metadata, "version", lambda name: {"spin": "0.13"}[name])
+    with pytest.warns(UserWarning, match="spin 0.13, another project.*pip uninstall spin"):
+        spin._warn_about_namesake()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spin.errors import DataError, TrainingError
+from spin.errors import CheckpointError, DataError, TrainingError
 from spin.runtime import checkpoints
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_jsonl
@@ -187,11 +187,13 @@ def test_a_stop_saves_a_checkpoint_and_changes_nothing(corpus, unbroken, tmp_pat
         assert read_curve(unbroken[0], name) == read_curve(tmp_path, name)
 
 
-def test_a_finished_training_does_nothing(corpus, unbroken):
+def test_a_finished_training_does_nothing_and_one_of_other_layers_is_rejected(corpus, unbroken):
     folder, final = unbroken
     again = make_training(corpus, folder)
     again.run()
     assert equal(weights(again), final) and len(read_history(folder)) == 2
+    with pytest.raises(CheckpointError, match="other trained parameters"):
+        make_training(corpus, folder, trainable_layers=1)
 
 
 def test_a_loss_that_is_not_finite_names_step_utterances_and_rate(corpus, tmp_path):
