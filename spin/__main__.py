@@ -3,7 +3,7 @@
 A command is looked up by name and imported when it is asked for; each main(argv) has its own --help.
 """
 
-import importlib
+import pkgutil
 import sys
 
 from spin.errors import SpinError
@@ -39,9 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     if size == 0:
         print(f"python -m spin: unknown command {' '.join(words[:2])!r}\n{usage}", file=sys.stderr)
         return 2
-    module, function = COMMANDS[" ".join(words[:size])].split(":")
     try:
-        return getattr(importlib.import_module(module), function)(words[size:]) or 0
+        return pkgutil.resolve_name(COMMANDS[" ".join(words[:size])])(words[size:]) or 0
     except SpinError as error:
         print(error, file=sys.stderr)
         return 1

@@ -172,14 +172,16 @@ def recogniser(context: Context, system: System, input_kind: str, seed: int) -> 
     return Product(context, name, path, stage=4, own_key=key, inputs=inputs, content=("best.safetensors",))
 
 
-def graph(context: Context, order: int, kind: str = "HLG") -> Product:
+def graph(context: Context, kind: str) -> Product:
     """n-gram LM with its decoding graph (HLG), or the larger LM of rescoring (G)."""
-    name = "arpa" if kind == "HLG" else "rescore_arpa"
-    given = getattr(context.config.decoding, name)
+    config = context.config.decoding
+    order, name, given = config.lm_order, "arpa", config.arpa
+    if kind != "HLG":
+        order, name, given = config.rescore_order, "rescore_arpa", config.rescore_arpa
     key = {"config": {"order": order, "kind": kind}, "files": {f"decoding.{name}": [source_digest(given)]} if given else {}}
     inputs = [lang(context).only("tokens.txt", "words.txt", "lexicon*.txt"), lm_text(context)]
     if kind != "HLG":  # rescoring uses the word table of the search, which a given ARPA file may have extended
-        inputs.append(graph(context, context.config.decoding.lm_order))
+        inputs.append(graph(context, "HLG"))
     path = artifacts.graph_folder(context.exp, kind, order)
     return Product(context, f"{kind} of the {order}-gram LM", path, stage=5, own_key=key, inputs=inputs)
 

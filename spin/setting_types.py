@@ -1,7 +1,7 @@
 """Types of settings and checks of their values: each says what it expects."""
 
-import importlib
 import os
+import pkgutil
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, StringConstraints, model_validator
@@ -31,8 +31,7 @@ def known(table: str):
     """A check that a name is in a registry, given as module:attribute; the registry is imported when a value is read."""
 
     def check(name: str) -> str:
-        module, attribute = table.split(":")
-        names = getattr(importlib.import_module(module), attribute)
+        names = pkgutil.resolve_name(table)
         if name not in names:
             raise ValueError(f"expected {' | '.join(names)}")
         return name

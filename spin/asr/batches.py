@@ -74,9 +74,7 @@ class _NoDataSource(torch.utils.data.Sampler):
 class BatchSampler(DynamicBucketingSampler, _NoDataSource):
     """Batches of utterances of similar length, by lhotse; with padding none exceeds MAX_PADDED_SHARE of `batch_seconds`.
 
-    Args:
-        cuts: utterances; may be lazy. One longer than `batch_seconds` is a batch by itself.
-        seed: random seed of the order; None keeps one fixed order.
+    The cuts may be lazy. One longer than `batch_seconds` is a batch by itself. Without a seed there is one fixed order.
     """
 
     def __init__(self, cuts: CutSet, batch_seconds: float, seed: int | None = None):
@@ -120,12 +118,7 @@ def split_to_fit(cuts: list[Cut], limit: float) -> list[list[Cut]]:
 
 
 def collate(cuts: Iterable[Cut], read: Callable[[Cut], np.ndarray], transform: Transform | None = None) -> Batch:
-    """Reads and pads the inputs of a batch.
-
-    Args:
-        read: input of a cut, float16 features or int64 symbols.
-        transform: augmentation, given the id and a float32 or int64 copy of the input.
-    """
+    """Reads and pads the inputs of a batch, float16 features or int64 symbols; `transform` augments a float32 or int64 copy."""
     rows = sorted(((cut, read(cut)) for cut in cuts), key=lambda row: (-len(row[1]), row[0].id))
     dtype = np.float32 if rows[0][1].dtype.kind == "f" else np.int64
     copies = [(cut.id, stored.astype(dtype)) for cut, stored in rows]
@@ -137,11 +130,8 @@ def collate(cuts: Iterable[Cut], read: Callable[[Cut], np.ndarray], transform: T
 def spec_augment(inputs: np.ndarray, fill: np.ndarray | int, seed: int, epoch: int, utterance_id: str) -> np.ndarray:
     """SpecAugment (Park et al. 2019, arXiv 1904.08779) without warping: replaces spans of frames, and of features also bands.
 
-    The draws depend on (seed, epoch, utterance id).
-
-    Args:
-        inputs: (T, D) float32, or (T,) int64 symbols; changed in place.
-        fill: the (D,) training mean, which is zero after normalisation; or the symbol of masked units.
+    Changes (T, D) float32 features or (T,) int64 symbols in place. `fill` is the (D,) training mean, which is zero after
+    normalisation, or the symbol of masked units. The draws depend on (seed, epoch, utterance id).
     """
     random = seeding.generator("spec augment", seed, epoch, utterance_id)
     frames = len(inputs)

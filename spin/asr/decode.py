@@ -12,7 +12,7 @@ from spin import artifacts, products
 from spin.asr.batches import Batch, BatchSampler, collate, frames_of, text_of
 from spin.asr.decoders import DECODERS, Results, decode_in_pieces
 from spin.asr.graph_search import GraphSearch
-from spin.asr.graphs import GRAPH, HLG, graph_kinds, graph_product
+from spin.asr.graphs import GRAPH, HLG, graph_kinds
 from spin.asr.inputs import INVENTORY_FILE, THREADS, UNITS, InputReader, Recogniser, UnitInventory
 from spin.asr.lang import load_lang
 from spin.asr.model import CtcModel, restore_model
@@ -122,7 +122,7 @@ def _read_by(recogniser: Recogniser, method: str, values: dict) -> tuple[dict, l
     """The configuration values that a method reads, and the graphs that it searches."""
     context, kinds = recogniser.context, DECODERS[method].graphs
     settings = {f"decoding.{name}": getattr(context.config.decoding, name) for name in SEARCH_SETTINGS} if kinds else {}
-    return {**settings, **values}, [graph_product(context, kind) for kind in kinds]
+    return {**settings, **values}, [products.graph(context, kind) for kind in kinds]
 
 
 class Decoding:
@@ -132,7 +132,7 @@ class Decoding:
         self.recogniser, context = recogniser, recogniser.context
         self.config, self.log = context.config.decoding, get_logger("asr.decoding")
         self.device = resolve_device(context.config.runtime.device)
-        graphs = tuple((kind, graph_product(context, kind).path / GRAPH) for kind in graph_kinds(self.config))
+        graphs = tuple((kind, products.graph(context, kind).path / GRAPH) for kind in graph_kinds(self.config))
         lang = dict(graphs)[HLG].parent if graphs else artifacts.lang_folder(context.exp)
         self.search = shared_search(lang, graphs, self.config, self.device)
         units = recogniser.input_kind == UNITS

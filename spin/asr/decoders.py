@@ -76,20 +76,12 @@ def hlg_lattice(search: GraphSearch, log_probs: Tensor, lengths: Tensor, search_
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoding method.
+    """A decoding method. One without graphs has no LM scale to tune, and gives phones where asr.tokens is phone."""
 
-    Attributes:
-        function: with the arguments of ctc_1best.
-        title: its name in reports.
-        graphs: kinds of graph that it searches, of HLG and G, HLG first; empty: no LM scale to tune, and phones as output where
-            asr.tokens is phone.
-        first_pass: the method whose tuned LM scale prunes its search; None: it is tuned with one search at the mean scale.
-    """
-
-    function: Callable[..., Results]
-    title: str
-    graphs: tuple[str, ...] = ()
-    first_pass: str | None = None
+    function: Callable[..., Results]  # with the arguments of ctc_1best
+    title: str  # its name in reports
+    graphs: tuple[str, ...] = ()  # kinds of graph that it searches, of HLG and G, HLG first
+    first_pass: str | None = None  # whose tuned LM scale prunes its search; None: tuned with one search at the mean scale
 
 
 DECODERS = {

@@ -74,11 +74,8 @@ class GraphSearch:
     ) -> k2.Fsa:
         """Puts the larger LM onto every path of the lattices: tokens to words with `acoustic` and `lm_scores`.
 
-        Args:
-            lattices: at least one is not empty; empty ones stay so.
-            lengths: (B,) their frames.
-            search_scale: LM scale in their scores.
-            arcs_per_frame: larger lattices are pruned to this size first.
+        At least one lattice is not empty; empty ones stay so. Their scores hold the LM at `search_scale`. Those with more than
+        `arcs_per_frame` arcs for each of their (B,) `lengths` in frames are pruned first.
         """
         acoustic = remove_search_lm(prune_lattices(lattices, lengths, arcs_per_frame), search_scale)
         looped = k2.add_epsilon_self_loops(acoustic)

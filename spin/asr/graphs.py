@@ -31,12 +31,9 @@ NOT_WORDS = ("<s>", "</s>", "<unk>", "<UNK>")
 
 
 def train_arpa(sentences: Iterable[str], order: int, known: Iterable[str], path: Path) -> int:
-    """Trains a Kneser-Ney model, writes it as an ARPA file, and returns the number of sentences; raises DataError without any.
+    """Writes a Kneser-Ney model as write_arpa does, and returns the number of sentences; raises DataError without any.
 
-    Args:
-        sentences: words separated by spaces; empty ones are skipped.
-        order: highest n of the n-grams, 1 to 6.
-        known: words of the lexicon; any other counts as <UNK>, which no path of the decoding graph contains.
+    A word that is not `known` (to the lexicon) counts as <UNK>, which no path of the decoding graph contains.
     """
     known = set(known)
     words = (" ".join(word if word in known else UNKNOWN_WORD for word in sentence.split()) for sentence in sentences)
@@ -199,18 +196,12 @@ def build_graphs(context: Context) -> None:
         prepare_graph(context, kind)
 
 
-def graph_product(context: Context, kind: str) -> Product:
-    """The product of the search's graph (HLG) or of the larger LM (G)."""
-    decoding = context.config.decoding
-    return products.graph(context, decoding.lm_order if kind == HLG else decoding.rescore_order, kind)
-
-
 def prepare_graph(context: Context, kind: str) -> Product:
     """Builds the graph of a kind unless it is up to date. With HLG go the lang files of the search, with a given LM's words.
 
     Raises DataError without LM text, for an ARPA file that cannot be read, and for an LM without a word of the lexicon.
     """
-    product = graph_product(context, kind)
+    product = products.graph(context, kind)
     if product.needs_build():
         with product.building() as folder:
             graph = _make_hlg(context, folder) if kind == HLG else _make_g(context, folder)
@@ -229,7 +220,7 @@ def _make_hlg(context: Context, folder: Path) -> k2.Fsa:
 
 
 def _make_g(context: Context, folder: Path) -> k2.Fsa:
-    config, search = context.config.decoding, graph_product(context, HLG).path
+    config, search = context.config.decoding, products.graph(context, HLG).path
     lang = load_lang(search)
     arpa = Path(config.rescore_arpa) if config.rescore_arpa else _train_lm(context, lang, config.rescore_order, folder)
     known = set(arpa_words(arpa)) if config.rescore_arpa else set(lang.words)

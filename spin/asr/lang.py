@@ -93,12 +93,10 @@ def prepare_lang(context: Context) -> Lang:
 def make_lang(
     config: AsrConfig, transcripts: list[str], lm_sentences: Iterable[str], pronunciations: Pronunciations | None = None
 ) -> Lang:
-    """Builds tokens and lexicon; raises DataError without text, or without a pronunciation of any word.
+    """Builds the tokens from the training transcripts alone, and the lexicon also from the text of the LM.
 
-    Args:
-        transcripts: texts of the training utterances; they alone define the tokens.
-        lm_sentences: text of the LM; adds words.
-        pronunciations: of words in phones, the first of which is trained on; for tokens=phone.
+    For tokens=phone the first pronunciation of a word is trained on. Raises DataError without text, or without a pronunciation of
+    any word.
     """
     spoken = {word for text in transcripts for word in text.split()}
     if not spoken:

@@ -141,10 +141,8 @@ def load_weights(model: CtcModel, weights: dict, path: str) -> CtcModel:
 def ctc_loss(log_probs: torch.Tensor, lengths: torch.Tensor, tokens: list[list[int]]) -> torch.Tensor:
     """(B,) float32: negative log-likelihood in nats of each utterance's tokens, over all alignments.
 
-    Args:
-        log_probs: (B, T, V) float32, log-softmax over V; blank is 0.
-        lengths: (B,) int64 frames on any device, not increasing.
-        tokens: B lists of token ids. An utterance too short for its tokens (count_needed_frames) gives infinity.
+    `log_probs` are (B, T, V) float32, log-softmax over V with blank 0; `lengths` (B,) frames on any device, not increasing. An
+    utterance too short for its tokens (count_needed_frames) gives infinity.
     """
     graphs = k2.ctc_graph(tokens, modified=False, device=log_probs.device)
     dense = k2.DenseFsaVec(log_probs, dense_segments(lengths))

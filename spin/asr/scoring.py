@@ -92,11 +92,9 @@ def _operation(first: str, second: str) -> str:
 
 
 def write_decoding(folder: Path, hypotheses: list[Hypothesis], facts: dict, symbols: str = "words") -> dict:
-    """Writes all files of a decoding, and returns its summary.
+    """Writes all files of a decoding, and returns its summary, to which `facts` are added.
 
-    Args:
-        facts: further entries of the summary (LM scale, empty lattices).
-        symbols: "words", or "phones" where the texts are phones: then "wer" and "cer" are the phone error rate.
+    `symbols` is "words", or "phones" where the texts are phones: then "wer" and "cer" are the phone error rate.
     """
     hypotheses = sorted(hypotheses, key=lambda hypothesis: hypothesis.utterance_id)
     words = [count_words(item.reference, item.text) for item in hypotheses]

@@ -29,9 +29,8 @@ EXACT_SPEAKERS = 12  # up to here every combination of signs is counted
 def bootstrap_interval(errors: Sequence, references: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
     """95 % interval (percent) of an error rate over utterances, and over trainings where there are LEAST_TRAININGS.
 
-    Args:
-        errors: (S, N) edits of each utterance with each of S seeds; or (N,) of one seed.
-        references: (N,) reference symbols of each utterance; without any utterance the interval is (0, 0).
+    `errors` are (S, N) edits of each utterance with each of S seeds, or (N,) of one seed; `references` are (N,) symbols. Without
+    any utterance the interval is (0, 0).
     """
     errors, references = np.atleast_2d(np.asarray(errors, dtype=np.int64)), np.asarray(references, dtype=np.int64)
     if errors.size == 0:
@@ -81,9 +80,8 @@ def speaker_interval(errors: Sequence[int], references: Sequence[int], samples: 
 def speaker_p_value(differences: Sequence[int], samples: int, seed: int) -> float:
     """Two-sided sign-flip test over speakers (Fisher's randomization test): how often random signs give a sum as large.
 
-    Args:
-        differences: (K,) edits of one system minus those of the other, over all seeds. When all K speakers agree, p is 2 / 2^K.
-        samples: number of random flips with more than EXACT_SPEAKERS speakers.
+    `differences` are (K,) edits of one system minus those of the other, over all seeds. When all K speakers agree, p is 2 / 2^K.
+    With more than EXACT_SPEAKERS speakers, `samples` flips are drawn.
     """
     differences = np.asarray(differences, dtype=np.int64)
     if len(differences) <= EXACT_SPEAKERS:

@@ -258,9 +258,6 @@ class Training:
         load_weights(self.model, state["model"], str(self.folder))
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
         self.epoch, self.batch, self.losses = state["epoch"], state["batch"], list(state["losses"])
-        if state["valid"] is not None:
-            # The interruption may have come between the checkpoint and the note that it is the best.
-            self.store.save(self.step, state, -state["valid"]["cer"])
         write_jsonl(self.history_path, [record for record in list(read_jsonl(self.history_path)) if record["step"] <= self.step])
         self.log.info("%s: resuming after step %d", self.job.name, self.step)
 

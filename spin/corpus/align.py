@@ -35,10 +35,8 @@ def align_part(
 ) -> Iterator[tuple[dict, str | None]]:
     """Yields the cuts of a part with their alignments, and the reason why one gets none.
 
-    Args:
-        index: TSV of the part; None: pocketsphinx aligns the cuts that bring no phones.
-        read: returns the cuts as plain values, from the first one at each call.
-        path: .jsonl file of alignments by pocketsphinx; those of an interrupted run are kept.
+    `read` returns the cuts as plain values, from the first one at each call. Without a TSV (`index`), pocketsphinx aligns those
+    that bring no phones, and writes its alignments to `path`; those of an interrupted run are kept.
     """
     if index is None:
         _align(config, part, read, path)

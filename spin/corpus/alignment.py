@@ -19,9 +19,6 @@ from spin.errors import ConfigError, DataError
 from spin.runtime.download import cache_folder, fetch
 from spin.runtime.files import atomic_path
 
-PHONES = tuple(
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
-)  # ARPAbet without stress, the 39 phones of the CMU dictionary
 TSV_FORM = "utterance, tab, comma-separated phones every 10 ms"
 OFFICIAL_URL = "https://huggingface.co/datasets/vectominist/spin_data/resolve/main/{part}.tsv"
 _SILENT = {"", "SIL", "SP", "SPN", "NSN", "PAU", "H#", "<EPS>", "+NSN+", "+SPN+", "+BREATH+", "+COUGH+", "+NOISE+", "+SMACK+"}

@@ -23,8 +23,8 @@ from spin import artifacts
 from spin.config import CorpusConfig
 from spin.corpus.alignment import plain_phone
 from spin.corpus.librispeech import check_duration, check_text
+from spin.corpus.parts import check_cut
 from spin.corpus.registry import ID, REASON, Corpus, Rejected, make_record
-from spin.corpus.validate import check_cut
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import read_cuts, read_records
 from spin.errors import ConfigError
@@ -105,7 +105,7 @@ def _read_utterance(
     try:
         samples = read_audio(cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE))
     except UnreadableAudio as error:
-        raise Rejected(error.reason) from error
+        raise Rejected(str(error)) from error
     if not np.isfinite(samples).all() or len(samples) == 0 or np.ptp(samples) == 0:
         raise Rejected("empty audio: every sample is the same, or not finite")
     recording = _recording(cut, samples, folder)

@@ -5,29 +5,35 @@ The steps of a part lie in data/<corpus>/alignment/<part>/. They belong to one k
 
 import collections
 import dataclasses
+import itertools
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lhotse import MonoCut
+from lhotse.qa import validate
 
 from spin import artifacts, products
+from spin.config import CorpusConfig
 from spin.corpus.align import align_part
 from spin.corpus.alignment import TsvIndex, check_overlap, open_alignments
 from spin.corpus.registry import CUT, ID, REASON, Corpus, needs_alignment
-from spin.corpus.validate import Speakers, check_cut, check_speakers, read_speakers
+from spin.corpus.text import is_normal
 from spin.data.cuts import read_cuts, read_records, write_cuts
-from spin.errors import DataError
-from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
-from spin.runtime.product import Context, Product
+from spin.errors import ConfigError, DataError
+from spin.runtime.files import read_jsonl, write_json, write_jsonl
+from spin.runtime.product import Context, Product, read_record
 from spin.runtime.rejects import Rejects
+
+Speakers = dict[str, list[float]]  # speaker -> duration of each of their utterances in seconds
+_TOLERANCE_IN_S = 0.025  # one analysis window past the end
 
 
 def prepare_parts(context: Context, corpus: Corpus, parts: list[str]) -> tuple[bool, dict[str, Speakers]]:
     """Builds stale manifests; returns whether there were any, and the speakers of every part.
 
     All parts are read and checked before the hours of alignment. Raises DataError for too many rejects, a part without
-    utterances, an id that occurs twice, speakers in two roles, or a cut that breaks the contract of spin.corpus.validate.
+    utterances, an id that occurs twice, speakers in two roles, or a cut that breaks the contract of check_cut.
     """
     indexes = open_alignments(context.config, parts)
     stale = {part: product for part in parts if (product := products.manifest(context, part)).needs_build()}
@@ -55,10 +61,10 @@ class PartWork:
         self.log = product.context.log
         self.folder = artifacts.alignment_folder(corpus.folder) / part
         self.read_file = self.folder / "read.jsonl.gz"  # records of the corpus; complete, or it does not exist
-        note = self.folder / "key.json"
-        if _read(note) != product.key:
+        note, record = self.folder / "key.json", {"key": product.key, "forced": product.context.force}
+        if read_record(note) != record:
             shutil.rmtree(self.folder, ignore_errors=True)
-            write_json(note, product.key)
+            write_json(note, record)
 
     def read(self) -> None:
         """Reads every utterance of the part, unless an interrupted run has done so."""
@@ -68,11 +74,11 @@ class PartWork:
 
     def cuts(self) -> Iterator[dict]:
         """The cuts that read() wrote, as plain values."""
-        return (record[CUT] for record in read_jsonl(self.read_file) if CUT in record)
+        return (record[CUT] for record in read_records(self.read_file) if CUT in record)
 
     def rejects(self) -> Iterator[dict]:
         """The other records that read() wrote."""
-        return (record for record in read_jsonl(self.read_file) if REASON in record)
+        return (record for record in read_records(self.read_file) if REASON in record)
 
     def build(self, index: TsvIndex | None) -> None:
         """Aligns the cuts, by the TSV of the part if it has one, and writes the manifest and the list of unaligned utterances."""
@@ -98,7 +104,7 @@ class PartWork:
                 unaligned.append({ID: record["id"], REASON: reason})
             cut = MonoCut.from_dict(record)
             if problem := check_cut(cut):
-                expected = "a valid cut: check_cut in spin/corpus/validate.py"
+                expected = "a valid cut: check_cut in spin/corpus/parts.py"
                 cause = f"a fault of corpus.kind {config.corpus.kind}"
                 raise DataError(f"part {self.part}, utterance {cut.id}", found=problem, expected=expected, cause=cause)
             yield cut
@@ -110,7 +116,7 @@ def move_manifest(product: Product, part: str) -> bool:
     Names, sizes, times and transcripts are as they were, so no utterance is read or aligned again.
     """
     name, config = f"folder of {part}", product.own_key["config"]
-    old = _read(product.key_path).get("key", {}).get("config", {}).get(name)
+    old = read_record(product.key_path).get("key", {}).get("config", {}).get(name)
     unmoved = dataclasses.replace(product, own_key={**product.own_key, "config": {**config, name: old}})
     if unmoved.stale_reason(forced=True) is not None:
         return False
@@ -144,8 +150,74 @@ def _check_rejects(context: Context, works: Mapping[str, PartWork], speakers: Ma
             raise DataError(f"part {part}", found="no usable utterance", expected="at least one", remedy=remedy)
 
 
-def _read(note: Path) -> dict:
+def read_speakers(part: str, cuts: Iterable[dict], part_of: dict[str, str]) -> Speakers:
+    """The speakers of the cuts (plain values) of a part, read once.
+
+    `part_of` has the part of each utterance of the parts read before; those of this part are added. Raises DataError for an id
+    that this part or another one has already.
+    """
+    speakers: Speakers = {}
+    for cut in cuts:
+        if cut["id"] in part_of:
+            raise DataError(
+                f"part {part}, utterance {cut['id']}",
+                found=f"the same id in part {part_of[cut['id']]}",
+                expected="ids that occur once in the corpus",
+                cause="a part that contains another one (train-clean-100 has all of train-clean-5)",
+                remedy=f"name one of the two in both roles: --set corpus.spin_train=[{part}] --set corpus.asr_train=[{part}]",
+            )
+        part_of[cut["id"]] = part
+        speakers.setdefault(cut["supervisions"][0]["speaker"], []).append(cut["duration"])
+    return speakers
+
+
+def check_cut(cut: MonoCut) -> str | None:
+    """The first problem of a cut, None if it keeps the contract of manifests.
+
+    After lhotse's own checks: one recording of 16 kHz; one supervision with the cut's id, a speaker and normalised text (empty
+    where a part is not transcribed); phones in order of time, none after the end.
+    """
     try:
-        return read_json(note)
-    except DataError:
-        return {}
+        validate(cut)
+    except AssertionError as error:
+        return f"lhotse: {' '.join(str(error).split())}"
+    if not isinstance(cut, MonoCut) or not cut.has_recording or len(cut.supervisions) != 1:
+        return f"{type(cut).__name__} with {len(cut.supervisions)} supervisions, not one recording with one"
+    supervision = cut.supervisions[0]
+    if supervision.id != cut.id or not supervision.speaker:
+        return f"supervision {supervision.id!r} of speaker {supervision.speaker!r}"
+    if supervision.text is None or (supervision.text and not is_normal(supervision.text)):
+        return f"text {str(supervision.text)[:60]!r} is not normalised"
+    if cut.sampling_rate != artifacts.SAMPLE_RATE:
+        return f"{cut.sampling_rate} Hz"
+    end = 0.0
+    for item in (supervision.alignment or {}).get(artifacts.PHONE_TIER) or ():
+        if not item.symbol or item.duration <= 0 or item.start < end - 1e-6:
+            return f"phone {item.symbol!r} at {item.start} s for {item.duration} s, after one that ends at {end} s"
+        end = item.end
+    return None if end <= cut.duration + _TOLERANCE_IN_S else f"phones end at {end} s, the audio at {cut.duration} s"
+
+
+def check_roles(config: CorpusConfig) -> None:
+    """Raises ConfigError for a role without parts; without asr_train, for units or pre-training, only spin_train needs some."""
+    for role in ("spin_train", "valid", "test") if config.asr_train else ("spin_train",):
+        if not getattr(config, role):
+            expected, remedy = "names of parts, such as [train-clean-5]", f"--set corpus.{role}=[PART]"
+            raise ConfigError(f"corpus.{role}", found="no part", expected=expected, remedy=remedy)
+
+
+def check_speakers(speakers: Mapping[str, Collection[str]], config: CorpusConfig) -> None:
+    """Raises DataError where training, valid and test share speakers (part -> its speakers), unless they are allowed to."""
+    roles = {"train": (*config.spin_train, *config.asr_train), "valid": config.valid, "test": config.test}
+    for first, second in itertools.combinations(roles, 2):
+        pairs = itertools.product(dict.fromkeys(roles[first]), dict.fromkeys(roles[second]))
+        shared = [(who, one, other) for one, other in pairs for who in sorted(set(speakers[one]) & set(speakers[other]))]
+        if shared and not config.allow_shared_speakers:
+            shown = "; ".join(f"speaker {who} in {one} and {other}" for who, one, other in shared[:5])
+            raise DataError(
+                f"speakers of {first} and {second}",
+                found=f"{len({who for who, _, _ in shared})} in both: {shown}",
+                expected="no speaker in common",
+                cause=f"parts that overlap, in corpus.spin_train, asr_train, {second}",
+                remedy="choose other parts, or --set corpus.allow_shared_speakers=true if that is what you want",
+            )

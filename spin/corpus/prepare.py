@@ -10,10 +10,10 @@ from lhotse import MonoCut
 from matplotlib.figure import Figure
 
 from spin import artifacts, products
+from spin.corpus.parts import Speakers, check_roles
 from spin.corpus.pronunciation import default_dictionary, write_lexicon
 from spin.corpus.registry import Corpus, forget_fingerprints, open_corpus
 from spin.corpus.text import given_sentences, read_sentences, write_lm_text
-from spin.corpus.validate import Speakers, check_roles
 from spin.data.audio import BABBLE, GAUSSIAN, REVERB, noisy_cut, read_audio, read_pool
 from spin.data.cuts import read_cuts, read_records, write_cuts
 from spin.errors import ConfigError

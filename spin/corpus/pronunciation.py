@@ -44,11 +44,9 @@ _SHORTEST_HALF = 4  # of a compound: shorter halves are chance
 
 
 class Dictionary:
-    """word -> pronunciations, in upper case, without stress.
+    """word -> pronunciations, in upper case, without stress, from a file of CMU dictionary form (word or word(2), then phones).
 
-    Args:
-        path: a file of CMU dictionary form (word or word(2), then phones); default: the one in pocketsphinx's wheel.
-        g2p: guesses a word that no rule derives; None: such a word has no pronunciation.
+    Default: the file in pocketsphinx's wheel. `g2p` guesses a word that no rule derives, which has no pronunciation without it.
     """
 
     def __init__(self, path: str | Path | None = None, g2p: Callable[[str], Phones] | None = None):

@@ -1,7 +1,7 @@
 """CORPORA: the kinds of corpus that stage 0 can prepare. To add one, write a subclass of Corpus and add one line."""
 
-import importlib
 import logging
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -50,7 +50,7 @@ class Corpus(ABC):
     def read(self, part: str, nj: int) -> Iterator[dict]:
         """Yields {ID, CUT: cut.to_dict()} or {ID, REASON: why the utterance is rejected}, each id once.
 
-        What a cut must be: check_cut in spin/corpus/validate.py (16 kHz, one supervision, normalised text).
+        What a cut must be: check_cut in spin/corpus/parts.py (16 kHz, one supervision, normalised text).
 
         Every recording is decoded once, because damage is seldom in the header. `nj` processes do it.
         """
@@ -62,8 +62,7 @@ class Corpus(ABC):
 
 def open_corpus(config: Config, folder: Path) -> Corpus:
     """The corpus of the configuration."""
-    module, name = CORPORA[config.corpus.kind].split(":")
-    return getattr(importlib.import_module(module), name)(config, folder)
+    return pkgutil.resolve_name(CORPORA[config.corpus.kind])(config, folder)
 
 
 def needs_alignment(config: Config, part: str) -> bool:

@@ -9,13 +9,14 @@ import itertools
 import logging
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spin.config import CorpusConfig
 from spin.corpus.registry import Rejected
 from spin.errors import DataError
-from spin.runtime.files import DAMAGED_GZIP, atomic_path
+from spin.runtime.files import atomic_path
 
 LIBRISPEECH_TEXT = "librispeech"  # of corpus.lm_text: the text of LibriSpeech's own LMs, from OpenSLR
 LIBRISPEECH_LINES, DEFAULT_LINES = 40_000_000, 100_000  # about; of so many a trigram model takes a minute and 2 GB
@@ -91,7 +92,7 @@ def read_sentences(path: str | Path, log: logging.Logger, step: int = 1) -> Iter
                     continue
                 if sentence:
                     yield sentence
-    except (OSError, UnicodeDecodeError, *DAMAGED_GZIP) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         expected, remedy = "UTF-8 text, one sentence per line", "--set corpus.lm_text=FILE"
         raise DataError(f"LM text {path}", found=str(error), expected=expected, remedy=remedy) from error
     if skipped:

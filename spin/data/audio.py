@@ -37,11 +37,7 @@ _LIBRARY_ERRORS = (
 
 
 class UnreadableAudio(Exception):
-    """The audio of an utterance cannot be used; `reason` is one line, in which details follow a colon."""
-
-    @property
-    def reason(self) -> str:
-        return str(self)
+    """The audio of an utterance cannot be used; the text is one line, in which details follow a colon."""
 
 
 def read_audio(cut: Cut) -> np.ndarray:
@@ -111,9 +107,7 @@ def draw_noise(
 ) -> Noise:
     """Chooses the cuts of a noise, and its seed, with the generator of an utterance; see Noise.
 
-    Args:
-        pool: utterances for babble, noise recordings, or impulse responses; unused for generated noise.
-        speaker: speaker of the utterance, who takes no part in the babble.
+    The pool has utterances for babble, noise recordings, or impulse responses. The speaker takes no part in the babble.
     """
     seed, cuts = int(random.integers(2**63)), []
     if kind == BABBLE:
@@ -182,7 +176,7 @@ def _read_noise(cut: MonoCut) -> np.ndarray:
     try:
         return read_audio(cut)
     except UnreadableAudio as error:
-        raise UnreadableAudio(f"unreadable noise: {cut.id}: {error.reason}") from error
+        raise UnreadableAudio(f"unreadable noise: {cut.id}: {error}") from error
 
 
 def _read_stretch(cut: MonoCut, samples: int, random: np.random.Generator) -> np.ndarray:

@@ -81,12 +81,7 @@ TRANSFORMS: dict[str, Callable[[Config, Path], Transform]] = {"perturb": Perturb
 
 
 def make_views(names: Sequence[Sequence[str]], config: Config, corpus: Path) -> tuple[View, ...]:
-    """The transforms of each view; raises DataError for a manifest of noise that cannot be used.
-
-    Args:
-        names: keys of TRANSFORMS for each view, in the order in which they apply.
-        corpus: folder of the corpus' manifests.
-    """
+    """The transforms of views, given by their `names`; raises DataError for a manifest of noise that cannot be used."""
     used = sorted(set(itertools.chain.from_iterable(names)))
     transforms = {name: TRANSFORMS[name](config, corpus) for name in used}
     return tuple(tuple(transforms[name] for name in view) for view in names)
@@ -118,19 +113,11 @@ def make_loader(config: Config, cuts: TrainingCuts, views: Sequence[View], devic
 
 
 class BatchLoader(Dataset):
-    """Batches in the sampler's order, read and transformed by `workers` processes (0: in this one).
-
-    Args:
-        views: the transforms of each view; see make_views.
-        seed: random seed of the transforms.
-
-    Attributes:
-        waited: seconds that the training has waited for data so far.
-    """
+    """Batches in the sampler's order, read and transformed by `workers` processes (0: in this one)."""
 
     def __init__(self, views: Sequence[View], sampler: BatchSampler, seed: int, workers: int, device: torch.device):
         self.views, self.sampler, self.seed, self.workers, self.device = views, sampler, seed, workers, device
-        self.waited = 0.0
+        self.waited = 0.0  # seconds that the training has waited for data so far
 
     def batches(self, epoch: int = 0, index: int = 0) -> Iterator[Batch]:
         """Batches from this one on, without end; raises the SpinError that a worker met."""
@@ -171,7 +158,7 @@ class BatchLoader(Dataset):
                 try:
                     views.append(self._read(cut, plan.epoch))
                 except audio.UnreadableAudio as error:
-                    unreadable[crop.id] = error.reason
+                    unreadable[crop.id] = str(error)
                     continue
                 except SpinError as error:
                     return error

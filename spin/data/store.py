@@ -36,12 +36,9 @@ class ArrayWriter(contextlib.AbstractContextManager):
         self._stream = open(self.path, "wb")
 
     def write(self, key: str, array: np.ndarray, frame_shift: float | None = None, start: float = 0.0) -> Array | TemporalArray:
-        """Appends one array of numbers, and returns a manifest of it for a custom field of the cut.
+        """Appends one array of numbers, and returns a manifest of it for a custom field of the cut with that `key`.
 
-        Args:
-            key: utterance id, for messages.
-            frame_shift: seconds between rows; None for an array without a time axis.
-            start: seconds into the recording of the first row.
+        Of an array with a time axis, `frame_shift` has the seconds between rows, and `start` those before the first.
         """
         if array.dtype.kind not in "iufb":
             raise ValueError(f"array of {key}: found type {array.dtype}, expected numbers")

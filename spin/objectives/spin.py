@@ -27,14 +27,9 @@ class Loss(NamedTuple):
 
 
 class Spin(nn.Module):
-    """Prediction head, codebook and the swapped-prediction loss.
+    """Prediction head (from an encoder of width `dim`), codebook and the swapped-prediction loss.
 
-    Args:
-        dim: D, width of the encoder.
-        codebook_size: K.
-        codebook_dim: width of the head's output and of the codes.
-        temperature: of p = softmax(z V^T / temperature).
-        epsilon: strength of the entropy regularisation of the Sinkhorn targets.
+    `temperature` is that of p = softmax(z V^T / temperature); for `epsilon` see sinkhorn.
     """
 
     views: tuple[tuple[str, ...], ...] = ((), ("perturb",))  # the transforms of each view, by their names in spin.data.loader
@@ -72,10 +67,8 @@ class Spin(nn.Module):
     def forward(self, represented: tuple[Tensor, ...], labels: Tensor | None = None, with_sums: bool = False) -> Loss:
         """-1/2 [mean_b sum_k q1 log p2 + mean_b sum_k q2 log p1], means over the valid frames of all ranks.
 
-        Args:
-            represented: output of `represent` for frames (2, N, D); N may be 0 on some ranks.
-            labels: (N,) int64 frame labels, ignored here.
-            with_sums: whether to count agreement and the use of codes.
+        `represented` is the output of `represent` for frames (2, N, D); N may be 0 on some ranks. The labels (N,) int64 of frames
+        are ignored here. `with_sums` also counts agreement and the use of codes.
         """
         with torch.autocast(represented[0].device.type, enabled=False):
             scores = self.similarities(represented[0])

@@ -150,7 +150,7 @@ def _analyse_cut(cut: MonoCut, pitch_range: PitchRange, writer: ArrayWriter) -> 
     try:
         waveform = read_audio(cut)
     except UnreadableAudio as error:
-        return {ID: cut.id, REASON: error.reason}
+        return {ID: cut.id, REASON: str(error)}
     analysis = analyse(waveform, cut.sampling_rate, pitch_range)
     if analysis.note == EMPTY:
         return {ID: cut.id, REASON: EMPTY}

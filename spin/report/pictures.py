@@ -262,7 +262,7 @@ def utterances(context: Context, report: dict) -> list[Picture]:
         try:
             pictures.append(utterance(f"utterance_{len(pictures)}", cut, read_audio(cut), units))
         except UnreadableAudio as error:
-            context.log.warning("no picture of %s: %s", cut.id, error.reason)
+            context.log.warning("no picture of %s: %s", cut.id, error)
     return pictures
 
 

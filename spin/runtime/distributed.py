@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from spin.errors import TrainingError
+from spin.runtime.process import rank
 
 PATIENCE_IN_S = 600.0  # longer than rank 0 takes to validate
 
@@ -63,11 +64,6 @@ def finish() -> None:
 def world_size() -> int:
     """Number of ranks; 1 without a group."""
     return dist.get_world_size() if _in_group() else 1
-
-
-def rank() -> int:
-    """Rank of this process; 0 without a group."""
-    return dist.get_rank() if _in_group() else 0
 
 
 def all_reduce_sum(value: Tensor) -> Tensor:

@@ -47,17 +47,9 @@ def fetch(url: str, path: str | Path, md5: str | None = None) -> Path:
             if announced not in (None, found):
                 if found > announced:  # it can never be completed: the next call starts again
                     partial.unlink()
-                cause = "another version of the file" if found > announced else "the connection ended early"
-                remedy = "run the same command again"
-                raise DataError(url, found=f"{found} bytes", expected=f"{announced} bytes", cause=cause, remedy=remedy)
+                raise _damaged(partial, url, f"{found} bytes", f"{announced} bytes")
             if md5 is not None and (digest := _md5(partial)) != md5:
-                raise DataError(
-                    url,
-                    found=f"MD5 {digest} of {found} bytes",
-                    expected=f"{md5}, as published",
-                    cause="the connection was interrupted, or the file is damaged",
-                    remedy=f"run the same command again to resume; if the error stays: rm {shlex.quote(str(partial))}",
-                )
+                raise _damaged(partial, url, f"MD5 {digest} of {found} bytes", f"{md5}, as published")
             partial.rename(path)
     except (OSError, http.client.HTTPException) as error:
         refused = isinstance(error, urllib.error.HTTPError)
@@ -66,6 +58,12 @@ def fetch(url: str, path: str | Path, md5: str | None = None) -> Path:
         found, expected = f"the download failed ({error})", f"a file to store as {path}"
         raise DataError(url, found=found, expected=expected, cause=cause, remedy=remedy) from error
     return path
+
+
+def _damaged(partial: Path, url: str, found: str, expected: str) -> DataError:
+    cause = "the connection was interrupted, or the file is damaged"
+    remedy = f"run the same command again to resume; if the error stays: rm {shlex.quote(str(partial))}"
+    return DataError(url, found=found, expected=expected, cause=cause, remedy=remedy)
 
 
 def _md5(path: Path) -> str:

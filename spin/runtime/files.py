@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import subprocess
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from spin.errors import DataError
 
 ENCODERS = Path(__file__).parents[1] / "models" / "assets"  # those that the package ships, by name
 BLOCK, BLOCKS = 1 << 20, 16  # of a file above 16 MiB, this many evenly spaced blocks are read, the first and the last included
-DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 # File names are bytes. What is not UTF-8 reaches Python as lone surrogates, which this writes as JSON's own escapes.
 _ERRORS = "backslashreplace"
 
@@ -106,36 +104,20 @@ def append_jsonl(path: str | Path, record: dict) -> None:
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict]:
-    """The records of a .jsonl or .jsonl.gz file, one at a time; a missing file has none.
+    """The records of a .jsonl file, one at a time: none where it is missing, and lines torn by a kill are ignored.
 
-    In a .jsonl file, which is appended to, lines torn by a kill are ignored. A .gz file, which always appears complete, raises
-    DataError where it is damaged or has a line that is not a JSON object.
+    Compressed files appear complete; read_records in spin/data/cuts.py reads them.
     """
-    path = Path(path)
-    if not path.exists():
+    if not Path(path).exists():
         return
-    complete = path.suffix == ".gz"
-    try:
-        if complete and path.stat().st_size == 0:  # gzip reads zero bytes as an empty file; the shortest one written has twenty
-            raise EOFError("0 bytes")
-        with (gzip.open if complete else open)(path, "rt", encoding="utf-8", errors="replace") as stream:
-            for number, line in enumerate(stream, 1):
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    record = None
-                if isinstance(record, dict):
-                    yield record
-                elif complete and line.strip():
-                    raise EOFError(f"line {number} is not a JSON object")
-    except DAMAGED_GZIP as error:
-        raise DataError(
-            str(path),
-            found=str(error),
-            expected="a complete gzip file with one JSON object per line",
-            cause="a truncated copy, an edit by hand, or a failing disk",
-            remedy=f"rm {path}, then ./run.sh with the same --conf, --set and --exp-dir",
-        ) from error
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
 
 
 def content_digest(path: Path) -> str | None:

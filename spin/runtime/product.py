@@ -157,7 +157,7 @@ class Product:
             self.partial.unlink(missing_ok=True)
             return
         if self.partial.exists():
-            left = _read_record(self.partial / KEY)
+            left = read_record(self.partial / KEY)
             if left.get("key") == record["key"] and record["forced"] in (None, left.get("forced")):
                 self.context.log.info("%s: resuming an interrupted build", self.name)
                 return
@@ -180,7 +180,7 @@ class Product:
         shutil.rmtree(replaced, ignore_errors=True)
 
     def _record(self) -> dict:
-        record = _read_record(self.key_path)
+        record = read_record(self.key_path)
         return record if "digest" in record else {}
 
     def _counts(self, name: str) -> bool:
@@ -213,7 +213,8 @@ def _digest_of(files: dict[str, list]) -> str:
     return combined_digest({name: digest for name, (_, _, digest) in files.items()})
 
 
-def _read_record(path: Path) -> dict:
+def read_record(path: Path) -> dict:
+    """A product's key with what else is noted next to it; {} where there is none that can be read."""
     try:
         record = read_json(path)
     except DataError:

@@ -18,7 +18,7 @@ from spin import artifacts
 from spin.config import Config
 from spin.errors import ConfigError, SpinError, is_out_of_memory
 from spin.runtime.config_io import dump_config, load_config
-from spin.runtime.files import write_text
+from spin.runtime.files import sweep, write_text
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.process import exit_on_signals, folder_lock, rank
 from spin.runtime.product import CONFIG_HEADER, FIRST_EXPERIMENT_STAGE, Context, claim_folder
@@ -82,12 +82,9 @@ def canonical_command(arguments: argparse.Namespace) -> str:
 
 
 def run_stage(stage: int, argv: list[str], work: Callable[[Context], None], description: str) -> None:
-    """Runs a stage. Ends the process with status 1: with a remedy on an expected error, with a traceback on a bug.
+    """Runs a stage, whose `work` builds the products that are missing or stale.
 
-    Args:
-        argv: command line without the program's name.
-        work: the stage itself; it builds the products that are missing or stale.
-        description: for --help.
+    Ends the process with status 1: with a remedy on an expected error, with a traceback on a bug.
     """
     arguments, config = parse_arguments(argv, description), None
     log = get_logger(f"stage{stage}")
@@ -124,6 +121,7 @@ def _run(context: Context, work: Callable[[Context], None], name: str, force_fil
         for folder in owned:
             claim_folder(folder)
             locks.enter_context(folder_lock(folder))
+            sweep(folder)
         if context.corpus not in owned:
             locks.enter_context(folder_lock(context.corpus, shared=True))
         keep_log(artifacts.log_folder(context.exp), f"stage{context.stage}")

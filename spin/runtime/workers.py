@@ -36,7 +36,6 @@ def map_jobs(
     Args:
         function: importable function of one picklable item.
         items: the work, taken as workers become free; each item should take seconds.
-        nj: number of processes.
         start_method: spawn is safe with threads and compiled code; fork starts faster.
         environments: environment variables of each worker, dealt out in turn, such as one CUDA_VISIBLE_DEVICES per GPU.
         fresh: each item gets a new process, which a server that has imported this module forks: for libraries that cannot be
@@ -155,12 +154,10 @@ def _end_workers(workers: Iterable) -> None:
 
 
 def prefetch(groups: Iterable[list], read: Callable, threads: int) -> Iterator[tuple[list, list]]:
-    """Each group with the results of `read` for its items, in order, while the next group is being read.
+    """Each group, of which there may be no end, with the results of `read` for its items, while the next group is being read.
 
-    Args:
-        groups: may be endless; one is taken ahead of time.
-        read: called in other threads, so it must not draw random numbers; its errors are raised where the group is due.
-        threads: number of reading threads. 0: no prefetching, all in this thread, as suits a CPU busy with the work itself.
+    `read` is called in other threads, so it must not draw random numbers; its errors are raised where the group is due. With 0
+    threads all happens in this one, as suits a CPU busy with the work itself.
     """
     if threads == 0:
         yield from ((group, [read(item) for item in group]) for group in groups)

@@ -25,8 +25,8 @@ def backward(
     Returns the loss of this rank, without its graph.
 
     Args:
-        model: SpinModel on its device, without dropout, so that both runs of a micro-batch agree.
-        micro_batches: this rank's share of the batch; None for a micro-batch without utterances.
+        model: without dropout, so that both runs of a micro-batch agree.
+        micro_batches: this rank's share of the batch; None where it has no utterance.
         dtype: of autocast for the encoder; None: float32.
         with_sums: see Spin.forward.
     """

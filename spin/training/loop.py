@@ -27,15 +27,7 @@ from spin.training.monitor import LOG_EVERY_STEPS, Monitor, Validation, check_co
 
 
 class Training:
-    """One training in one folder; creating it resumes from the latest checkpoint there.
-
-    Args:
-        folder: folder of checkpoints and history.
-        tensorboard: folder of the event files.
-        model: model on its device, trained in place.
-        validation: run by rank 0 every spin.valid_every_steps updates.
-        cuts: the utterances of the training, for reports.
-    """
+    """The training of a model on its device, in place; creating it resumes from the latest checkpoint in `folder`."""
 
     def __init__(
         self,
@@ -67,9 +59,8 @@ class Training:
     def run(self) -> None:
         """Trains up to spin.max_steps.
 
-        Raises:
-            TrainingError: a loss that is not finite, or a collapsed codebook.
-            SystemExit: 143 or 130 after SIGTERM or SIGINT, with a checkpoint saved.
+        Raises TrainingError for a loss that is not finite or a collapsed codebook, and SystemExit (143 or 130) after SIGTERM or
+        SIGINT, with a checkpoint saved.
         """
         settings, model, monitor = self.settings, self.model, self.monitor
         dtype = autocast_dtype(settings.precision, self.device)

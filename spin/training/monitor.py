@@ -48,15 +48,11 @@ class _Step(NamedTuple):
 
 
 class Monitor:
-    """Collects updates and reports them; the objective computes metrics from the sums of its losses.
-
-    Args:
-        folder: folder of the training.
-        utterances: number of utterances of the training set, for shares.
-    """
+    """Collects updates and reports them; the objective computes metrics from the sums of its losses."""
 
     def __init__(self, objective: Spin, config: Config, folder: Path, utterances: int):
-        self.objective, self.config, self.folder, self.utterances = objective, config, folder, utterances
+        self.objective, self.config, self.folder = objective, config, folder
+        self.utterances = utterances  # of the training set, for shares
         self.writer: SummaryWriter | None = None  # set on rank 0
         self.log = get_logger("training")
         self.loss: float | None = None  # mean over the steps of the last report
@@ -207,7 +203,7 @@ class Validation:
             try:
                 yield cut, torch.from_numpy(read_audio(cut))
             except UnreadableAudio as error:
-                self.log.warning("%s is skipped: %s", cut.id, error.reason)
+                self.log.warning("%s is skipped: %s", cut.id, error)
 
 
 def choose_cuts(manifests: Sequence[Path], count: int, min_duration_in_s: float = 0.0) -> list[MonoCut]:

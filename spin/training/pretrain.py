@@ -46,16 +46,10 @@ NOISE_SHARE, SNRS_IN_DB = 0.3, (5.0, 30.0)
 
 
 def pretrain(config: Config, manifests: dict[str, Path], folder: Path, tensorboard: Path, device: torch.device) -> Encoder:
-    """Runs all iterations of config.pretrain, or resumes them.
+    """Runs all iterations of config.pretrain on the manifests (part -> path), or resumes them; each has a folder of its own.
 
-    Args:
-        manifests: part -> manifest of cuts.
-        folder, tensorboard: folders of labels and checkpoints, and of the event files; a subfolder for each iteration.
-
-    Raises:
-        DataError: no utterance can be used.
-        TrainingError: a loss that is not finite.
-        SystemExit: 143 or 130 after SIGTERM or SIGINT, with a checkpoint saved.
+    Raises DataError where no utterance can be used, TrainingError for a loss that is not finite, and SystemExit (143 or 130)
+    after SIGTERM or SIGINT, with a checkpoint saved.
     """
     settings = config.pretrain
     seed_torch("pretrain", config.seed)
@@ -172,17 +166,14 @@ class MaskedPredictor(nn.Module):
         self.clusters = nn.Parameter(torch.empty(clusters, dim).normal_(0.0, 1.0))
 
     def forward(self, waveforms: Tensor, lengths: Tensor, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy over masked frames.
+        """(loss, share of masked frames whose cluster is predicted correctly), two scalars.
+
+        The loss is the mean cross-entropy over masked frames, plus UNMASKED_WEIGHT times that over the others.
 
         Args:
-            waveforms: (B, S) float32, zeros beyond an utterance's end.
-            lengths: (B,) int64 samples.
+            waveforms: (B, S) float32, zeros beyond an utterance's end, of (B,) `lengths` in samples.
             mask: (B, T) bool; True frames are hidden from the encoder and predicted.
             labels: (B, T) int64 clusters; frames with NO_LABEL, as in padding, count in no loss.
-
-        Returns:
-            loss: scalar, mean cross-entropy over masked frames, plus UNMASKED_WEIGHT times that over the others.
-            correct: scalar, share of masked frames whose cluster is predicted correctly; no graph.
         """
         features, frame_lengths = self.encoder.local_features(waveforms, lengths)
         features = torch.where(mask[..., None], self.mask_embedding.to(features.dtype), features)

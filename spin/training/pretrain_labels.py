@@ -51,14 +51,10 @@ def mfcc(waveform: Tensor) -> Tensor:
 def make_labels(
     folder: Path, manifests: dict[str, Path], extract: Callable[[Tensor], Tensor], clusters: int, hours: float, seed: int
 ) -> list[Path]:
-    """Labels of all frames by k-means, unless they are complete: the file <part>.jsonl with {"id", "units"} of each part.
+    """Labels of all frames by k-means, unless they are complete: <part>.jsonl with {"id", "units"}, and labels.json.
 
+    `extract` turns a waveform (S,) into features (T, D). k-means sees a random choice of at most so many `hours` of frames.
     Raises DataError where no utterance can be read.
-
-    Args:
-        folder: also gets labels.json, {"classes": K}.
-        extract: waveform (S,) -> features (T, D).
-        hours: k-means sees a random choice of at most this many hours of frames.
     """
     paths = [folder / f"{part}.jsonl" for part in manifests]
     if (folder / "labels.json").exists():
@@ -84,7 +80,7 @@ def _extract(path: Path, manifests: dict[str, Path], extract: Callable[[Tensor],
                 try:
                     block = extract(torch.from_numpy(read_audio(cut))).numpy().astype(np.float16)
                 except UnreadableAudio as error:
-                    get_logger("pretrain").warning("%s is skipped: %s", cut.id, error.reason)
+                    get_logger("pretrain").warning("%s is skipped: %s", cut.id, error)
                     continue
                 utterances.append(_Utterance(cut.id, speaker_of(cut), part, slice(count, count + len(block))))
                 stream.write(block.tobytes())

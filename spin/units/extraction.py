@@ -155,7 +155,7 @@ def read_samples(cut: Cut, shortest: int) -> np.ndarray | str:
     try:
         audio = read_audio(cut)
     except UnreadableAudio as error:
-        return error.reason
+        return str(error)
     if len(audio) < shortest:
         return f"too short: {len(audio)} samples, one frame needs {shortest}"
     return audio if np.isfinite(audio).all() else "samples that are not finite"

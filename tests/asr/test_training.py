@@ -69,18 +69,17 @@ def test_a_stop_leaves_a_checkpoint_of_the_very_step(work_folder, trained, monke
     assert same(train_all(work_folder, make_config()), trained[0])
 
 
-def test_kill_between_checkpoint_and_note_of_the_best(work_folder, trained, monkeypatch):
-    original = CheckpointStore.save
+def test_kill_between_the_best_and_its_step(work_folder, trained, monkeypatch):
+    original = CheckpointStore.save_best
 
-    def torn(self, step, state, score=None):
-        original(self, step, state)
-        if score is not None:
-            raise Killed
+    def torn(self, step, state, score):
+        original(self, step, state, score)
+        raise Killed
 
-    monkeypatch.setattr(CheckpointStore, "save", torn)
+    monkeypatch.setattr(CheckpointStore, "save_best", torn)
     with pytest.raises(Killed):
         train_all(work_folder, make_config())
-    monkeypatch.setattr(CheckpointStore, "save", original)
+    monkeypatch.setattr(CheckpointStore, "save_best", original)
     context = train_all(work_folder, make_config())
     assert all(same(context, trained[0], system) for system in SYSTEMS)
 

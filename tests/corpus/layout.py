@@ -14,6 +14,9 @@ from spin.corpus.librispeech import read_chapter
 from spin.runtime.product import Context
 from spin.runtime.seeding import generator
 
+# The 39 phones of the CMU dictionary, without stress.
+PHONES = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
+
 RATE = 16_000
 
 

@@ -11,14 +11,14 @@ from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
 from spin.corpus.align import ForcedAligner, Unalignable
-from spin.corpus.alignment import PHONES, TsvIndex, items_from_labels, plain_phone, write_tsv
+from spin.corpus.alignment import TsvIndex, items_from_labels, plain_phone, write_tsv
 from spin.corpus.pronunciation import Dictionary
 from spin.data.cuts import read_cuts
 from spin.errors import DataError
 from spin.runtime.files import read_jsonl
 from spin.runtime.seeding import generator
 from spin.units.units import frame_labels
-from tests.corpus.layout import read_tsv
+from tests.corpus.layout import PHONES, read_tsv
 
 LABELS = st.lists(st.sampled_from((*PHONES, "SIL")), min_size=1, max_size=300)
 

@@ -14,8 +14,8 @@ from spin import artifacts
 from spin.config import Config, CorpusConfig, GeneratedPart
 from spin.corpus.generated import GeneratedCorpus, pool_of
 from spin.corpus.grammar import POOLS, draw_sentence
+from spin.corpus.parts import check_cut
 from spin.corpus.text import is_normal
-from spin.corpus.validate import check_cut
 from spin.corpus.voices import FOLD, PHONES_OF, draw_voice, fold, segments, transmit
 from spin.errors import ConfigError, DataError
 

@@ -13,7 +13,7 @@ from lhotse.utils import fastcopy
 
 from spin import artifacts
 from spin.corpus.lhotse_manifests import LhotseManifests, split_cut
-from spin.corpus.validate import check_cut
+from spin.corpus.parts import check_cut
 from spin.data.audio import read_audio
 from spin.errors import ConfigError, DataError
 from spin.runtime.seeding import generator

@@ -14,7 +14,8 @@ from spin.config import CorpusConfig, NoiseConfig
 from spin.corpus import align, alignment, parts, prepare
 from spin.corpus.alignment import write_tsv
 from spin.corpus.librispeech import LibriSpeech
-from spin.corpus.validate import check_roles
+from spin.corpus.parts import check_roles
+from spin.data.cuts import read_records
 from spin.errors import ConfigError, DataError
 from spin.runtime.files import read_jsonl
 from spin.runtime.product import Context
@@ -30,7 +31,7 @@ def files(context: Context) -> dict[str, bytes]:
 
 
 def cuts(context: Context, part: str) -> list[dict]:
-    return list(read_jsonl(artifacts.cuts(context.corpus, part)))
+    return list(read_records(artifacts.cuts(context.corpus, part)))
 
 
 def phones(context: Context, part: str) -> list:

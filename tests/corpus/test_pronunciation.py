@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin.corpus import pronunciation
-from spin.corpus.alignment import PHONES
 from spin.corpus.pronunciation import Dictionary, default_dictionary, default_model
 from spin.errors import DataError
 from spin.runtime.seeding import generator
+from tests.corpus.layout import PHONES
 
 installed = pytest.mark.skipif(default_model() is None, reason="gruut_lang_en or python-crfsuite is not installed")
 DERIVED = {

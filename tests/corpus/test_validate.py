@@ -7,7 +7,7 @@ from lhotse import MonoCut
 from lhotse.supervision import AlignmentItem
 
 from spin.config import CorpusConfig
-from spin.corpus.validate import check_cut, check_speakers, read_speakers
+from spin.corpus.parts import check_cut, check_speakers, read_speakers
 from spin.errors import DataError
 from tests.corpus.layout import chapter_cuts, write_chapter
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from spin import artifacts
+from spin.data.cuts import read_records
 from spin.runtime.files import read_jsonl
 from tests.faults.layouts import DATA, OPTIONS, Change, change_bytes, humming, instead, small_corpus, write_audio, write_chapter
 from tests.faults.stage_server import StageServer
@@ -124,7 +125,7 @@ def prepared(tmp_path_factory) -> tuple[dict[str, str], dict[str, str]]:
         server.run(0, folder, *OPTIONS, "--set", "corpus.max_bad_share=0.9").check()
     corpus = folder / DATA
     rejected = {record["id"]: record["reason"] for record in read_jsonl(artifacts.rejects(corpus, artifacts.STAGES[0]))}
-    return rejected, {cut["id"]: cut["supervisions"][0]["text"] for cut in read_jsonl(artifacts.cuts(corpus, "train"))}
+    return rejected, {cut["id"]: cut["supervisions"][0]["text"] for cut in read_records(artifacts.cuts(corpus, "train"))}
 
 
 @pytest.mark.parametrize("number", range(len(KINDS)), ids=KINDS)

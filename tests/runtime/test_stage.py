@@ -103,13 +103,15 @@ def test_a_forced_rebuild_that_is_stopped_and_requeued_resumes(run, number):
 
 def test_errors_cost_nothing_and_only_a_bug_shows_its_traceback(run):
     run()
+    left = run.folder / "exp" / ".tmp-77-left-by-a-kill"
+    left.touch()
     before = (run.folder / "exp" / "units" / KEY).read_bytes()
     cases = {"sed=1": "did you mean 'seed'", "name=error": "found: nothing", "name=bug": "this is a bug", "runtime.nj=0": "nj"}
     for setting, words in cases.items():
         output = run("--set", "seed=2", "--set", setting, status=1)
         assert words in output and ("Traceback" in output) == (setting == "name=bug"), output
     assert (run.folder / "exp" / "units" / KEY).read_bytes() == before
-    assert "up to date" in run()
+    assert "up to date" in run() and not left.exists()
 
 
 def test_the_command_of_a_report_leaves_out_what_changes_no_result(tmp_path):

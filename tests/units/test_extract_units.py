@@ -1,7 +1,7 @@
 """Stage 3's contract: products are read back through lhotse; batches, processes and kills change nothing."""
 
 import dataclasses
-import json
+import gzip
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,7 +42,7 @@ def content(exp: Path) -> dict[str, bytes]:
     for folder in ("features", "units", "metrics"):
         for path in sorted((exp / folder).rglob("*")):
             if path.is_file() and path.suffix != ".npz" and ".key" not in path.name:
-                text = "\n".join(map(json.dumps, read_jsonl(path))).encode() if path.suffix == ".gz" else path.read_bytes()
+                text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
                 files[str(path.relative_to(exp))] = text
     return files
 
