@@ -8,7 +8,7 @@ import collections
 import contextlib
 import ctypes
 import itertools
-import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -53,6 +53,7 @@ def map_jobs(
     context = multiprocessing.get_context("forkserver" if fresh else start_method)
     if fresh:
         context.set_forkserver_preload([fresh])
+        _start_server(context)
     turns = context.SimpleQueue() if environments else None
     for environment in itertools.islice(itertools.cycle(environments), nj):
         turns.put(environment)
@@ -106,6 +107,17 @@ def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int = 
     processes = min(len(gpus) * share, len(jobs))
     environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] if processes > 1 else ()
     return map_jobs(function, jobs, processes, environments=environments)
+
+
+def _start_server(context) -> None:
+    """Waits until the fork server has imported what it preloads. Ctrl-C waits too: the server would show a traceback."""
+    multiprocessing.resource_tracker.ensure_running()  # its start would unblock SIGINT
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _without_main_script():
+        first = context.Process(target=int)
+        first.start()
+    first.join()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager
