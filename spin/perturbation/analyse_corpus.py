@@ -19,9 +19,8 @@ from spin.config import PerturbationConfig
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError, rerun
 from spin.perturbation.analysis import EMPTY, PitchRange, analyse, estimate_pitch_range, prepare
-from spin.perturbation.analysis_io import add_analysis, store_analysis
+from spin.perturbation.analysis_io import NOTE, add_analysis, store_analysis
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.logs import progress
 from spin.runtime.rejects import Rejects
@@ -43,7 +42,7 @@ def speaker_of(record: dict) -> str:
 def estimate_ranges(manifests: Sequence[Path], config: PerturbationConfig, nj: int) -> dict[str, PitchRange]:
     """The pitch range of every speaker, sorted by name, from stage 0's manifests of all training parts."""
     chosen = choose_utterances(manifests)
-    jobs = ((speaker, records, config) for speaker, records in _chosen_speech(manifests, chosen))
+    jobs = ((*speech, config) for speech in _chosen_speech(manifests, chosen))
     return dict(sorted(progress(map_jobs(_estimate, jobs, nj, FORK), "pitch ranges of speakers", len(chosen))))
 
 
@@ -163,7 +162,7 @@ def _report(part: str, records: Iterable[dict], rejects: Rejects, path: Path, lo
     for record in records:
         if REASON in record:
             rejects.add(record[ID], part, record[REASON])
-        elif note := record[FIELDS][artifacts.PITCH_NOTE_FIELD]:
+        elif note := record[FIELDS][NOTE]:
             degenerate.append({ID: record[ID], REASON: note})
     degenerate.sort(key=lambda record: record[REASON])
     for note, count in collections.Counter(record[REASON] for record in degenerate).items():
@@ -172,12 +171,7 @@ def _report(part: str, records: Iterable[dict], rejects: Rejects, path: Path, lo
 
 
 def _analysed_cuts(manifest: Path, records: Iterable[dict]) -> Iterator[MonoCut]:
-    """Stage 0's cuts with their fields, in the same order, without the rejected; DataError where the two do not fit."""
-    for cut, record in itertools.zip_longest(read_cuts(manifest), records):
-        if cut is None or record is None or record[ID] != cut.id:
-            found = "no further analysis" if record is None else f"the analysis of {record[ID]}"
-            expected = f"the end of {manifest}" if cut is None else f"that of {cut.id}, the next of {manifest}"
-            cause = "the manifest has changed during the stage"
-            raise DataError("pitch analysis", found=found, expected=expected, cause=cause, remedy=rerun(STAGE))
+    """Stage 0's cuts with their fields, in the same order, without the rejected."""
+    for cut, record in zip(read_cuts(manifest), records, strict=True):
         if FIELDS in record:
             yield add_analysis(cut, record[FIELDS])
