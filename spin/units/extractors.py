@@ -94,14 +94,12 @@ class FilterbankExtractor:
 
     def run(self, waveforms: Tensor, lengths: Tensor, lead: States | None) -> tuple[list[Extracted], None]:
         """One batch; see EncoderExtractor.run."""
-        rows = zip(waveforms.cpu().numpy(), lengths.tolist(), strict=True)
-        return [(self._features(row[:count]), None) for row, count in rows], None
-
-    def _features(self, samples: np.ndarray) -> np.ndarray:
-        """(S,) samples -> (T, 160) float16."""
-        count = 1 + (len(samples) - self.receptive_field) // artifacts.HOP_IN_SAMPLES
-        frames = self.fbank.extract(samples[None], artifacts.SAMPLE_RATE)
-        return join_frames(np.asarray(frames, dtype=np.float32), count)
+        results = []
+        for row, samples in zip(waveforms.cpu().numpy(), lengths.tolist(), strict=True):
+            frames = self.fbank.extract(row[None, :samples], artifacts.SAMPLE_RATE)
+            count = 1 + (samples - self.receptive_field) // artifacts.HOP_IN_SAMPLES
+            results.append((join_frames(np.asarray(frames, dtype=np.float32), count), None))
+        return results, None
 
 
 def join_frames(frames: np.ndarray, count: int) -> np.ndarray:
