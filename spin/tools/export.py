@@ -64,7 +64,7 @@ def export_transformers(
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(str(folder), found="a file", expected="a folder to write, or a name that does not exist yet")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (layout.CONFIG, layout.EARLIER_DESCRIPTION, HEAD_FILE):
+    for name in (layout.CONFIG, HEAD_FILE):
         (folder / name).unlink(missing_ok=True)
     # transformers rejects a file without this entry.
     weights.write_finite(folder / layout.WEIGHTS, transformers_state(encoder), {"format": "pt"})

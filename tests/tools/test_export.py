@@ -90,7 +90,6 @@ def rewrite_head(path, **metadata) -> None:
         (HEAD_FILE, lambda path: save_file(load_file(path), path), "spin head 2"),
         (HEAD_FILE, lambda path: rewrite_head(path, layer=9999), "1 to 3"),
         (HEAD_FILE, lambda path: rewrite_head(path), "layer None"),
-        ("spin.json", lambda path: path.write_text("{}"), "earlier version"),
         ("config.json", lambda path: path.write_text("{"), "config.json"),
         ("config.json", lambda path: path.write_text("[]"), "a list"),
         ("config.json", {"official_frames": "all"}, "official_frames 'all'"),
