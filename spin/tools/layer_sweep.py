@@ -10,7 +10,6 @@ rule of spin/runtime/product.py: what is finished is skipped, an interrupted com
 import argparse
 import dataclasses
 import statistics
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +30,7 @@ Job = tuple[Context, System]  # an experiment whose seed is that of k-means, and
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what is missing, writes sweep.json and sweep.md, prints the table; SpinError for an unknown system or layer."""
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    arguments = parse_arguments(argv)
     context = open_context(arguments, "", f"runtime.nj={arguments.nj}")
     seed, corpus = context.config.seed, context.config.corpus
     systems = {system.name: system for system in systems_of(context.config, arguments.exp)}
@@ -128,7 +127,7 @@ def _show(metric: Metric, figure: dict) -> str:
     return mean if figure["sd"] is None else f"{mean} \u00b1 {metric.show(figure['sd'])}"
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
     raw = argparse.RawDescriptionHelpFormatter
     command = "python -m spin layer-sweep"

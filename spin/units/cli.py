@@ -1,7 +1,6 @@
 """python -m spin units: discrete units of audio files of any rate, format and number of channels."""
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--audio", required=True, nargs="+", type=Path, metavar="FILE", help="any rate, channels and format")
     parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} per line, 50 units per second')
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     names = utterance_names(arguments.audio)
     device = resolve_device(arguments.device)
     prepare_cpu(torch.get_num_threads())

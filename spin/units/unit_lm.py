@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import io
 import math
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--train-part", nargs="+", help="default: the recogniser's training parts")
     parser.add_argument("--test-part", nargs="+", help="default: the test parts")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the ARPA file")
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     corpus = load_config(artifacts.config_file(arguments.exp)).corpus
     train_parts, test_parts = arguments.train_part or corpus.asr_train, arguments.test_part or corpus.test
     (train, size), (test, _) = (find_units(arguments.exp, arguments.system, parts) for parts in (train_parts, test_parts))
