@@ -40,10 +40,9 @@ def system_colour(index: int) -> str:
 
 
 def spectrogram(audio: np.ndarray) -> np.ndarray:
-    """Power in dB of `audio` (S,) at 16 kHz, scaled so that 1 is the loudest and 0 lies RANGE_IN_DB below it.
+    """(S,) audio at 16 kHz -> (BANDS, frames of 10 ms) power in dB, lowest band first, up to 8 kHz.
 
-    Returns:
-        (BANDS, frames of 10 ms), lowest band first, up to 8 kHz.
+    It is scaled so that 1 is the loudest and 0 lies RANGE_IN_DB below it.
     """
     audio = np.pad(np.asarray(audio, dtype=np.float64), (0, max(0, WINDOW - len(audio))))
     frames = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[::SHIFT] * np.hanning(WINDOW)

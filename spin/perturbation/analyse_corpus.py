@@ -101,14 +101,9 @@ def _usable_speech(records: list[dict]) -> Iterator[tuple[np.ndarray, float]]:
 def analyse_part(
     manifest: Path, part: str, ranges: dict[str, PitchRange], folder: Path, nj: int, max_bad_share: float, log: logging.Logger
 ) -> None:
-    """Analyses the utterances of stage 0's manifest and writes the manifest of stage 1 into `folder`.
+    """Analyses the utterances of stage 0's manifest and writes the manifest of stage 1 into `folder`, keeping finished chunks.
 
-    Args:
-        part: name of the part, for the rejects.
-        ranges: pitch range by speaker.
-        folder: partial product; finished chunks in it are kept.
-        nj: number of processes.
-        max_bad_share: largest share of utterances that may be unusable; DataError where there are more.
+    `ranges` is by speaker. Raises DataError where more than max_bad_share of the utterances are unusable.
     """
     count = count_cuts(manifest)
     chunks = [folder / f"chunk-{number:05d}.jsonl" for number in range(-(-count // CHUNK))]
