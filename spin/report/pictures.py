@@ -26,7 +26,6 @@ from spin.units.metrics import Metric, find_metric
 from spin.units.units import alignment_of
 
 VARIABLES = {**COLOURS, **{f"system{index}": colour for index, colour in enumerate(SYSTEM_COLOURS)}}  # CSS variable -> colour
-MOST_GROUPS = 12  # of a bar chart; more decodings are cut to the headline's method
 UTTERANCES_SHOWN = 2
 LONGEST_IN_S = 2.5  # longer utterances are cut: the labels of units must stay readable
 UNIT_CHARTS = (  # name, title, metrics, axis, caption
@@ -105,9 +104,6 @@ def error_bars(report: dict, input_kind: str = "features") -> Picture | None:
     decodings = measures.decodings(report, input_kind)
     if not decodings:
         return None
-    if len(decodings) > MOST_GROUPS:
-        method = measures.primary(report).method
-        decodings = [item for item in decodings if item.method == method][:MOST_GROUPS]
     groups = []
     for decoding in decodings:
         results = [measures.result(report, decoding, system) for system in report["systems"]]
