@@ -168,7 +168,7 @@ def test_no_alignment_at_all_is_null_and_logged(tmp_path, small_corpus, make_con
         missing = ("pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "boundary_f1")
         assert [figures[name] for name in missing] == [None] * 6 and figures["bitrate"] > 0
         assert not artifacts.phone_counts_in(folder).exists()
-    assert "without 15 unaligned test utterance(s)" in caplog.text and "not measured" in caplog.text
+    assert "without 15 unaligned test utterance(s)" in caplog.text
 
 
 def test_bad_utterances_stop_the_stage_or_are_listed_and_left_out(tmp_path, small_corpus, make_context, monkeypatch):
