@@ -7,7 +7,7 @@ resumes with the chunks that are missing. Nothing written depends on the number 
 import collections
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ def choose_utterances(manifests: Sequence[Path]) -> dict[str, set[int]]:
     """For each speaker the numbers of about RANGE_SECONDS of utterances, at even distances among the speaker's own."""
     counts: collections.Counter = collections.Counter()
     seconds: collections.Counter = collections.Counter()
-    for record in _all_records(manifests):
+    for record in _read_all(read_records, manifests):
         counts[speaker_of(record)] += 1
         seconds[speaker_of(record)] += record["duration"]
     return {speaker: spread(count, seconds[speaker], RANGE_SECONDS) for speaker, count in counts.items()}
@@ -70,7 +70,7 @@ def _chosen_speech(manifests: Sequence[Path], chosen: dict[str, set[int]]) -> It
     """(speaker, cuts) as soon as a speaker's cuts are complete: manifests are mostly sorted by speaker, so few are in memory."""
     speech: dict[str, list[dict]] = collections.defaultdict(list)
     numbers: collections.Counter = collections.Counter()
-    for record in _all_records(manifests):
+    for record in _read_all(read_records, manifests):
         speaker = speaker_of(record)
         if numbers[speaker] in chosen[speaker]:
             speech[speaker].append({**record, "supervisions": []})
@@ -79,8 +79,8 @@ def _chosen_speech(manifests: Sequence[Path], chosen: dict[str, set[int]]) -> It
         numbers[speaker] += 1
 
 
-def _all_records(manifests: Sequence[Path]) -> Iterator[dict]:
-    return itertools.chain.from_iterable(map(read_records, manifests))
+def _read_all(read: Callable[[Path], Iterator[dict]], paths: Sequence[Path]) -> Iterator[dict]:
+    return itertools.chain.from_iterable(map(read, paths))
 
 
 def _estimate(job: tuple[str, list[dict], PerturbationConfig]) -> tuple[str, PitchRange]:
@@ -111,16 +111,12 @@ def analyse_part(
     for _ in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", missing):
         pass
     rejects = Rejects(artifacts.rejects(folder, part), STAGE)
-    _report(part, _read_chunks(chunks), rejects, folder / "equaliser_only.jsonl", log)
+    _report(part, _read_all(read_jsonl, chunks), rejects, folder / "equaliser_only.jsonl", log)
     rejects.check_share(count, max_bad_share)
     rejects.close()
-    write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _read_chunks(chunks)))
+    write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _read_all(read_jsonl, chunks)))
     for path in chunks:
         path.unlink()
-
-
-def _read_chunks(chunks: list[Path]) -> Iterator[dict]:
-    return itertools.chain.from_iterable(map(read_jsonl, chunks))
 
 
 def _jobs(manifest: Path, ranges: dict[str, PitchRange], chunks: list[Path]) -> Iterator[tuple[Path, list]]:

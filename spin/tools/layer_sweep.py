@@ -129,9 +129,8 @@ def _show(metric: Metric, figure: dict) -> str:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    raw = argparse.RawDescriptionHelpFormatter
-    command = "python -m spin layer-sweep"
-    parser = argparse.ArgumentParser(prog=command, description=__doc__, formatter_class=raw, allow_abbrev=False)
+    summary = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m spin layer-sweep", description=summary, allow_abbrev=False)
     parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stages 0 to 2 are finished")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the tables and of all work")
     parser.add_argument("--system", nargs="+", help="names of systems (default: all of the experiment)")

@@ -42,7 +42,6 @@ class Design:
     labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
     pairs: np.ndarray  # (P, 2) int64 groups g <= h whose distances the cells compare, ascending
     places: np.ndarray  # (2, C + C') int64 numbers of the pairs of X with A, and of X with B
-    items_per_group: int  # the cap that was used
 
 
 def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
@@ -153,4 +152,4 @@ def _finish(keys: list[tuple], groups: dict, cap: int, seed: int, within, across
     phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in keys}))}
     speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in keys}))}
     labels = np.array([(phones[key[3]], speakers[key[2]]) for key in keys], dtype=np.int64).reshape(-1, 2)
-    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, places, cap)
+    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, places)
