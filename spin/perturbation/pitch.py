@@ -4,9 +4,9 @@ Frames are transformed in batches. Peaks of the autocorrelation are refined on i
 line search.
 """
 
-import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -26,8 +26,7 @@ GRID = 32  # places between two samples where the interpolation is evaluated; a 
 MAX_MOVES, LONGEST_MOVE = 16, 8.0  # of the search for the maximum, in steps of the grid
 
 
-@dataclasses.dataclass(frozen=True)
-class Contour:
+class Contour(NamedTuple):
     """F0 frame by frame: `pitch` (frames,) float32 in Hz, 0 where unvoiced; frame i lies at start + i * step seconds."""
 
     pitch: np.ndarray

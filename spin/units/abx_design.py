@@ -7,7 +7,7 @@ three groups of one context: A and B of two phones by one speaker, X of A's phon
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ GRID_NOISE = 1e-6  # frames; item boundaries on the middle of a frame count as i
 FRAME_RATE = 1 / artifacts.FRAME_SHIFT_IN_S
 
 
-@dataclass(frozen=True)
-class Triphone:
+class Triphone(NamedTuple):
     """One item, a phone between its neighbours: `frames` frames of an utterance, starting with frame `first`."""
 
     utterance: str
@@ -31,8 +30,7 @@ class Triphone:
     after: str
 
 
-@dataclass(frozen=True)
-class Design:
+class Design(NamedTuple):
     """Comparisons. Groups are numbered in order of (context, speaker, phone)."""
 
     items: list[Triphone]  # in the order of groups

@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from lhotse.cut import Cut
@@ -23,8 +23,7 @@ NARROWEST_IN_S = 0.03  # a narrower box, of a single unit, has no label
 Span = tuple[float, float, str]  # start and end in seconds, label
 
 
-@dataclass(frozen=True)
-class UnitMap:
+class UnitMap(NamedTuple):
     """P(phone | unit), sorted for reading."""
 
     phones: tuple[str, ...]  # (P,) names, by class

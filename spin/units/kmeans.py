@@ -9,8 +9,8 @@ import functools
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +38,7 @@ SAMPLE_FRAMES_PER_CENTRE = 10
 SHARDS_WORTH_PROCESSES = 40  # starting processes takes seconds; a small part is done before they are up
 
 
-@dataclass(frozen=True)
-class Utterances:
+class Utterances(NamedTuple):
     """The training data of k-means."""
 
     names: list[str]
