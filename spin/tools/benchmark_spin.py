@@ -3,9 +3,7 @@
 Same machine, audio, model (random weights), loss and loader. Each side is timed on batches spread evenly over the lengths of an
 epoch, so that both train on the same mixture.
 
-The official way follows the configuration of the Interspeech paper (github.com/vectominist/spin). Utterances are sorted by
-length and divided into batches once. Batches are padded, and every layer gets the padding as a mask. float16 autocast with a
-scaled loss; an optimizer step in many small kernels; the loss is read back after every update.
+The official way follows the configuration of the Interspeech paper (github.com/vectominist/spin): see REFERENCE.
 """
 
 import argparse

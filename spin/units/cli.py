@@ -19,8 +19,7 @@ from spin.units.extraction import read_samples
 
 def main(argv: list[str] | None = None) -> None:
     """Writes the units of every file; or nothing, and raises SpinError, when one of them or the model cannot be used."""
-    description = "Discrete units of audio files, one line of JSON per file."
-    parser = argparse.ArgumentParser(prog="python -m spin units", description=description, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m spin units", description=__doc__, allow_abbrev=False)
     model_help = "a Spin or R-Spin model: a file, an exported folder, or a published name such as spin_hubert_256"
     parser.add_argument("--model", required=True, help=model_help)
     parser.add_argument("--audio", required=True, nargs="+", type=Path, metavar="FILE", help="any rate, channels and format")
