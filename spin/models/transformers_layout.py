@@ -55,11 +55,8 @@ def load_folder(folder: str | Path) -> Encoder:
     preprocessor = _read_object(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
     shape = _shape(str(folder / CONFIG), config, preprocessor)
     if shape.extractor_norm == "layer" and shape.waveform_norm_eps is None and not preprocessor:
-        get_logger("spin.models").warning(
-            "%s has no %s: waveforms are not normalised, as the public Large models expect; keep that file next to the weights",
-            folder,
-            PREPROCESSOR,
-        )
+        message = "%s has no %s: waveforms are not normalised, as the public Large models expect; keep it next to the weights"
+        get_logger("spin.models").warning(message, folder, PREPROCESSOR)
     state, prefix = _read_weights(folder), f"{config['model_type']}."
     if any(key.startswith(prefix) for key in state):  # saved with a head on top, such as HubertForCTC
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}

@@ -45,10 +45,7 @@ class Check:
         self.steps = {}  # name -> status, seconds and, after a failure, the end of its output
 
     def run(self, name: str, words: list[str], stop_after: float | None = None, python: str = sys.executable) -> bool:
-        """Runs `python WORDS` in the recipe's folder; returns whether it passed.
-
-        After `stop_after` seconds SIGTERM is sent; then the status of a stopped stage passes, too.
-        """
+        """Runs `python WORDS` in the recipe's folder; True: it passed, or stopped well by the SIGTERM after `stop_after` s."""
         log, begun = get_logger("gpu_check"), time.monotonic()
         log.info("%s: python %s", name, " ".join(words))
         left = max(0.0, self.until - begun)

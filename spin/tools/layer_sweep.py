@@ -72,10 +72,7 @@ def plan_rows(arguments: argparse.Namespace, context: Context, system: System) -
 
 
 def open_context(arguments: argparse.Namespace, name: str, *settings: str) -> Context:
-    """Stage 3 with further settings, on the clean test parts, in a folder of that name below --output; "": there.
-
-    A folder below it has a link to the features there.
-    """
+    """Stage 3 with further settings on the clean test parts, in --output, or below it with a link to the features there."""
     fixed = ("runtime.nj=1", f"runtime.device={arguments.device}", "noise.test_kinds=[]")
     config = load_config(artifacts.config_file(arguments.exp), [*arguments.overrides, *fixed, *settings])
     corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)

@@ -43,10 +43,7 @@ class Design(NamedTuple):
 
 
 def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
-    """The triphones of an utterance of `frames` frames, from the start of the first to the end of the third phone.
-
-    Triphones with silence, with a gap between phones, or without a frame are left out.
-    """
+    """The triphones of `frames` frames, from first start to third end; none with silence, a gap, or without a frame."""
     phones = sorted(alignment, key=lambda item: item.start)
     for before, phone, after in zip(phones, phones[1:], phones[2:]):
         gap = max(phone.start - before.start - before.duration, after.start - phone.start - phone.duration)

@@ -158,10 +158,7 @@ def _start(sample: np.ndarray, clusters: int, seed: int, start: int, device: tor
 
 
 def _batches(data: Utterances, seed: int, epoch: int, size: int) -> Iterator[np.ndarray]:
-    """Batches of at least `size` frames and less than twice that, plus what a short rest adds, of utterances in random order.
-
-    Only utterances longer than a batch are split.
-    """
+    """Utterances in random order, `size` to twice `size` frames a batch, plus a short rest; only longer ones are split."""
     held, frames = [], 0
     left = sum(data.frames)
     order = generator(seed, "kmeans epoch", epoch).permutation(len(data.names))

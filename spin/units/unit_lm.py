@@ -73,10 +73,7 @@ def load_unit_lm(path: str | Path):
 
 
 def score(model, sequences: Iterable[Iterable[int]]) -> tuple[float, int]:
-    """-log2 of the probability of all units and utterance ends, and their number.
-
-    2 to the quotient is the perplexity; the end of an utterance counts as one more unit (SRILM's ppl).
-    """
+    """-log2 of the probability of all units and utterance ends, and their number; 2 to the quotient is SRILM's perplexity."""
     bits, events = 0.0, 0
     for units in sequences:
         words = (BEGIN, *map(str, units), END)
