@@ -25,14 +25,6 @@ SILENCE = "SIL"  # the phone label of silence, and of frames outside every align
 # Custom fields of lhotse cuts, and alignment tiers of supervisions.
 PHONE_TIER = "phone"
 WORD_TIER = "word"
-PITCH_FIELD = "pitch"  # (frames,) float32, Hz, 0 where unvoiced; the fields below give its time axis
-PULSES_FIELD = "pulses"  # (pulses,) float64, positions in samples of the recording
-PITCH_START_FIELD = "pitch_start"  # seconds, time of the first frame
-PITCH_SHIFTED_START_FIELD = "pitch_shifted_start"  # seconds, where the synthesis puts the first frame
-PITCH_NOTE_FIELD = "pitch_note"  # "" or why the perturbation is an equaliser only
-PITCH_STEP_FIELD = "pitch_step"  # seconds between frames
-PITCH_FLOOR_FIELD = "pitch_floor"  # Hz, of the speaker
-PITCH_CEILING_FIELD = "pitch_ceiling"  # Hz
 HIDDEN_FIELD = "hidden"  # (frames, dim) float16, one layer of an encoder, or a filterbank
 UNITS_FIELD = "units"  # (frames,) int32
 LABELS_FIELD = "labels"  # (frames,) int32, frame labels of an auxiliary loss, on the encoder's frame grid

@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_rgb
 
 from spin import artifacts
 
@@ -39,7 +40,7 @@ def system_colour(index: int) -> str:
 
 
 def spectrogram(audio: np.ndarray) -> np.ndarray:
-    """(BANDS, frames of 10 ms), lowest band first, up to 8 kHz: power in dB of `audio` (S,) at 16 kHz.
+    """(S,) audio at 16 kHz -> (BANDS, frames of 10 ms) power in dB, lowest band first, up to 8 kHz.
 
     It is scaled so that 1 is the loudest and 0 lies RANGE_IN_DB below it.
     """
@@ -50,14 +51,18 @@ def spectrogram(audio: np.ndarray) -> np.ndarray:
     return np.clip((level - level.max()) / RANGE_IN_DB + 1, 0, 1)
 
 
+def tint(opacity: np.ndarray) -> np.ndarray:
+    """(H, W) opacities, 0 to 1 -> (H, W, 4) image in BRIGHT."""
+    image = np.zeros((*opacity.shape, 4))
+    image[..., :3] = to_rgb(BRIGHT)
+    image[..., 3] = opacity
+    return image
+
+
 def plot_spectrogram(axes, audio: np.ndarray) -> None:
     """The spectrogram of `audio` (S,) on matplotlib axes, in kHz over seconds."""
-    from matplotlib.colors import to_rgb
-
     levels = spectrogram(audio)
-    image = np.zeros((*levels.shape, 4))
-    image[..., :3] = to_rgb(BRIGHT)
-    image[..., 3] = np.round(levels * SHADES) / SHADES
+    image = tint(np.round(levels * SHADES) / SHADES)
     extent = (0, levels.shape[1] * SHIFT / artifacts.SAMPLE_RATE, 0, artifacts.SAMPLE_RATE / 2000)
     axes.imshow(image, origin="lower", aspect="auto", interpolation="none", extent=extent)
     axes.set(ylabel="kHz", xlim=(0, len(audio) / artifacts.SAMPLE_RATE))

@@ -21,10 +21,7 @@ Epsilon = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class EncoderShape:
-    """HuBERT (Hsu et al. 2021, arXiv 2106.07447) or WavLM (Chen et al. 2022, arXiv 2110.13900).
-
-    The defaults are those of HuBERT Base.
-    """
+    """HuBERT (Hsu et al. 2021, arXiv 2106.07447) or WavLM (Chen et al. 2022, arXiv 2110.13900); by default HuBERT Base."""
 
     arch: Literal["hubert", "wavlm"] = "hubert"  # wavlm: gated relative position bias
     conv_channels: Sizes = (512,) * 7

@@ -5,10 +5,8 @@ Legend: B utterances, S samples at 16 kHz, T frames at 50 Hz, D features, L laye
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -18,18 +16,6 @@ from spin.errors import DataError
 from spin.models.architecture import EncoderShape
 from spin.models.layers import FeatureExtractor, PositionalConv, RelativePositionBias, TransformerLayer, disable_cudnn_attention
 from spin.runtime.devices import sent
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the context; afterwards every submodule returns to its own mode."""
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, training in modes:
-            child.training = training
 
 
 class FeatureProjection(nn.Module):
@@ -85,7 +71,7 @@ class Encoder(nn.Module):
     def local_features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Projected CNN features (B, T, D), before the positional convolution, 0 in padding; frame lengths (B,). See forward."""
         home = lengths.device
-        lengths = self._check(waveforms, lengths)
+        lengths = self.check(waveforms, lengths)
         samples = waveforms.shape[1]
         padded = bool((lengths < samples).any())
         if self.shape.waveform_norm_eps is not None:
@@ -140,22 +126,6 @@ class Encoder(nn.Module):
             hidden.append(x)
         return hidden
 
-    @torch.no_grad()
-    def layer_output(self, waveforms: Tensor, lengths: Tensor, layer: int | None = None) -> list[Tensor]:
-        """The output of one layer for each utterance, without padding; dropout is off even in training.
-
-        On the CPU every utterance runs by itself: no work is spent on padding, and the result is the same to the last bit in any
-        batch (matrix products of other shapes round differently). On other devices, and with official_padding, the batch runs
-        as one. `layer`: 0 to L; None: L. B tensors (T_i, D).
-        """
-        with evaluating(self):
-            if waveforms.device.type == "cpu" and not self.official_padding:
-                lengths = self._check(waveforms, lengths)
-                alone = [(waveforms[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths.tolist())]
-                return [self.forward(waveform, length, layer)[0][-1][0] for waveform, length in alone]
-            hidden, frames = self.forward(waveforms, lengths, layer)
-            return [row[:n] for row, n in zip(hidden[-1], frames.tolist(), strict=True)]
-
     def _last(self, last_layer: int | None) -> int:
         last = self.shape.layers if last_layer is None else last_layer
         if not 0 <= last <= self.shape.layers:
@@ -171,7 +141,8 @@ class Encoder(nn.Module):
         mask = torch.arange(frames, device=features.device) < sent(frame_lengths, features.device)[:, None]
         return mask[:, None, None]
 
-    def _check(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+    def check(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """The lengths as int64 on the CPU; raises DataError as forward."""
         if waveforms.ndim != 2 or not waveforms.is_floating_point():
             found = f"{waveforms.dtype} of shape {tuple(waveforms.shape)}"
             raise DataError("waveforms", found=found, expected="float32 of shape (batch, samples) at 16 kHz")

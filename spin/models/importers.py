@@ -110,11 +110,8 @@ def damaged(path: Path, error: object) -> CheckpointError | MemoryError:
 def load_encoder(path_or_name: str | Path, official_padding: bool = False) -> Encoder:
     """Loads an encoder in evaluation mode, float32, on the CPU; CheckpointError names the file and what is wrong with it.
 
-    Args:
-        path_or_name: "mini" (the encoder of this package), one of torchaudio's bundle names (HUBERT_BASE, HUBERT_LARGE,
-            HUBERT_XLARGE, WAVLM_BASE, WAVLM_BASE_PLUS, WAVLM_LARGE; downloaded on first use), or a path: fairseq or s3prl HuBERT
-            .pt, unilm WavLM .pt, a transformers folder, or our own .safetensors.
-        official_padding: see Encoder.
+    `path_or_name` is one of PACKAGED or BUNDLES (downloaded on first use), or a path: fairseq or s3prl HuBERT .pt, unilm WavLM
+    .pt, a transformers folder, or our own .safetensors. `official_padding`: see Encoder.
     """
     name = str(path_or_name)
     source = next((source for source in ENCODER_SOURCES if source.matches(name)), None)

@@ -28,10 +28,8 @@ Contents = tuple[Encoder, dict[str, Tensor], dict]
 def read_model(path_or_name: str | Path, base: str | Path | None = None) -> tuple[Encoder, dict[str, Tensor], int]:
     """Reads a Spin or R-Spin model; arguments and errors are those of spin.load_model. No code in a file is run.
 
-    Returns:
-        encoder: in float32 and evaluation mode, on the CPU.
-        state: MODEL_KEYS -> float32 tensor: head.weight (dim, D), head.bias (dim,), codebook.weight (K, dim).
-        layer: the encoder layer that the head reads, 1 to L.
+    The encoder is in float32 and evaluation mode, on the CPU. Then come the tensors of MODEL_KEYS in float32, (dim, D), (dim,)
+    and (K, dim), and the encoder layer that the head reads, 1 to L.
     """
     path, name = Path(path_or_name), str(path_or_name)
     if name in PUBLISHED and not path.exists():

@@ -21,7 +21,6 @@ from spin.models.weights import TRANSFORMERS, fit
 from spin.runtime.logs import get_logger
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-EARLIER_DESCRIPTION = "spin.json"  # of exports before SPIN_KEYS
 HEAD_FORMAT = "spin head 2"
 WAVEFORM_EPS = 1e-7  # of transformers' feature extractor; fairseq, unilm and torchaudio use LayerNorm's 1e-5
 SPIN_KEYS = ("waveform_norm_eps", "official_frames")  # fields of EncoderShape that transformers' own configuration lacks
@@ -52,18 +51,12 @@ TRANSFORMERS_ONLY = {
 def load_folder(folder: str | Path) -> Encoder:
     """Loads the encoder of a folder: config.json and weights."""
     folder = Path(folder)
-    if (folder / EARLIER_DESCRIPTION).is_file():
-        found = f"{EARLIER_DESCRIPTION}: an export of an earlier version"
-        raise CheckpointError(str(folder), found=found, remedy="export the model again: python -m spin export")
     config = _read_object(folder / CONFIG)
     preprocessor = _read_object(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
     shape = _shape(str(folder / CONFIG), config, preprocessor)
     if shape.extractor_norm == "layer" and shape.waveform_norm_eps is None and not preprocessor:
-        get_logger("spin.models").warning(
-            "%s has no %s: waveforms are not normalised, as the public Large models expect; keep that file next to the weights",
-            folder,
-            PREPROCESSOR,
-        )
+        message = "%s has no %s: waveforms are not normalised, as the public Large models expect; keep it next to the weights"
+        get_logger("spin.models").warning(message, folder, PREPROCESSOR)
     state, prefix = _read_weights(folder), f"{config['model_type']}."
     if any(key.startswith(prefix) for key in state):  # saved with a head on top, such as HubertForCTC
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}

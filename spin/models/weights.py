@@ -133,10 +133,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def write(path: str | Path, state: dict[str, Tensor], metadata: dict, dtype: str, notes: dict[str, str] | None) -> None:
     """Writes one of our files, which appears complete or not at all; CheckpointError for weights that are not finite in `dtype`.
 
-    Args:
-        state: parameter name -> tensor, stored as `dtype`, "float32" or "float16".
-        metadata: `format` and what that format needs.
-        notes: further metadata, such as the origin of the weights.
+    `dtype` is "float32" or "float16". `metadata` has `format` and what that format needs; `notes` is further metadata.
     """
     weights = {name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous().clone() for name, tensor in state.items()}
     write_finite(path, weights, {METADATA: json.dumps({**(notes or {}), **metadata}, sort_keys=True)})

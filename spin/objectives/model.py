@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spin.config import Config
 from spin.errors import ConfigError
-from spin.models.encoder import Encoder, evaluating
+from spin.models.encoder import Encoder
 from spin.models.importers import load_encoder
 from spin.models.weights import MODEL, write
 from spin.objectives import find_objective
@@ -53,10 +53,19 @@ class SpinModel(nn.Module):
     def units(self, waveforms: Tensor, lengths: Tensor) -> list[Tensor]:
         """(B, S) float32 at 16 kHz of (B,) int64 samples -> units at 50 Hz, B tensors (T_i,) int64 from 0 to K - 1.
 
-        They are the same for an utterance in any batch, except with official_padding. Dropout is off even in training.
+        They are the same for an utterance in any batch, except with official_padding: on the CPU every utterance runs by itself,
+        as matrix products of other shapes round differently. Dropout is off even in training.
         """
-        with evaluating(self):
-            return [self.objective.units(output) for output in self.encoder.layer_output(waveforms, lengths, self.layer)]
+        batches, units, training = [(waveforms, lengths)], [], self.training
+        if waveforms.device.type == "cpu" and not self.encoder.official_padding:
+            lengths = self.encoder.check(waveforms, lengths)
+            batches = [(waveforms[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths.tolist())]
+        self.eval()
+        for batch in batches:
+            hidden, frames = self.encoder(*batch, self.layer)
+            units += [self.objective.units(row[:n]) for row, n in zip(hidden[-1], frames.tolist(), strict=True)]
+        self.train(training)
+        return units
 
     def set_trainable(self, top_layers: int) -> SpinModel:
         """Trains the objective and the `top_layers` layers up to and including `layer`, and freezes the rest; returns self.

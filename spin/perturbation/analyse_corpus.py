@@ -7,7 +7,7 @@ resumes with the chunks that are missing. Nothing written depends on the number 
 import collections
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,8 @@ from spin.config import PerturbationConfig
 from spin.data.audio import UnreadableAudio, read_audio
 from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
-from spin.errors import DataError, rerun
 from spin.perturbation.analysis import EMPTY, PitchRange, analyse, estimate_pitch_range, prepare
-from spin.perturbation.analysis_io import add_analysis, store_analysis
+from spin.perturbation.analysis_io import NOTE, add_analysis, store_analysis
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.logs import progress
 from spin.runtime.rejects import Rejects
@@ -43,7 +42,7 @@ def speaker_of(record: dict) -> str:
 def estimate_ranges(manifests: Sequence[Path], config: PerturbationConfig, nj: int) -> dict[str, PitchRange]:
     """The pitch range of every speaker, sorted by name, from stage 0's manifests of all training parts."""
     chosen = choose_utterances(manifests)
-    jobs = ((speaker, records, config) for speaker, records in _chosen_speech(manifests, chosen))
+    jobs = ((*speech, config) for speech in _chosen_speech(manifests, chosen))
     return dict(sorted(progress(map_jobs(_estimate, jobs, nj, FORK), "pitch ranges of speakers", len(chosen))))
 
 
@@ -51,7 +50,7 @@ def choose_utterances(manifests: Sequence[Path]) -> dict[str, set[int]]:
     """For each speaker the numbers of about RANGE_SECONDS of utterances, at even distances among the speaker's own."""
     counts: collections.Counter = collections.Counter()
     seconds: collections.Counter = collections.Counter()
-    for record in _all_records(manifests):
+    for record in _read_all(read_records, manifests):
         counts[speaker_of(record)] += 1
         seconds[speaker_of(record)] += record["duration"]
     return {speaker: spread(count, seconds[speaker], RANGE_SECONDS) for speaker, count in counts.items()}
@@ -71,7 +70,7 @@ def _chosen_speech(manifests: Sequence[Path], chosen: dict[str, set[int]]) -> It
     """(speaker, cuts) as soon as a speaker's cuts are complete: manifests are mostly sorted by speaker, so few are in memory."""
     speech: dict[str, list[dict]] = collections.defaultdict(list)
     numbers: collections.Counter = collections.Counter()
-    for record in _all_records(manifests):
+    for record in _read_all(read_records, manifests):
         speaker = speaker_of(record)
         if numbers[speaker] in chosen[speaker]:
             speech[speaker].append({**record, "supervisions": []})
@@ -80,8 +79,8 @@ def _chosen_speech(manifests: Sequence[Path], chosen: dict[str, set[int]]) -> It
         numbers[speaker] += 1
 
 
-def _all_records(manifests: Sequence[Path]) -> Iterator[dict]:
-    return itertools.chain.from_iterable(map(read_records, manifests))
+def _read_all(read: Callable[[Path], Iterator[dict]], paths: Sequence[Path]) -> Iterator[dict]:
+    return itertools.chain.from_iterable(map(read, paths))
 
 
 def _estimate(job: tuple[str, list[dict], PerturbationConfig]) -> tuple[str, PitchRange]:
@@ -102,14 +101,9 @@ def _usable_speech(records: list[dict]) -> Iterator[tuple[np.ndarray, float]]:
 def analyse_part(
     manifest: Path, part: str, ranges: dict[str, PitchRange], folder: Path, nj: int, max_bad_share: float, log: logging.Logger
 ) -> None:
-    """Analyses the utterances of stage 0's manifest and writes the manifest of stage 1 into `folder`.
+    """Analyses the utterances of stage 0's manifest and writes the manifest of stage 1 into `folder`, keeping finished chunks.
 
-    Args:
-        part: name of the part, for the rejects.
-        ranges: pitch range by speaker.
-        folder: partial product; finished chunks in it are kept.
-        nj: number of processes.
-        max_bad_share: largest share of utterances that may be unusable; DataError where there are more.
+    `ranges` is by speaker. Raises DataError where more than max_bad_share of the utterances are unusable.
     """
     count = count_cuts(manifest)
     chunks = [folder / f"chunk-{number:05d}.jsonl" for number in range(-(-count // CHUNK))]
@@ -117,16 +111,12 @@ def analyse_part(
     for _ in progress(map_jobs(_analyse_chunk, jobs, nj, FORK), "pitch analysis", missing):
         pass
     rejects = Rejects(artifacts.rejects(folder, part), STAGE)
-    _report(part, _read_chunks(chunks), rejects, folder / "equaliser_only.jsonl", log)
+    _report(part, _read_all(read_jsonl, chunks), rejects, folder / "equaliser_only.jsonl", log)
     rejects.check_share(count, max_bad_share)
     rejects.close()
-    write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _read_chunks(chunks)))
+    write_cuts(artifacts.cuts_in(folder), _analysed_cuts(manifest, _read_all(read_jsonl, chunks)))
     for path in chunks:
         path.unlink()
-
-
-def _read_chunks(chunks: list[Path]) -> Iterator[dict]:
-    return itertools.chain.from_iterable(map(read_jsonl, chunks))
 
 
 def _jobs(manifest: Path, ranges: dict[str, PitchRange], chunks: list[Path]) -> Iterator[tuple[Path, list]]:
@@ -163,7 +153,7 @@ def _report(part: str, records: Iterable[dict], rejects: Rejects, path: Path, lo
     for record in records:
         if REASON in record:
             rejects.add(record[ID], part, record[REASON])
-        elif note := record[FIELDS][artifacts.PITCH_NOTE_FIELD]:
+        elif note := record[FIELDS][NOTE]:
             degenerate.append({ID: record[ID], REASON: note})
     degenerate.sort(key=lambda record: record[REASON])
     for note, count in collections.Counter(record[REASON] for record in degenerate).items():
@@ -172,12 +162,7 @@ def _report(part: str, records: Iterable[dict], rejects: Rejects, path: Path, lo
 
 
 def _analysed_cuts(manifest: Path, records: Iterable[dict]) -> Iterator[MonoCut]:
-    """Stage 0's cuts with their fields, in the same order, without the rejected; DataError where the two do not fit."""
-    for cut, record in itertools.zip_longest(read_cuts(manifest), records):
-        if cut is None or record is None or record[ID] != cut.id:
-            found = "no further analysis" if record is None else f"the analysis of {record[ID]}"
-            expected = f"the end of {manifest}" if cut is None else f"that of {cut.id}, the next of {manifest}"
-            cause = "the manifest has changed during the stage"
-            raise DataError("pitch analysis", found=found, expected=expected, cause=cause, remedy=rerun(STAGE))
+    """Stage 0's cuts with their fields, in the same order, without the rejected."""
+    for cut, record in zip(read_cuts(manifest), records, strict=True):
         if FIELDS in record:
             yield add_analysis(cut, record[FIELDS])

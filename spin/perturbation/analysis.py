@@ -61,27 +61,20 @@ def estimate_pitch_range(
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """The analysis of a recording or of a stretch of it.
-
-    Attributes:
-        pitch: (frames,) float32, Hz, 0 where unvoiced; frame i lies at start + i * step seconds.
-        floor, ceiling: Hz, the pitch range that was searched.
-        pulses: (pulses,) float64, ascending, in samples, 0 at the left edge of the first sample.
-        contour_start: seconds, where the synthesis puts the first frame. Praat's "Change gender" puts it at half a step, 11 to
-            20 ms early. We reproduce that, because otherwise the copies differ audibly from the published method's.
-        note: why only the equaliser applies; "" otherwise.
-    """
+    """The analysis of a recording or of a stretch of it."""
 
     sample_rate: int
     num_samples: int
-    pitch: np.ndarray
+    pitch: np.ndarray  # (frames,) float32, Hz, 0 where unvoiced; frame i lies at start + i * step seconds
     start: float
     step: float
-    floor: float
+    floor: float  # Hz; floor and ceiling are the pitch range that was searched
     ceiling: float
-    pulses: np.ndarray
+    pulses: np.ndarray  # (pulses,) float64, ascending, in samples, 0 at the left edge of the first sample
+    # Seconds, where the synthesis puts the first frame. Praat's "Change gender" puts it at half a step, 11 to 20 ms early. We
+    # reproduce that, because otherwise the copies differ audibly from the published method's.
     contour_start: float
-    note: str = ""
+    note: str = ""  # why only the equaliser applies; "" otherwise
 
     def crop(self, start_sample: int, num_samples: int) -> Analysis:
         """The analysis of samples [start_sample, start_sample + num_samples), by slicing; ValueError outside the recording."""
@@ -127,9 +120,8 @@ def prepare(waveform) -> tuple[np.ndarray, bool]:
 def analyse(waveform, sample_rate: int, pitch_range: PitchRange | tuple[float, float] | None = None) -> Analysis:
     """Pitch contour and pulses of one recording; the note names the degenerate case, if it is one.
 
-    Args:
-        waveform: (samples,) or (1, samples), float in [-1, 1] or integers.
-        pitch_range: lowest and highest F0 in Hz; None: estimated from this recording.
+    Waveforms are (samples,) or (1, samples), float in [-1, 1] or integers. Without a pitch range (lowest and highest F0 in Hz) it
+    is estimated from this recording.
     """
     waveform, bad = prepare(waveform)
     note = EMPTY if len(waveform) == 0 else NOT_FINITE if bad else ""

@@ -7,18 +7,18 @@ from lhotse import MonoCut
 from lhotse.array import Array, TemporalArray
 from lhotse.utils import fastcopy
 
-from spin import artifacts
 from spin.data.store import ArrayWriter, load_array
 from spin.perturbation.analysis import Analysis
 
 PULSE_GRID = 2.0**20  # pulses are stored in such parts of a sample: finer than 1e-6, and the zeros after that compress
+PITCH, PULSES, NOTE = "pitch", "pulses", "pitch_note"  # custom fields: two arrays, and Analysis.note
 PLAIN_FIELDS = {  # fields of Analysis -> custom fields that hold plain values
-    "start": artifacts.PITCH_START_FIELD,
-    "contour_start": artifacts.PITCH_SHIFTED_START_FIELD,
-    "step": artifacts.PITCH_STEP_FIELD,
-    "floor": artifacts.PITCH_FLOOR_FIELD,
-    "ceiling": artifacts.PITCH_CEILING_FIELD,
-    "note": artifacts.PITCH_NOTE_FIELD,
+    "start": "pitch_start",
+    "contour_start": "pitch_shifted_start",
+    "step": "pitch_step",
+    "floor": "pitch_floor",
+    "ceiling": "pitch_ceiling",
+    "note": NOTE,
 }
 
 
@@ -32,13 +32,12 @@ def store_analysis(writer: ArrayWriter, key: str, analysis: Analysis, start_samp
     pitch = writer.write(key, analysis.pitch.astype(np.float32), analysis.step, stored.start)
     pulses = writer.write(key, np.round(analysis.pulses * PULSE_GRID) / PULSE_GRID + start_sample)
     plain = {field: getattr(stored, name) for name, field in PLAIN_FIELDS.items()}
-    return {artifacts.PITCH_FIELD: pitch.to_dict(), artifacts.PULSES_FIELD: pulses.to_dict(), **plain}
+    return {PITCH: pitch.to_dict(), PULSES: pulses.to_dict(), **plain}
 
 
 def add_analysis(cut: MonoCut, fields: dict) -> MonoCut:
     """A copy of the cut that carries the fields of store_analysis."""
-    pitch, pulses = TemporalArray.from_dict(fields[artifacts.PITCH_FIELD]), Array.from_dict(fields[artifacts.PULSES_FIELD])
-    arrays = {artifacts.PITCH_FIELD: pitch, artifacts.PULSES_FIELD: pulses}
+    arrays = {PITCH: TemporalArray.from_dict(fields[PITCH]), PULSES: Array.from_dict(fields[PULSES])}
     return fastcopy(cut, custom={**(cut.custom or {}), **fields, **arrays})
 
 
@@ -51,7 +50,7 @@ def load_analysis(cut: MonoCut) -> Analysis:
     return Analysis(
         sample_rate=cut.sampling_rate,
         num_samples=cut.recording.num_samples,
-        pitch=load_array(cut, artifacts.PITCH_FIELD),
-        pulses=load_array(cut, artifacts.PULSES_FIELD),
+        pitch=load_array(cut, PITCH),
+        pulses=load_array(cut, PULSES),
         **{name: cut.custom[field] for name, field in PLAIN_FIELDS.items()},
     )

@@ -108,10 +108,7 @@ def target_pitch(analysis: Analysis, parameters: PerturbationParameters) -> tupl
 
 
 def compile_kernels() -> None:
-    """Runs every compiled function once, before work is split, so that workers load compiled code instead of compiling it again.
-
-    It takes some seconds the first time on a machine, a fraction of a second later.
-    """
+    """Runs every compiled function once, before work is split, so that workers load compiled code and need not compile."""
     rate, bands = 16_000, (1.0,) * BANDS
     waveform = np.zeros(rate, dtype=np.float32)
     waveform[rate // 4 :: rate // 100] = 0.5  # pulses at 100 Hz

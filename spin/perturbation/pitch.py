@@ -4,9 +4,9 @@ Frames are transformed in batches. Peaks of the autocorrelation are refined on i
 line search.
 """
 
-import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -26,25 +26,12 @@ GRID = 32  # places between two samples where the interpolation is evaluated; a 
 MAX_MOVES, LONGEST_MOVE = 16, 8.0  # of the search for the maximum, in steps of the grid
 
 
-@dataclasses.dataclass(frozen=True)
-class Contour:
+class Contour(NamedTuple):
     """F0 frame by frame: `pitch` (frames,) float32 in Hz, 0 where unvoiced; frame i lies at start + i * step seconds."""
 
     pitch: np.ndarray
     start: float
     step: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Frames:
-    """Where the frames of one recording lie, in samples; `start` is in seconds."""
-
-    count: int
-    start: float
-    half_window: int
-    longest_period: int
-    max_lag: int
-    size: int  # of the transform
 
 
 def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling: float, step: float | None = None) -> Contour:
@@ -53,42 +40,38 @@ def track_pitch(waveform: np.ndarray, sample_rate: float, floor: float, ceiling:
     `sample_rate`, `floor` and `ceiling` are in Hz; `step` is in seconds, by default 0.8 / floor.
     """
     step = STEP_IN_PERIODS / floor if step is None else step
-    frames = _lay_frames(len(waveform), sample_rate, floor, step)
-    if frames is None:
-        return Contour(np.zeros(0, dtype=np.float32), 0.0, step)
+    frames, start, half_window = _lay_frames(len(waveform), sample_rate, floor, step)
     waveform = np.asarray(waveform, dtype=np.float32)
-    peak = float(np.abs(waveform - waveform.mean(dtype=np.float64)).max())
+    peak = float(np.abs(waveform - waveform.mean(dtype=np.float64)).max()) if frames else 0.0
     if not peak > 0.0:
-        return Contour(np.zeros(frames.count, dtype=np.float32), frames.start, step)
+        return Contour(np.zeros(frames, dtype=np.float32), start, step)
     ceiling = min(ceiling, 0.5 * sample_rate)
     count = min(MAX_CANDIDATES, max(15, math.ceil(ceiling / floor)))
-    frequencies = np.zeros((frames.count, count), dtype=np.float64)
-    strengths = np.zeros((frames.count, count), dtype=np.float64)
-    counts = np.ones(frames.count, dtype=np.int64)
-    intensities = np.empty(frames.count, dtype=np.float64)
-    centres = frames.start * sample_rate + np.arange(frames.count) * (step * sample_rate)
+    frequencies = np.zeros((frames, count), dtype=np.float64)
+    strengths = np.zeros((frames, count), dtype=np.float64)
+    counts = np.ones(frames, dtype=np.int64)
+    intensities = np.empty(frames, dtype=np.float64)
+    centres = start * sample_rate + np.arange(frames) * (step * sample_rate)
     middles = np.ceil(centres - 0.5).astype(np.int64)  # the first sample to the right of the frame's centre
-    for first in range(0, frames.count, BATCH):
+    max_lag = min(int(2 * half_window / PERIODS_IN_WINDOW) + 2, 2 * half_window)
+    limits = (float(sample_rate), float(floor), max_lag, 0.5 * VOICING_THRESHOLD, OCTAVE_COST)
+    for first in range(0, frames, BATCH):
         part = slice(first, first + BATCH)
-        correlations = _autocorrelations(waveform, middles[part], frames, intensities[part])
-        limits = (float(sample_rate), float(floor), frames.max_lag, 0.5 * VOICING_THRESHOLD, OCTAVE_COST)
+        correlations = _autocorrelations(waveform, middles[part], half_window, int(sample_rate / floor), intensities[part])
         _find_candidates(correlations, KERNELS, *limits, frequencies[part], strengths[part], counts[part])
     intensities = np.minimum(intensities / peak, 1.0)
     pitch = _best_path(frequencies, strengths, counts, intensities, float(ceiling), step)
-    return Contour(pitch.astype(np.float32), frames.start, step)
+    return Contour(pitch.astype(np.float32), start, step)
 
 
-def _lay_frames(samples: int, sample_rate: float, floor: float, step: float) -> _Frames | None:
+def _lay_frames(samples: int, sample_rate: float, floor: float, step: float) -> tuple[int, float, int]:
+    """The number of frames, seconds of the first, and half a window in samples."""
     duration, window = samples / sample_rate, PERIODS_IN_WINDOW / floor
     half_window = int(window * sample_rate) // 2 - 1
     if duration < window or half_window < 8:
-        return None
+        return 0, 0.0, half_window
     count = int((duration - window) / step) + 1
-    start = 0.5 * duration - 0.5 * (count - 1) * step
-    length = 2 * half_window
-    max_lag = min(int(length / PERIODS_IN_WINDOW) + 2, length)
-    size = scipy.fft.next_fast_len(length + length // 2, real=True)
-    return _Frames(count, start, half_window, int(sample_rate / floor), max_lag, size)
+    return count, 0.5 * duration - 0.5 * (count - 1) * step, half_window
 
 
 @functools.lru_cache(maxsize=16)
@@ -99,16 +82,19 @@ def _window(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return window.astype(np.float32), (correlation / correlation[0]).astype(np.float32)
 
 
-def _autocorrelations(waveform: np.ndarray, middles: np.ndarray, frames: _Frames, intensities: np.ndarray) -> np.ndarray:
+def _autocorrelations(
+    waveform: np.ndarray, middles: np.ndarray, half_window: int, longest_period: int, intensities: np.ndarray
+) -> np.ndarray:
     """(frames, lags) float32 normalised autocorrelations of the windowed frames; fills their peak values into `intensities`."""
-    length, period = 2 * frames.half_window, frames.longest_period
-    window, window_correlation = _window(length, frames.size)
-    gathered = np.zeros((len(middles), frames.size), dtype=np.float32)
-    _gather(waveform, middles, frames.half_window, period // 2 + 1, period, window, gathered, intensities)
+    length = 2 * half_window
+    size = scipy.fft.next_fast_len(length + length // 2, real=True)
+    window, window_correlation = _window(length, size)
+    gathered = np.zeros((len(middles), size), dtype=np.float32)
+    _gather(waveform, middles, half_window, longest_period // 2 + 1, longest_period, window, gathered, intensities)
     spectrum = scipy.fft.rfft(gathered, axis=1, overwrite_x=True)
     power = spectrum.real**2
     power += spectrum.imag**2
-    correlations = scipy.fft.irfft(power, frames.size, axis=1)[:, : length // 2]
+    correlations = scipy.fft.irfft(power, size, axis=1)[:, : length // 2]
     energy = correlations[:, :1]
     return correlations / (np.where(energy > 0, energy, 1) * window_correlation)
 

@@ -17,10 +17,8 @@ MIN_EDGE_CORRELATION, MIN_EDGE_PEAK = 0.7, 0.01 * 0.7 / 0.3  # of the one pulse 
 def find_pulses(waveform: np.ndarray, contour: np.ndarray, origin: float, step: float, sample_rate: float) -> np.ndarray:
     """(pulses,) float64, ascending positions in samples, of every voiced interval of a contour (README.md, step 5).
 
-    Args:
-        waveform: (samples,) finite; its mean should have been removed.
-        contour: (frames,) Hz, 0 where unvoiced.
-        origin, step: seconds, of the first frame and between frames.
+    The waveform (samples,) is finite, its mean removed; the contour (frames,) is in Hz, 0 where unvoiced, with its first frame at
+    `origin` seconds and `step` seconds between frames.
     """
     contour = np.asarray(contour, dtype=np.float64)
     if len(waveform) < 2 or not (contour > 0).any():

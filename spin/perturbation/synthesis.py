@@ -30,12 +30,9 @@ def overlap_add(
 ) -> np.ndarray:
     """The source with a new pitch contour: (samples,) float32, mean removed -> (ceil(stretch * samples) + 1,) float32.
 
-    Args:
-        pulses: (pulses,) float64, ascending, in samples of the source.
-        target: the new F0, at least MIN_TARGET_IN_HZ; linear between the points, constant outside.
-        rate: samples per second of source and target.
-        max_gap: in samples of the source; a larger distance between neighbouring pulses ends a voiced segment.
-        noise_seed: seeds the periods of unvoiced grains, in [0, 2**63).
+    `pulses` (pulses,) and `max_gap` are in samples of the source; a larger gap between pulses ends a voiced segment. `target` is
+    the new F0, at least MIN_TARGET_IN_HZ, linear between the points and constant outside. `rate` is that of source and target.
+    `noise_seed`, in [0, 2**63), seeds the periods of unvoiced grains.
     """
     result = np.zeros(int(math.ceil(stretch * len(source))) + 1, dtype=np.float32)
     _overlap_add(source, pulses, *target, float(rate), float(stretch), float(max_gap), np.uint64(noise_seed), result)

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from spin import artifacts
 from spin.config import Config
 from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
 from spin.figures import plot_spectrogram
-from spin.perturbation.analysis_io import load_analysis
+from spin.perturbation.analysis_io import NOTE, load_analysis
 from spin.perturbation.perturb import draw_parameters, synthesise
 from spin.runtime.logs import summary_writer
 
@@ -24,7 +23,7 @@ def show_perturbation(folder: Path, manifests: dict[str, Path], config: Config) 
     """Replaces the event file of stage 1 in `folder`; `manifests`: part -> manifest of stage 1."""
     with contextlib.closing(summary_writer(folder)) as writer:
         for part, manifest in manifests.items():
-            voiced = (cut for cut in read_cuts(manifest, last=DRAWN) if not cut.custom[artifacts.PITCH_NOTE_FIELD])
+            voiced = (cut for cut in read_cuts(manifest, last=DRAWN) if not cut.custom[NOTE])
             medians = [load_analysis(cut).median() for cut in voiced]
             if medians:
                 writer.add_histogram(f"F0 median in Hz/{part}", np.array(medians), 0)

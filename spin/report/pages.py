@@ -104,13 +104,8 @@ def _card(measure: Metric, name: str, values: list[float | None], p: float | Non
 
 def render_html(report: dict, pictures: dict[str, list[Picture]], tables: dict[str, list[Table]]) -> str:
     """report.html, with pictures and tables by section: the same bytes for the same material."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, **options)
     content = {"report": report, "pictures": pictures, "tables": tables, "answer": headline(report), "cards": cards(report)}
     config = yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True)
     return environment.get_template("report.html.j2").render(**content, config=config).lstrip() + "\n"

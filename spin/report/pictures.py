@@ -15,19 +15,17 @@ from lhotse.cut import Cut
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spin import artifacts, products
+from spin import artifacts
 from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.cuts import read_cuts
 from spin.figures import COLOURS, SYSTEM_COLOURS, style, system_colour
 from spin.report import measures
 from spin.runtime.product import Context
 from spin.systems import systems_of
-from spin.units.figures import plot_unit_map, plot_utterance, unit_map
+from spin.units.figures import first_utterances, plot_unit_map, plot_utterance, unit_map
 from spin.units.metrics import Metric, find_metric
-from spin.units.units import alignment_of, read_units
+from spin.units.units import alignment_of
 
 VARIABLES = {**COLOURS, **{f"system{index}": colour for index, colour in enumerate(SYSTEM_COLOURS)}}  # CSS variable -> colour
-MOST_GROUPS = 12  # of a bar chart; more decodings are cut to the headline's method
 UTTERANCES_SHOWN = 2
 LONGEST_IN_S = 2.5  # longer utterances are cut: the labels of units must stay readable
 UNIT_CHARTS = (  # name, title, metrics, axis, caption
@@ -106,9 +104,6 @@ def error_bars(report: dict, input_kind: str = "features") -> Picture | None:
     decodings = measures.decodings(report, input_kind)
     if not decodings:
         return None
-    if len(decodings) > MOST_GROUPS:
-        method = measures.primary(report).method
-        decodings = [item for item in decodings if item.method == method][:MOST_GROUPS]
     groups = []
     for decoding in decodings:
         results = [measures.result(report, decoding, system) for system in report["systems"]]
@@ -251,16 +246,11 @@ def unit_maps(report: dict, counts: dict[str, tuple[list[str], np.ndarray]]) -> 
 
 def utterances(context: Context, report: dict) -> list[Picture]:
     """The first utterances of the first test part that every system has units of; without those whose audio is gone."""
-    part, systems, titles = context.config.corpus.test[0], systems_of(context.config, context.exp), measures.system_titles(report)
-    folders = [products.units(context, system, part).require() for system in systems]
-    streams = [read_units(artifacts.units_lines(folder)) for folder in folders]
-    pictures = []
-    for cut, *lines in itertools.islice(zip(read_cuts(artifacts.cuts_in(folders[0])), *streams), UTTERANCES_SHOWN):
-        if {name for name, _ in lines} != {cut.id}:
-            break  # a system that rejected an utterance; the rest do not match either
-        units = {titles[system.name]: own for system, (_, own) in zip(systems, lines)}
+    titles, pictures = measures.system_titles(report), []
+    for cut, units in first_utterances(context, systems_of(context.config, context.exp), UTTERANCES_SHOWN):
+        named = {titles[system]: own for system, own in units.items()}
         try:
-            pictures.append(utterance(f"utterance_{len(pictures)}", cut, read_audio(cut), units))
+            pictures.append(utterance(f"utterance_{len(pictures)}", cut, read_audio(cut), named))
         except UnreadableAudio as error:
             context.log.warning("no picture of %s: %s", cut.id, error)
     return pictures

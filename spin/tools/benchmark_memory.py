@@ -101,17 +101,13 @@ def predict(config: Config, padded: bool = False) -> dict:
 
 
 class FakeGpu(TorchDispatchMode):
-    """Counts memory, operations and traffic from shapes while it is active; see `fake_gpu`.
-
-    Attributes:
-        peak: most bytes allocated at the same time.
-        operations: (FLOPs, bytes read and written) of every kernel.
-    """
+    """Counts memory, operations and traffic from shapes while it is active; see `fake_gpu`."""
 
     def __init__(self):
         super().__init__()
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.peak, self.operations = 0, []
+        self.peak = 0  # most bytes allocated at the same time
+        self.operations = []  # (FLOPs, bytes read and written) of every kernel
         self._sizes = WeakIdKeyDictionary()  # of every storage that exists
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):

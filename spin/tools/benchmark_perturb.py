@@ -22,6 +22,7 @@ from spin.tools.benchmark import make_parser, show
 
 AUDIO = (".flac", ".wav", ".ogg", ".mp3")
 RATE = 16_000
+REPEATS = 3
 Utterances = list[tuple[np.ndarray, int]]
 Steps = dict[str, Callable[[], object]]
 
@@ -31,9 +32,8 @@ def main(argv: list[str]) -> None:
     parser = make_parser("perturb", __doc__)
     parser.add_argument("--audio", nargs="*", type=Path, default=[], metavar="PATH", help="files or folders; default: generated")
     parser.add_argument("--utterances", type=int, default=24, help="at most this many, evenly chosen")
-    parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
     arguments = parser.parse_args(argv)
-    show(measure(load(arguments.audio, arguments.utterances), arguments.repeats), arguments.json)
+    show(measure(load(arguments.audio, arguments.utterances)), arguments.json)
 
 
 def load(paths: list[Path], count: int) -> Utterances:
@@ -66,8 +66,8 @@ def vowels(index: int, seconds: float, rate: int = RATE) -> np.ndarray:
     return (0.5 * wave / np.abs(wave).max()).astype(np.float32)
 
 
-def measure(utterances: Utterances, repeats: int = 3) -> dict:
-    """CPU milliseconds per second of audio, each step the median over utterances of the fastest of `repeats` runs.
+def measure(utterances: Utterances) -> dict:
+    """CPU milliseconds per second of audio, each step the median over utterances of the fastest of REPEATS runs.
 
     `ratio` is Praat's analysis and synthesis over our synthesis, which a training step waits for, as the analysis is done once.
     Praat's figures are None without praat-parselmouth. Raises DataError where no utterance can be perturbed.
@@ -76,7 +76,7 @@ def measure(utterances: Utterances, repeats: int = 3) -> dict:
     times: dict[str, list[float]] = collections.defaultdict(list)
     for index, (waveform, rate) in enumerate(utterances):
         for name, step in _steps(waveform, rate, index).items():
-            fastest = min(timeit.repeat(step, timer=time.process_time, repeat=repeats, number=1))
+            fastest = min(timeit.repeat(step, timer=time.process_time, repeat=REPEATS, number=1))
             times[name].append(fastest * rate / len(waveform) * 1e3)
     if not times:
         found, expected = f"{len(utterances)} utterance(s), none with voiced speech", "at least one"

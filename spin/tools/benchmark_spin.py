@@ -3,9 +3,7 @@
 Same machine, audio, model (random weights), loss and loader. Each side is timed on batches spread evenly over the lengths of an
 epoch, so that both train on the same mixture.
 
-The official way follows the configuration of the Interspeech paper (github.com/vectominist/spin). Utterances are sorted by
-length and divided into batches once. Batches are padded, and every layer gets the padding as a mask. float16 autocast with a
-scaled loss; an optimizer step in many small kernels; the loss is read back after every update.
+The official way follows the configuration of the Interspeech paper (github.com/vectominist/spin): see REFERENCE.
 """
 
 import argparse
@@ -37,7 +35,6 @@ from spin.runtime.workers import map_jobs
 from spin.tools.benchmark import SHAPES, Update, durations, make_model, make_parser, show, synchronize
 from spin.tools.benchmark_perturb import vowels
 
-SOURCES = {"hubert_base": "HUBERT_BASE", "mini": "mini"}
 REFERENCE = (
     "padded batches fixed by length, masks in every layer, float16 autocast with a scaled loss (CPU: float32), "
     "Adam in single kernels, loss read back after every update"
@@ -57,7 +54,7 @@ DEFAULTS = {
 def main(argv: list[str]) -> None:
     """Prints the ratio of audio trained on per second, ours over the reference's, and its circumstances."""
     parser = make_parser("spin", __doc__)
-    parser.add_argument("--shape", default="hubert_base", choices=tuple(SOURCES), help="encoder, with random weights")
+    parser.add_argument("--shape", default="HUBERT_BASE", choices=tuple(SHAPES), help="encoder, with random weights")
     parser.add_argument("--codebook-size", type=int, default=256)
     parser.add_argument("--batch-seconds", type=float, help="audio of one view in an update (default: 256, on a CPU 32)")
     parser.add_argument("--updates", type=int, help="timed updates of each side (default: 50, on a CPU 5)")
@@ -78,9 +75,8 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict:
     if device.type == "cpu":
         prepare_cpu(1)
     compile_kernels()
-    source = SOURCES[arguments.shape]
     settings = {"codebook_size": arguments.codebook_size, "batch_seconds": arguments.batch_seconds, "min_samples": MIN_SAMPLES}
-    encoder = EncoderConfig(source=source, layer=SHAPES[source].layers)
+    encoder = EncoderConfig(source=arguments.shape, layer=SHAPES[arguments.shape].layers)
     config = Config(encoder=encoder, spin=SpinConfig(**settings))
     with tempfile.TemporaryDirectory() as folder:
         manifest = make_corpus(Path(folder), CORPUS_BATCHES * arguments.batch_seconds, max(1, arguments.workers))
@@ -99,7 +95,8 @@ def measure(arguments: argparse.Namespace, device: torch.device) -> dict:
 def time_side(config: Config, manifest: Path, arguments: argparse.Namespace, device: torch.device, official: bool) -> dict:
     """Makes the model and the batches of one side, and times it."""
     seed_torch(0, "benchmark spin")
-    model, cuts = make_model(config).to(device), scan(manifest, config.spin, equal_lengths=not official)
+    model, settings = make_model(config).to(device), dataclasses.replace(config.spin, equal_lengths=not official)
+    cuts = scan_training_cuts([manifest] * REPEATS, settings)
     if official:
         update, batches = OfficialUpdate(model, config), official_batches(cuts, config.spin.batch_seconds)
     else:
@@ -140,11 +137,6 @@ def time_updates(loader: BatchLoader, update: Update, warm_up: int, updates: int
     if device.type == "cuda":
         timed["peak_gigabytes"] = torch.cuda.max_memory_allocated(device) / 1e9
     return timed
-
-
-def scan(manifest: Path, settings: SpinConfig, equal_lengths: bool) -> TrainingCuts:
-    """The utterances of an epoch of either side."""
-    return scan_training_cuts([manifest] * REPEATS, dataclasses.replace(settings, equal_lengths=equal_lengths))
 
 
 def official_batches(cuts: TrainingCuts, batch_seconds: float) -> list[list[Crop]]:

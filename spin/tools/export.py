@@ -22,7 +22,7 @@ from spin.models.encoder import Encoder
 from spin.models.importers import HEAD_FILE, load_encoder
 from spin.models.model_files import MODEL_KEYS
 from spin.models.weights import TRANSFORMERS, names_in_file
-from spin.objectives.model import load_model
+from spin.objectives.model import SpinModel, load_model
 from spin.runtime.files import write_json
 
 UNITS = "argmax over k of codebook.weight[k] . normalize(head.weight h + head.bias), h = hidden_states[layer]"
@@ -37,42 +37,32 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--base", help="for an official .ckpt of an unusual shape: the checkpoint that its encoder started from")
     parser.add_argument("--output", required=True, metavar="PATH", help="the folder")
     arguments = parser.parse_args(argv)
-    if arguments.encoder:
-        export_transformers(arguments.output, load_encoder(arguments.encoder))
-    else:
-        model = load_model(arguments.model, arguments.base)
-        state = {key: value for key, value in model.objective.state_dict().items() if key in MODEL_KEYS}
-        export_transformers(arguments.output, model.encoder, state, model.layer)
+    model = load_encoder(arguments.encoder) if arguments.encoder else load_model(arguments.model, arguments.base)
+    export_transformers(Path(arguments.output), model)
     print(f"{arguments.output}: transformers")
 
 
-def export_transformers(
-    folder: str | Path, encoder: Encoder, state: dict[str, Tensor] | None = None, layer: int | None = None
-) -> Path:
+def export_transformers(folder: Path, model: Encoder | SpinModel) -> None:
     """Writes config.json, model.safetensors and preprocessor_config.json, and for a Spin model its head and codebook.
 
-    The configuration comes last: every reader rejects the folder of a killed export. Files of an earlier export are replaced.
-    Raises CheckpointError for weights that are not finite, or where `folder` is a file.
-
-    Args:
-        folder: created when it is missing, and returned.
-        encoder: in float32; all layers are written, also those above the layer that Spin reads.
-        state: head.weight, head.bias and codebook.weight of a Spin model; None: the encoder alone.
-        layer: the encoder layer that the head reads; needed with `state`.
+    All layers are written, also those above the layer that Spin reads. The configuration comes last: every reader rejects the
+    folder of a killed export. Files of an earlier export are replaced. Raises CheckpointError for weights that are not finite,
+    or where `folder` is a file.
     """
-    folder = Path(folder)
+    encoder = model.encoder if isinstance(model, SpinModel) else model
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(str(folder), found="a file", expected="a folder to write, or a name that does not exist yet")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (layout.CONFIG, layout.EARLIER_DESCRIPTION, HEAD_FILE):
+    for name in (layout.CONFIG, HEAD_FILE):
         (folder / name).unlink(missing_ok=True)
     # transformers rejects a file without this entry.
     weights.write_finite(folder / layout.WEIGHTS, transformers_state(encoder), {"format": "pt"})
     write_json(folder / layout.PREPROCESSOR, preprocessor_config(encoder.shape))
-    if state is not None:
-        weights.write(folder / HEAD_FILE, state, {"format": layout.HEAD_FORMAT, "layer": layer}, "float32", {"units": UNITS})
+    if isinstance(model, SpinModel):
+        state = {key: value for key, value in model.objective.state_dict().items() if key in MODEL_KEYS}
+        metadata = {"format": layout.HEAD_FORMAT, "layer": model.layer}
+        weights.write(folder / HEAD_FILE, state, metadata, "float32", {"units": UNITS})
     write_json(folder / layout.CONFIG, transformers_config(encoder.shape))
-    return folder
 
 
 def transformers_state(encoder: Encoder) -> dict[str, Tensor]:

@@ -38,22 +38,14 @@ PRETRAIN_STEPS = {"cuda": (1500, 3000), "cpu": (2, 2)}
 
 
 class Check:
-    """Steps that share one folder and one time limit.
-
-    Attributes:
-        folder: data, experiments and logs; what is there from an earlier check is resumed.
-        until: time.monotonic() at which everything must have ended.
-        steps: name -> status, seconds and, after a failure, the end of its output.
-    """
+    """Steps that share a folder, where the work of an earlier check is resumed, and a time.monotonic() at which all must end."""
 
     def __init__(self, folder: Path, until: float):
-        self.folder, self.until, self.steps = folder, until, {}
+        self.folder, self.until = folder, until
+        self.steps = {}  # name -> status, seconds and, after a failure, the end of its output
 
     def run(self, name: str, words: list[str], stop_after: float | None = None, python: str = sys.executable) -> bool:
-        """Runs `python WORDS` in the recipe's folder; returns whether it passed.
-
-        After `stop_after` seconds SIGTERM is sent; then the status of a stopped stage passes, too.
-        """
+        """Runs `python WORDS` in the recipe's folder; True: it passed, or stopped well by the SIGTERM after `stop_after` s."""
         log, begun = get_logger("gpu_check"), time.monotonic()
         log.info("%s: python %s", name, " ".join(words))
         left = max(0.0, self.until - begun)

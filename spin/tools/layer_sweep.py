@@ -10,7 +10,6 @@ rule of spin/runtime/product.py: what is finished is skipped, an interrupted com
 import argparse
 import dataclasses
 import statistics
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +30,7 @@ Job = tuple[Context, System]  # an experiment whose seed is that of k-means, and
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what is missing, writes sweep.json and sweep.md, prints the table; SpinError for an unknown system or layer."""
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    arguments = parse_arguments(argv)
     context = open_context(arguments, "", f"runtime.nj={arguments.nj}")
     seed, corpus = context.config.seed, context.config.corpus
     systems = {system.name: system for system in systems_of(context.config, arguments.exp)}
@@ -73,10 +72,7 @@ def plan_rows(arguments: argparse.Namespace, context: Context, system: System) -
 
 
 def open_context(arguments: argparse.Namespace, name: str, *settings: str) -> Context:
-    """Stage 3 with further settings, on the clean test parts, in a folder of that name below --output; "": there.
-
-    A folder below it has a link to the features there.
-    """
+    """Stage 3 with further settings on the clean test parts, in --output, or below it with a link to the features there."""
     fixed = ("runtime.nj=1", f"runtime.device={arguments.device}", "noise.test_kinds=[]")
     config = load_config(artifacts.config_file(arguments.exp), [*arguments.overrides, *fixed, *settings])
     corpus = artifacts.corpus_folder(config.corpus.data_dir, config.corpus.name)
@@ -128,11 +124,10 @@ def _show(metric: Metric, figure: dict) -> str:
     return mean if figure["sd"] is None else f"{mean} \u00b1 {metric.show(figure['sd'])}"
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Options of the command."""
-    raw = argparse.RawDescriptionHelpFormatter
-    command = "python -m spin layer-sweep"
-    parser = argparse.ArgumentParser(prog=command, description=__doc__, formatter_class=raw, allow_abbrev=False)
+    summary = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m spin layer-sweep", description=summary, allow_abbrev=False)
     parser.add_argument("--exp", required=True, type=Path, help="an experiment whose stages 0 to 2 are finished")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the tables and of all work")
     parser.add_argument("--system", nargs="+", help="names of systems (default: all of the experiment)")

@@ -22,10 +22,7 @@ Row = tuple[str, Metric, list[list[float]]]  # title, measure, and for each syst
 
 
 def group_runs(reports: Sequence[tuple[str, dict]]) -> list[list[dict]]:
-    """Reports (file, content) of the same setting together, in the order of their first.
-
-    Raises DataError where a report does not fit schema 2, or a run is given twice.
-    """
+    """Reports (file, content) by setting, in order; DataError where one does not fit schema 2, or a run is given twice."""
     groups: dict[tuple, list[dict]] = {}
     seen: dict[tuple, str] = {}
     for path, report in reports:
@@ -128,9 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m spin results", description=__doc__.split(":")[0])
     parser.add_argument("reports", nargs="+", metavar="REPORT.json")
     parser.add_argument("--only", choices=tuple(TABLES), help="one of the tables; default: all")
-    parser.add_argument(
-        "--svg", type=Path, metavar="FILE", help="write the error rates of the first report as bars, and no table"
-    )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the error rates of the first report as bars, no table")
     arguments = parser.parse_args(argv)
     reports = [(path, read_json(path)) for path in arguments.reports]
     if arguments.svg is None:

@@ -208,13 +208,9 @@ def group_distances(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All distances between the items of (P, 2) pairs of groups (g, h); they do not depend on the number of threads.
 
-    Args:
-        frames: (N, D) float32 of unit length (angular distance), or (N, 1) integers (units); items are runs of rows.
-        starts, lengths: (I,) first row and number of rows (at least 1) of each item.
-        bounds: (G, 2) first and one past the last item of each group.
-
-    Returns:
-        Flat float32, block after block: (|g|, |h|) d(x in g, y in h), and (|h|, |g|) d(x in h, y in g); (P + 1,) block starts.
+    Items are runs of rows of frames, (N, D) float32 of unit length (angular distance) or (N, 1) integers (units): (I,) first row
+    and number of rows, at least 1. `bounds` are (G, 2) first and one past the last item of each group. Returns flat float32,
+    block after block: (|g|, |h|) d(x in g, y in h), and (|h|, |g|) d(x in h, y in g); and (P + 1,) block starts.
     """
     sizes = (bounds[:, 1] - bounds[:, 0])[pairs].prod(1)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -7,7 +7,7 @@ three groups of one context: A and B of two phones by one speaker, X of A's phon
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ GRID_NOISE = 1e-6  # frames; item boundaries on the middle of a frame count as i
 FRAME_RATE = 1 / artifacts.FRAME_SHIFT_IN_S
 
 
-@dataclass(frozen=True)
-class Triphone:
+class Triphone(NamedTuple):
     """One item, a phone between its neighbours: `frames` frames of an utterance, starting with frame `first`."""
 
     utterance: str
@@ -31,8 +30,7 @@ class Triphone:
     after: str
 
 
-@dataclass(frozen=True)
-class Design:
+class Design(NamedTuple):
     """Comparisons. Groups are numbered in order of (context, speaker, phone)."""
 
     items: list[Triphone]  # in the order of groups
@@ -42,14 +40,10 @@ class Design:
     labels: np.ndarray  # (G, 2) int64, number of the group's phone and of its speaker
     pairs: np.ndarray  # (P, 2) int64 groups g <= h whose distances the cells compare, ascending
     places: np.ndarray  # (2, C + C') int64 numbers of the pairs of X with A, and of X with B
-    items_per_group: int  # the cap that was used
 
 
 def triphones(utterance: str, speaker: str, alignment: Iterable, frames: int) -> Iterator[Triphone]:
-    """The triphones of an utterance of `frames` frames, from the start of the first to the end of the third phone.
-
-    Triphones with silence, with a gap between phones, or without a frame are left out.
-    """
+    """The triphones of `frames` frames, from first start to third end; none with silence, a gap, or without a frame."""
     phones = sorted(alignment, key=lambda item: item.start)
     for before, phone, after in zip(phones, phones[1:], phones[2:]):
         gap = max(phone.start - before.start - before.duration, after.start - phone.start - phone.duration)
@@ -153,4 +147,4 @@ def _finish(keys: list[tuple], groups: dict, cap: int, seed: int, within, across
     phones = {phone: number for number, phone in enumerate(sorted({key[3] for key in keys}))}
     speakers = {speaker: number for number, speaker in enumerate(sorted({key[2] for key in keys}))}
     labels = np.array([(phones[key[3]], speakers[key[2]]) for key in keys], dtype=np.int64).reshape(-1, 2)
-    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, places, cap)
+    return Design(items, np.array(bounds, np.int64).reshape(-1, 2), within, across, labels, pairs, places)

@@ -11,7 +11,6 @@ characters of the model, seen in training or not, so every sequence can be encod
 
 import argparse
 import io
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -126,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--vocabulary", required=True, type=int, help="number of pieces, single units included")
     parser.add_argument("--part", nargs="+", help="parts to label (default: the parts that Spin trains on)")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for rspin.labels")
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     names = arguments.part or load_config(artifacts.config_file(arguments.exp)).corpus.spin_train
     parts, size = find_units(arguments.exp, arguments.system, names)
     classes = write_labels(arguments.output, parts, size, arguments.vocabulary)

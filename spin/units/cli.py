@@ -1,7 +1,6 @@
 """python -m spin units: discrete units of audio files of any rate, format and number of channels."""
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,14 +19,13 @@ from spin.units.extraction import read_samples
 
 def main(argv: list[str] | None = None) -> None:
     """Writes the units of every file; or nothing, and raises SpinError, when one of them or the model cannot be used."""
-    description = "Discrete units of audio files, one line of JSON per file."
-    parser = argparse.ArgumentParser(prog="python -m spin units", description=description, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m spin units", description=__doc__, allow_abbrev=False)
     model_help = "a Spin or R-Spin model: a file, an exported folder, or a published name such as spin_hubert_256"
     parser.add_argument("--model", required=True, help=model_help)
     parser.add_argument("--audio", required=True, nargs="+", type=Path, metavar="FILE", help="any rate, channels and format")
     parser.add_argument("--output", required=True, help='units.jsonl: {"id": .., "units": [..]} per line, 50 units per second')
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     names = utterance_names(arguments.audio)
     device = resolve_device(arguments.device)
     prepare_cpu(torch.get_num_threads())

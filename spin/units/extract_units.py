@@ -45,8 +45,6 @@ def build_kmeans(context: Context, system: System) -> None:
         size, starts = config.spin.codebook_size, config.units.kmeans_starts
         centres, inertia = train_kmeans(data, size, starts=starts, seed=config.seed, device=device)
         save_kmeans(path, centres, system.layer, inertia)
-    hours = sum(data.frames) * artifacts.FRAME_SHIFT_IN_S / 3600
-    context.log.info("k-means of %s on %.2f h", system.name, hours)
 
 
 def build_units(context: Context, system: System, parts: Sequence[str] = ()) -> None:

@@ -12,8 +12,8 @@ import logging
 import shutil
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from lhotse.array import TemporalArray
@@ -41,8 +41,7 @@ ID, ARRAY, UNITS, REASON = "id", "array", "units", "reason"  # keys of a record
 BYTES_PER_NUMBER, GIB = 2, 2**30
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One shard, for any process: utterances [first, last) of the manifest `cuts`, for the folder of each system."""
 
     config: Config

@@ -33,7 +33,6 @@ class EncoderExtractor:
     """An encoder, or a model with its codebook; of a model file without has_codebook only the encoder is read.
 
     Raises CheckpointError where the system's source cannot be read, and ConfigError for a layer that it does not have.
-
     `leader` runs before on the same batches; its layers are reused as far as the weights are equal.
     """
 
@@ -56,10 +55,7 @@ class EncoderExtractor:
 
     @torch.no_grad()
     def run(self, waveforms: Tensor, lengths: Tensor, lead: States | None) -> tuple[list[Extracted], States]:
-        """Features and units of each utterance of (B, S) float32 at 16 kHz with (B,) samples, and the states.
-
-        `lead`: states of the leader for this batch.
-        """
+        """(B, S) float32 at 16 kHz, (B,) samples, states of the leader -> features and units of each utterance, own states."""
         hidden, frames = states = self._states(waveforms, lengths, lead)
         features = hidden[self.layer].cpu().numpy()
         units = self.model.objective.units(hidden[self.model.layer]).cpu().numpy() if self.model else None
@@ -94,14 +90,12 @@ class FilterbankExtractor:
 
     def run(self, waveforms: Tensor, lengths: Tensor, lead: States | None) -> tuple[list[Extracted], None]:
         """One batch; see EncoderExtractor.run."""
-        rows = zip(waveforms.cpu().numpy(), lengths.tolist(), strict=True)
-        return [(self._features(row[:count]), None) for row, count in rows], None
-
-    def _features(self, samples: np.ndarray) -> np.ndarray:
-        """(S,) samples -> (T, 160) float16."""
-        count = 1 + (len(samples) - self.receptive_field) // artifacts.HOP_IN_SAMPLES
-        frames = self.fbank.extract(samples[None], artifacts.SAMPLE_RATE)
-        return join_frames(np.asarray(frames, dtype=np.float32), count)
+        results = []
+        for row, samples in zip(waveforms.cpu().numpy(), lengths.tolist(), strict=True):
+            frames = self.fbank.extract(row[None, :samples], artifacts.SAMPLE_RATE)
+            count = 1 + (samples - self.receptive_field) // artifacts.HOP_IN_SAMPLES
+            results.append((join_frames(np.asarray(frames, dtype=np.float32), count), None))
+        return results, None
 
 
 def join_frames(frames: np.ndarray, count: int) -> np.ndarray:

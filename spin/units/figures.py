@@ -2,17 +2,17 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from lhotse.cut import Cut
 from matplotlib.figure import Figure
 
 from spin import artifacts, products
 from spin.data.audio import read_audio
 from spin.data.cuts import read_cuts
-from spin.figures import BRIGHT, COLOURS, plot_spectrogram, style, system_colour
+from spin.figures import COLOURS, plot_spectrogram, style, system_colour, tint
 from spin.runtime.files import read_json
 from spin.runtime.logs import summary_writer
 from spin.runtime.product import Context
@@ -23,8 +23,7 @@ NARROWEST_IN_S = 0.03  # a narrower box, of a single unit, has no label
 Span = tuple[float, float, str]  # start and end in seconds, label
 
 
-@dataclass(frozen=True)
-class UnitMap:
+class UnitMap(NamedTuple):
     """P(phone | unit), sorted for reading."""
 
     phones: tuple[str, ...]  # (P,) names, by class
@@ -53,7 +52,7 @@ def plot_unit_map(content: UnitMap) -> Figure:
     with style():
         figure = Figure(figsize=(5.6, 0.9 + 0.128 * len(content.phones)), layout="tight")
         axes = figure.add_subplot()
-        axes.imshow(_tint(content.shares), aspect="auto", interpolation="none")
+        axes.imshow(_image(content.shares), aspect="auto", interpolation="none")
         axes.set_yticks(range(len(content.phones)), content.phones, fontsize=7)
         axes.set_xlabel(f"{content.shares.shape[1]} units, sorted by their commonest phone")
         axes.tick_params(length=0)
@@ -63,12 +62,8 @@ def plot_unit_map(content: UnitMap) -> Figure:
     return figure
 
 
-def _tint(shares: np.ndarray) -> np.ndarray:
-    """(P, U) shares -> (P, U, 4) colours whose opacity is the share, faint ones lifted a little."""
-    image = np.zeros((*shares.shape, 4))
-    image[..., :3] = to_rgb(BRIGHT)
-    image[..., 3] = np.round(shares**0.75, 3)
-    return image
+def _image(shares: np.ndarray) -> np.ndarray:
+    return tint(np.round(shares**0.75, 3))  # faint ones are lifted a little
 
 
 def _draw_classes(axes, classes: list[str]) -> None:
@@ -87,7 +82,7 @@ def _draw_classes(axes, classes: list[str]) -> None:
 
 def _draw_scale(axes) -> None:
     scale = axes.inset_axes((0.7, 1.02, 0.3, 0.016))
-    scale.imshow(_tint(np.linspace(0.0, 1.0, 64)[None, :]), aspect="auto", interpolation="none", extent=(0.0, 1.0, 0.0, 1.0))
+    scale.imshow(_image(np.linspace(0.0, 1.0, 64)[None, :]), aspect="auto", interpolation="none", extent=(0.0, 1.0, 0.0, 1.0))
     scale.set_yticks([])
     scale.set_xticks([0.0, 0.5, 1.0], ["0", "share 0.5", "1"], fontsize=7.5)
     scale.tick_params(length=0, pad=1, labelbottom=False, labeltop=True)
@@ -144,19 +139,17 @@ def write_pictures(context: Context, systems: Sequence[System], folder: Path) ->
                 with np.load(counts, allow_pickle=False) as content:
                     figure = plot_unit_map(unit_map(content["phones"].tolist(), content["counts"]))
                 writer.add_figure(f"units_by_phones/{system.name}", figure, 0)
-        for name, figure in _plot_utterances(context, systems):
-            writer.add_figure(f"utterance/{name}", figure, 0)
+        for cut, units in first_utterances(context, systems, context.config.units.pictures):
+            spans = [(item.start, item.start + item.duration, item.symbol) for item in alignment_of(cut) or ()]
+            title = f"{cut.id}: {cut.supervisions[0].text}" if cut.supervisions else cut.id
+            writer.add_figure(f"utterance/{cut.id}", plot_utterance(read_audio(cut), spans, units, title), 0)
 
 
-def _plot_utterances(context: Context, systems: Sequence[System]) -> Iterator[tuple[str, Figure]]:
-    """The first utterances of the first test part, by id."""
-    part, count = context.config.corpus.test[0], context.config.units.pictures
-    folders = [products.units(context, system, part).path for system in systems]
+def first_utterances(context: Context, systems: Sequence[System], count: int) -> Iterator[tuple[Cut, dict[str, np.ndarray]]]:
+    """The first utterances of the first test part with the (T,) units of each system by name, while all have units of them."""
+    folders = [products.units(context, system, context.config.corpus.test[0]).require() for system in systems]
     streams = [read_units(artifacts.units_lines(folder)) for folder in folders]
-    for cut, *units in itertools.islice(zip(read_cuts(artifacts.cuts_in(folders[0])), *streams), count):
-        if len({cut.id, *(name for name, _ in units)}) > 1:
+    for cut, *lines in itertools.islice(zip(read_cuts(artifacts.cuts_in(folders[0])), *streams), count):
+        if {name for name, _ in lines} != {cut.id}:
             return  # a system that rejected an utterance; the rest do not match either
-        spans = [(item.start, item.start + item.duration, item.symbol) for item in alignment_of(cut) or ()]
-        sequences = {system.name: own for system, (_, own) in zip(systems, units, strict=True)}
-        title = f"{cut.id}: {cut.supervisions[0].text}" if cut.supervisions else cut.id
-        yield cut.id, plot_utterance(read_audio(cut), spans, sequences, title)
+        yield cut, {system.name: units for system, (_, units) in zip(systems, lines, strict=True)}

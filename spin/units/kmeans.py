@@ -9,8 +9,8 @@ import functools
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +38,7 @@ SAMPLE_FRAMES_PER_CENTRE = 10
 SHARDS_WORTH_PROCESSES = 40  # starting processes takes seconds; a small part is done before they are up
 
 
-@dataclass(frozen=True)
-class Utterances:
+class Utterances(NamedTuple):
     """The training data of k-means."""
 
     names: list[str]
@@ -159,10 +158,7 @@ def _start(sample: np.ndarray, clusters: int, seed: int, start: int, device: tor
 
 
 def _batches(data: Utterances, seed: int, epoch: int, size: int) -> Iterator[np.ndarray]:
-    """Batches of at least `size` frames and less than twice that, plus what a short rest adds, of utterances in random order.
-
-    Only utterances longer than a batch are split.
-    """
+    """Utterances in random order, `size` to twice `size` frames a batch, plus a short rest; only longer ones are split."""
     held, frames = [], 0
     left = sum(data.frames)
     order = generator(seed, "kmeans epoch", epoch).permutation(len(data.names))

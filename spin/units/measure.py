@@ -109,9 +109,6 @@ def write_metrics(context: Context, system: System, folder: Path) -> None:
         np.savez_compressed(artifacts.phone_counts_in(folder), phones=phones, counts=purity.counts.matrix())
     if purity.unaligned:
         context.log.warning("%s: PNMI, purities and ABX without %d unaligned test utterance(s)", system.name, purity.unaligned)
-    missing = sorted(name for name, value in pooled.items() if value is None and name != "unit_edit_distance")  # needs noise
-    if missing:
-        context.log.warning("%s: not measured, for lack of alignments or utterances: %s", system.name, ", ".join(missing))
 
 
 def _make_sample(context: Context, system: System, parts: list[str], clean: str | None = None) -> EvaluationSet:

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import io
 import math
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -74,10 +73,7 @@ def load_unit_lm(path: str | Path):
 
 
 def score(model, sequences: Iterable[Iterable[int]]) -> tuple[float, int]:
-    """-log2 of the probability of all units and utterance ends, and their number.
-
-    2 to the quotient is the perplexity; the end of an utterance counts as one more unit (SRILM's ppl).
-    """
+    """-log2 of the probability of all units and utterance ends, and their number; 2 to the quotient is SRILM's perplexity."""
     bits, events = 0.0, 0
     for units in sequences:
         words = (BEGIN, *map(str, units), END)
@@ -96,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--train-part", nargs="+", help="default: the recogniser's training parts")
     parser.add_argument("--test-part", nargs="+", help="default: the test parts")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the ARPA file")
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     corpus = load_config(artifacts.config_file(arguments.exp)).corpus
     train_parts, test_parts = arguments.train_part or corpus.asr_train, arguments.test_part or corpus.test
     (train, size), (test, _) = (find_units(arguments.exp, arguments.system, parts) for parts in (train_parts, test_parts))

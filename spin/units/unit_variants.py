@@ -11,7 +11,6 @@ Spin trains on. Only products of stage 3 are read.
 import argparse
 import dataclasses
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -93,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", nargs="+", help="parts to measure, together (default: the test parts)")
     parser.add_argument("--smooth", nargs="*", type=int, default=[3, 5, 7], help="frames of the majority filter, odd (3 5 7)")
     parser.add_argument("--merge", nargs="*", type=int, default=[2, 4], help="divisors of the codebook size (2 4)")
-    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     if any(number < 1 for number in (*arguments.smooth, *arguments.merge)):
         parser.error("--smooth, --merge: found a number below 1")
     get_logger("units").setLevel(logging.WARNING)  # standard output is for the table

@@ -58,7 +58,8 @@ def test_code_in_a_plain_pickle_or_a_folder_is_not_run(tmp_path, small_encoder, 
     canary, path = tmp_path / "canary", tmp_path / "evil.ckpt"
     path.write_bytes(pickle.dumps(Malicious(canary)))
     error_of(path, load)
-    folder = export_transformers(tmp_path / "folder", small_encoder)
+    folder = tmp_path / "folder"
+    export_transformers(folder, small_encoder)
     (folder / "model.safetensors").unlink()
     torch.save({"x": Malicious(canary)}, folder / "pytorch_model.bin")
     assert "run code" in error_of(folder / "pytorch_model.bin", lambda path: load_encoder(path.parent))
@@ -173,7 +174,8 @@ def test_other_dictionaries(tmp_path, small_encoder):
 def test_bad_folders(tmp_path, small_encoder):
     (tmp_path / "empty").mkdir()
     assert "config.json" in error_of(tmp_path / "empty" / "config.json", lambda path: load_encoder(path.parent))
-    folder = export_transformers(tmp_path / "folder", small_encoder)
+    folder = tmp_path / "folder"
+    export_transformers(folder, small_encoder)
     config = json.loads((folder / "config.json").read_text())
     for change, word in (
         ({"model_type": "wav2vec2"}, "model_type"),

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from spin.data.plan import BatchSampler
+from spin.config import SpinConfig
+from spin.data.plan import BatchSampler, scan_training_cuts
 from spin.tools import benchmark, benchmark_spin
 from spin.tools.benchmark import durations
 from spin.tools.benchmark_spin import OfficialUpdate, official_batches, spread_batches
@@ -29,9 +30,12 @@ def test_both_sides_train_on_the_same_mixture_of_lengths(monkeypatch):
         for index, seconds in enumerate(durations(benchmark_spin.CORPUS_BATCHES * 32.0))
     ]
     monkeypatch.setattr("spin.data.plan.read_records", lambda path: iter(records))
-    settings = benchmark_spin.SpinConfig(min_samples=benchmark_spin.MIN_SAMPLES, batch_seconds=32.0)
-    own = list(BatchSampler(benchmark_spin.scan("manifest", settings, True), seed=0).batches(0))
-    reference = official_batches(benchmark_spin.scan("manifest", settings, False), 32.0)
+    settings = {"min_samples": benchmark_spin.MIN_SAMPLES, "batch_seconds": 32.0}
+    equal, whole = (
+        scan_training_cuts(["manifest"] * benchmark_spin.REPEATS, SpinConfig(**settings, equal_lengths=equal_lengths))
+        for equal_lengths in (True, False)
+    )
+    own, reference = list(BatchSampler(equal, seed=0).batches(0)), official_batches(whole, 32.0)
     means = []
     for batches in (own, reference):
         plans = spread_batches(batches, (2, 6))[2:]

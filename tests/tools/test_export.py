@@ -9,17 +9,11 @@ from safetensors.torch import load_file, save_file
 from spin.errors import CheckpointError
 from spin.models import weights
 from spin.models.importers import HEAD_FILE, is_model_source, load_encoder
-from spin.models.model_files import MODEL_KEYS
-from spin.objectives.model import SpinModel, load_model, save_model
+from spin.objectives.model import load_model, save_model
 from spin.tools.export import export_transformers, main
 from tests.models.conftest import SHAPES, check_close, make_encoder, make_model
 
 LENGTHS = (400, 719, 720, 3000, 8001)
-
-
-def export(folder, model: SpinModel):
-    state = model.objective.state_dict()
-    return export_transformers(folder, model.encoder, {key: state[key] for key in MODEL_KEYS}, model.layer)
 
 
 def same_parameters(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -30,7 +24,7 @@ def same_parameters(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_the_folder_is_read_back_as_the_same_model(tmp_path, name):
     model = make_model(name, layer=2)
-    export(tmp_path / "folder", model)
+    export_transformers(tmp_path / "folder", model)
     assert is_model_source(tmp_path / "folder")
     back = load_model(tmp_path / "folder")
     assert back.layer == model.layer and back.encoder.shape == model.encoder.shape and same_parameters(back, model)
@@ -43,7 +37,7 @@ def test_the_folder_is_read_back_as_the_same_model(tmp_path, name):
 
 def test_an_encoder_alone_and_a_second_export_over_the_first(tmp_path):
     model = make_model("wavlm")
-    export(tmp_path, model)
+    export_transformers(tmp_path, model)
     export_transformers(tmp_path, make_encoder(SHAPES["hubert"]))
     assert not is_model_source(tmp_path)
     assert not (tmp_path / HEAD_FILE).exists()
@@ -90,7 +84,6 @@ def rewrite_head(path, **metadata) -> None:
         (HEAD_FILE, lambda path: save_file(load_file(path), path), "spin head 2"),
         (HEAD_FILE, lambda path: rewrite_head(path, layer=9999), "1 to 3"),
         (HEAD_FILE, lambda path: rewrite_head(path), "layer None"),
-        ("spin.json", lambda path: path.write_text("{}"), "earlier version"),
         ("config.json", lambda path: path.write_text("{"), "config.json"),
         ("config.json", lambda path: path.write_text("[]"), "a list"),
         ("config.json", {"official_frames": "all"}, "official_frames 'all'"),
@@ -99,7 +92,7 @@ def rewrite_head(path, **metadata) -> None:
     ],
 )
 def test_damaged_folders(tmp_path, file, change, words):
-    export(tmp_path / "folder", make_model("hubert"))
+    export_transformers(tmp_path / "folder", make_model("hubert"))
     path = tmp_path / "folder" / file
     if change is None:
         path.unlink()
@@ -117,11 +110,11 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path):
     with torch.no_grad():
         model.encoder.layers[0].ffn_in.bias[0] = float("nan")
     with pytest.raises(CheckpointError, match="intermediate_dense"):
-        export(tmp_path / "folder", model)
+        export_transformers(tmp_path / "folder", model)
     assert not (tmp_path / "folder" / "config.json").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="a file"):
-        export(tmp_path / "file", model)
+        export_transformers(tmp_path / "file", model)
 
 
 def test_the_command(tmp_path, capsys):

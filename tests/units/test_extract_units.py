@@ -67,7 +67,9 @@ def test_contract(finished, small_corpus, small_models):
                 assert hidden.shape == (frames, 24) and hidden.dtype == np.float16
                 assert own.shape == (frames,) and own.dtype == np.int32 and own.tolist() == line["units"]
                 reference = encoder if system == "baseline" else model.encoder
-                assert np.array_equal(hidden, reference.layer_output(samples, length, 3)[0].numpy().astype(np.float16))
+                with torch.no_grad():
+                    alone = reference(samples, length, 3)[0][-1][0].numpy()
+                assert np.array_equal(hidden, alone.astype(np.float16))
                 alone = model.units(samples, length)[0].numpy() if system == "spin" else assign(centres, hidden)
                 assert np.array_equal(own, alone)
     assert list(finished.tensorboard.glob("events*"))
@@ -166,7 +168,7 @@ def test_no_alignment_at_all_is_null_and_logged(tmp_path, small_corpus, make_con
         missing = ("pnmi", "phone_purity", "cluster_purity", "abx_within", "abx_across", "boundary_f1")
         assert [figures[name] for name in missing] == [None] * 6 and figures["bitrate"] > 0
         assert not artifacts.phone_counts_in(folder).exists()
-    assert "without 15 unaligned test utterance(s)" in caplog.text and "not measured" in caplog.text
+    assert "without 15 unaligned test utterance(s)" in caplog.text
 
 
 def test_bad_utterances_stop_the_stage_or_are_listed_and_left_out(tmp_path, small_corpus, make_context, monkeypatch):
@@ -237,10 +239,13 @@ def test_several_layers_in_one_pass(small_models, official_padding):
     padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
     for system, source in zip(layers, (load_encoder(encoder), load_encoder(encoder), load_model(model).encoder), strict=True):
         source.official_padding = official_padding
-        expected = source.layer_output(padded, torch.tensor([8000, 5000]), system.layer)
-        for result, own in zip(results, expected, strict=True):
-            features, units = result[system]
-            assert np.array_equal(features, own.numpy()) and units is None
+        for row, samples in enumerate((8000, 5000)):
+            batch = (padded, [8000, 5000]) if official_padding else (padded[row, None, :samples], [samples])
+            with torch.no_grad():
+                hidden, frames = source(batch[0], torch.tensor(batch[1]), system.layer)
+            features, units = results[row][system]
+            own = row if official_padding else 0
+            assert np.array_equal(features, hidden[-1][own, : frames[own]].numpy()) and units is None
     assert [extractors[system].shared for system in layers] == [None, 3, 2]
     with pytest.raises(ConfigError, match="(?s)units.layer.*1 to 3"):
         open_extractors((System("baseline", "encoder", encoder, 4),), official_padding, "cpu")
