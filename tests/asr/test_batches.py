@@ -1,7 +1,6 @@
 """Batches: padding, order, length, resuming; SpecAugment."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,13 +14,8 @@ from tests.asr.tiny_asr import cuts_of
 from tests.data.test_plan import DECILES
 
 
-@pytest.fixture
-def train(made_corpus):
-    return cuts_of(made_corpus, "train")
-
-
-def test_collate_sorts_pads_and_changes(train):
-    cuts = {cut.id: cut for cut in train.subset(first=5)}
+def test_collate_sorts_pads_and_changes(made_corpus):
+    cuts = {cut.id: cut for cut in cuts_of(made_corpus, "train").subset(first=5)}
     batch = collate(cuts.values(), InputReader().read)
     lengths = {name: frames_of(cut, artifacts.HIDDEN_FIELD) for name, cut in cuts.items()}
     assert batch.lengths.tolist() == [lengths[name] for name in batch.ids] == sorted(lengths.values(), reverse=True)

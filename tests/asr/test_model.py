@@ -1,7 +1,5 @@
 """The CTC models: independence of padding and batch. The CTC loss against torch's and enumeration by hand."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
