@@ -57,16 +57,9 @@ def _cut(name: str, path: Path, index: int, phones: bool) -> MonoCut:
     random = np.random.default_rng(index)
     count = int(recording.duration // 0.25)
     items = [AlignmentItem(str(random.choice(["AA", "S", "IY", "SIL"])), 0.25 * k, 0.25) for k in range(count)]
-    supervision = SupervisionSegment(
-        id=name,
-        recording_id=name,
-        start=0.0,
-        duration=recording.duration,
-        text="A WORD",
-        speaker=f"speaker{index % 3}",
-        alignment={artifacts.PHONE_TIER: items} if phones else None,
-    )
-    return MonoCut(id=name, start=0.0, duration=recording.duration, channel=0, recording=recording, supervisions=[supervision])
+    spoken = SupervisionSegment(name, name, 0.0, recording.duration, text="A WORD", speaker=f"speaker{index % 3}")
+    spoken.alignment = {artifacts.PHONE_TIER: items} if phones else None
+    return MonoCut(name, 0.0, recording.duration, 0, [spoken], recording=recording)
 
 
 def noisy_copy(waveform, cut, keys):
