@@ -28,13 +28,15 @@ SENTENCES = (  # id, speaker, reference, hypotheses of even and odd systems
 )
 
 
-def scores(errors: dict[str, dict[str, int]]) -> dict:
-    """scores.json from the errors of each system by each method in 1,000 words of one part; the first is the baseline."""
-    baseline, *others = errors
+def result(errors: int) -> dict:
+    """The error rates of a decoding of 1,000 words."""
+    wer = errors / 10
+    return {"wer": wer, "cer": 30.0, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": 1000, "errors": errors}
 
-    def result(count):
-        wer = count / 10
-        return {"wer": wer, "cer": 30.0, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": 1000, "errors": count}
+
+def scores(errors: dict[str, dict[str, int]]) -> dict:
+    """scores.json from the errors of each system by each method in one part; the first is the baseline."""
+    baseline, *others = errors
 
     def gain(before, after):
         return {"relative_wer_reduction": 100 * (before - after) / before, "p_value": 0.001}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,13 +153,12 @@ def test_utterances_are_read_and_cut(run, monkeypatch):
 
 
 def test_times_are_summed_over_all_products_once(context):
-    class Node:
-        def __init__(self, path, stage, seconds, inputs=()):
-            self.path, self.stage, self.seconds, self.inputs = path, stage, seconds, inputs
+    def node(path, stage, seconds, inputs=()):
+        return SimpleNamespace(path=path, stage=stage, seconds=seconds, inputs=inputs)
 
-    manifest, missing = Node("m", 0, 1.5), Node("x", 1, None)
-    features = [Node(f"f{index}", 3, 2.0, [manifest, missing]) for index in range(3)]
-    assert build_seconds([Node("s", 5, 0.25, features), features[0]]) == {"stage0": 1.5, "stage3": 6.0, "stage5": 0.2}
+    manifest, missing = node("m", 0, 1.5), node("x", 1, None)
+    features = [node(f"f{index}", 3, 2.0, [manifest, missing]) for index in range(3)]
+    assert build_seconds([node("s", 5, 0.25, features), features[0]]) == {"stage0": 1.5, "stage3": 6.0, "stage5": 0.2}
 
 
 def test_folders_and_devices_stay_out_of_the_report(config):

@@ -10,15 +10,15 @@ from spin.errors import DataError
 from spin.report.measures import WER
 from spin.runtime.files import write_json
 from spin.tools.results import compare, group_runs, recognition_rows, render_results, spread
-from tests.report.made_up_run import make_report, plain
+from tests.report.made_up_run import make_report, plain, result
 
 
 def with_errors(report, baseline, spin, seed=0):
     """The report of another seed with other errors by HLG in 1,000 words."""
     made = copy.deepcopy(report)
     made["seed"] = made["config"]["seed"] = seed
-    for system, errors in (("baseline", baseline), ("spin", spin)):
-        made["asr"][system]["test"]["hlg"] |= {"errors": errors, "wer": errors / 10, "ci95": [errors / 10 - 1, errors / 10 + 1]}
+    made["asr"]["baseline"]["test"]["hlg"] = result(baseline)
+    made["asr"]["spin"]["test"]["hlg"] = result(spin)
     made["gain"]["spin"]["test"]["hlg"]["relative_wer_reduction"] = 100 * (baseline - spin) / baseline
     return made
 
