@@ -168,8 +168,6 @@ def test_a_kill_between_the_two_renames_loses_nothing(context, monkeypatch):
 def test_the_first_difference_is_said_in_words():
     old = {"config": {"a": 1, "b": [1]}, "files": {"asr.lexicon": ["x"]}, "inputs": {"cuts": "1"}}
     assert difference(old, old) is None
-    assert difference(old, {**old, "config": {"a": 1, "b": [2]}}) == "b changed from [1] to [2]"
     assert difference(old, {**old, "config": {"a": 1}}) == "b changed from [1] to None"
     assert difference(old, {**old, "files": {"asr.lexicon": ["y"]}}) == "the content of asr.lexicon changed"
-    assert difference(old, {**old, "inputs": {"cuts": "2"}}) == "its input changed: cuts"
     assert difference({}, {"config": {"a": 1}}) == "a changed from None to 1"

@@ -125,6 +125,7 @@ def test_the_folder_of_the_recordings_is_no_place_for_manifests(tmp_path):
         configure(arguments)
 
 
+FULL_DISK = "x.bin\n  found: No space left on device\n  remedy: free disk"
 FULL_GPU = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 SETTINGS = ["spin.accumulation=4", "runtime.nj=6", *(f"{section}.batch_seconds=50" for section in ("units", "asr", "decoding"))]
 
@@ -133,11 +134,7 @@ SETTINGS = ["spin.accumulation=4", "runtime.nj=6", *(f"{section}.batch_seconds=5
     ("stage", "error", "words"),
     [
         (2, DataError("a", found="b"), "found: b"),
-        (
-            2,
-            OSError(errno.ENOSPC, "No space left on device", "x.bin"),
-            "x.bin\n  found: No space left on device\n  remedy: free disk",
-        ),
+        (2, OSError(errno.ENOSPC, "No space left on device", "x.bin"), FULL_DISK),
         (2, RuntimeError("I/O error: File too large (os error 27)"), "ulimit -f"),
         (2, PermissionError(errno.EACCES, "Permission denied", "x.bin"), "permissions"),
         (2, FULL_GPU, "--set spin.accumulation=8"),

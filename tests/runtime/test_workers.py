@@ -59,27 +59,11 @@ def test_errors_and_deaths_of_workers(fresh):
     assert multiprocessing.active_children() == []
 
 
-WORK = """
-import os, time
-from spin.runtime.process import StopRequest
-
-def work(folder):
-    with StopRequest() as stop:
-        open(os.path.join(folder, f"pid{os.getpid()}"), "w").close()
-        while stop.signal is None:
-            time.sleep(0.01)
-        open(os.path.join(folder, f"saved{os.getpid()}"), "w").close()
-        raise SystemExit(stop.status())
-
-def stubborn(folder):
-    open(os.path.join(folder, f"pid{os.getpid()}"), "w").close()
-    time.sleep(600)
-"""
 SCRIPT = """
 import sys
 from spin.runtime.process import exit_on_signals
 from spin.runtime.workers import map_jobs
-from work_of_test import stubborn, work
+from tests.runtime.jobs import stubborn, work
 
 if __name__ == "__mp_main__":
     open(sys.argv[1] + "/imported", "w").close()
@@ -94,8 +78,7 @@ if __name__ == "__main__":
 def started(tmp_path, kind):
     """(process, pids of its two workers), once both are at work."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "work_of_test.py").write_text(WORK)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path), kind], env=environment)
     until = time.monotonic() + 60
     while len(found := list(tmp_path.glob("pid*"))) < 2:
