@@ -28,8 +28,9 @@ def k2_home(sandbox):
 
 
 def test_first_run_makes_both_environments_and_the_second_nothing(sandbox):
-    result = sandbox.setup()
+    result = sandbox.setup(FAKE_MIRROR="file:///mirror")
     assert result.returncode == 0 and k2_home(sandbox) == ".venv-k2"
+    assert sandbox.calls("main.txt", "(index file:///mirror)") == 2  # pip's index is uv's, too
     assert (sandbox.site(".venv") / "torchaudio").is_dir() and (sandbox.site(".venv-k2") / "k2").is_dir()
     assert (sandbox.site(".venv") / "spin_recipe.pth").read_text().strip() == str(sandbox.root)
     assert "no official wheel" in result.stdout
@@ -69,8 +70,10 @@ def test_the_driver_and_the_gpus_choose_the_build_of_torch_and_k2(sandbox, gpus,
     assert f"+cuda{cuda}.torch2.11.0" in (sandbox.root / ".env-lock/k2-official.txt").read_text()
 
 
-def test_another_driver_makes_the_environment_again(made):
+def test_another_driver_makes_the_environment_again_once_the_packages_were_found(made):
     made.add_gpus("550.54.14, 8.6")
+    assert_helpful(made.setup(FAKE_FAILS="main.txt"), "uv could not install")
+    assert (made.site(".venv") / "torch").is_dir()  # nothing was deleted
     result = made.setup()
     assert result.returncode == 0 and "for CUDA 12.6" in result.stdout and made.calls("uv venv") == 2
     assert made.setup().stdout == ""
@@ -129,18 +132,15 @@ def test_a_moved_project_makes_its_own_environments(made):
     assert (elsewhere / ".venv/lib/python3.11/site-packages/spin_recipe.pth").read_text().strip() == str(elsewhere)
 
 
-def test_an_environment_of_another_program_is_renamed_not_deleted(sandbox):
-    (sandbox.root / ".venv").mkdir()
-    (sandbox.root / ".venv/precious").touch()
-    assert "renamed to" in sandbox.setup().stdout
-    assert len(list(sandbox.root.glob(".venv.old-*/precious"))) == 1
-
-
-def test_an_empty_folder_is_used_even_through_a_link(sandbox):
+def test_an_empty_folder_is_used_even_through_a_link_and_one_of_another_program_is_renamed(sandbox):
     large_disk = sandbox.root.parent / "large_disk"
-    large_disk.mkdir()
+    for folder in (large_disk, sandbox.root / ".venv-k2"):
+        folder.mkdir()
     (sandbox.root / ".venv").symlink_to(large_disk)
-    assert sandbox.setup().returncode == 0
+    (sandbox.root / ".venv-k2/precious").touch()
+    result = sandbox.setup()
+    assert result.returncode == 0 and result.stdout.count("renamed to") == 1
+    assert len(list(sandbox.root.glob(".venv-k2.old-*/precious"))) == 1
     assert (large_disk / "bin/python").exists() and (sandbox.root / ".venv").is_symlink()
 
 
@@ -149,11 +149,6 @@ def test_tests_are_added_once_and_rebuild_makes_everything_again(made):
     assert (made.site(".venv") / "pytest").is_dir() and (made.site(".venv-k2") / "pytest").is_dir()
     assert made.setup("--test").stdout == "" == made.setup().stdout and made.calls("uv venv") == 0
     assert made.setup("--rebuild").returncode == 0 and made.calls("uv venv") == 2
-
-
-def test_pips_index_is_uvs_index(sandbox):
-    assert sandbox.setup(FAKE_MIRROR="file:///mirror").returncode == 0
-    assert sandbox.calls("main.txt", "(index file:///mirror)") == 2
 
 
 @pytest.mark.parametrize(
@@ -191,12 +186,6 @@ def test_failures_say_what_to_do_and_the_next_run_succeeds(sandbox, variables, w
     sandbox.add_python("python3.13", "3.14")
     assert_helpful(sandbox.setup(**variables), *words)
     assert sandbox.setup().returncode == 0
-
-
-def test_nothing_is_deleted_before_the_packages_were_found(made):
-    made.add_gpus("550.54.14, 8.6")
-    assert_helpful(made.setup(FAKE_FAILS="main.txt"), "uv could not install")
-    assert (made.site(".venv") / "torch").is_dir()
 
 
 def test_two_at_once_do_the_work_once(sandbox):
