@@ -30,11 +30,7 @@ ORDER = (
     ("tools", "__main__"),
 )
 # Light modules that lower rooms may ask: the fingerprint of a part, the table of metrics, and whether a source is a Spin model.
-EXCEPTIONS = {
-    ("products", "spin.corpus.registry"),
-    ("products", "spin.units.metrics"),
-    ("systems", "spin.models.importers"),
-}
+EXCEPTIONS = {("products", "spin.corpus.registry"), ("products", "spin.units.metrics"), ("systems", "spin.models.importers")}
 # These also run with torch 1.13.1, without torchaudio.
 K2_ROOMS = ("runtime", "figures", "systems", "product_keys", "products", "asr", "report", "models")
 NOT_WITH_K2 = ("numba", "sklearn", "spin.training", "spin.perturbation")

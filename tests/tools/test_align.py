@@ -9,38 +9,13 @@ from spin.errors import DataError
 from spin.tools.align import read_folder, read_phones
 from tests.corpus.layout import read_tsv
 
-GRID = """File type = "ooTextFile"
-Object class = "TextGrid"
-
-0
-0.06
-<exists>
-2
-"IntervalTier"
-"phones"
-0
-0.06
-4
-0
-0.01
-"sp"
-0.01
-0.03
-"AA1"
-0.03
-0.05
-""
-0.05
-0.06
-"b"
-"TextTier"
-"clicks"
-0
-0.06
-1
-0.04
-"click"
+TIERS = """0 0.06 <exists> 2
+"IntervalTier" "phones" 0 0.06 4
+0 0.01 "sp" 0.01 0.03 "AA1" 0.03 0.05 "" 0.05 0.06 "b"
+"TextTier" "clicks" 0 0.06 1
+0.04 "click"
 """
+GRID = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n' + TIERS.replace(" ", "\n")
 
 
 def test_a_folder_becomes_a_tsv(tmp_path: Path, capsys):
