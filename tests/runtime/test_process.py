@@ -15,7 +15,6 @@ from spin.runtime.logs import get_logger
 from spin.runtime.process import folder_lock
 from tests.rights import without_privilege
 
-ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from spin.runtime.process import folder_lock
@@ -45,7 +44,7 @@ def holder(folder: Path, how: str) -> Iterator[subprocess.Popen]:
     """A process that may do only what the modes of files allow, and holds the folder."""
     command = [*without_privilege(), sys.executable, "-c", HOLDER, str(folder), how]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes) as process:
+    with subprocess.Popen(command, **pipes) as process:
         yield process
         process.kill()
 
