@@ -69,9 +69,7 @@ def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
 def write_decodings(exp: Path, systems, where: Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
     """The files of every decoding; systems take turns with the hypotheses of a sentence."""
     for column, system in enumerate(systems):
-        spoken = [
-            Hypothesis(name, speaker, reference, texts[column % len(texts)]) for name, speaker, reference, texts in sentences
-        ]
+        spoken = [Hypothesis(*reference, texts[column % len(texts)]) for *reference, texts in sentences]
         for seed in seeds:
             write_decoding(artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method), spoken, {})
 

@@ -29,13 +29,10 @@ def test_figures_as_text(write, arguments, expected):
     assert plain(write(*arguments)) == expected
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [(40.0, 30.0, -25.0), (0.4, 0.5, 25.0)]
-    + [(before, after, None) for before, after in ((None, 1), (1, None), (0, 1), (-2, -1))],
-)
-def test_relative_change_by_hand(before, after, expected):
-    assert measures.relative_change(before, after) == (expected if expected is None else pytest.approx(expected))
+def test_relative_change_by_hand():
+    assert measures.relative_change(40.0, 30.0) == -25.0 and measures.relative_change(0.4, 0.5) == pytest.approx(25.0)
+    for before, after in ((None, 1), (1, None), (0, 1), (-2, -1)):
+        assert measures.relative_change(before, after) is None
 
 
 @given(st.floats(0.1, 1e6), st.floats(0.1, 1e6))
