@@ -1,6 +1,7 @@
 """python -m spin: every command can be imported and has --help; errors and unknown commands have their exit status."""
 
 import importlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,13 +25,11 @@ def test_unknown_commands_are_wrong_usage(words, capsys):
 
 
 def test_an_error_with_a_remedy_is_printed_without_a_traceback(monkeypatch, capsys):
-    class Module:
-        @staticmethod
-        def main(argv):
-            raise DataError("the file", found=" ".join(argv), remedy="another")
+    def fail(argv):
+        raise DataError("the file", found=" ".join(argv), remedy="another")
 
     monkeypatch.setitem(__main__.COMMANDS, "fails", "a.module:main")
-    monkeypatch.setattr(importlib, "import_module", lambda name: Module)
+    monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(main=fail))
     assert __main__.main(["fails", "with", "this"]) == 1
     assert capsys.readouterr().err == "the file\n  found: with this\n  remedy: another\n"
 
