@@ -48,10 +48,8 @@ def test_batches_hold_every_cut_once_and_none_is_too_long_after_padding(corpus, 
     for epoch in (0, 1):
         batches = list(sampler.batches(epoch))
         assert sorted(cut.id for batch in batches for cut in batch) == sorted(f"u{number}" for number in range(count))
-        assert all(
-            len(batch) == 1 or len(batch) * max(cut.duration for cut in batch) <= MAX_PADDED_SHARE * batch_seconds
-            for batch in batches
-        )
+        for batch in batches:
+            assert len(batch) == 1 or len(batch) * max(cut.duration for cut in batch) <= MAX_PADDED_SHARE * batch_seconds
         orders.append(ids_of(batches))
     assert ids_of(sampler.batches(0)) == orders[0]
     assert count < 50 or (orders[0] == orders[1]) == (seed is None)

@@ -18,7 +18,6 @@ from spin.systems import systems_of
 from tests.asr import tiny_asr
 
 NO_TEXT, NO_FRAMES, LONG = "eval-000", "eval-001", "eval-002"
-LIMIT_IN_S = 5.0
 METHODS = tuple(DECODERS)
 GRAPH_METHODS = METHODS[1:]
 
@@ -37,7 +36,7 @@ def staged(tmp_path_factory):
     for order in (2, 3):
         train_arpa([*tiny_asr.make_sentences(80, 5), "HOED CAB"], order, [*tiny_asr.WORDS, "HOED"], folder / f"{order}.arpa")
     given = {"arpa": str(folder / "2.arpa"), "rescore_arpa": str(folder / "3.arpa"), "rescore_order": 3}
-    config = tiny_asr.make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
+    config = tiny_asr.make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": 5.0})
     tiny_asr.write_corpus(folder, config, parts)
     tiny_asr.train_all(folder, config)
     read, outputs = [], Decoding.outputs

@@ -17,13 +17,12 @@ from spin.runtime.files import write_text
 from tests.asr import tiny_asr
 
 WORDS = ("A", "AB", "ABBA", "B", "BAB", "CAB", "CC", "C", "BE", "EEL")
-CHARACTERS = AsrConfig(tokens="characters")
 
 
 @pytest.fixture
 def toy(tmp_path):
     """(lang, folder) of ten words, several of which begin others and some with doubled letters."""
-    lang = make_lang(CHARACTERS, [" ".join(WORDS)], [])
+    lang = make_lang(AsrConfig(tokens="characters"), [" ".join(WORDS)], [])
     save_lang(lang, tmp_path)
     return lang, tmp_path
 

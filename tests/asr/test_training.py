@@ -42,8 +42,7 @@ def same(first, second, *place) -> bool:
 def test_resume_to_the_bit(work_folder, trained, tmp_path, asr, kill_at):
     config, whole = make_config(asr), trained[0]
     if asr:
-        shutil.copytree(work_folder, tmp_path / "whole")
-        whole = train_all(tmp_path / "whole", config)
+        whole = train_all(shutil.copytree(work_folder, tmp_path / "whole"), config)
     train_until_killed(work_folder, config, kill_at)
     assert partial(work_folder).exists()
     context = train_all(work_folder, config)
