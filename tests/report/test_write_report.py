@@ -22,7 +22,7 @@ from spin.runtime.files import read_json, write_json, write_jsonl
 from spin.runtime.product import Product
 from spin.systems import systems_of
 from tests.data.synthetic import write_corpus
-from tests.report.made_up_run import metrics, phone_counts, scores, write_decodings
+from tests.report.made_up_run import make_context, metrics, phone_counts, scores, write_decodings
 
 ERRORS = {"baseline": {"ctc_1best": 780, "hlg": 412}, "spin": {"ctc_1best": 702, "hlg": 361}}
 
@@ -42,9 +42,10 @@ def write_units(folder, exp):
 
 
 @pytest.fixture
-def run(context, monkeypatch):
+def run(tmp_path, config, monkeypatch):
     """(context, product of the scores) of a finished run of two systems, whose products are small and made up."""
-    exp = context.exp
+    exp = tmp_path / "exp"
+    context = make_context(exp, config)
 
     def units(context, system, part):
         return product(context, "units", artifacts.units_folder(exp, system.name, part), 3)
@@ -149,7 +150,7 @@ def test_utterances_are_read_and_cut(run, monkeypatch):
     assert [item.title for item in pictures.utterances(context, report)] == ["Utterance u-0001"]
 
 
-def test_times_are_summed_over_all_products_once(context):
+def test_times_are_summed_over_all_products_once():
     def node(path, stage, seconds, inputs=()):
         return SimpleNamespace(path=path, stage=stage, seconds=seconds, inputs=inputs)
 
