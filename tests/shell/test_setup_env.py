@@ -27,7 +27,7 @@ def k2_home(sandbox):
     return (sandbox.root / ".venv/.spin/k2").read_text().strip()
 
 
-def test_first_run_makes_both_environments_and_the_second_nothing(sandbox):
+def test_first_run_makes_both_environments_the_second_nothing_and_a_moved_project_its_own(sandbox):
     result = sandbox.setup(FAKE_MIRROR="file:///mirror")
     assert result.returncode == 0 and k2_home(sandbox) == ".venv-k2"
     assert sandbox.calls("main.txt", "(index file:///mirror)") == 2  # pip's index is uv's, too
@@ -41,6 +41,9 @@ def test_first_run_makes_both_environments_and_the_second_nothing(sandbox):
     result = sandbox.setup()
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert sandbox.calls("pip") == 0 == sandbox.calls("uv")
+    elsewhere = shutil.copytree(root, root.with_name("elsewhere"), symlinks=True)  # a moved project
+    assert sandbox.bash("utils/setup_env.sh", cwd=elsewhere).returncode == 0
+    assert (elsewhere / ".venv/lib/python3.11/site-packages/spin_recipe.pth").read_text().strip() == str(elsewhere)
 
 
 # (driver and compute capability of each GPU, CUDA version): no GPU; CUDA 12.4, 12.8 and 13 drivers; V100, A5000, H100, B200
@@ -115,7 +118,7 @@ def test_damage_is_noticed_and_only_what_is_damaged_is_made_again(made, damage, 
     assert made.setup().stdout == ""
 
 
-def test_changed_requirements_update_the_environment_in_place(made):
+def test_changed_requirements_and_tests_are_added_in_place_and_rebuild_makes_everything_again(made):
     (made.root / ".venv/kept").touch()
     with open(made.root / "requirements/main.txt", "a") as stream:
         stream.write("another==1.0\n")
@@ -123,13 +126,10 @@ def test_changed_requirements_update_the_environment_in_place(made):
     assert result.returncode == 0 and ".venv: updating it" in result.stdout
     assert (made.site(".venv") / "another").is_dir() and (made.root / ".venv/kept").exists()
     assert made.calls("k2.txt") == 0
-
-
-def test_a_moved_project_makes_its_own_environments(made):
-    elsewhere = made.root.with_name("elsewhere")
-    shutil.copytree(made.root, elsewhere, symlinks=True)
-    assert made.bash("utils/setup_env.sh", cwd=elsewhere).returncode == 0
-    assert (elsewhere / ".venv/lib/python3.11/site-packages/spin_recipe.pth").read_text().strip() == str(elsewhere)
+    assert made.setup("--test").returncode == 0
+    assert (made.site(".venv") / "pytest").is_dir() and (made.site(".venv-k2") / "pytest").is_dir()
+    assert made.setup("--test").stdout == "" == made.setup().stdout and made.calls("uv venv") == 0
+    assert made.setup("--rebuild").returncode == 0 and made.calls("uv venv") == 2
 
 
 def test_an_empty_folder_is_used_even_through_a_link_and_one_of_another_program_is_renamed(sandbox):
@@ -142,13 +142,6 @@ def test_an_empty_folder_is_used_even_through_a_link_and_one_of_another_program_
     assert result.returncode == 0 and result.stdout.count("renamed to") == 1
     assert len(list(sandbox.root.glob(".venv-k2.old-*/precious"))) == 1
     assert (large_disk / "bin/python").exists() and (sandbox.root / ".venv").is_symlink()
-
-
-def test_tests_are_added_once_and_rebuild_makes_everything_again(made):
-    assert made.setup("--test").returncode == 0
-    assert (made.site(".venv") / "pytest").is_dir() and (made.site(".venv-k2") / "pytest").is_dir()
-    assert made.setup("--test").stdout == "" == made.setup().stdout and made.calls("uv venv") == 0
-    assert made.setup("--rebuild").returncode == 0 and made.calls("uv venv") == 2
 
 
 @pytest.mark.parametrize(
