@@ -10,10 +10,8 @@ from spin import __main__
 from spin.errors import DataError
 
 
-@pytest.mark.parametrize("command", __main__.COMMANDS)
+@pytest.mark.parametrize("command", sorted(__main__.COMMANDS.keys() - {"check-device"}))  # which has those of a stage
 def test_every_command_has_a_help_of_its_own(command, capsys):
-    if command == "check-device":  # its own option and those of a stage
-        return
     with pytest.raises(SystemExit) as stopped:
         __main__.main([*command.split(), "--help"])
     assert stopped.value.code == 0 and "usage" in capsys.readouterr().out
