@@ -10,6 +10,8 @@ from hypothesis import settings
 
 from tests.file_server import FileServer
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ["PYTHONPATH"] = str(REPOSITORY)  # for processes of tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the rest on two cores; set before torch loads
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -21,8 +23,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Machines that run tests are shared: no test fails for being slow, and every run draws the same examples.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def _next_to_the_repository(relative: str, what: str) -> Path:

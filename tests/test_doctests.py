@@ -1,7 +1,6 @@
 """The examples in docstrings run and give what they say."""
 
 import doctest
-import importlib
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,6 @@ MODULES = sorted(
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"needs {error.name}")
+    module = pytest.importorskip(name)
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.attempted and not result.failed

@@ -8,33 +8,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# From the ground floor up; rooms of one line may not import each other.
-ORDER = (
-    ("config", "setting_types", "artifacts", "errors", "figures"),
-    ("runtime",),
-    ("systems",),
-    ("product_keys",),
-    ("products",),
-    ("data.store",),
-    ("data.cuts",),
-    ("data.audio",),
-    ("corpus",),
-    ("perturbation",),
-    ("models",),
-    ("objectives",),
-    ("data",),
-    ("units",),
-    ("training",),
-    ("asr",),
-    ("report",),
-    ("tools", "__main__"),
-)
+# From the ground floor up; the rooms of a floor may not import each other.
+ORDER = """config setting_types artifacts errors figures
+< runtime < systems < product_keys < products < data.store < data.cuts < data.audio
+< corpus < perturbation < models < objectives < data < units < training < asr < report < tools __main__"""
+FLOORS = [rooms.split() for rooms in ORDER.split("<")]
 # Light modules that lower rooms may ask: the fingerprint of a part, the table of metrics, and whether a source is a Spin model.
-EXCEPTIONS = {
-    ("products", "spin.corpus.registry"),
-    ("products", "spin.units.metrics"),
-    ("systems", "spin.models.importers"),
-}
+EXCEPTIONS = {("products", "spin.corpus.registry"), ("products", "spin.units.metrics"), ("systems", "spin.models.importers")}
 # These also run with torch 1.13.1, without torchaudio.
 K2_ROOMS = ("runtime", "figures", "systems", "product_keys", "products", "asr", "report", "models")
 NOT_WITH_K2 = ("numba", "sklearn", "spin.training", "spin.perturbation")
@@ -46,11 +26,11 @@ def room(module: str) -> str:
     """The room of a module below spin, as ORDER names it."""
     names = module.split(".")[1:] or ["__init__"]
     pair = ".".join(names[:2])
-    return pair if any(pair in floor for floor in ORDER) else names[0]
+    return pair if pair in ORDER.split() else names[0]
 
 
 def floor(name: str) -> int:
-    found = [number for number, rooms in enumerate(ORDER) if name in rooms]
+    found = [number for number, rooms in enumerate(FLOORS) if name in rooms]
     assert found, f"spin.{name} has no floor in ORDER"
     return found[0]
 

@@ -1,6 +1,7 @@
 """Decoding by all methods: scales from valid alone, what cannot be decoded, failures of k2; the results of stages 4 and 5."""
 
 import shutil
+from unittest import mock
 
 import pytest
 
@@ -17,7 +18,6 @@ from spin.systems import systems_of
 from tests.asr import tiny_asr
 
 NO_TEXT, NO_FRAMES, LONG = "eval-000", "eval-001", "eval-002"
-LIMIT_IN_S = 5.0
 METHODS = tuple(DECODERS)
 GRAPH_METHODS = METHODS[1:]
 
@@ -36,7 +36,7 @@ def staged(tmp_path_factory):
     for order in (2, 3):
         train_arpa([*tiny_asr.make_sentences(80, 5), "HOED CAB"], order, [*tiny_asr.WORDS, "HOED"], folder / f"{order}.arpa")
     given = {"arpa": str(folder / "2.arpa"), "rescore_arpa": str(folder / "3.arpa"), "rescore_order": 3}
-    config = tiny_asr.make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": LIMIT_IN_S})
+    config = tiny_asr.make_config({"max_steps": 60}, decoding={**given, "methods": METHODS, "batch_seconds": 5.0})
     tiny_asr.write_corpus(folder, config, parts)
     tiny_asr.train_all(folder, config)
     read, outputs = [], Decoding.outputs
@@ -86,7 +86,7 @@ def test_what_cannot_be_decoded_is_counted(staged, method):
 def test_batches_that_k2_cannot_hold_are_halved(staged, monkeypatch, tmp_path, caplog):
     """Texts and tuned scales equal those of whole batches."""
     folder, context, _ = staged
-    shutil.copytree(folder, tmp_path / "work")
+    work = shutil.copytree(folder, tmp_path / "work")
     lattices, sizes = GraphSearch.lattices, []
 
     def limited(self, log_probs, lengths, scale):
@@ -96,8 +96,8 @@ def test_batches_that_k2_cannot_hold_are_halved(staged, monkeypatch, tmp_path, c
         return lattices(self, log_probs, lengths, scale)
 
     monkeypatch.setattr(GraphSearch, "lattices", limited)
-    shutil.rmtree(tmp_path / "work" / "exp" / "decode")
-    halved = tiny_asr.decode_all(tmp_path / "work", context.config)
+    shutil.rmtree(work / "exp" / "decode")
+    halved = tiny_asr.decode_all(work, context.config)
     assert "in halves" in caplog.text and max(sizes) == 2
     for method in METHODS:
         for name in ("hypotheses.txt", "summary.json", "counts.jsonl"):
@@ -105,14 +105,11 @@ def test_batches_that_k2_cannot_hold_are_halved(staged, monkeypatch, tmp_path, c
 
 
 def test_a_failure_of_the_search_names_the_utterances(staged, monkeypatch, tmp_path):
-    def failing(*_):
-        raise RuntimeError("Some bad things happened.")
-
-    shutil.copytree(staged[0], tmp_path / "work")
-    monkeypatch.setattr(GraphSearch, "lattices", failing)
-    shutil.rmtree(decoding_of(tiny_asr.make_context(tmp_path / "work", staged[1].config, 5), "hlg"))
+    work = shutil.copytree(staged[0], tmp_path / "work")
+    monkeypatch.setattr(GraphSearch, "lattices", mock.Mock(side_effect=RuntimeError("Some bad things happened.")))
+    shutil.rmtree(decoding_of(tiny_asr.make_context(work, staged[1].config, 5), "hlg"))
     with pytest.raises(ResourceError, match=r"(?s)eval-0\d\d \(\d+ frames\).*bad things.*max_active_states"):
-        tiny_asr.decode_all(tmp_path / "work", staged[1].config)
+        tiny_asr.decode_all(work, staged[1].config)
 
 
 @pytest.mark.parametrize("source", ["features", "units"])
@@ -127,13 +124,12 @@ def test_histories_and_scores(trained, source):
 
 
 def test_a_new_decoder_is_one_entry(trained, tmp_path, monkeypatch):
-    shutil.copytree(trained[1], tmp_path / "work")
-
     def shout(search, log_probs, lengths, search_scale, scales):
         return dict.fromkeys(scales, DecodingResult(["BE"] * len(lengths)))
 
     monkeypatch.setitem(DECODERS, "shout", Decoder(shout, "Always the same word"))
-    context = tiny_asr.decode_all(tmp_path / "work", tiny_asr.make_config({"seeds": (0, 1)}, decoding={"methods": ("shout",)}))
+    work, config = tmp_path / "work", tiny_asr.make_config({"seeds": (0, 1)}, decoding={"methods": ("shout",)})
+    context = tiny_asr.decode_all(shutil.copytree(trained[1], work), config)
     rows = artifacts.hypotheses(decoding_of(context, "shout")).read_text()
     assert {row.split("\t")[2] for row in rows.splitlines()} == {"BE"}
     assert set(read_json(artifacts.scores(context.exp))["asr"]["fbank"]["eval"]) == {"shout"}

@@ -18,7 +18,7 @@ from spin.errors import DataError, TrainingError
 from spin.runtime.checkpoints import CheckpointStore, read_checkpoint
 from spin.runtime.files import read_json, read_jsonl
 from tests.asr import tiny_asr
-from tests.asr.tiny_asr import SYSTEMS, Killed, folder_of, make_config, train_all, train_until_killed
+from tests.asr.tiny_asr import SYSTEMS, Killed, folder_of, make_config, spied, train_all, train_until_killed
 
 
 def partial(folder):
@@ -42,9 +42,8 @@ def same(first, second, *place) -> bool:
 def test_resume_to_the_bit(work_folder, trained, tmp_path, asr, kill_at):
     config, whole = make_config(asr), trained[0]
     if asr:
-        shutil.copytree(work_folder, tmp_path / "whole")
-        whole = train_all(tmp_path / "whole", config)
-    train_until_killed(work_folder, config, "fbank", kill_at)
+        whole = train_all(shutil.copytree(work_folder, tmp_path / "whole"), config)
+    train_until_killed(work_folder, config, kill_at)
     assert partial(work_folder).exists()
     context = train_all(work_folder, config)
     assert same(context, whole)
@@ -53,19 +52,16 @@ def test_resume_to_the_bit(work_folder, trained, tmp_path, asr, kill_at):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stop_leaves_a_checkpoint_of_the_very_step(work_folder, trained, monkeypatch, number, status):
-    original = Training.update
-
-    def stopped(self, batch):
-        if self.step == 12 and self.job.system.name == "fbank":  # between two checkpoints
+    def stop(training, *_):
+        if training.step == 13 and training.job.system.name == "fbank":  # between two checkpoints
             os.kill(os.getpid(), number)
-        return original(self, batch)
 
-    monkeypatch.setattr(Training, "update", stopped)
+    spied(monkeypatch, "update", stop)
     with pytest.raises(SystemExit) as ending:
         train_all(work_folder, make_config())
     assert ending.value.code == status
     assert (partial(work_folder) / "step-000000013.safetensors").exists()
-    monkeypatch.setattr(Training, "update", original)
+    monkeypatch.undo()
     assert same(train_all(work_folder, make_config()), trained[0])
 
 
@@ -86,7 +82,7 @@ def test_kill_between_the_best_and_its_step(work_folder, trained, monkeypatch):
 
 def test_a_damaged_newest_checkpoint_that_is_also_the_best(work_folder, trained):
     """The best is a file of its own, which stays whole: the step is repeated, and is no better."""
-    train_until_killed(work_folder, make_config(), "fbank", 25)
+    train_until_killed(work_folder, make_config(), 25)
     folder = partial(work_folder)
     newest = CheckpointStore(folder).paths()[-1]
     assert newest.name == "step-000000020.safetensors" and read_json(folder / "best.json")["step"] == 20
@@ -100,18 +96,6 @@ def test_jobs_in_processes_give_the_same_bits(work_folder, trained):
     config = make_config({"inputs": ("features", "units")}, runtime=RuntimeConfig(nj=2, device="cpu"))
     context = train_all(work_folder, config)
     assert all(same(context, trained[0], "fbank", 0, source) for source in config.asr.inputs)
-
-
-def spied(monkeypatch, name: str, look) -> None:
-    """After each call of a method of Training, `look` gets the training, the arguments and what came back."""
-    original = getattr(Training, name)
-
-    def method(self, *given):
-        result = original(self, *given)
-        look(self, *given, result)
-        return result
-
-    monkeypatch.setattr(Training, name, method)
 
 
 @pytest.mark.parametrize("source", ["features", "units"])

@@ -1,6 +1,5 @@
 """Helpers of these tests: a small corpus as stages 0 and 3 leave it, posteriors of texts, one-sentence LM, a killed training."""
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,12 @@ import torch
 from lhotse import CutSet, MonoCut, SupervisionSegment
 
 from spin import artifacts, products
+from spin.asr.decode import build_decodings
+from spin.asr.graphs import build_graphs
+from spin.asr.inputs import Recogniser
+from spin.asr.lang import prepare_lang
+from spin.asr.scores import build_scores
+from spin.asr.training import Training, train_recognisers
 from spin.config import AsrConfig, Config, CorpusConfig, DecodingConfig, GeneratedPart, RuntimeConfig
 from spin.data.cuts import write_cuts
 from spin.data.store import ArrayWriter
@@ -153,8 +158,6 @@ def folder_of(context: Context, system: str = "fbank", seed: int = 0, source: st
 
 def cuts_of(folder: Path, part: str, source: str = "features") -> CutSet:
     """The cuts that recognisers of the baseline read."""
-    from spin.asr.inputs import Recogniser
-
     context = make_context(folder, make_config())
     return Recogniser(context, systems_of(context.config, context.exp)[0], source, 0).cuts([part])
 
@@ -197,27 +200,32 @@ class Killed(Exception):
     """In place of SIGKILL."""
 
 
-def train_until_killed(folder: Path, config: Config, system: str, step: int) -> None:
-    """Stage 4, killed in the update of a step of one system's training."""
-    from spin.asr import training
+def spied(monkeypatch, name: str, look: Callable) -> None:
+    """After each call of a method of Training, `look` gets the training, the arguments and what came back."""
+    original = getattr(Training, name)
 
-    original = training.Training.update
+    def method(self, *given):
+        result = original(self, *given)
+        look(self, *given, result)
+        return result
 
-    def killing(self, batch):
-        if self.job.system.name == system and self.step == step - 1:
+    monkeypatch.setattr(Training, name, method)
+
+
+def train_until_killed(folder: Path, config: Config, step: int) -> None:
+    """Stage 4, killed after a step of the filterbank's training, before anything of it is saved."""
+
+    def kill(training, *_):
+        if training.job.system.name == "fbank" and training.step == step:
             raise Killed
-        return original(self, batch)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training.Training, "update", killing)
+        spied(patch, "update", kill)
         train_all(folder, config)
 
 
 def train_all(folder: Path, config: Config) -> Context:
     """As local/4_train_asr.py; returns the context of the stage."""
-    from spin.asr.lang import prepare_lang
-    from spin.asr.training import train_recognisers
-
     context = make_context(folder, config)
     train_recognisers(context, prepare_lang(context), systems_of(config, context.exp))
     return context
@@ -225,15 +233,8 @@ def train_all(folder: Path, config: Config) -> Context:
 
 def decode_all(folder: Path, config: Config) -> Context:
     """As the decoding half of local/5_decode_and_report.py; returns the context of the stage."""
-    from spin.asr.decode import build_decodings
-    from spin.asr.graphs import build_graphs
-    from spin.asr.scores import build_scores
-
     context = make_context(folder, config, stage=5)
     systems = systems_of(config, context.exp)
     build_graphs(context)
     build_scores(context, systems, build_decodings(context, systems))
     return context
-
-
-HAS_K2 = importlib.util.find_spec("k2") is not None

@@ -38,7 +38,12 @@ def write_corpus(folder: Path, part: str, seconds: list[float], pitch_name: bool
         path = folder / "audio" / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, tone(index, round(duration * RATE)), RATE, subtype="PCM_16")
-        cuts.append(_cut(name, path, index, phones))
+        recording = Recording.from_file(path, recording_id=name)
+        spoken = SupervisionSegment(name, name, 0.0, recording.duration, text="A WORD", speaker=f"speaker{index % 3}")
+        if phones:
+            labels = np.random.default_rng(index).choice(["AA", "S", "IY", "SIL"], int(recording.duration // 0.25)).tolist()
+            spoken.alignment = {artifacts.PHONE_TIER: [AlignmentItem(phone, k / 4, 0.25) for k, phone in enumerate(labels)]}
+        cuts.append(MonoCut(name, 0.0, recording.duration, 0, [spoken], recording=recording))
     manifest = artifacts.pitch_cuts(folder, part) if pitch_name else artifacts.cuts(folder, part)
     manifest.parent.mkdir(parents=True, exist_ok=True)
     write_cuts(manifest, cuts)
@@ -50,23 +55,6 @@ def prepare_part(context: Context, part: str, seconds: list[float], phones: bool
     manifest = write_corpus(context.corpus / "written", part, seconds, pitch_name=False, phones=phones)
     with products.manifest(context, part).building() as partial:
         partial.write_bytes(manifest.read_bytes())
-
-
-def _cut(name: str, path: Path, index: int, phones: bool) -> MonoCut:
-    recording = Recording.from_file(path, recording_id=name)
-    random = np.random.default_rng(index)
-    count = int(recording.duration // 0.25)
-    items = [AlignmentItem(str(random.choice(["AA", "S", "IY", "SIL"])), 0.25 * k, 0.25) for k in range(count)]
-    supervision = SupervisionSegment(
-        id=name,
-        recording_id=name,
-        start=0.0,
-        duration=recording.duration,
-        text="A WORD",
-        speaker=f"speaker{index % 3}",
-        alignment={artifacts.PHONE_TIER: items} if phones else None,
-    )
-    return MonoCut(id=name, start=0.0, duration=recording.duration, channel=0, recording=recording, supervisions=[supervision])
 
 
 def noisy_copy(waveform, cut, keys):

@@ -20,12 +20,9 @@ from spin.errors import DataError
 from tests.data.synthetic import RATE, write_corpus
 
 
-def power(wave) -> float:
-    return float(np.mean(np.square(wave, dtype=np.float64)))
-
-
 def snr(speech, noisy) -> float:
-    return 10 * np.log10(power(speech) / power(noisy.astype(np.float64) - speech))
+    speech, noisy = speech.astype(np.float64), noisy.astype(np.float64)
+    return 10 * np.log10(np.mean(speech**2) / np.mean((noisy - speech) ** 2))
 
 
 def cut_of(path, wave, rate: int = RATE) -> MonoCut:

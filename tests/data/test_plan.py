@@ -88,23 +88,14 @@ def test_ranks_and_micro_batches_share_out_the_same_batches(manifest, world_size
         assert sorted(dealt) == sorted(_ids(whole)) and all(len(plan.micro_batches) == accumulation for plan in shares)
 
 
-class _Lengths(TrainingCuts):
-    """Utterances that are lengths alone."""
-
-    samples: list[int] = []
-
-    def epoch(self, seed: int, epoch: int):
-        for number, whole in enumerate(self.samples):
-            samples = self.cropped_samples(whole)
-            yield Crop(f"u{number:06d}", samples / RATE)
-
-
 def _sampler(seconds: np.ndarray, batch_seconds: float, equal_lengths: bool, longest: int = 272_000) -> BatchSampler:
+    """A sampler of utterances that are lengths alone."""
     samples = (seconds * RATE).astype(int)
     bins = duration_bins(np.minimum(samples, longest), batch_seconds)
     lengths = {"min_samples": RATE, "max_samples": longest, "batch_seconds": batch_seconds, "equal_lengths": equal_lengths}
-    cuts = _Lengths((), SpinConfig(**lengths), len(samples), bins=bins)
-    object.__setattr__(cuts, "samples", samples.tolist())
+    cuts = TrainingCuts((), SpinConfig(**lengths), len(samples), bins=bins)
+    crops = [Crop(f"u{number:06d}", cuts.cropped_samples(whole) / RATE) for number, whole in enumerate(samples.tolist())]
+    object.__setattr__(cuts, "epoch", lambda seed, epoch: crops)
     return BatchSampler(cuts, seed=0)
 
 

@@ -5,22 +5,12 @@ import dataclasses
 import pytest
 
 from spin.config import Config, RuntimeConfig
-from tests.report.made_up_run import SYSTEMS, make_context, make_material, make_report
+from tests.report.made_up_run import SYSTEMS, make_material, make_report
 
 
 @pytest.fixture(scope="session")
 def config():
     return Config(runtime=RuntimeConfig(device="cpu"))
-
-
-@pytest.fixture
-def context(tmp_path, config):
-    return make_context(tmp_path / "exp", config)
-
-
-@pytest.fixture
-def material(tmp_path, config):
-    return make_material(tmp_path / "exp", config)
 
 
 @pytest.fixture

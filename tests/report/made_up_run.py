@@ -28,13 +28,15 @@ SENTENCES = (  # id, speaker, reference, hypotheses of even and odd systems
 )
 
 
-def scores(errors: dict[str, dict[str, int]]) -> dict:
-    """scores.json from the errors of each system by each method in 1,000 words of one part; the first is the baseline."""
-    baseline, *others = errors
+def result(errors: int) -> dict:
+    """The error rates of a decoding of 1,000 words."""
+    wer = errors / 10
+    return {"wer": wer, "cer": 30.0, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": 1000, "errors": errors}
 
-    def result(count):
-        wer = count / 10
-        return {"wer": wer, "cer": 30.0, "ci95": [max(0.0, wer - 1.5), wer + 1.5], "words": 1000, "errors": count}
+
+def scores(errors: dict[str, dict[str, int]]) -> dict:
+    """scores.json from the errors of each system by each method in one part; the first is the baseline."""
+    baseline, *others = errors
 
     def gain(before, after):
         return {"relative_wer_reduction": 100 * (before - after) / before, "p_value": 0.001}
@@ -67,9 +69,7 @@ def phone_counts(index: int) -> tuple[list[str], np.ndarray]:
 def write_decodings(exp: Path, systems, where: Decoding, sentences=SENTENCES, seeds=(0,)) -> None:
     """The files of every decoding; systems take turns with the hypotheses of a sentence."""
     for column, system in enumerate(systems):
-        spoken = [
-            Hypothesis(name, speaker, reference, texts[column % len(texts)]) for name, speaker, reference, texts in sentences
-        ]
+        spoken = [Hypothesis(*reference, texts[column % len(texts)]) for *reference, texts in sentences]
         for seed in seeds:
             write_decoding(artifacts.decoding_folder(exp, system, where.input_kind, seed, where.part, where.method), spoken, {})
 

@@ -4,7 +4,7 @@ import pytest
 
 from spin.report.measures import Decoding, decodings, gain, primary, subject
 from spin.report.pages import headline
-from tests.report.made_up_run import plain
+from tests.report.made_up_run import plain, result
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,8 @@ from tests.report.made_up_run import plain
     ],
 )
 def test_gain_loss_and_chance(report, baseline, errors, p_value, tone, figure, title):
-    for system, count in (("baseline", baseline), ("spin", errors)):
-        wer = count / 10
-        report["asr"][system]["test"]["hlg"] |= {"errors": count, "wer": wer, "ci95": [max(0.0, wer - 1), wer + 1]}
+    report["asr"]["baseline"]["test"]["hlg"] = result(baseline)
+    report["asr"]["spin"]["test"]["hlg"] = result(errors)
     report["gain"]["spin"]["test"]["hlg"] = {"relative_wer_reduction": None, "p_value": p_value}
     answer = headline(report)
     assert (answer.tone, plain(answer.figure)) == (tone, figure)

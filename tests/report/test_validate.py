@@ -61,12 +61,6 @@ def damage(report, path, value):
     return made
 
 
-@pytest.fixture
-def file(tmp_path, report):
-    write_json(tmp_path / "report.json", report)
-    return tmp_path / "report.json"
-
-
 @pytest.mark.parametrize(("path", "value", "key"), [*((path, value, path) for path, value in cases(WRONG)), *ELSEWHERE])
 def test_every_damage_is_named(report, path, value, key):
     found = problems(damage(report, path, value))
@@ -95,7 +89,9 @@ def test_units_alone_nothing_decoded_and_nothing_at_all(report):
     assert problems(report) == []
 
 
-def test_command_line(file, tmp_path, report, capsys):
+def test_command_line(tmp_path, report, capsys):
+    file = tmp_path / "report.json"
+    write_json(file, report)
     assert main([str(file)]) == 0 and capsys.readouterr() == ("", "")
     write_json(tmp_path / "bad.json", damage(report, "units.spin.pnmi", 7))
     assert main([str(file), str(tmp_path / "bad.json")]) == 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ from spin.report.tables import all_tables
 from spin.report.validate import main as validate
 from spin.report.validate import problems
 from spin.report.write_report import build_seconds, collect_pictures, report_config, version, write_report
+from spin.runtime.config_io import load_config
 from spin.runtime.files import read_json, write_json, write_jsonl
 from spin.runtime.product import Product
 from spin.systems import systems_of
 from tests.data.synthetic import write_corpus
-from tests.report.made_up_run import metrics, phone_counts, scores, write_decodings
+from tests.report.made_up_run import make_context, metrics, phone_counts, scores, write_decodings
 
-WHERE = Decoding("features", "test", "hlg")
 ERRORS = {"baseline": {"ctc_1best": 780, "hlg": 412}, "spin": {"ctc_1best": 702, "hlg": 361}}
 
 
@@ -41,9 +42,10 @@ def write_units(folder, exp):
 
 
 @pytest.fixture
-def run(context, monkeypatch):
+def run(tmp_path, config, monkeypatch):
     """(context, product of the scores) of a finished run of two systems, whose products are small and made up."""
-    exp = context.exp
+    exp = tmp_path / "exp"
+    context = make_context(exp, config)
 
     def units(context, system, part):
         return product(context, "units", artifacts.units_folder(exp, system.name, part), 3)
@@ -63,15 +65,11 @@ def run(context, monkeypatch):
         history = artifacts.history_in(artifacts.recogniser_folder(exp, system.name, "features", 0))
         write_jsonl(history, [{"step": step, "valid_wer": 90.0 - step} for step in (1, 2)])
     write_jsonl(artifacts.history_in(artifacts.spin_folder(exp)), [{"step": 50, "loss": 4.0, "pnmi": 0.4}])
-    write_decodings(exp, ("baseline", "spin"), WHERE)
+    write_decodings(exp, ("baseline", "spin"), Decoding("features", "test", "hlg"))
     of_scores = product(context, "scores", artifacts.scores(exp), 5)
-    rebuild(of_scores, scores(ERRORS))
+    with of_scores.building() as partial:
+        write_json(partial, scores(ERRORS))
     return context, of_scores
-
-
-def rebuild(scores_product, content):
-    with scores_product.building() as partial:
-        write_json(partial, content)
 
 
 def test_a_whole_run(run):
@@ -131,7 +129,8 @@ def test_figures_outside_the_schema_are_not_written(run):
     context, of_scores = run
     content = scores(ERRORS)
     del content["gain"]["spin"]["test"]["hlg"]
-    rebuild(of_scores, content)
+    with of_scores.building() as partial:
+        write_json(partial, content)
     with pytest.raises(DataError, match=r"(?s)gain\.spin\.test\.hlg: missing.*--stage 3 --stop-stage 5.*--force"):
         write_report(context, of_scores)
     assert not artifacts.report(context.exp, "json").exists()
@@ -151,22 +150,17 @@ def test_utterances_are_read_and_cut(run, monkeypatch):
     assert [item.title for item in pictures.utterances(context, report)] == ["Utterance u-0001"]
 
 
-def test_times_are_summed_over_all_products_once(context):
-    class Node:
-        def __init__(self, path, stage, seconds, inputs=()):
-            self.path, self.stage, self.seconds, self.inputs = path, stage, seconds, inputs
+def test_times_are_summed_over_all_products_once():
+    def node(path, stage, seconds, inputs=()):
+        return SimpleNamespace(path=path, stage=stage, seconds=seconds, inputs=inputs)
 
-    manifest, missing = Node("m", 0, 1.5), Node("x", 1, None)
-    features = [Node(f"f{index}", 3, 2.0, [manifest, missing]) for index in range(3)]
-    assert build_seconds([Node("s", 5, 0.25, features), features[0]]) == {"stage0": 1.5, "stage3": 6.0, "stage5": 0.2}
+    manifest, missing = node("m", 0, 1.5), node("x", 1, None)
+    features = [node(f"f{index}", 3, 2.0, [manifest, missing]) for index in range(3)]
+    assert build_seconds([node("s", 5, 0.25, features), features[0]]) == {"stage0": 1.5, "stage3": 6.0, "stage5": 0.2}
 
 
 def test_folders_and_devices_stay_out_of_the_report(config):
-    other = dataclasses.replace(
-        config,
-        corpus=dataclasses.replace(config.corpus, data_dir="elsewhere", corpus_dir="some/place"),
-        runtime=dataclasses.replace(config.runtime, nj=9, device="auto"),
-    )
+    other = load_config(None, ["corpus.data_dir=else", "corpus.corpus_dir=where", "runtime.nj=9", "runtime.device=auto"])
     assert report_config(config) == report_config(other)
     assert report_config(dataclasses.replace(config, seed=5)) != report_config(config)
     assert (version("numpy"), version("no-such-package-of-this-project")) == (np.__version__, "not installed")

@@ -1,5 +1,7 @@
 """Checkpoints: the last two and the best stay, a damaged one is skipped. Code in them: tests/faults/test_bad_products.py."""
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -63,10 +65,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 def test_short_memory_does_not_make_a_checkpoint_damaged(tmp_path, monkeypatch):
     CheckpointStore(tmp_path).save(1, {"a": 1})
-
-    def safe_open(*_, **__):
-        raise RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)")
-
-    monkeypatch.setattr(checkpoints, "safe_open", safe_open)
+    error = RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)")
+    monkeypatch.setattr(checkpoints, "safe_open", mock.Mock(side_effect=error))
     with pytest.raises(RuntimeError, match="memory"):
         CheckpointStore(tmp_path).load_latest()

@@ -8,19 +8,8 @@ from spin.runtime.logs import summary_writer
 from tests.faults.points import points
 
 
-@pytest.mark.parametrize(("start", "left"), [(0, [3, 4]), (4, [1, 2, 3, 4]), (9, [1, 2, 3, 3, 4, 4])])
-def test_points_of_an_earlier_run(tmp_path, start, left):
-    pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    for steps, begin in (((1, 2, 3, 4), 0), ((3, 4) if start != 4 else (4,), start)):
-        with summary_writer(tmp_path, begin) as writer:
-            for step in steps:
-                writer.add_scalar("x", float(step), step)
-    (curve,) = points(tmp_path).values()
-    assert sorted(step for step, _ in curve) == left
-
-
 @pytest.mark.parametrize("clocks", [(5000.2, 5000.6, 5000.9, 9000), (9000, 20, 8999, 10), (10, 5000.7, 4999, 5001)])
-def test_a_clock_that_stands_still_or_is_set_back_shows_nothing_twice(tmp_path, monkeypatch, clocks):
+def test_nothing_is_shown_twice_even_with_a_clock_that_stands_still_or_is_set_back(tmp_path, monkeypatch, clocks):
     pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     module = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
     for run, clock in enumerate(clocks):
@@ -33,3 +22,6 @@ def test_a_clock_that_stands_still_or_is_set_back_shows_nothing_twice(tmp_path, 
     assert [step for step, _ in curve] == list(range(10))
     assert [value for step, value in curve if step == 4] == [404.0]  # of the later run
     assert len(list(tmp_path.iterdir())) == len(clocks)
+    with summary_writer(tmp_path) as writer:  # a training from the start
+        writer.add_scalar("x", 0.0, 3)
+    assert list(points(tmp_path).values()) == [[(3, 0.0)]]

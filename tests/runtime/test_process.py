@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -15,7 +16,6 @@ from spin.runtime.logs import get_logger
 from spin.runtime.process import folder_lock
 from tests.rights import without_privilege
 
-ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from spin.runtime.process import folder_lock
@@ -45,7 +45,8 @@ def holder(folder: Path, how: str) -> Iterator[subprocess.Popen]:
     """A process that may do only what the modes of files allow, and holds the folder."""
     command = [*without_privilege(), sys.executable, "-c", HOLDER, str(folder), how]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes) as process:
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline().strip() == "held"  # and no warning before it
         yield process
         process.kill()
 
@@ -61,7 +62,6 @@ def is_free(folder: Path) -> bool:
 
 def test_a_writer_is_named_and_a_dead_one_holds_nothing(folder):
     with holder(folder, "alone") as process:
-        assert process.stdout.readline().strip() == "held"
         for shared in (True, False):
             with pytest.raises(LockedError, match=f"process {process.pid} on"), folder_lock(folder, shared):
                 pass
@@ -70,8 +70,7 @@ def test_a_writer_is_named_and_a_dead_one_holds_nothing(folder):
 
 def test_a_reader_without_write_permission_keeps_the_owner_away(folder):
     protect(folder, True)
-    with holder(folder, "shared") as process:
-        assert process.stdout.readline().strip() == "held"  # and no warning before it
+    with holder(folder, "shared"):
         protect(folder, False)
         assert not is_free(folder)
     assert is_free(folder)
@@ -79,20 +78,20 @@ def test_a_reader_without_write_permission_keeps_the_owner_away(folder):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EDQUOT])
 def test_a_refusal_to_write_leaves_a_shared_lock_and_one_to_read_a_warning(folder, monkeypatch, caplog, number):
-    def refusing(path, mode="r", **more):
-        if mode != "r" or number in unreadable:
-            raise OSError(number, os.strerror(number), str(path))
+    refusal = OSError(number, os.strerror(number))
+
+    def only_read(path, mode="r", **more):
+        if mode != "r":
+            raise refusal
         return open(path, mode, **more)
 
-    unreadable = set()
     with monkeypatch.context() as patch:
-        patch.setattr("spin.runtime.process.open", refusing, raising=False)
+        patch.setattr("spin.runtime.process.open", only_read, raising=False)
         with folder_lock(folder, shared=True), folder_lock(folder, shared=True):
             patch.undo()
             assert not is_free(folder)
     assert is_free(folder)
-    unreadable.add(number)
-    monkeypatch.setattr("spin.runtime.process.open", refusing, raising=False)
+    monkeypatch.setattr("spin.runtime.process.open", mock.Mock(side_effect=refusal), raising=False)
     monkeypatch.setattr(get_logger("spin"), "propagate", True)
     with folder_lock(folder, shared=True):
         assert f"reading {folder} without a lock" in caplog.text

@@ -20,7 +20,6 @@ from spin.runtime import devices, workers
 from spin.runtime.workers import QUEUED, map_jobs, prefetch, run_jobs
 from tests.runtime.jobs import die, fail_on_three, own_pid, variable
 
-ROOT = Path(__file__).resolve().parents[2]
 FRESH = "spin.runtime.workers"
 
 
@@ -59,27 +58,11 @@ def test_errors_and_deaths_of_workers(fresh):
     assert multiprocessing.active_children() == []
 
 
-WORK = """
-import os, time
-from spin.runtime.process import StopRequest
-
-def work(folder):
-    with StopRequest() as stop:
-        open(os.path.join(folder, f"pid{os.getpid()}"), "w").close()
-        while stop.signal is None:
-            time.sleep(0.01)
-        open(os.path.join(folder, f"saved{os.getpid()}"), "w").close()
-        raise SystemExit(stop.status())
-
-def stubborn(folder):
-    open(os.path.join(folder, f"pid{os.getpid()}"), "w").close()
-    time.sleep(600)
-"""
 SCRIPT = """
 import sys
 from spin.runtime.process import exit_on_signals
 from spin.runtime.workers import map_jobs
-from work_of_test import stubborn, work
+from tests.runtime.jobs import stubborn, work
 
 if __name__ == "__mp_main__":
     open(sys.argv[1] + "/imported", "w").close()
@@ -94,9 +77,7 @@ if __name__ == "__main__":
 def started(tmp_path, kind):
     """(process, pids of its two workers), once both are at work."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "work_of_test.py").write_text(WORK)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path), kind], env=environment)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path), kind])
     until = time.monotonic() + 60
     while len(found := list(tmp_path.glob("pid*"))) < 2:
         assert process.poll() is None and time.monotonic() < until
@@ -117,23 +98,18 @@ def wait_gone(pids):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("kind", "number"), [("save", 15), ("save", 2), ("sleep", 15), ("spawn", 15), ("fresh", 15)])
-def test_a_stop_lets_workers_save_and_ends_those_that_do_not_listen(tmp_path, kind, number):
+ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers of a killed parent end through a call that Linux has")
+STOPS = [("save", 15), ("save", 2), ("sleep", 15), ("spawn", 15), ("fresh", 15)]
+
+
+@pytest.mark.parametrize(("kind", "number"), STOPS + [pytest.param(kind, 9, marks=ONLY_LINUX) for kind in ("sleep", "fresh")])
+def test_a_stop_lets_workers_save_and_ends_those_that_do_not_listen_and_a_kill_ends_all(tmp_path, kind, number):
     process, pids = started(tmp_path, kind)
     process.send_signal(number)
-    assert process.wait(20) == 128 + number
+    assert process.wait(20) == (-9 if number == 9 else 128 + number)
     wait_gone(pids)
     assert len(list(tmp_path.glob("saved*"))) == (2 if kind == "save" else 0)
     assert not (tmp_path / "imported").exists()  # the script that starts workers may import much; they need not
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="workers of a killed parent end through a call that Linux has")
-@pytest.mark.parametrize("kind", ["sleep", "fresh"])
-def test_workers_of_a_killed_parent_end_too(tmp_path, kind):
-    process, pids = started(tmp_path, kind)
-    process.kill()
-    process.wait()
-    wait_gone(pids)
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,10 @@ def k2_home(sandbox):
     return (sandbox.root / ".venv/.spin/k2").read_text().strip()
 
 
-def test_first_run_makes_both_environments_and_the_second_nothing(sandbox):
-    result = sandbox.setup()
+def test_first_run_makes_both_environments_the_second_nothing_and_a_moved_project_its_own(sandbox):
+    result = sandbox.setup(FAKE_MIRROR="file:///mirror")
     assert result.returncode == 0 and k2_home(sandbox) == ".venv-k2"
+    assert sandbox.calls("main.txt", "(index file:///mirror)") == 2  # pip's index is uv's, too
     assert (sandbox.site(".venv") / "torchaudio").is_dir() and (sandbox.site(".venv-k2") / "k2").is_dir()
     assert (sandbox.site(".venv") / "spin_recipe.pth").read_text().strip() == str(sandbox.root)
     assert "no official wheel" in result.stdout
@@ -40,6 +41,9 @@ def test_first_run_makes_both_environments_and_the_second_nothing(sandbox):
     result = sandbox.setup()
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert sandbox.calls("pip") == 0 == sandbox.calls("uv")
+    elsewhere = shutil.copytree(root, root.with_name("elsewhere"), symlinks=True)  # a moved project
+    assert sandbox.bash("utils/setup_env.sh", cwd=elsewhere).returncode == 0
+    assert (elsewhere / ".venv/lib/python3.11/site-packages/spin_recipe.pth").read_text().strip() == str(elsewhere)
 
 
 # (driver and compute capability of each GPU, CUDA version): no GPU; CUDA 12.4, 12.8 and 13 drivers; V100, A5000, H100, B200
@@ -69,8 +73,10 @@ def test_the_driver_and_the_gpus_choose_the_build_of_torch_and_k2(sandbox, gpus,
     assert f"+cuda{cuda}.torch2.11.0" in (sandbox.root / ".env-lock/k2-official.txt").read_text()
 
 
-def test_another_driver_makes_the_environment_again(made):
+def test_another_driver_makes_the_environment_again_once_the_packages_were_found(made):
     made.add_gpus("550.54.14, 8.6")
+    assert_helpful(made.setup(FAKE_FAILS="main.txt"), "uv could not install")
+    assert (made.site(".venv") / "torch").is_dir()  # nothing was deleted
     result = made.setup()
     assert result.returncode == 0 and "for CUDA 12.6" in result.stdout and made.calls("uv venv") == 2
     assert made.setup().stdout == ""
@@ -112,7 +118,7 @@ def test_damage_is_noticed_and_only_what_is_damaged_is_made_again(made, damage, 
     assert made.setup().stdout == ""
 
 
-def test_changed_requirements_update_the_environment_in_place(made):
+def test_changed_requirements_and_tests_are_added_in_place_and_rebuild_makes_everything_again(made):
     (made.root / ".venv/kept").touch()
     with open(made.root / "requirements/main.txt", "a") as stream:
         stream.write("another==1.0\n")
@@ -120,46 +126,31 @@ def test_changed_requirements_update_the_environment_in_place(made):
     assert result.returncode == 0 and ".venv: updating it" in result.stdout
     assert (made.site(".venv") / "another").is_dir() and (made.root / ".venv/kept").exists()
     assert made.calls("k2.txt") == 0
-
-
-@pytest.mark.parametrize("linked", [False, True])
-def test_a_copied_project_makes_its_own_environments(made, linked):
-    elsewhere, stamp = made.root.with_name("elsewhere"), made.root / ".venv/.spin/stamp"
-    shutil.copytree(made.root, elsewhere, symlinks=True)
-    if linked:  # to the environment of the first, which is left alone
-        shutil.rmtree(elsewhere / ".venv")
-        (elsewhere / ".venv").symlink_to(made.root / ".venv")
-    before = stamp.read_text()
-    assert made.bash("utils/setup_env.sh", cwd=elsewhere).returncode == 0
-    assert (elsewhere / ".venv/lib/python3.11/site-packages/spin_recipe.pth").read_text().strip() == str(elsewhere)
-    assert stamp.read_text() == before and not (elsewhere / ".venv").is_symlink()
-
-
-def test_an_environment_of_another_program_is_renamed_not_deleted(sandbox):
-    (sandbox.root / ".venv").mkdir()
-    (sandbox.root / ".venv/precious").touch()
-    assert "renamed to" in sandbox.setup().stdout
-    assert len(list(sandbox.root.glob(".venv.old-*/precious"))) == 1
-
-
-def test_an_empty_folder_is_used_even_through_a_link(sandbox):
-    large_disk = sandbox.root.parent / "large_disk"
-    large_disk.mkdir()
-    (sandbox.root / ".venv").symlink_to(large_disk)
-    assert sandbox.setup().returncode == 0
-    assert (large_disk / "bin/python").exists() and (sandbox.root / ".venv").is_symlink()
-
-
-def test_tests_are_added_once_and_rebuild_makes_everything_again(made):
     assert made.setup("--test").returncode == 0
     assert (made.site(".venv") / "pytest").is_dir() and (made.site(".venv-k2") / "pytest").is_dir()
     assert made.setup("--test").stdout == "" == made.setup().stdout and made.calls("uv venv") == 0
     assert made.setup("--rebuild").returncode == 0 and made.calls("uv venv") == 2
 
 
-def test_pips_index_is_uvs_index(sandbox):
-    assert sandbox.setup(FAKE_MIRROR="file:///mirror").returncode == 0
-    assert sandbox.calls("main.txt", "(index file:///mirror)") == 2
+def test_a_link_to_the_environment_of_another_checkout_is_removed(made):
+    elsewhere, stamp = made.root.with_name("elsewhere"), made.root / ".venv/.spin/stamp"
+    before = stamp.read_text()
+    shutil.copytree(made.root, elsewhere, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
+    (elsewhere / ".venv").symlink_to(made.root / ".venv")
+    assert made.bash("utils/setup_env.sh", cwd=elsewhere).returncode == 0
+    assert stamp.read_text() == before and not (elsewhere / ".venv").is_symlink()
+
+
+def test_an_empty_folder_is_used_even_through_a_link_and_one_of_another_program_is_renamed(sandbox):
+    large_disk = sandbox.root.parent / "large_disk"
+    for folder in (large_disk, sandbox.root / ".venv-k2"):
+        folder.mkdir()
+    (sandbox.root / ".venv").symlink_to(large_disk)
+    (sandbox.root / ".venv-k2/precious").touch()
+    result = sandbox.setup()
+    assert result.returncode == 0 and result.stdout.count("renamed to") == 1
+    assert len(list(sandbox.root.glob(".venv-k2.old-*/precious"))) == 1
+    assert (large_disk / "bin/python").exists() and (sandbox.root / ".venv").is_symlink()
 
 
 @pytest.mark.parametrize(
@@ -197,12 +188,6 @@ def test_failures_say_what_to_do_and_the_next_run_succeeds(sandbox, variables, w
     sandbox.add_python("python3.13", "3.14")
     assert_helpful(sandbox.setup(**variables), *words)
     assert sandbox.setup().returncode == 0
-
-
-def test_nothing_is_deleted_before_the_packages_were_found(made):
-    made.add_gpus("550.54.14, 8.6")
-    assert_helpful(made.setup(FAKE_FAILS="main.txt"), "uv could not install")
-    assert (made.site(".venv") / "torch").is_dir()
 
 
 def test_two_at_once_do_the_work_once(sandbox):

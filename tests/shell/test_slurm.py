@@ -140,27 +140,22 @@ def test_a_wrong_configuration_or_a_failure_on_one_machine_ends_all_and_is_not_r
     assert bool(cluster.calls("python")) == (status == 3) and not cluster.calls("scontrol requeue")
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_a_stop_reaches_all_machines_and_the_job_is_requeued(cluster, nodes):
-    status, output = cluster.stop(cluster.start(*TRAIN, nodes=nodes, WORK="1"), nodes)
-    assert status == 143, output
-    assert len(set(cluster.calls("stopped"))) == nodes  # none was killed before it could write its checkpoint
-    assert cluster.calls("scontrol requeue") == ["scontrol requeue 1234567"]
-    assert len(cluster.calls("scancel --signal=TERM 1234567")) == (nodes > 1)
-
-
 @pytest.mark.parametrize(
-    ("variables", "status", "message", "requeued"),
+    ("nodes", "variables", "status", "message", "requeued"),
     [
-        ({"STOP_STATUS": "0"}, 0, "", False),  # finished in spite of the stop
-        ({"SLURM_RESTART_COUNT": "2", "SPIN_RESTARTS": "2"}, 143, "not requeued after 2 restarts", False),
-        ({"REQUEUE_STATUS": "1"}, 143, "scontrol could not requeue the job", True),
+        (1, {}, 143, "", True),
+        (2, {}, 143, "", True),
+        (2, {"STOP_STATUS": "0"}, 0, "", False),  # finished in spite of the stop
+        (2, {"SLURM_RESTART_COUNT": "2", "SPIN_RESTARTS": "2"}, 143, "not requeued after 2 restarts", False),
+        (2, {"REQUEUE_STATUS": "1"}, 143, "scontrol could not requeue the job", True),
     ],
 )
-def test_what_is_requeued(cluster, variables, status, message, requeued):
-    code, output = cluster.stop(cluster.start(*TRAIN, WORK="1", **variables), 2)
+def test_a_stop_reaches_all_machines_and_the_job_is_requeued(cluster, nodes, variables, status, message, requeued):
+    code, output = cluster.stop(cluster.start(*TRAIN, nodes=nodes, WORK="1", **variables), nodes)
     assert code == status and message in output, output
-    assert bool(cluster.calls("scontrol requeue")) == requeued
+    assert len(set(cluster.calls("stopped"))) == nodes  # none was killed before it could write its checkpoint
+    assert cluster.calls("scontrol requeue") == ["scontrol requeue 1234567"] * requeued
+    assert len(cluster.calls("scancel --signal=TERM 1234567")) == (nodes > 1)
 
 
 def test_wrong_calls_say_what_to_do(cluster):

@@ -1,7 +1,5 @@
 """TextGrids of the Montreal Forced Aligner as a TSV."""
 
-from pathlib import Path
-
 import pytest
 
 from spin.__main__ import main
@@ -9,41 +7,16 @@ from spin.errors import DataError
 from spin.tools.align import read_folder, read_phones
 from tests.corpus.layout import read_tsv
 
-GRID = """File type = "ooTextFile"
-Object class = "TextGrid"
-
-0
-0.06
-<exists>
-2
-"IntervalTier"
-"phones"
-0
-0.06
-4
-0
-0.01
-"sp"
-0.01
-0.03
-"AA1"
-0.03
-0.05
-""
-0.05
-0.06
-"b"
-"TextTier"
-"clicks"
-0
-0.06
-1
-0.04
-"click"
+TIERS = """0 0.06 <exists> 2
+"IntervalTier" "phones" 0 0.06 4
+0 0.01 "sp" 0.01 0.03 "AA1" 0.03 0.05 "" 0.05 0.06 "b"
+"TextTier" "clicks" 0 0.06 1
+0.04 "click"
 """
+GRID = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n' + TIERS.replace(" ", "\n")
 
 
-def test_a_folder_becomes_a_tsv(tmp_path: Path, capsys):
+def test_a_folder_becomes_a_tsv(tmp_path, capsys):
     """By hand; folders of speakers, stress, sp, empty intervals, point tiers, and the encodings that Praat writes."""
     (tmp_path / "7" / "1").mkdir(parents=True)
     with pytest.raises(DataError, match="no TextGrid"):
@@ -59,7 +32,7 @@ def test_a_folder_becomes_a_tsv(tmp_path: Path, capsys):
         list(read_folder(tmp_path))
 
 
-def test_what_praat_writes(tmp_path: Path):
+def test_what_praat_writes(tmp_path):
     parselmouth = pytest.importorskip("parselmouth", reason="Praat (parselmouth) is not installed")
     call = parselmouth.praat.call
     grid = call("Create TextGrid", 0, 0.6, "phones clicks", "clicks")
@@ -80,7 +53,7 @@ def test_what_praat_writes(tmp_path: Path):
         GRID.replace("0.03\n0.05", "x\n0.05"),
     ],
 )
-def test_damaged_files_are_named_and_nothing_is_written(tmp_path: Path, capsys, content: str):
+def test_damaged_files_are_named_and_nothing_is_written(tmp_path, capsys, content):
     (tmp_path / "a.TextGrid").write_text(content)
     assert main(["align", "--input", str(tmp_path), "--output", str(tmp_path / "a.tsv")]) == 1
     assert "a.TextGrid" in capsys.readouterr().err and not (tmp_path / "a.tsv").exists()

@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import scaled_dot_product_attention as attend
 from torch.utils.flop_counter import FlopCounterMode
 
 from spin.runtime.config_io import load_config
@@ -45,9 +45,7 @@ def test_gradients_have_the_shapes_and_types_of_real_ones():
         layer, bias = (module.to_empty(device=device) for module in (torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)))
         queries = bias(layer(torch.zeros(2, 3, 5, 8).to(device)))
         mask = torch.ones(2, 1, 1, 5, dtype=torch.bool).to(device)
-        attended = F.scaled_dot_product_attention(queries, queries, queries) + F.scaled_dot_product_attention(
-            queries, queries, queries, attn_mask=mask
-        )
+        attended = attend(queries, queries, queries) + attend(queries, queries, queries, attn_mask=mask)
         (attended.mean() + queries[0].square().sum()).backward()
         return [(parameter.grad.shape, parameter.grad.dtype) for parameter in (*layer.parameters(), *bias.parameters())]
 

@@ -28,25 +28,21 @@ def checked(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("driver", "options", "expected"),
     [
-        (["--stop-stage", "5"], ["torch on auto", "k2 by k2_python"]),
-        (["--stop-stage", "3"], ["torch on auto"]),
-        (["--stop-stage", "3", "--device", "cuda"], ["torch on cuda"]),
-        (["--stop-stage", "5", "--device", "cpu"], []),
-        (["--stop-stage", "5", "--set", "runtime.device=cpu"], []),
+        (".", ["--stop-stage", "5"], ["torch on auto", "k2 by k2_python"]),
+        (".", ["--stop-stage", "3"], ["torch on auto"]),
+        (".", ["--stop-stage", "3", "--device", "cuda"], ["torch on cuda"]),
+        (".", ["--stop-stage", "5", "--device", "cpu"], []),
+        (".", ["--stop-stage", "5", "--set", "runtime.device=cpu"], []),
+        ("nothing", [], []),
+        ("nothing", ["--stop-stage", "0", "--device", "cuda"], ["torch on cuda"]),
     ],
 )
-def test_a_machine_with_a_gpu_is_tried_for_the_stages_that_run(checked, options, expected):
+def test_a_gpu_is_tried_for_the_stages_that_run_where_it_may_be_used(checked, monkeypatch, tmp_path, driver, options, expected):
+    monkeypatch.setattr(check_device, "DRIVER", tmp_path / driver)
     status = 3 if "k2 by k2_python" in expected else 0  # that of k2's interpreter
     assert check_device.main(["--conf", str(CONF), *options]) == status and checked == expected
-
-
-def test_without_a_driver_only_cuda_is_tried(checked, monkeypatch, tmp_path):
-    monkeypatch.setattr(check_device, "DRIVER", tmp_path / "nothing")
-    assert check_device.main(["--conf", str(CONF)]) == 0 and checked == []
-    check_device.main(["--conf", str(CONF), "--device", "cuda", "--stop-stage", "0"])
-    assert checked == ["torch on cuda"]
 
 
 def test_a_gpu_that_torch_cannot_use_is_an_error(monkeypatch, tmp_path):

@@ -5,31 +5,27 @@ import copy
 import pytest
 
 from spin.__main__ import main
-from spin.config import Config, RuntimeConfig
+from spin.config import Config
 from spin.errors import DataError
 from spin.report.measures import WER
 from spin.runtime.files import write_json
 from spin.tools.results import compare, group_runs, recognition_rows, render_results, spread
-from tests.report.made_up_run import make_report, plain
+from tests.report.made_up_run import make_report, plain, result
 
 
 def with_errors(report, baseline, spin, seed=0):
     """The report of another seed with other errors by HLG in 1,000 words."""
     made = copy.deepcopy(report)
     made["seed"] = made["config"]["seed"] = seed
-    for system, errors in (("baseline", baseline), ("spin", spin)):
-        made["asr"][system]["test"]["hlg"] |= {"errors": errors, "wer": errors / 10, "ci95": [errors / 10 - 1, errors / 10 + 1]}
+    made["asr"]["baseline"]["test"]["hlg"] = result(baseline)
+    made["asr"]["spin"]["test"]["hlg"] = result(spin)
     made["gain"]["spin"]["test"]["hlg"]["relative_wer_reduction"] = 100 * (baseline - spin) / baseline
     return made
 
 
 @pytest.fixture
-def report(tmp_path):
-    return make_report(tmp_path / "exp", Config(runtime=RuntimeConfig(device="cpu")))
-
-
-@pytest.fixture
-def three(report):
+def three(tmp_path):
+    report = make_report(tmp_path / "exp", Config())
     return [with_errors(report, *errors, seed) for seed, errors in enumerate(((400, 360), (410, 380), (420, 370)))]
 
 
@@ -45,7 +41,8 @@ def test_means_spreads_and_changes_by_hand(three):
     assert list(map(plain, compare(WER, [[0.0], [1.0]]))) == ["0.0 %", "1.0 %", "—"]
 
 
-def test_seeds_of_one_report_count_as_values(report):
+def test_seeds_of_one_report_count_as_values(three):
+    report = three[0]
     for system, rates in (("baseline", (40.0, 42.4)), ("spin", (41.0, 31.2))):
         per_seed = [{"seed": seed, "wer": rate, "cer": rate} for seed, rate in enumerate(rates)]
         report["asr"][system]["test"]["hlg"]["per_seed"] = per_seed
