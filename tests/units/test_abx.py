@@ -156,12 +156,6 @@ def test_random_features_are_at_chance_within_their_standard_error():
         assert error_of_mean < 1.5 and abs(np.mean(errors) - 50) < 3 * error_of_mean
 
 
-def test_oracle_phones_are_near_zero_and_in_percent():
-    items, lengths = make_items(6, 300, speakers=4)
-    phone = {item.utterance: "ABC".index(item.phone) for item in items}
-    assert abx(design(items), lambda name: np.full(lengths[name], phone[name])) == (0.0, 0.0)
-
-
 @settings(max_examples=15)
 @given(st.integers(0, 1000), st.floats(0.1, 10), st.integers(1, 3))
 def test_scale_order_and_threads_do_not_matter(seed, scale, threads):
