@@ -26,11 +26,6 @@ def transcripts(change: Change) -> Change:
     return each("train/1034/7/1034-7.trans.txt", change)
 
 
-def locked_data(root: Path) -> None:
-    (root.parent / "data").mkdir()
-    (root.parent / "data").chmod(0o500)
-
-
 ALL, SHARED = "corpus.max_bad_share=0.9", "corpus.allow_shared_speakers=true"
 A_FLAC = "LibriSpeech/train/103/1240/103-1240-0000.flac"
 # name -> change of small_corpus, a regular expression that the message must contain ("" where the stage must end well), settings
@@ -69,7 +64,7 @@ KINDS: dict[str, tuple] = {
     "transcripts empty": (transcripts(change_bytes(lambda _: b"")), "2 x no transcript"),
     "transcripts of UTF-8 with BOM": (transcripts(change_bytes(lambda text: b"\xef\xbb\xbf" + text)), ""),
     "data folder is a file": (lambda root: (root.parent / "data").touch(), "data"),
-    "data folder cannot be written": (locked_data, "data"),
+    "data folder cannot be written": (lambda root: (root.parent / "data").mkdir(0o500), "data"),
     "LM text that is no text": (lambda _: None, "passwd|LM text|not UTF-8", f"corpus.lm_text={A_FLAC}"),
     "LM text is a folder": (lambda _: None, "LibriSpeech", "corpus.lm_text=LibriSpeech"),
     "alignment file of bytes": (lambda _: None, "flac", "corpus.alignment=tsv", f"corpus.alignment_tsv={A_FLAC}"),
