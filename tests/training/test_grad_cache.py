@@ -48,9 +48,8 @@ def test_loss_figures_and_gradient_norms_are_the_official_ones(golden_dir):
 
 
 def make(objective: str = "spin", layers: int = 2, **shape) -> SpinModel:
-    config = dataclasses.replace(
-        make_config(trainable_layers=layers), objective=objective, dcspin=DCSpinConfig(auxiliary_size=20)
-    )
+    parts = {"objective": objective, "dcspin": DCSpinConfig(auxiliary_size=20)}
+    config = dataclasses.replace(make_config(trainable_layers=layers), **parts)
     model = make_model(config, dataclasses.replace(SHAPE, **shape))
     if objective == "rspin":
         model.objective.add_classifier(7, 5.0, seed=0)
