@@ -124,12 +124,9 @@ def test_a_frozen_part_in_bf16_is_near_float32_and_changes_nothing_else(name):
     assert all(torch.equal(*pair) for pair in zip(model.units(*batch), units, strict=True))
 
 
-def test_fresh_weights_keep_the_scale_and_come_from_the_seed():
+def test_fresh_weights_keep_the_scale():
     torch.manual_seed(3)
     encoder = Encoder(TINY_SHAPE)
-    torch.manual_seed(3)
-    again = Encoder(TINY_SHAPE)
-    assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), again.parameters(), strict=True))
     with torch.no_grad():
         hidden, _ = encoder(torch.randn(1, 16_000) * 0.1, torch.tensor([16_000]))
     assert all(0.3 < float(x.std()) < 3 for x in hidden)

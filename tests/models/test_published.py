@@ -77,8 +77,7 @@ def test_a_new_encoder_source_takes_one_line(monkeypatch):
 
 @pytest.fixture(scope="module")
 def hubert(golden_dir):
-    with np.load(golden_dir / "hubert_spin_golden.npz") as figures:
-        return {name: figures[name] for name in figures.files}
+    return dict(np.load(golden_dir / "hubert_spin_golden.npz"))
 
 
 @pytest.mark.parametrize("name", ["hubert_fairseq.pt", "hubert_s3prl_converted.pt"])
