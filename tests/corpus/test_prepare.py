@@ -81,11 +81,6 @@ def aligned(tmp_path: Path) -> dict:
 
 def test_manifests_lexicon_and_lm_text(small_corpus: Path, make_context, prepare_data):
     context = prepare_data(make_context(small_corpus))
-    assert sorted(files(context)) == [
-        *(f"cuts_{part}.jsonl.gz" for part in ("dev", "test", "train")),
-        *("lexicon.txt", "lexicon_variants.txt", "lm_text.txt", "rejects_prepare_data.jsonl"),
-        *(f"unaligned_{part}.jsonl" for part in ("dev", "test", "train")),
-    ]
     assert not any(artifacts.alignment_folder(context.corpus).iterdir())
     assert files(context)["cuts_dev.jsonl.gz"][4:8] == bytes(4)  # gzip's MTIME: no time stamp
     train = list(CutSet.from_file(artifacts.cuts(context.corpus, "train")))
