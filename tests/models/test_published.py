@@ -29,7 +29,9 @@ def test_spin_checkpoint_with_objects_of_its_trainer(tmp_path):
     model = make_model("wavlm", layer=2)
     content = spin_content(model)
     with foreign_class("pytorch_lightning.loggers.wandb.WandbLogger") as logger:
-        content["callbacks"] = {"logger": logger()}
+        with_state = logger()
+        with_state.symbols = ["a", "b"]
+        content["callbacks"] = {"loggers": [with_state], "score": np.float64(3.5), "array": np.arange(3)}
         torch.save(content, tmp_path / "spin.ckpt")
     loaded = load_model(tmp_path / "spin.ckpt")
     assert loaded.layer == 2 and same_units(loaded, model)
