@@ -26,17 +26,18 @@ def small_corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def prepare_data(repository, monkeypatch) -> Callable[[Context], None]:
-    """Stage 0 without its TensorBoard log, which takes most of the time on small corpora and has tests of its own."""
+def prepare_data(repository, monkeypatch) -> Callable[[Context], Context]:
+    """Stage 0, which returns its context; without TensorBoard, which takes most of the time and has tests of its own."""
     monkeypatch.setattr("spin.corpus.prepare.show_parts", lambda *_: None)
 
     stage = runpy.run_path(str(repository / "local" / "0_prepare_data.py"))
 
-    def run(context: Context) -> None:
+    def run(context: Context) -> Context:
         forget_fingerprints()
         context.corpus.mkdir(parents=True, exist_ok=True)
         (context.corpus / ".spin-recipe").touch()
         stage["prepare_data"](context)
+        return context
 
     return run
 

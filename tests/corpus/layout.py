@@ -1,6 +1,5 @@
 """Writers of LibriSpeech's layout: <part>/<speaker>/<chapter>/{<id>.flac, <speaker>-<chapter>.trans.txt}."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +25,8 @@ def write_flac(path: Path, seconds: float = 1.0) -> None:
     soundfile.write(str(path), np.clip(samples, -1, 1), RATE)
 
 
-def write_chapter(
-    part: Path, speaker: str, chapter: str, texts: list[str], write: Callable[[Path], object] = write_flac
-) -> list[str]:
-    """Audio and transcripts <speaker>-<chapter>-0000 and so on; returns the ids."""
+def write_chapter(part: Path, speaker: str, chapter: str, texts: list[str], write=write_flac) -> list[str]:
+    """Audio (by `write(path)`) and transcripts <speaker>-<chapter>-0000 and so on; returns the ids."""
     folder = part / speaker / chapter
     folder.mkdir(parents=True)
     ids = [f"{speaker}-{chapter}-{number:04d}" for number in range(len(texts))]

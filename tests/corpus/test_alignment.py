@@ -154,8 +154,7 @@ def test_too_little_audio_for_the_text(aligner: ForcedAligner, utterances, secon
 def test_stage_0_aligns_as_many_utterances_as_it_may(librispeech_dir: Path, make_context, prepare_data):
     """Interruptions: tests/corpus/test_prepare.py."""
     roles = {"spin_train": ("test-clean",), "asr_train": (), "valid": ("dev-clean",), "test": ()}
-    context = make_context(librispeech_dir, alignment="auto", alignment_max_utterances=3, **roles)
-    prepare_data(context)
+    context = prepare_data(make_context(librispeech_dir, alignment="auto", alignment_max_utterances=3, **roles))
     tiers = [cut.supervisions[0].alignment for cut in read_cuts(artifacts.cuts(context.corpus, "dev-clean"))]
     assert sum(bool(tier) and all(tier[name] for name in ("phone", "word")) for tier in tiers) == 3
     unaligned = list(read_jsonl(artifacts.unaligned(context.corpus, "dev-clean")))

@@ -34,9 +34,9 @@ def record(path: Path, seconds: float = 2.0, rate: int = 16_000, channels: int =
 
 def supervise(recording: Recording, text: str | None = "HELLO", start: float = 0.0, duration: float | None = None, **keys):
     span = recording.duration - start if duration is None else duration
-    name = keys.pop("id", recording.id)
+    keys = {"id": recording.id, "speaker": "spk"} | keys
     channel = list(range(recording.num_channels)) if recording.num_channels > 1 else 0
-    return SupervisionSegment(name, recording.id, start, span, channel, text=text, speaker="spk", **keys)
+    return SupervisionSegment(recording_id=recording.id, start=start, duration=span, channel=channel, text=text, **keys)
 
 
 def cut_of(recording: Recording, *supervisions: SupervisionSegment) -> MonoCut:
@@ -169,12 +169,9 @@ def test_stage_0_on_manifests(tmp_path: Path, make_context, prepare_data):
     manifests = {}
     for part, sentences in texts.items():
         recordings = [record(tmp_path / f"{part}{number}.wav", rate=8_000) for number in range(len(sentences))]
-        cuts = [cut_of(one, supervise(one, text)) for one, text in zip(recordings, sentences)]
-        for cut in cuts:
-            cut.supervisions[0].speaker = part
+        cuts = [cut_of(one, supervise(one, text, speaker=part)) for one, text in zip(recordings, sentences)]
         manifests[part] = str(tmp_path / f"{part}.jsonl")
         CutSet.from_cuts(cuts).to_file(manifests[part])
-    context = make_context(None, kind="lhotse", manifests=manifests)
-    prepare_data(context)
+    context = prepare_data(make_context(None, kind="lhotse", manifests=manifests))
     assert artifacts.lm_text(context.corpus).read_text() == "HELLO WORLD\nGOOD MORNING\n"
     assert [cut.id for cut in CutSet.from_file(artifacts.cuts(context.corpus, "train"))] == ["train0", "train1"]

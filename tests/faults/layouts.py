@@ -10,7 +10,6 @@ import soundfile
 
 from tests.corpus import layout
 
-RATE = 16_000
 Change = Callable[[Path], object]  # of a file or folder
 CONF = """name: t
 corpus: {name: c, kind: librispeech, alignment: none, spin_train: [train], asr_train: [train], valid: [dev], test: [test],
@@ -26,14 +25,14 @@ OPTIONS = ("--conf", "conf.yaml", "--corpus-dir", "LibriSpeech")
 DATA, EXP = Path("data/c"), Path("exp/t")
 
 
-def humming(seconds: float = 1.2, rate: int = RATE) -> np.ndarray:
+def humming(seconds: float = 1.2, rate: int = layout.RATE) -> np.ndarray:
     """(samples,) float64: 120 Hz with harmonics, so that it has a pitch, and a little noise."""
     time = np.arange(round(seconds * rate)) / rate
     tones = sum(np.sin(2 * np.pi * 120 * number * time) / number for number in range(1, 12))
     return 0.1 * tones + np.random.default_rng(0).normal(0, 0.003, len(time))
 
 
-def write_audio(path: Path, samples: np.ndarray | None = None, rate: int = RATE, kind: str = "FLAC", subtype: str = "") -> None:
+def write_audio(path: Path, samples: np.ndarray | None = None, rate=layout.RATE, kind: str = "FLAC", subtype: str = "") -> None:
     """Writes audio of any container under any name."""
     samples = humming() if samples is None else samples
     with open(path, "wb") as stream:  # soundfile itself takes no name that is not UTF-8

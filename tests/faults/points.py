@@ -1,7 +1,5 @@
 """The points of TensorBoard event files as TensorBoard shows them: what a resumed run purged is not there."""
 
-import collections
-from collections.abc import Iterator
 from pathlib import Path
 
 CLOCKS = ("second", "speed", "wait", "time", "memory")  # curves of the machine, not of the work
@@ -20,15 +18,3 @@ def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
             curve = [(event.step, 0.0 if machine else event.value) for event in events.Scalars(name)]
             found[f"{place.relative_to(folder)}/{name}"] = curve
     return found
-
-
-def different_points(whole: Path, broken: Path) -> Iterator[str]:
-    """A line for each curve that has a point twice, or other points than in the undisturbed run."""
-    one, two = points(whole), points(broken)
-    for name in sorted(one.keys() | two.keys()):
-        twice = [step for step, count in collections.Counter(step for step, _ in two.get(name, [])).items() if count > 1]
-        if twice:
-            yield f"TensorBoard {broken.name}: {name} has step {twice[0]} twice"
-        elif one.get(name) != two.get(name):
-            lost = sorted(set(one.get(name, [])) ^ set(two.get(name, [])))[:4]
-            yield f"TensorBoard {broken.name}: {name} differs: {lost}"

@@ -25,6 +25,7 @@ from tests.rights import least_privilege
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_IN_S = 900.0  # a script that is still at work then hangs: alone on a machine it takes seconds
 NEEDS_K2 = 4  # and later stages
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}  # quiet threads and the rest: tests/conftest.py
 PRELOADED = {
     "preparing": ("spin.corpus.parts", "tensorboard", "matplotlib.figure"),
     "training": ("spin.perturbation.analyse_corpus", "spin.training.loop", "spin.units.extract_units"),
@@ -41,6 +42,12 @@ def python_of(stage: int) -> str:
     name, home = ("SPIN_K2_PYTHON", ".venv-k2") if stage >= NEEDS_K2 else ("SPIN_PYTHON", ".venv")
     own = ROOT / home / "bin" / "python"
     return os.environ.get(name) or (str(own) if own.exists() else sys.executable)
+
+
+def start(stage: int, folder: Path, *options) -> subprocess.Popen:
+    """A stage in a process and session of its own; standard output and error come together."""
+    command, pipes = [python_of(stage), script_of(stage), *options], {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, start_new_session=True, text=True, **pipes)
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,9 @@ class StageServer:
     """Runs stage scripts by `python`, as a user whom modes of files bind, with a key of PRELOADED imported; use as a context."""
 
     def __init__(self, preloaded: str = "preparing", python: str = sys.executable):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-        self.process = subprocess.Popen(
-            [*(least_privilege() or []), python, "-m", "tests.faults.stage_server", preloaded],
-            cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        command = [*(least_privilege() or []), python, "-m", "tests.faults.stage_server", preloaded]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, **pipes)
 
     def __enter__(self) -> StageServer:
         return self
@@ -75,11 +80,7 @@ class StageServer:
         self.process.wait(PATIENCE_IN_S)
 
     def run(self, stage: int, folder: Path, *options: str, **limits: int) -> Ended:
-        """Runs the script of a stage with `options` in `folder`.
-
-        Args:
-            limits: file_bytes, the largest file it may write; more_bytes, the memory it may take beyond that of its start.
-        """
+        """Runs a stage in `folder`; limits: file_bytes, the largest file it may write, and more_bytes, the further memory."""
         request = {"stage": stage, "folder": str(folder), "options": options, "limits": limits}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()

@@ -10,11 +10,6 @@ from tests.faults.stage_server import StageServer
 from tests.rights import without_privilege
 
 
-def empty(root: Path) -> None:
-    remove(root)
-    root.mkdir()
-
-
 def one_speaker(root: Path) -> None:
     for chapter, part in enumerate(("train", "dev", "test")):
         remove(root / part)
@@ -31,22 +26,13 @@ def transcripts(change: Change) -> Change:
     return each("train/1034/7/1034-7.trans.txt", change)
 
 
-def nothing(root: Path) -> None:
-    """Only the settings are wrong."""
-
-
-def locked_data(root: Path) -> None:
-    (root.parent / "data").mkdir()
-    (root.parent / "data").chmod(0o500)
-
-
 ALL, SHARED = "corpus.max_bad_share=0.9", "corpus.allow_shared_speakers=true"
 A_FLAC = "LibriSpeech/train/103/1240/103-1240-0000.flac"
 # name -> change of small_corpus, a regular expression that the message must contain ("" where the stage must end well), settings
 KINDS: dict[str, tuple] = {
     "no such folder": (remove, "no such folder[\\s\\S]*--corpus-dir"),
     "a file in its place": (instead(Path.touch), "no such folder"),
-    "empty corpus": (empty, "parts there: none"),
+    "empty corpus": (instead(Path.mkdir), "parts there: none"),
     "part without speakers": (each("dev", instead(Path.mkdir)), "no dev; parts there: test, train"),
     "part without audio": (each("dev/*/*/*.flac", Path.unlink), "part dev[\\s\\S]*no usable", ALL),
     "one speaker only": (one_speaker, "speaker 7 in train and dev"),
@@ -61,6 +47,10 @@ KINDS: dict[str, tuple] = {
         lambda root: write_chapter(root / "train", "spk-0700", "1", ["A", "B"]),
         "2 x a dash in the name of the speaker folder; for example spk-0700-1-0000",
     ),
+    "chapter folder with a dash": (
+        lambda root: write_chapter(root / "train", "7", "a-1", ["A", "B"]),
+        "2 x a dash in the name of the chapter folder; for example 7-a-1-0000",
+    ),
     "unreadable chapter": (lambda root: (root / "train/103/1240").chmod(0), "103/1240[\\s\\S]*Permission denied"),
     "unreadable part": (lambda root: (root / "train").chmod(0), "Permission denied"),
     "unreadable corpus": (lambda root: root.chmod(0), "Permission denied"),
@@ -74,10 +64,10 @@ KINDS: dict[str, tuple] = {
     "transcripts empty": (transcripts(change_bytes(lambda _: b"")), "2 x no transcript"),
     "transcripts of UTF-8 with BOM": (transcripts(change_bytes(lambda text: b"\xef\xbb\xbf" + text)), ""),
     "data folder is a file": (lambda root: (root.parent / "data").touch(), "data"),
-    "data folder cannot be written": (locked_data, "data"),
-    "LM text that is no text": (nothing, "passwd|LM text|not UTF-8", f"corpus.lm_text={A_FLAC}"),
-    "LM text is a folder": (nothing, "LibriSpeech", "corpus.lm_text=LibriSpeech"),
-    "alignment file of bytes": (nothing, "flac", "corpus.alignment=tsv", f"corpus.alignment_tsv={A_FLAC}"),
+    "data folder cannot be written": (lambda root: (root.parent / "data").mkdir(0o500), "data"),
+    "LM text that is no text": (lambda _: None, "passwd|LM text|not UTF-8", f"corpus.lm_text={A_FLAC}"),
+    "LM text is a folder": (lambda _: None, "LibriSpeech", "corpus.lm_text=LibriSpeech"),
+    "alignment file of bytes": (lambda _: None, "flac", "corpus.alignment=tsv", f"corpus.alignment_tsv={A_FLAC}"),
 }
 
 

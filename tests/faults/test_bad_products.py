@@ -1,7 +1,6 @@
 """Damage to weights, finished products and interrupted builds: repaired with the same content, or named with the stage to run."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from spin.runtime.checkpoints import read_checkpoint, write_checkpoint
 from spin.runtime.files import ENCODERS
 from spin.runtime.product import KEY
 from tests.faults.layouts import Change, change_bytes, each, remove
+from tests.models.test_bad_files import Malicious
 
 # Files that are equal to the byte however a run was interrupted or repaired.
 SAME = {
@@ -23,13 +23,6 @@ SAME = {
     4: ("exp/t/asr/*/*/seed*/history.jsonl", "exp/t/lang/*.txt"),
     5: ("exp/t/scores.json", "exp/t/decode/**/hypotheses.txt"),
 }
-
-
-class Code:
-    """Runs a command when it is unpickled."""
-
-    def __reduce__(self):
-        return os.system, ("touch canary",)
 
 
 def interrupted(pattern: str, *changes: Change) -> Change:
@@ -58,7 +51,7 @@ def unkeyed(path: Path) -> None:
 
 
 def code(path: Path) -> None:
-    torch.save({"step": 1, "state": Code()}, path)
+    torch.save({"step": 1, "state": Malicious(Path("canary"))}, path)
 
 
 def checkpoints(change: Change, last: bool = False) -> Change:

@@ -52,16 +52,6 @@ def further(pattern: str) -> Change:
     return lambda path: write_audio(path.parent / pattern.replace("{}", path.stem))
 
 
-def holes(whole: bytes) -> bytes:
-    middle = len(whole) // 2
-    return whole[:middle] + bytes(200) + whole[middle + 200 :]
-
-
-def truncated_wav(path: Path) -> None:
-    audio(kind="WAV")(path)
-    change_bytes(lambda whole: whole[:900])(path)
-
-
 NOT_A_NUMBER = np.where(np.arange(19_200) % 100 == 7, np.nan, 0.1)
 # name -> change of the audio file or its chapter; beginning of the reason of the rejection, or ACCEPTED; and what the rejected
 # thing is called, where that is not the utterance's id; {} stands for the id
@@ -69,11 +59,11 @@ KINDS: dict[str, tuple] = {
     "zero-byte FLAC": (change_bytes(lambda _: b""), "unreadable audio"),
     "truncated FLAC": (change_bytes(lambda whole: whole[: len(whole) // 2]), "unreadable audio"),
     "FLAC with its header alone": (change_bytes(lambda whole: whole[:60]), "unreadable audio"),
-    "damaged in the middle": (change_bytes(holes), "unreadable audio"),
+    "damaged in the middle": (change_bytes(lambda whole: whole[:9000] + bytes(200) + whole[9200:]), "unreadable audio"),
     "text file named .flac": (change_bytes(lambda _: b"this is no audio\n" * 100), "unreadable audio"),
     "MP3 header named .flac": (change_bytes(lambda _: b"ID3\x03" + bytes(4000)), "unreadable audio"),
     "WAV named .flac": (audio(kind="WAV"), "not FLAC: WAV"),
-    "truncated WAV named .flac": (truncated_wav, "not FLAC"),
+    "truncated WAV named .flac": (lambda path: (audio(kind="WAV")(path), os.truncate(path, 900)), "not FLAC"),
     "float WAV with NaN named .flac": (audio(samples=NOT_A_NUMBER, kind="WAV", subtype="FLOAT"), "not FLAC: WAV"),
     "8 kHz": (audio(samples=humming(rate=8000), rate=8000), "wrong rate: 8000 Hz"),
     "stereo": (audio(samples=np.stack([humming()] * 2, axis=1)), "wrong channels: 2"),
@@ -103,6 +93,8 @@ KINDS: dict[str, tuple] = {
     "UTF-16": (line("{id} GOOD MORNING\n".encode("utf-16")), "no transcript"),
     "a word of a million letters": (line(b"{id} " + b"A" * 1_000_000 + b"\n"), "text: a word of"),
     "id of another folder": (more(b"104-1-0001 WORDS"), "transcript: the id", "*"),
+    "id without a number": (transcripts(lambda whole, identity: whole + identity[:-4] + b" WORDS\n"), "transcript: the id", "*"),
+    "id of a longer chapter": (transcripts(lambda whole, name: whole + name[:-5] + b"0-0001 WORDS\n"), "transcript: the id", "*"),
     "id that climbs out": (more(b"../../../../etc/passwd WORDS"), "transcript: the id", "*"),
     "id with a slash": (more(b"{id}/x WORDS"), "transcript: the id", "*"),
     "file name with a space": (further("{} copy.flac"), "no transcript", "{} copy"),

@@ -16,8 +16,9 @@ import pytest
 from spin import artifacts
 from spin.runtime.files import read_json
 from spin.runtime.seeding import generator
-from tests.faults.points import different_points
-from tests.faults.stage_server import ROOT, python_of, script_of
+from tests.faults import stage_server
+from tests.faults.points import points
+from tests.faults.stage_server import ROOT
 
 CONF = ROOT / "egs" / "librispeech" / "conf" / "tiny.yaml"
 STOPPED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
@@ -33,12 +34,8 @@ SAME = (
 
 
 def start(folder: Path, stage: int) -> subprocess.Popen:
-    command = [python_of(stage), script_of(stage), "--conf", CONF, "--exp-dir", folder / "exp", "--nj", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "Agg"}
-    return subprocess.Popen(
-        [*command, "--set", f"corpus.data_dir={folder / 'data'}"], cwd=folder, env=environment, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    places = ["--exp-dir", folder / "exp", "--set", f"corpus.data_dir={folder / 'data'}"]
+    return stage_server.start(stage, folder, "--conf", CONF, "--nj", "2", *places)
 
 
 def finish(folder: Path, stage: int) -> float:
@@ -116,8 +113,8 @@ def test_stops_at_random_moments_change_nothing(tmp_path):
                 pytest.fail(f"stage {stage}, {number.name}: no moment found before its end")
         shutil.rmtree(kept)
         finish(broken, stage)
-        folders = [artifacts.tensorboard(folder / "exp", stage) for folder in (whole, broken)]
-        assert list(different_points(*folders)) == []
+        first, second = (points(artifacts.tensorboard(folder / "exp", stage)) for folder in (whole, broken))
+        assert first == second  # nothing lost, nothing twice
     assert contents(whole) == contents(broken) and len(contents(whole)) > 20
     other = {"seconds": None, "commit": None}
     first, second = (read_json(artifacts.report(folder / "exp", "json")) | other for folder in (whole, broken))

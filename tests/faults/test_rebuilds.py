@@ -24,10 +24,7 @@ ROWS = {
         ["decoding.methods=[ctc_1best,hlg,hlg_lattice]"],
         ["G of *", "LM scales of hlg_lattice*", "decoding of * by hlg_lattice*", *REPORT],
     ),
-    "one more system": (
-        ["systems=[baseline,spin,fbank]"],
-        ["* of fbank*", "*: fbank*", "TensorBoard of stage 3", *REPORT],
-    ),
+    "one more system": (["systems=[baseline,spin,fbank]"], ["* of fbank*", "*: fbank*", "TensorBoard of stage 3", *REPORT]),
     "pictures": (["units.pictures=1"], ["TensorBoard of stage 3"]),
     "seconds of the metrics": (["units.metrics_first_seconds=0.5"], ["metrics of *", "TensorBoard of stage 3", "report"]),
     "bootstrap samples": (["decoding.bootstrap_samples=50"], REPORT),

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,10 +16,9 @@ from spin import artifacts
 from spin.runtime.files import write_text
 from spin.runtime.process import folder_lock
 from tests.faults.layouts import DATA, EXP, OPTIONS, restore_modes
-from tests.faults.stage_server import ROOT, Ended, script_of
+from tests.faults.stage_server import PATIENCE_IN_S, Ended, start
 from tests.rights import without_privilege
 
-PATIENCE_S = 900.0
 HELD = f"process {os.getpid()} on "
 
 
@@ -102,18 +100,15 @@ def test_a_clock_that_jumps(experiment, year):
 @pytest.mark.slow
 def test_a_loader_worker_is_killed(untrained):
     more = ("--set", "spin.workers=2", "--set", "spin.max_steps=60", "--set", "spin.valid_every_steps=60")
-    command, folder = [sys.executable, str(script_of(2)), *OPTIONS, *more], untrained.folder
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:
+    folder, until = untrained.folder, time.monotonic() + PATIENCE_IN_S
+    with start(2, folder, *OPTIONS, *more) as process:
         try:
-            until = time.monotonic() + PATIENCE_S
             while not list((folder / EXP / "spin.partial" / "checkpoints").glob("step-*.safetensors")):
                 assert process.poll() is None and time.monotonic() < until
                 time.sleep(0.05)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             os.kill(int(children[-1]), signal.SIGKILL)
-            output = process.communicate(timeout=PATIENCE_S)[0]
+            output = process.communicate(timeout=PATIENCE_IN_S)[0]
         finally:
             process.kill()
     Ended(process.returncode, output).check("data loader")

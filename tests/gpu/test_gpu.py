@@ -16,22 +16,22 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from spin.config import Config, EncoderConfig, SpinConfig
 from spin.data.loader import Batch, MicroBatch
 from spin.models.architecture import TINY_SHAPE
-from spin.models.encoder import Encoder
 from spin.objectives.model import SpinModel
-from spin.objectives.rspin import RSpin
 from spin.runtime.devices import resolve_device
 from spin.training.grad_cache import backward
 from spin.training.loop import Training
 from spin.training.monitor import Validation
 from spin.units.kmeans import DeviceKMeans
-from tests.objectives.test_spin import loss_of, make_spin
+from tests.objectives.test_spin import official_loss
+from tests.training import tiny_training
+from tests.training.test_grad_cache import take
 from tests.training.tiny_training import noise_batch, weights
 
 pytestmark = pytest.mark.gpu
 SETTINGS = SpinConfig(
     codebook_size=64, warmup_steps=1, max_steps=16, learning_rate=1e-3, valid_every_steps=16, checkpoint_every_steps=8
 )
-CONFIG = Config(encoder=EncoderConfig(layer=TINY_SHAPE.layers), spin=SETTINGS)
+CONFIG = Config(objective="rspin", encoder=EncoderConfig(layer=TINY_SHAPE.layers), spin=SETTINGS)
 EQUAL, PADDED = [16000] * 4, [16000, 12000, 9000, 5000]
 
 
@@ -51,12 +51,9 @@ def cuda(device):
     return device
 
 
-def make_model(device, layers: int = 2, arch: str = "hubert", kind=RSpin) -> SpinModel:
-    """A small model with random weights; RSpin without labels is Spin."""
-    torch.manual_seed(0)
-    encoder = Encoder(dataclasses.replace(TINY_SHAPE, arch=arch))
-    model = SpinModel(encoder, kind.create(CONFIG, TINY_SHAPE.dim), TINY_SHAPE.layers)
-    return model.set_trainable(layers).to(device).train()
+def make_model(device, layers: int = 2, arch: str = "hubert") -> SpinModel:
+    """A small model with random weights; R-Spin without labels is Spin."""
+    return tiny_training.make_model(CONFIG, dataclasses.replace(TINY_SHAPE, arch=arch)).set_trainable(layers).to(device)
 
 
 def make_training(device, folder, **changes) -> Training:
@@ -76,15 +73,7 @@ def gradient_norm(model: SpinModel) -> float:
 
 
 def test_loss_and_gradients_of_the_official_code(device, golden_dir):
-    golden = np.load(golden_dir / "spin_loss.npz")
-    z1, z2 = (torch.from_numpy(golden[name]).to(device).requires_grad_() for name in ("z1", "z2"))
-    objective = make_spin(torch.from_numpy(golden["codebook"])).to(device)
-    loss = loss_of(objective, z1, z2).value
-    loss.backward()
-    assert loss.item() == pytest.approx(float(golden["loss"]), rel=1e-4)
-    for tensor, name in ((z1, "grad_z1"), (z2, "grad_z2"), (objective.codebook.weight, "grad_codebook")):
-        expected = torch.from_numpy(golden[name])
-        assert float((tensor.grad.cpu() - expected).abs().max() / expected.abs().max()) < 1e-4
+    official_loss(golden_dir, device, 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize("lengths", [EQUAL, PADDED])
@@ -107,15 +96,11 @@ def test_bf16_is_near_float32(device, arch):
 
 @pytest.mark.parametrize("layers", [2, TINY_SHAPE.layers + 1])
 def test_micro_batches_have_the_gradient_of_the_whole_batch(device, layers):
-    halves, found = [noise_batch(EQUAL[:2], seed) for seed in (1, 2)], []
-    rows = torch.tensor([0, 1, 4, 5, 2, 3, 6, 7])  # first views of both halves, then second views
-    whole = MicroBatch(torch.cat([half.waveforms for half in halves])[rows], torch.cat([half.lengths for half in halves]))
-    for batches in ([whole], halves):
+    whole, found = noise_batch(EQUAL, labels=torch.arange(49).repeat(4, 1)), []
+    for batches in ([whole], [take(whole, [0, 1]), take(whole, [2, 3])]):
         model = make_model(device, layers)
         model.objective.add_classifier(50, 5.0, seed=0)
-        model.to(device)
-        labelled = [batch._replace(labels=torch.arange(49).repeat(len(batch.lengths) // 2, 1)) for batch in batches]
-        found.append((backward(model, labelled).value.item(), gradient_norm(model)))
+        found.append((backward(model.to(device), batches).value.item(), gradient_norm(model)))
     assert np.allclose(*found, rtol=1e-3)
 
 

@@ -43,11 +43,6 @@ def same_units(one: SpinModel, other: SpinModel) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.units(*BATCH), other.units(*BATCH), strict=True))
 
 
-@pytest.fixture(params=sorted(SHAPES))
-def encoder(request) -> Encoder:
-    return make_encoder(SHAPES[request.param])
-
-
 @pytest.fixture
 def small_encoder() -> Encoder:
     return make_encoder(SMALL)

@@ -39,16 +39,6 @@ def test_units_do_not_depend_on_the_batch(name, indices, extra, fill):
         assert torch.equal(row[:n], ALONE[name][i])
 
 
-@torch.no_grad()
-def test_official_padding_does_depend_on_the_batch(small_encoder):
-    waveforms, lengths = collate([3], extra=3000, fill=0.0)
-    ours, frames = small_encoder(waveforms, lengths)
-    small_encoder.official_padding = True
-    official, official_frames = small_encoder(waveforms, lengths)
-    assert official_frames.item() == 10 and frames.item() == 9  # 3000 of 6000 samples in 18 chunks of 333: ceil(3000 / 333)
-    assert (ours[0][0, :9] - official[0][0, :9]).abs().max() > 1e-3
-
-
 @given(lengths=st.lists(st.integers(2, 30), min_size=1, max_size=4), channels=st.integers(1, 5))
 @settings(max_examples=30, deadline=None)
 def test_masked_group_norm_and_its_gradients_are_pytorchs_on_each_row_alone(lengths, channels):

@@ -40,15 +40,10 @@ def test_layer_equals_pytorch(norm_first):
     attention = layer.attention
     oracle.self_attn.in_proj_weight.copy_(torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]))
     oracle.self_attn.in_proj_bias.copy_(torch.cat([attention.q.bias, attention.k.bias, attention.v.bias]))
-    pairs = (
-        (oracle.self_attn.out_proj, attention.out),
-        (oracle.linear1, layer.ffn_in),
-        (oracle.linear2, layer.ffn_out),
-        (oracle.norm1, layer.attention_norm),
-        (oracle.norm2, layer.final_norm),
-    )
-    for theirs, ours in pairs:
-        theirs.load_state_dict(ours.state_dict())
+    theirs = oracle.self_attn.out_proj, oracle.linear1, oracle.linear2, oracle.norm1, oracle.norm2
+    ours = attention.out, layer.ffn_in, layer.ffn_out, layer.attention_norm, layer.final_norm
+    for target, source in zip(theirs, ours, strict=True):
+        target.load_state_dict(source.state_dict())
     x, valid = torch.randn(2, 7, 24), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
     expected = oracle(x, src_key_padding_mask=~valid)
     found = layer(x, valid[:, None, None], None)
@@ -129,12 +124,9 @@ def test_a_frozen_part_in_bf16_is_near_float32_and_changes_nothing_else(name):
     assert all(torch.equal(*pair) for pair in zip(model.units(*batch), units, strict=True))
 
 
-def test_fresh_weights_keep_the_scale_and_come_from_the_seed():
+def test_fresh_weights_keep_the_scale():
     torch.manual_seed(3)
     encoder = Encoder(TINY_SHAPE)
-    torch.manual_seed(3)
-    again = Encoder(TINY_SHAPE)
-    assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), again.parameters(), strict=True))
     with torch.no_grad():
         hidden, _ = encoder(torch.randn(1, 16_000) * 0.1, torch.tensor([16_000]))
     assert all(0.3 < float(x.std()) < 3 for x in hidden)
@@ -158,8 +150,9 @@ def test_bad_input_is_named(small_encoder, waveforms, lengths, layer, subject):
         small_encoder(waveforms, torch.tensor(lengths), layer)
 
 
-def test_silence_is_finite(encoder):
-    hidden, _ = encoder(torch.zeros(2, 4000), torch.tensor([4000, 500]))
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_silence_is_finite(name):
+    hidden, _ = make_encoder(SHAPES[name])(torch.zeros(2, 4000), torch.tensor([4000, 500]))
     assert all(bool(x.isfinite().all()) for x in hidden)
 
 

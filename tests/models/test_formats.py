@@ -1,11 +1,9 @@
 """The formats of others, for every shape: both architectures, both layer orders; torchaudio's own models as oracle."""
 
 import argparse
-import sys
 import urllib.error
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 import torchaudio
@@ -72,17 +70,6 @@ def test_fairseq_without_a_projection(tmp_path):
     content["model"] = {key: value for key, value in content["model"].items() if not key.startswith("post_extract_proj")}
     torch.save(content, tmp_path / "e.pt")
     check_close(hidden(load_encoder(tmp_path / "e.pt")), hidden(encoder))
-
-
-def test_bookkeeping_objects_are_left_unbuilt(tmp_path, small_encoder):
-    content = fairseq_content(small_encoder)
-    with foreign_class("fairseq.data.dictionary.Dictionary") as dictionary:
-        symbols = dictionary()
-        symbols.symbols = ["a", "b"]
-        content["task_state"] = {"dictionaries": [symbols], "score": np.float64(3.5), "array": np.arange(3)}
-        torch.save(content, tmp_path / "real_fairseq.pt")
-    assert "fairseq" not in sys.modules
-    assert torch.equal(hidden(load_encoder(tmp_path / "real_fairseq.pt")), hidden(small_encoder))
 
 
 def test_a_class_that_is_a_dictionary_is_refused_with_its_name(tmp_path, small_encoder):

@@ -29,7 +29,9 @@ def test_spin_checkpoint_with_objects_of_its_trainer(tmp_path):
     model = make_model("wavlm", layer=2)
     content = spin_content(model)
     with foreign_class("pytorch_lightning.loggers.wandb.WandbLogger") as logger:
-        content["callbacks"] = {"logger": logger()}
+        with_state = logger()
+        with_state.symbols = ["a", "b"]
+        content["callbacks"] = {"loggers": [with_state], "score": np.float64(3.5), "array": np.arange(3)}
         torch.save(content, tmp_path / "spin.ckpt")
     loaded = load_model(tmp_path / "spin.ckpt")
     assert loaded.layer == 2 and same_units(loaded, model)
@@ -77,8 +79,7 @@ def test_a_new_encoder_source_takes_one_line(monkeypatch):
 
 @pytest.fixture(scope="module")
 def hubert(golden_dir):
-    with np.load(golden_dir / "hubert_spin_golden.npz") as figures:
-        return {name: figures[name] for name in figures.files}
+    return dict(np.load(golden_dir / "hubert_spin_golden.npz"))
 
 
 @pytest.mark.parametrize("name", ["hubert_fairseq.pt", "hubert_s3prl_converted.pt"])

@@ -4,10 +4,10 @@ import multiprocessing
 import os
 import re
 import signal
-import socket
 
 import pytest
 import torch
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from spin.errors import TrainingError
 from spin.runtime import distributed
@@ -25,15 +25,9 @@ def _join(function, port: int, rank: int, size: int, patience: float, arguments)
     distributed.finish()
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def run_on_ranks(size: int, function, *arguments, patience: float = 60.0) -> list[int]:
     """Runs function(rank, *arguments) on every rank; returns their exit codes. Like torchrun, it ends all once one has failed."""
-    fork, port = multiprocessing.get_context("fork"), free_port()
+    fork, port = multiprocessing.get_context("fork"), get_free_port()
     processes = [fork.Process(target=_join, args=(function, port, rank, size, patience, arguments)) for rank in range(size)]
     for process in processes:
         process.start()
@@ -120,7 +114,7 @@ def test_ranks_that_do_not_arrive_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     assert distributed.start(torch.device("cpu"), patience=1.0) == (0, 1)  # something else left WORLD_SIZE there
-    rendezvous = {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "test"}
+    rendezvous = {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port()), "TORCHELASTIC_RUN_ID": "test"}
     for name, value in rendezvous.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match=r"(?s)rank 0 of 2\n.*remedy"):

@@ -19,11 +19,11 @@ from spin.objectives.model import SpinModel, load_model
 from spin.runtime import distributed
 from spin.training.grad_cache import backward
 from spin.training.loop import compile_encoder
+from tests.training.test_distributed import NEAR, run_on_ranks
 from tests.training.tiny_training import SHAPE, make_config, make_model, noise_batch
 
 NOISE = 1e-6  # keys' biases shift every score of a row alike: their gradient is rounding noise
 LENGTHS = [[16000] * 4, [16000, 12000, 9000, 5000]]
-NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def test_loss_figures_and_gradient_norms_are_the_official_ones(golden_dir):
@@ -48,9 +48,8 @@ def test_loss_figures_and_gradient_norms_are_the_official_ones(golden_dir):
 
 
 def make(objective: str = "spin", layers: int = 2, **shape) -> SpinModel:
-    config = dataclasses.replace(
-        make_config(trainable_layers=layers), objective=objective, dcspin=DCSpinConfig(auxiliary_size=20)
-    )
+    parts = {"objective": objective, "dcspin": DCSpinConfig(auxiliary_size=20)}
+    config = dataclasses.replace(make_config(trainable_layers=layers), **parts)
     model = make_model(config, dataclasses.replace(SHAPE, **shape))
     if objective == "rspin":
         model.objective.add_classifier(7, 5.0, seed=0)
@@ -134,10 +133,7 @@ def test_utterances_without_labels_have_no_part_in_the_auxiliary_loss():
 
 
 def _one_rank(rank: int, shares: list[list[int]], folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=len(shares))
     torch.save(_gradients(shares[rank]), folder / f"rank{rank}.pt")
-    distributed.finish()
 
 
 def _gradients(chosen: list[int]) -> dict:
@@ -145,15 +141,13 @@ def _gradients(chosen: list[int]) -> dict:
     model, whole = make("rspin"), noise_batch(LENGTHS[1], labels=draw_labels(LENGTHS[1]))
     loss = backward(model, [take(whole, chosen) if chosen else None], with_sums=True)
     distributed.sum_gradients(model.trainable_parameters().values())
-    gradients = {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
-    return {
-        name: distributed.all_reduce_sum(value.detach()) for name, value in {"loss": loss.value, **loss.sums}.items()
-    } | gradients
+    sums = {name: distributed.all_reduce_sum(value.detach()) for name, value in {"loss": loss.value, **loss.sums}.items()}
+    return sums | {name: parameter.grad for name, parameter in model.trainable_parameters().items()}
 
 
 @pytest.mark.parametrize("shares", [[[0, 2], [1, 3]], [[0, 1, 2, 3], []]])
 def test_two_ranks_equal_one_with_the_whole_batch(tmp_path, shares):
-    torch.multiprocessing.start_processes(_one_rank, (shares, tmp_path), nprocs=2, start_method="fork")
+    assert run_on_ranks(2, _one_rank, shares, tmp_path) == [0, 0]
     found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
     torch.testing.assert_close(found[0], _gradients([0, 1, 2, 3]), **NEAR)
