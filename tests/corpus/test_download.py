@@ -72,9 +72,8 @@ def test_damaged_archive_is_not_unpacked_and_named(root: Path, server, archive: 
 
 
 def test_one_download_at_a_time_into_a_folder(root: Path):
-    with folder_lock(root / ".download"):
-        with pytest.raises(LockedError, match=r"\.download"):
-            get(root, NOWHERE)
+    with folder_lock(root / ".download"), pytest.raises(LockedError, match=r"\.download"):
+        get(root, NOWHERE)
 
 
 @pytest.mark.parametrize("name", ["LibriSpeech/../../evil", "evil"])

@@ -29,16 +29,12 @@ PUBLISHED = {
 }
 
 
-def load(repository, name: str):
-    return load_config(repository / "egs" / "librispeech" / "conf" / f"{name}.yaml")
-
-
 @pytest.mark.parametrize(
     "name, source, layer",
     [("hubert_base", "HUBERT_BASE", 12), ("wavlm_base", "WAVLM_BASE", 12), ("hubert_large", "HUBERT_LARGE", 24)],
 )
 def test_gpu_configurations_are_the_published_recipe(repository, name, source, layer):
-    config = load(repository, name)
+    config = load_config(repository / "egs" / "librispeech" / "conf" / f"{name}.yaml")
     assert (config.name, config.encoder.source, config.encoder.layer) == (name, source, layer)
     assert not config.encoder.official_padding
     assert {key: getattr(config.spin, key) for key in PUBLISHED} == PUBLISHED
@@ -51,7 +47,7 @@ def test_gpu_configurations_are_the_published_recipe(repository, name, source, l
 
 def test_the_rspin_configuration_is_the_published_recipe(repository):
     """Chang and Glass, NAACL 2024, sections 3.1 to 3.3 and appendix A.3; 100 h instead of 960 h."""
-    config = load(repository, "rspin_wavlm_base")
+    config = load_config(repository / "egs" / "librispeech" / "conf" / "rspin_wavlm_base.yaml")
     spin, noise = config.spin, config.noise
     assert (config.objective, config.encoder.source, config.encoder.layer) == ("rspin", "WAVLM_BASE", 12)
     assert (spin.codebook_size, spin.trainable_layers, spin.batch_seconds) == (32, 12, 384)
