@@ -42,7 +42,7 @@ class GeneratedCorpus(Corpus):
         pool = pool_of(self.config, part)
         render = functools.partial(render_speaker, folder=folder, utterances=definition.utterances, pool=pool)
         speakers = range(definition.first_speaker, definition.first_speaker + definition.speakers)
-        spoken = map_jobs(render, speakers, nj, fresh="spin.corpus.voices")
+        spoken = map_jobs(render, speakers, nj)
         for path in progress(spoken, f"speak {part}", len(speakers)):
             yield from _records(path)
 

@@ -2,13 +2,16 @@
 
 A voice is an eSpeak NG voice variant (vocal tract, pitch, roughness), an accent, a channel and a noise level. The engine, driven
 through its C interface, keeps state between calls that no reset reaches, is not thread-safe, and cannot be initialised twice. So
-a process speaks for one speaker only, from a fresh start, and ends; then the same sentences give the same bytes.
+each speaker loads a private copy of the engine in its initial state; then the same sentences give the same bytes.
 """
 
+import contextlib
 import ctypes
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,12 +123,18 @@ def _link_data(folder: Path, voice: Voice) -> Path:
 
 
 class Engine:
-    """One voice in this process, with the data of _link_data."""
+    """One voice of an engine of its own: a copy of the library, with the data of _link_data, in an empty folder."""
 
-    def __init__(self, voice: Voice, data: Path):
+    def __init__(self, voice: Voice, folder: Path):
         import espeakng_loader
 
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = _link_data(folder, voice)
+        copy = shutil.copy(espeakng_loader.get_library_path(), folder)
+        try:
+            self._library = ctypes.CDLL(copy)  # the system tells libraries apart by their files: a copy has variables of its own
+        except OSError as error:
+            expected, remedy = "a folder that programs may be run from", "set TMPDIR to another folder"
+            raise DataError(f"temporary folder {folder}", found=str(error), expected=expected, remedy=remedy) from error
         self.sample_rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, str(data).encode(), PHONEME_EVENTS | DONT_EXIT)
         if self.sample_rate <= 0:
             cause = f"its data at {data} cannot be read"
@@ -139,6 +148,11 @@ class Engine:
         self._library.espeak_SetParameter(RATE_PARAMETER, voice.rate_in_words_per_minute, 0)
         # Breath is noise, and the engine seeds its noise from the clock when it starts.
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
+
+    def close(self) -> None:
+        """Frees the memory of the engine, which cannot speak any more."""
+        self._library.espeak_Terminate()
+        ctypes.CDLL(None).dlclose(ctypes.c_void_p(self._library._handle))
 
     def _receive(self, wave, count, events) -> int:
         if count > 0 and wave:
@@ -187,7 +201,7 @@ def segments(events: list[tuple[str, int]], end: int) -> list[tuple[str, int, in
 def render_speaker(index: int, folder: Path, utterances: int, pool: str) -> Path:
     """Writes <folder>/<speaker>/*.flac, the speaker's first sentences from a pool, and last <folder>/<speaker>.json; returns it.
 
-    A speaker whose JSON is there already, from the same job, is left alone. Must run in a process that has not used the engine.
+    A speaker whose JSON is there already, from the same job, is left alone.
     """
     voice = draw_voice(index)
     record_path = folder / f"{voice.speaker}.json"
@@ -195,8 +209,9 @@ def render_speaker(index: int, folder: Path, utterances: int, pool: str) -> Path
     if record_path.exists() and read_json(record_path)["made_from"] == wanted:
         return record_path
     with tempfile.TemporaryDirectory(prefix="spin-") as private:
-        engine = Engine(voice, _link_data(Path(private), voice))
-        records = [_render_utterance(engine, voice, index, number, pool, folder / voice.speaker) for number in range(utterances)]
+        with contextlib.closing(Engine(voice, Path(private))) as engine:
+            render = partial(_render_utterance, engine, voice, index, pool=pool, folder=folder / voice.speaker)
+            records = [render(number) for number in range(utterances)]
     facts = {"speaker": voice.speaker, "gender": voice.gender, "accent": voice.accent}
     write_json(record_path, {"made_from": wanted, **facts, "utterances": records})
     return record_path

@@ -8,11 +8,10 @@ import collections
 import contextlib
 import ctypes
 import itertools
-import multiprocessing.resource_tracker
+import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -28,9 +27,7 @@ PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def map_jobs(
-    function: Callable, items: Iterable, nj: int, start_method: str = "spawn", environments=(), fresh: str | None = None
-) -> Iterator:
+def map_jobs(function: Callable, items: Iterable, nj: int, start_method: str = "spawn", environments=()) -> Iterator:
     """Yields function(item) for each item, in order; nj = 1 runs in this process.
 
     Args:
@@ -38,8 +35,6 @@ def map_jobs(
         items: the work, taken as workers become free; each item should take seconds.
         start_method: spawn is safe with threads and compiled code; fork starts faster.
         environments: environment variables of each worker, dealt out in turn, such as one CUDA_VISIBLE_DEVICES per GPU.
-        fresh: each item gets a new process, which a server that has imported this module forks: for libraries that cannot be
-            used twice in one process; without `environments`.
 
     Raises whatever `function` raises, and ResourceError where a worker died. The other workers are ended then, as they are when
     the caller is stopped or takes no more results.
@@ -47,34 +42,26 @@ def map_jobs(
     items = iter(items)
     first = list(itertools.islice(items, 2))
     items = itertools.chain(first, items)
-    if not fresh and (nj <= 1 or len(first) <= 1):
+    if nj <= 1 or len(first) <= 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("forkserver" if fresh else start_method)
-    if fresh:
-        context.set_forkserver_preload([fresh])
-        _start_server(context)
+    context = multiprocessing.get_context(start_method)
     turns = context.SimpleQueue() if environments else None
     for environment in itertools.islice(itertools.cycle(environments), nj):
         turns.put(environment)
-    size, ahead = (1, nj - 1) if fresh else (nj, QUEUED * nj)
     before = set(multiprocessing.active_children())
-    pools, running = [], collections.deque()  # of futures
+    pool = ProcessPoolExecutor(nj, context, _start_worker, (turns,))
+    running = collections.deque()  # of futures
     try:
         for item in items:
-            if fresh or not pools:
-                pools.append(ProcessPoolExecutor(size, context, _start_worker, (turns,)))
             with _without_main_script():
-                running.append(pools[-1].submit(_work, function, item))
-            if len(running) > ahead:
+                running.append(pool.submit(_work, function, item))
+            if len(running) > QUEUED * nj:
                 yield running.popleft().result()
-                if fresh:
-                    pools.pop(0).shutdown()
         while running:
             yield running.popleft().result()
     except BaseException as error:
-        for pool in pools:
-            pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
         _end_workers(set(multiprocessing.active_children()) - before)
         if isinstance(error, BrokenProcessPool):
             raise ResourceError(
@@ -84,8 +71,7 @@ def map_jobs(
                 remedy=f"rerun the same command with --nj {max(1, nj // 2)}; finished work is kept",
             ) from error
         raise
-    for pool in pools:
-        pool.shutdown()
+    pool.shutdown()
 
 
 def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int = 1) -> Iterator:
@@ -109,17 +95,6 @@ def run_jobs(config: Config, function: Callable, jobs: Sequence, per_gpu: int = 
     return map_jobs(function, jobs, processes, environments=environments)
 
 
-def _start_server(context) -> None:
-    """Waits until the fork server has imported what it preloads. Ctrl-C waits too: the server would show a traceback."""
-    multiprocessing.resource_tracker.ensure_running()  # its start would unblock SIGINT
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with _without_main_script():
-        first = context.Process(target=int)
-        first.start()
-    first.join()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
 @contextlib.contextmanager
 def _without_main_script() -> Iterator[None]:
     """Processes started inside import the module of their function only, not the stage script with all that it imports."""
@@ -138,9 +113,6 @@ def _start_worker(turns) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # a fork server started this process for its parent
-        threading.Thread(target=lambda: (parent.join(), os._exit(128 + signal.SIGKILL)), daemon=True).start()
     os.environ.update(dict.fromkeys(THREADS, "1"), **(turns.get() if turns else {}))
 
 

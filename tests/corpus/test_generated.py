@@ -16,7 +16,7 @@ from spin.corpus.generated import GeneratedCorpus, pool_of
 from spin.corpus.grammar import POOLS, draw_sentence
 from spin.corpus.parts import check_cut
 from spin.corpus.text import is_normal
-from spin.corpus.voices import FOLD, PHONES_OF, draw_voice, fold, segments, transmit
+from spin.corpus.voices import FOLD, PHONES_OF, Engine, draw_voice, fold, segments, transmit
 from spin.errors import ConfigError, DataError
 
 PARTS = {"asr_train": GeneratedPart(500, 2, 3), "test": GeneratedPart(700, 2, 2)}  # the voice of 701 breathes: noise
@@ -112,6 +112,12 @@ def test_undefined_part_and_unknown_mnemonic_are_named():
         GeneratedCorpus(CONFIG, None).check(["test", "dev"], None)
     with pytest.raises(DataError, match="'Q5'"):
         fold("Q5")
+
+
+def test_a_temporary_folder_that_programs_cannot_be_run_from_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.copy", lambda source, folder: (folder / "engine.so").write_bytes(b"") or folder / "engine.so")
+    with pytest.raises(DataError, match="TMPDIR"):
+        Engine(draw_voice(0), tmp_path)
 
 
 def test_segments_by_hand():

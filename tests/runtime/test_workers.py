@@ -20,17 +20,14 @@ from spin.runtime import devices, workers
 from spin.runtime.workers import QUEUED, map_jobs, prefetch, run_jobs
 from tests.runtime.jobs import die, fail_on_three, own_pid, variable
 
-FRESH = "spin.runtime.workers"
-
 
 @pytest.mark.parametrize("nj", [1, 2, 5])
-@pytest.mark.parametrize("fresh", [None, FRESH])
-def test_results_come_in_the_order_of_the_items(nj, fresh):
+def test_results_come_in_the_order_of_the_items(nj):
     for count in (0, 1, 7):
-        results = list(map_jobs(own_pid, range(count), nj, "fork", fresh=fresh))
+        results = list(map_jobs(own_pid, range(count), nj, "fork"))
         assert [item for item, _ in results] == list(range(count))
         processes = {pid for _, pid in results} - {os.getpid()}
-        assert len(processes) == count if fresh else len(processes) <= nj
+        assert len(processes) <= nj
 
 
 def test_environments_are_dealt_out_in_turn():
@@ -47,14 +44,13 @@ def test_items_are_taken_as_they_are_needed():
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize("fresh", [None, FRESH])
-def test_errors_and_deaths_of_workers(fresh):
-    results = map_jobs(fail_on_three, range(10), 2, "fork", fresh=fresh)
+def test_errors_and_deaths_of_workers():
+    results = map_jobs(fail_on_three, range(10), 2, "fork")
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(DataError, match="item 3"):
         next(results)
     with pytest.raises(ResourceError, match="memory"):
-        list(map_jobs(die, range(10), 2, "fork", fresh=fresh))
+        list(map_jobs(die, range(10), 2, "fork"))
     assert multiprocessing.active_children() == []
 
 
@@ -69,7 +65,7 @@ if __name__ == "__mp_main__":
 if __name__ == "__main__":
     exit_on_signals()
     kinds = {"save": (work, "fork"), "sleep": (stubborn, "fork"), "spawn": (stubborn, "spawn")}
-    function, *more = kinds.get(sys.argv[2], (stubborn, "", (), "time"))
+    function, *more = kinds[sys.argv[2]]
     list(map_jobs(function, [sys.argv[1]] * 6, 2, *more))  # a worker that saved takes no other item
 """
 
@@ -99,10 +95,10 @@ def wait_gone(pids):
 
 
 ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers of a killed parent end through a call that Linux has")
-STOPS = [("save", 15), ("save", 2), ("sleep", 15), ("spawn", 15), ("fresh", 15)]
+STOPS = [("save", 15), ("save", 2), ("sleep", 15), ("spawn", 15)]
 
 
-@pytest.mark.parametrize(("kind", "number"), STOPS + [pytest.param(kind, 9, marks=ONLY_LINUX) for kind in ("sleep", "fresh")])
+@pytest.mark.parametrize(("kind", "number"), STOPS + [pytest.param(kind, 9, marks=ONLY_LINUX) for kind in ("sleep", "spawn")])
 def test_a_stop_lets_workers_save_and_ends_those_that_do_not_listen_and_a_kill_ends_all(tmp_path, kind, number):
     process, pids = started(tmp_path, kind)
     process.send_signal(number)
