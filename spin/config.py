@@ -1,6 +1,6 @@
 """The configuration: one frozen dataclass per section. The type, the choices and the range of a key stand next to it.
 
-spin/runtime/config_io.py reads it from YAML and `--set section.key=value`; spin/product_keys.py says which product reads a key.
+spin/config_io.py reads it from YAML and `--set section.key=value`; spin/product_keys.py says which product reads a key.
 """
 
 import os

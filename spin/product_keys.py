@@ -4,7 +4,7 @@ import dataclasses
 from typing import get_args, get_type_hints
 
 from spin.config import Config
-from spin.runtime.config_io import config_dict
+from spin.config_io import config_dict
 from spin.runtime.files import source_digest
 from spin.setting_types import FilePath
 

@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # From the ground floor up; the rooms of a floor may not import each other.
-ORDER = """config setting_types artifacts errors figures
+ORDER = """config config_io setting_types artifacts errors figures
 < runtime < systems < product_keys < products < data.store < data.cuts < data.audio
 < corpus < perturbation < models < objectives < data < units < training < asr < report < tools __main__"""
 FLOORS = [rooms.split() for rooms in ORDER.split("<")]

@@ -49,7 +49,7 @@ check "ruff check" ruff check .
 check "ruff format" ruff format --check .
 check "shellcheck" shellcheck -x -s bash .ci/run "${scripts[@]}"
 tests "$SPIN_PYTHON" tests --ignore tests/asr
-tests "$SPIN_K2_PYTHON" tests/asr tests/report tests/runtime tests/data/test_store.py tests/tools/test_check_device.py \
+tests "$SPIN_K2_PYTHON" tests/asr tests/report tests/runtime tests/test_config_io.py tests/data/test_store.py tests/tools/test_check_device.py \
   tests/models/test_batches.py
 [[ $* == --quick ]] || check "stages 0 to 5 in a very small setting" recipe
 

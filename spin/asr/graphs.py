@@ -20,9 +20,9 @@ from spin import artifacts, products
 from spin.asr.decoders import DECODERS
 from spin.asr.lang import BACK_OFF, UNKNOWN_WORD, WORDS_FILE, Lang, extend_lang, load_lang, save_lang
 from spin.config import DecodingConfig
+from spin.corpus.ngrams import write_arpa
 from spin.errors import DataError
 from spin.runtime.files import atomic_path
-from spin.runtime.ngrams import write_arpa
 from spin.runtime.product import Context, Product
 
 GRAPH, ARPA = "graph.safetensors", "lm.arpa"

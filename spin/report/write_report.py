@@ -9,13 +9,13 @@ import numpy as np
 
 from spin import artifacts, products
 from spin.config import Config
+from spin.config_io import config_dict
 from spin.report import pictures
 from spin.report.measures import SUFFIXES, results
 from spin.report.pages import headline, render_html, render_markdown
 from spin.report.pictures import Picture
 from spin.report.tables import all_tables
 from spin.report.validate import check_report
-from spin.runtime.config_io import config_dict
 from spin.runtime.devices import device_name, resolve_device
 from spin.runtime.files import commit, read_json, read_jsonl, write_json, write_text
 from spin.runtime.product import Context, Product

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from spin import artifacts
 from spin.config import Config
+from spin.config_io import dump_config, load_config
 from spin.errors import ConfigError, SpinError, is_out_of_memory
-from spin.runtime.config_io import dump_config, load_config
 from spin.runtime.files import sweep, write_text
 from spin.runtime.logs import get_logger, keep_log
 from spin.runtime.process import exit_on_signals, folder_lock, rank

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 from spin.config import Config
-from spin.runtime.config_io import load_config
+from spin.config_io import load_config
 from spin.runtime.devices import autocast_dtype, prepare_cpu, resolve_device
 from spin.tools.benchmark import CONFIGURATIONS, Update, make_micro_batches, make_model, make_parser, show, synchronize
 from spin.training.loop import compile_encoder

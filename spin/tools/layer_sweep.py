@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from spin import artifacts
+from spin.config_io import load_config
 from spin.errors import ConfigError
-from spin.runtime.config_io import load_config
 from spin.runtime.files import commit, read_json, write_json, write_text
 from spin.runtime.logs import get_logger, progress
 from spin.runtime.process import folder_lock

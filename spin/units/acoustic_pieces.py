@@ -18,8 +18,8 @@ import numpy as np
 import sentencepiece
 
 from spin import artifacts
+from spin.config_io import load_config
 from spin.errors import ConfigError
-from spin.runtime.config_io import load_config
 from spin.runtime.files import atomic_path, write_json, write_jsonl
 from spin.units.counts import check_units
 from spin.units.units import find_runs, find_units, read_units

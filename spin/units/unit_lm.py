@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spin import artifacts
+from spin.config_io import load_config
+from spin.corpus.ngrams import write_arpa
 from spin.errors import DataError
-from spin.runtime.config_io import load_config
-from spin.runtime.ngrams import write_arpa
 from spin.runtime.seeding import integer
 from spin.units.counts import check_units
 from spin.units.measure import EvaluationSet, Utterance

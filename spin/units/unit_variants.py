@@ -20,7 +20,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from spin import artifacts
-from spin.runtime.config_io import load_config
+from spin.config_io import load_config
 from spin.runtime.logs import get_logger
 from spin.units.measure import EvaluationSet, Utterance, measure, read_utterances
 from spin.units.metrics import find_metric

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spin.runtime.config_io import _StrictLoader
+from spin.config_io import _StrictLoader
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("spin", "local", "utils") for path in (ROOT / folder).rglob("*.py"))

@@ -9,6 +9,7 @@ import pytest
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts, products
+from spin.config_io import load_config
 from spin.data.cuts import read_cuts, write_cuts
 from spin.errors import DataError
 from spin.report import pictures
@@ -17,7 +18,6 @@ from spin.report.tables import all_tables
 from spin.report.validate import main as validate
 from spin.report.validate import problems
 from spin.report.write_report import build_seconds, collect_pictures, report_config, version, write_report
-from spin.runtime.config_io import load_config
 from spin.runtime.files import read_json, write_json, write_jsonl
 from spin.runtime.product import Product
 from spin.systems import systems_of

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from spin.config_io import load_config
 from spin.errors import DataError
-from spin.runtime.config_io import load_config
 from spin.runtime.files import read_json
 from spin.runtime.product import KEY
 from spin.runtime.stage import canonical_command, configure, explain, parse_arguments

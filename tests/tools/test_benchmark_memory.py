@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as attend
 from torch.utils.flop_counter import FlopCounterMode
 
-from spin.runtime.config_io import load_config
+from spin.config_io import load_config
 from spin.tools import benchmark, benchmark_memory
 from spin.tools.benchmark_memory import DEVICE, fake_gpu
 from spin.training import grad_cache

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spin.config import SpinConfig
+from spin.config_io import load_config
 from spin.objectives.spin import SINKHORN_ITERATIONS
-from spin.runtime.config_io import load_config
 from spin.training.loop import learning_rate
 
 # Chang, Liu, Glass, Interspeech 2023, section 3.1.

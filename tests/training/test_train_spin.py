@@ -12,13 +12,13 @@ import torch
 
 from spin import artifacts
 from spin.config import RSpinConfig, RuntimeConfig
+from spin.config_io import dump_config
 from spin.errors import DataError
 from spin.models.encoder import Encoder
 from spin.models.weights import save_encoder
 from spin.objectives.model import load_model
 from spin.runtime import seeding
 from spin.runtime.checkpoints import read_checkpoint
-from spin.runtime.config_io import dump_config
 from spin.runtime.files import read_jsonl, write_jsonl
 from spin.runtime.logs import get_logger
 from spin.runtime.product import Context

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from spin import artifacts, products
+from spin.config_io import dump_config, load_config
 from spin.data.cuts import read_cuts, write_cuts
 from spin.models.weights import save_encoder
 from spin.objectives.model import save_model
-from spin.runtime.config_io import dump_config, load_config
 from spin.runtime.files import write_text
 from spin.runtime.product import Context
 from tests.data.synthetic import write_corpus

@@ -13,7 +13,7 @@ from spin.config import Config
 from spin.errors import ConfigError
 
 MAX_FILE_SIZE = 1_000_000
-EXAMPLES = Path(__file__).parents[2] / "egs" / "librispeech" / "conf"
+EXAMPLES = Path(__file__).parents[1] / "egs" / "librispeech" / "conf"
 EXAMPLE = EXAMPLES / "mini.yaml"
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from spin import config as config_module
 from spin.config import Config
+from spin.config_io import dump_config, load_config
 from spin.errors import ConfigError
 from spin.product_keys import READ_BY, file_keys, flatten, make_key, readers
-from spin.runtime.config_io import dump_config, load_config
 from spin.runtime.files import ENCODERS, content_digest
 
-CONFS = sorted((Path(__file__).parents[2] / "egs" / "librispeech" / "conf").glob("*.yaml"))
+CONFS = sorted((Path(__file__).parents[1] / "egs" / "librispeech" / "conf").glob("*.yaml"))
 
 
 def write(folder: Path, text: str) -> Path:
