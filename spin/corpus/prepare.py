@@ -75,7 +75,7 @@ def add_noise(context: Context, part: str, clean: str, kind: str, snr: float | N
     """Builds the manifest of a noisy copy of a test part; the noise itself is added when the audio is read."""
     product = products.manifest(context, part)
     if product.needs_build():
-        pool = read_pool(noise_sources(context, kind)) if kind != GAUSSIAN else ()
+        pool = read_pool(noise_sources(context, kind), kind) if kind != GAUSSIAN else ()
         cuts = read_cuts(artifacts.cuts(context.corpus, clean))
         with product.building() as partial:
             write_cuts(partial, (noisy_cut(cut, kind, snr, context.config.seed, pool) for cut in cuts))

@@ -29,7 +29,7 @@ MAX_REASON = 200  # characters of a library's message; some fill a page
 MAX_POOL = 2000  # cuts that noise is drawn from, spread evenly over the manifests; a few MB
 MIN_VOICES, MAX_VOICES = 3, 8  # of babble
 MIN_EXPONENT, MAX_EXPONENT = 0.5, 2.0  # of 1/f^a noise: nearly white to brown; white noise stays unseen in training
-REMEDY = "name other manifests: --set noise.manifests=[FILE], noise.impulse_responses=[FILE] or corpus.spin_train=[PART]"
+SOURCES = {BABBLE: "corpus.spin_train=[PART]", CORPUS: "noise.manifests=[FILE]", REVERB: "noise.impulse_responses=[FILE]"}
 _LIBRARY_ERRORS = (
     *(OSError, ValueError, RuntimeError, AssertionError, EOFError),
     *(SoundFileError, AudioLoadingError, DurationMismatchError),
@@ -70,22 +70,22 @@ class Noise:
     cuts: Sequence[dict]  # voices of the babble, the noise recording, or the impulse response
 
 
-def read_pool(manifests: Iterable[str | Path]) -> list[MonoCut]:
-    """About MAX_POOL cuts at most, spread evenly over cut or recording manifests, at 16 kHz, one channel each.
+def read_pool(manifests: Iterable[str | Path], kind: str) -> list[MonoCut]:
+    """Cuts for a kind of noise, about MAX_POOL at most, spread evenly over cut or recording manifests, at 16 kHz, one channel.
 
     Raises DataError for a manifest that is missing, damaged or empty.
     """
     pool: list[MonoCut] = []
     for path in (paths := [Path(path) for path in manifests]):
         step = max(1, -(-count_cuts(path) * len(paths) // MAX_POOL))
-        pool += [_pool_cut(path, record) for number, record in enumerate(read_records(path)) if number % step == 0]
+        pool += [_pool_cut(path, record, kind) for number, record in enumerate(read_records(path)) if number % step == 0]
     if not pool:
-        names = ", ".join(map(str, paths)) or "manifests of noise"
-        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDY)
+        names, remedy = ", ".join(map(str, paths)) or f"manifests for {kind}", f"--set {SOURCES[kind]}"
+        raise DataError(names, found="no cut or recording", expected="at least one", remedy=remedy)
     return pool
 
 
-def _pool_cut(path: Path, record: dict) -> MonoCut:
+def _pool_cut(path: Path, record: dict, kind: str) -> MonoCut:
     if "supervisions" in record:
         record = without_words({**record, "supervisions": record["supervisions"][:1], "custom": None})
     try:
@@ -94,7 +94,7 @@ def _pool_cut(path: Path, record: dict) -> MonoCut:
         cut = cut if isinstance(cut, MonoCut) else cut.to_mono()[0]
         return cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDY) from error
+        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=f"--set {SOURCES[kind]}") from error
 
 
 def speaker_of(cut: Cut) -> str | None:

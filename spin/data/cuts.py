@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
@@ -60,6 +61,16 @@ def write_cuts(path: str | Path, cuts: Iterable[Cut]) -> int:
         return os.path.relpath(stored, folder) if os.path.isabs(stored) else stored
 
     return write_jsonl(path, (_with_paths(cut.to_dict(), relative) for cut in cuts))
+
+
+def pair_cuts(path: str | Path, others: Iterable[tuple[str, Any]]) -> Iterator[tuple[Cut, Any]]:
+    """Each cut of a manifest with the content of its (id, content), in one order; raises DataError where the ids differ."""
+    for cut, other in itertools.zip_longest(read_cuts(path), others):
+        if cut is None or other is None or cut.id != other[0]:
+            found, expected = "its end" if cut is None else cut.id, "its end" if other is None else other[0]
+            cause = "the manifest, or what a stage made of it, was changed"
+            raise DataError(str(path), found=found, expected=expected, cause=cause, remedy=f"undo the change, {REBUILD}")
+        yield cut, other[1]
 
 
 def count_cuts(path: str | Path) -> int:

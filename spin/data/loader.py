@@ -63,9 +63,9 @@ class AddNoise:
     def __init__(self, config: Config, corpus: Path):
         self.snr_range = config.noise.min_snr_in_db, config.noise.max_snr_in_db
         if config.noise.manifests:
-            self.pool, self.kinds = audio.read_pool(config.noise.manifests), (audio.CORPUS,)
+            self.pool, self.kinds = audio.read_pool(config.noise.manifests, audio.CORPUS), (audio.CORPUS,)
             return
-        self.pool = audio.read_pool(artifacts.cuts(corpus, part) for part in config.corpus.spin_train)
+        self.pool = audio.read_pool((artifacts.cuts(corpus, part) for part in config.corpus.spin_train), audio.BABBLE)
         speakers = {audio.speaker_of(cut) for cut in self.pool} - {None}
         self.kinds = (audio.COLOURED, audio.BABBLE) if len(speakers) > 1 else (audio.COLOURED,)
 

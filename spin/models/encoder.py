@@ -149,7 +149,7 @@ class Encoder(nn.Module):
         lengths = torch.as_tensor(lengths, dtype=torch.int64).cpu()
         (count, high), low = waveforms.shape, self.shape.receptive_field
         if lengths.shape != (count,) or count == 0 or int(lengths.min()) < low or int(lengths.max()) > high:
-            found, expected = f"{lengths.tolist()[:8]} for {count} waveforms", f"{low} (one frame) to {high} samples each"
+            found, expected = f"{str(lengths.tolist())[:80]} for {count} waveforms", f"{low} (one frame) to {high} samples each"
             raise DataError("lengths", found=found, expected=expected, cause="an empty or truncated file")
         return lengths
 

@@ -19,7 +19,11 @@ from spin.models.importers import DAMAGED, METADATA, MODEL, MODEL_REMEDY, damage
 from spin.runtime.files import ENCODERS, atomic_path
 
 ENCODER = "spin encoder 1"
-REMEDIES = {ENCODER: "use spin.load_encoder; in the recipe: --set encoder.source=PATH", MODEL: MODEL_REMEDY}
+REMEDIES = {
+    ENCODER: "use spin.load_encoder; in the recipe: --set encoder.source=PATH",
+    MODEL: MODEL_REMEDY,
+    "spin head 1": "export the model again: python -m spin export --model PATH --output FOLDER",  # the first edition's folders
+}
 
 FAIRSEQ, TRANSFORMERS = "fairseq", "transformers"  # unilm and s3prl use fairseq's names, torchaudio those of transformers
 
@@ -90,9 +94,8 @@ def fit(file: str, state: dict[str, Tensor], shape: EncoderShape, layout: str | 
     used = set(keys.values())
     unexpected = next((key for key in state if key not in used and not PRETRAINING_ONLY.match(key)), None)
     reject_mismatch(file, missing, unexpected)
-    with torch.no_grad():
-        for name, key in keys.items():
-            parameters[name].copy_(check_tensor(file, key, state[key], parameters[name].shape))
+    for name, key in keys.items():
+        parameters[name].data = check_tensor(file, key, state[key], parameters[name].shape)
     return encoder.eval()
 
 
@@ -186,4 +189,8 @@ def load_encoder_file(path: str | Path) -> Encoder:
 
 def load_packaged(name: str) -> Encoder:
     """Loads a small encoder of this package, one of importers.PACKAGED."""
-    return load_encoder_file(ENCODERS / f"{name}.safetensors")
+    path = ENCODERS / f"{name}.safetensors"
+    if not path.exists():
+        expected, remedy = "a file of this package", "git checkout -- spin/models/assets, or install the package again"
+        raise CheckpointError(str(path), found="no such file", expected=expected, remedy=remedy)
+    return load_encoder_file(path)

@@ -56,9 +56,9 @@ class SpinModel(nn.Module):
         They are the same for an utterance in any batch, except with official_padding: on the CPU every utterance runs by itself,
         as matrix products of other shapes round differently. Dropout is off even in training.
         """
+        lengths = self.encoder.check(waveforms, lengths)
         batches, units, training = [(waveforms, lengths)], [], self.training
         if waveforms.device.type == "cpu" and not self.encoder.official_padding:
-            lengths = self.encoder.check(waveforms, lengths)
             batches = [(waveforms[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths.tolist())]
         self.eval()
         for batch in batches:

@@ -99,7 +99,7 @@ def read_classes(folder: str | Path) -> int:
     path = Path(folder) / "labels.json"
     try:
         classes = int(read_json(path)["classes"])
-    except (DataError, KeyError, TypeError, ValueError):
+    except (DataError, KeyError, TypeError, ValueError, OverflowError):
         classes = 0
     if classes < 1:
         raise DataError(

@@ -17,7 +17,7 @@ from lhotse.serialization import deserialize_item
 from spin import artifacts
 from spin.config import PerturbationConfig
 from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
+from spin.data.cuts import count_cuts, pair_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
 from spin.perturbation.analysis import EMPTY, PitchRange, analyse, estimate_pitch_range, prepare
 from spin.perturbation.analysis_io import NOTE, add_analysis, store_analysis
@@ -163,6 +163,6 @@ def _report(part: str, records: Iterable[dict], rejects: Rejects, path: Path, lo
 
 def _analysed_cuts(manifest: Path, records: Iterable[dict]) -> Iterator[MonoCut]:
     """Stage 0's cuts with their fields, in the same order, without the rejected."""
-    for cut, record in zip(read_cuts(manifest), records, strict=True):
+    for cut, record in pair_cuts(manifest, ((record[ID], record) for record in records)):
         if FIELDS in record:
             yield add_analysis(cut, record[FIELDS])

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 EVENTS = "events.out.tfevents."
 FORMAT = logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
 
@@ -42,6 +40,8 @@ def keep_log(folder: Path, name: str) -> None:
 def progress(items: Iterable, description: str, total: int | None = None, initial: int = 0) -> Iterator:
     """The items, with a bar on standard error while that is a terminal; `initial` were finished by an interrupted run."""
     if sys.stderr.isatty():
+        from tqdm import tqdm  # the road from Python (hubconf.py) needs no bars
+
         items = tqdm(items, desc=description, total=total, initial=initial, leave=False, dynamic_ncols=True)
     yield from items  # closing this generator closes `items`, and ends its workers
 

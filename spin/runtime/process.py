@@ -1,6 +1,7 @@
 """What a process needs without torch: its rank, whether there is a GPU driver, folder locks, and the signals that stop it.
 
-On SIGTERM and SIGINT a training saves a checkpoint after its step; everything else ends at once and resumes from its products.
+On SIGTERM and SIGINT a training saves a checkpoint after its step (on several GPUs: one of the next three); everything else ends
+at once and resumes from its products.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from spin.artifacts import REJECT_ID, REJECT_PART, REJECT_REASON, REJECT_STAGE
-from spin.errors import DataError
+from spin.errors import DataError, rerun
 from spin.runtime.files import write_jsonl
 from spin.runtime.logs import get_logger
 
@@ -36,11 +36,12 @@ class Rejects:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in self.reasons()[:5])
         names = ", ".join(record[REJECT_ID] for record in self.records[:5])
         enough = (math.floor(100 * bad / total) + 1) / 100
+        fix = f"fix what {self.path} lists, then {rerun(0, self.stage)}"
         raise DataError(
             f"stage {self.stage}: {bad} of {total} utterances cannot be used",
             found=f"{reasons}; for example {names}",
             expected=f"a share of at most {max_share:g} (corpus.max_bad_share)",
-            remedy=f"fix what {self.path} lists" + (f", or --set corpus.max_bad_share={enough:g}" if bad < total else ""),
+            remedy=fix + (f"; or --set corpus.max_bad_share={enough:g}" if bad < total else ""),
         )
 
     def close(self) -> None:

@@ -25,6 +25,8 @@ from spin.runtime.process import StopRequest
 from spin.training import grad_cache
 from spin.training.monitor import LOG_EVERY_STEPS, Monitor, Validation, check_collapse
 
+AGREE_EVERY_STEPS = 3  # several GPUs, whether to stop
+
 
 class Training:
     """The training of a model on its device, in place; creating it resumes from the latest checkpoint in `folder`."""
@@ -89,7 +91,7 @@ class Training:
 
                 self.step, self.epoch, self.index = done, batch.epoch, batch.index + 1
                 monitor.add(step, rate, loss, norm, batch)
-                stopped = all_stop(stop, self.device, report_now)
+                stopped = all_stop(stop, self.device, done)
                 if report_now:
                     monitor.report(self.loader.waited)
                 if save_now or stopped:
@@ -188,13 +190,13 @@ def learning_rate(step: int, settings: SpinConfig) -> float:
     return peak * (1 - (1 - floor) * (step - warmup_steps) / decay_steps)
 
 
-def all_stop(stop: StopRequest, device: torch.device, report_now: bool) -> bool:
+def all_stop(stop: StopRequest, device: torch.device, step: int) -> bool:
     """Whether all ranks stop after this step, because one of them got a signal; every rank asks after every step.
 
-    Several GPUs agree only before a report, which waits for them anyway.
+    Several GPUs agree every few steps: the answer waits for them, and torchrun gives them 30 s after a signal.
     """
     if distributed.world_size() == 1:
         return stop.signal is not None
-    if device.type == "cuda" and not report_now:
+    if device.type == "cuda" and step % AGREE_EVERY_STEPS:
         return False
     return bool(distributed.all_reduce_sum(torch.full((), float(stop.signal or 0), device=device)) > 0)

@@ -22,7 +22,7 @@ from lhotse.cut import Cut
 from spin import artifacts
 from spin.config import Config
 from spin.data.audio import UnreadableAudio, read_audio
-from spin.data.cuts import count_cuts, read_cuts, read_records, write_cuts
+from spin.data.cuts import count_cuts, pair_cuts, read_cuts, read_records, write_cuts
 from spin.data.store import ArrayWriter
 from spin.errors import DataError, ResourceError
 from spin.runtime.devices import prepare_cpu, resolve_device
@@ -189,7 +189,7 @@ def _write_folder(
     for record in records():
         if REASON in record:
             rejects.add(record[ID], part, record[REASON])
-    rejects.check_share(shards[-1][1], config.corpus.max_bad_share)
+    rejects.check_share(shards[-1][1] if shards else 0, config.corpus.max_bad_share)
     rejects.close()
     if codebook_size is not None:
         write_lines(folder, ((record[ID], record[UNITS]) for record in records() if UNITS in record), codebook_size)
@@ -198,7 +198,7 @@ def _write_folder(
 
 def _usable_cuts(manifest: Path, records: Iterator[dict]) -> Iterator[Cut]:
     """The cuts that have features, with them."""
-    for cut, record in zip(read_cuts(manifest), records, strict=True):
+    for cut, record in pair_cuts(manifest, ((record[ID], record) for record in records)):
         if ARRAY in record:
             cut.custom = (cut.custom or {}) | {artifacts.HIDDEN_FIELD: TemporalArray.from_dict(record[ARRAY])}
             yield cut

@@ -200,6 +200,6 @@ def assign_units(config: Config, manifest: Path, kmeans: Path) -> Iterator[tuple
 def _assign_shard(manifest: Path, kmeans: Path, device: str, shard: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
     """Units of one shard from the stored features, in float32; in any process."""
     prepare_cpu(1)
-    centres = load_file(kmeans)[CENTRES]
+    centres, target = load_file(kmeans)[CENTRES], resolve_device(device)
     own = ((cut.id, load_array(cut, artifacts.HIDDEN_FIELD)) for cut in read_cuts(manifest, *shard))
-    return [(name, assign(centres, features, resolve_device(device))) for name, features in own]
+    return [(name, assign(centres, features, target)) for name, features in own]

@@ -12,12 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from spin import artifacts, products
+from spin.data.cuts import pair_cuts
 from spin.data.store import load_array
 from spin.runtime.files import read_json, write_json
 from spin.runtime.product import Context
 from spin.systems import System
 from spin.units.metrics import METRICS, Metric, find_metric
-from spin.units.units import alignment_of, pair_cuts, read_units
+from spin.units.units import alignment_of, read_units
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def read_utterances(folders: Iterable[tuple[Path, Path]], first_seconds: float =
     """
     limit = round(first_seconds / artifacts.FRAME_SHIFT_IN_S) if first_seconds > 0 else None
     for features, units in folders:
-        for cut, sequence in pair_cuts(artifacts.cuts_in(features), artifacts.units_lines(units)):
+        for cut, sequence in pair_cuts(artifacts.cuts_in(features), read_units(artifacts.units_lines(units))):
             yield Utterance(
                 id=cut.id,
                 speaker=cut.supervisions[0].speaker if cut.supervisions else None,
@@ -109,6 +110,9 @@ def write_metrics(context: Context, system: System, folder: Path) -> None:
         np.savez_compressed(artifacts.phone_counts_in(folder), phones=phones, counts=purity.counts.matrix())
     if purity.unaligned:
         context.log.warning("%s: PNMI, purities and ABX without %d unaligned test utterance(s)", system.name, purity.unaligned)
+    missing = [name for name, value in pooled.items() if value is None and name != "unit_edit_distance"]  # which needs noise
+    if missing:
+        context.log.warning("%s: too few alignments or utterances to measure %s", system.name, ", ".join(missing))
 
 
 def _make_sample(context: Context, system: System, parts: list[str], clean: str | None = None) -> EvaluationSet:

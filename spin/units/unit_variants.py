@@ -93,8 +93,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--smooth", nargs="*", type=int, default=[3, 5, 7], help="frames of the majority filter, odd (3 5 7)")
     parser.add_argument("--merge", nargs="*", type=int, default=[2, 4], help="divisors of the codebook size (2 4)")
     arguments = parser.parse_args(argv)
-    if any(number < 1 for number in (*arguments.smooth, *arguments.merge)):
-        parser.error("--smooth, --merge: found a number below 1")
+    if any(width < 1 or width % 2 == 0 for width in arguments.smooth) or any(divisor < 1 for divisor in arguments.merge):
+        parser.error("--smooth: expected odd numbers from 1 on; --merge: numbers from 1 on")
     get_logger("units").setLevel(logging.WARNING)  # standard output is for the table
     parts = arguments.part or load_config(artifacts.config_file(arguments.exp)).corpus.test
     columns = [find_metric(name) for name in (RATE, BITS, *SHOWN)]

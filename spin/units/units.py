@@ -1,6 +1,5 @@
 """Sequences of units, 50 per second, as files of stage 3 and as runs of equal units; and the phones of a cut."""
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from lhotse.cut import Cut
 from lhotse.supervision import AlignmentItem
 
 from spin import artifacts
-from spin.data.cuts import read_cuts, write_cuts
+from spin.data.cuts import pair_cuts, write_cuts
 from spin.data.store import ArrayWriter
 from spin.errors import DataError, rerun
 from spin.runtime.files import read_json, read_jsonl, write_json, write_jsonl
@@ -66,9 +65,9 @@ def find_units(exp: Path, system: str, parts: Iterable[str]) -> tuple[dict[str, 
     """The units.jsonl of each part by one system of an experiment, and K; DataError where stage 3 has not written it."""
     folders = {part: artifacts.units_folder(exp, system, part) for part in parts}
     for part, folder in folders.items():
-        if not folder.is_dir():
+        if not artifacts.units_lines(folder).is_file():
             expected, remedy = f"units of system {system}, part {part}", f"correct --system and --part, or {rerun(3)}"
-            raise DataError(str(folder), found="no such folder", expected=expected, remedy=remedy)
+            raise DataError(str(artifacts.units_lines(folder)), found="no such file", expected=expected, remedy=remedy)
     size = read_json(artifacts.codebook_in(folder))["codebook_size"]
     return {part: artifacts.units_lines(folder) for part, folder in folders.items()}, size
 
@@ -88,21 +87,11 @@ def write_units(folder: Path, manifest: Path, lines: Lines, codebook_size: int) 
 
 
 def _cuts_with_units(manifest: Path, folder: Path, writer: ArrayWriter) -> Iterator[Cut]:
-    for cut, units in pair_cuts(manifest, artifacts.units_lines(folder)):
+    for cut, units in pair_cuts(manifest, read_units(artifacts.units_lines(folder))):
         array = writer.write(cut.id, units, artifacts.FRAME_SHIFT_IN_S, cut.start)
         kept = {key: value for key, value in (cut.custom or {}).items() if key != artifacts.HIDDEN_FIELD}
         cut.custom = kept | {artifacts.UNITS_FIELD: array}
         yield cut
-
-
-def pair_cuts(manifest: Path, lines: Path) -> Iterator[tuple[Cut, np.ndarray]]:
-    """Cuts with their units; raises DataError where manifest and units.jsonl do not name the same utterances."""
-    for cut, line in itertools.zip_longest(read_cuts(manifest), read_units(lines)):
-        if cut is None or line is None or cut.id != line[0]:
-            found = "its end" if line is None else line[0]
-            expected = "its end" if cut is None else f"units of {cut.id}"
-            raise DataError(str(lines), found=found, expected=f"{expected}, as in {manifest}", remedy=rerun(3))
-        yield cut, line[1]
 
 
 def phone_class(phone: str) -> str:

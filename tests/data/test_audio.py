@@ -96,15 +96,15 @@ def test_a_noisy_cut_is_read_with_its_noise_also_from_a_manifest(cuts, tmp_path)
 def test_a_pool_is_spread_over_its_manifests_and_resampled(tmp_path, monkeypatch):
     monkeypatch.setattr(audio, "MAX_POOL", 5)
     manifest = write_corpus(tmp_path, "train", [0.5] * 20, pitch_name=False)
-    assert [cut.id for cut in audio.read_pool([manifest])] == [f"train-{index:04d}" for index in range(0, 20, 4)]
+    assert [cut.id for cut in audio.read_pool([manifest], audio.CORPUS)] == [f"train-{index:04d}" for index in range(0, 20, 4)]
     recording = cut_of(tmp_path / "wide.wav", np.ones((4410, 2)) * 0.1, 44_100).recording
     (tmp_path / "recordings.jsonl").write_text(json.dumps(recording.to_dict()) + "\n")
-    (cut,) = audio.read_pool([tmp_path / "recordings.jsonl"])
+    (cut,) = audio.read_pool([tmp_path / "recordings.jsonl"], audio.REVERB)
     assert read_audio(cut).shape == (1600,)
     for content in ("", '{"id": "x"}\n'):
         (tmp_path / "bad.jsonl").write_text(content)
-        with pytest.raises(DataError, match="(?s)bad.jsonl.*noise.manifests"):
-            audio.read_pool([tmp_path / "bad.jsonl"])
+        with pytest.raises(DataError, match="(?s)bad.jsonl.*noise.impulse_responses"):
+            audio.read_pool([tmp_path / "bad.jsonl"], audio.REVERB)
 
 
 def test_views_draw_by_seed_epoch_utterance_and_view(tmp_path):

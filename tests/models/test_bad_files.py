@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from spin.errors import CheckpointError
-from spin.models import importers
+from spin.models import importers, weights
 from spin.models.architecture import EncoderShape
 from spin.models.importers import load_encoder
 from spin.models.model_files import SPIN_NAMES
@@ -93,12 +93,14 @@ def test_files_without_weights(tmp_path, load, suffix):
         assert "known formats" in error_of(path, load)
 
 
-def test_missing_names_and_paths(tmp_path):
+def test_missing_names_and_paths(tmp_path, monkeypatch):
     message = error_of("HUBERT_TINY")
     assert "HUBERT_BASE" in message and "mini" in message and "known formats" in message
     assert "did you mean 'HUBERT_BASE'?" in error_of("hubert-base")
     assert "'systems=[baseline,{name: other" in error_of("spin_hubert_256")
     error_of(tmp_path / "nothing.ckpt", load_model)
+    monkeypatch.setattr(weights, "ENCODERS", tmp_path)
+    assert "git checkout" in error_of("mini")
 
 
 def open_checkpoint(kind: str) -> tuple[dict, dict, dict]:

@@ -141,6 +141,7 @@ def test_fresh_weights_keep_the_scale():
         (torch.zeros(2, 4000), [4000], 3, "lengths"),
         (torch.zeros(1, 4000), [399], 3, "lengths"),
         (torch.zeros(1, 4000), [4001], 3, "lengths"),
+        (torch.zeros(1, 4000), 4000, 3, "lengths"),
         (torch.zeros(0, 4000), [], 3, "lengths"),
         (torch.zeros(1, 4000), [4000], 4, "last_layer"),
     ],

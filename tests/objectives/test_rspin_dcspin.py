@@ -97,7 +97,7 @@ def test_noise_goes_to_both_views_and_labels_size_the_classifier(tmp_path):
     assert objective.views == (("noise",), ("perturb", "noise"))
     assert objective.needs_labels and objective.classifier.out_features == 11 and objective.weight == 5.0
     assert not torch.equal(make_rspin().classifier.weight, make_rspin(seed=1).classifier.weight)
-    for content in ("{}", '{"classes": 0}', "[]", "nonsense"):
+    for content in ("{}", '{"classes": 0}', '{"classes": Infinity}', "[]", "nonsense"):
         (tmp_path / "labels.json").write_text(content)
         with pytest.raises(DataError, match=r"labels\.json"):
             RSpin.create(Config(rspin=RSpinConfig(labels=str(tmp_path))), DIM)

@@ -123,3 +123,5 @@ def test_the_command_of_variants(finished, capsys):
     words = ["unit-variants", "--exp", str(finished.exp), "--system", "baseline", "--smooth", "3", "--merge", "4"]
     assert main(words) == 0 and "| baseline | merged to K / 4 |" in capsys.readouterr().out
     assert main([*words, "--part", "absent"]) == 1 and "--stage 3" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--smooth", "4"])

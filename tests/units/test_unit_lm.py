@@ -155,7 +155,9 @@ def test_the_command_of_pieces(tmp_path, finished, capsys):
     used = set(sum((record["units"] for record in read_jsonl(tmp_path / "labels" / "spin_train.jsonl")), []))
     assert len(used) > 4 and f"{len(used)} classes" in capsys.readouterr().out
     assert main([*words, "5"]) == 1 and "more than" in capsys.readouterr().err
-    assert main([*words, "30", "--part", "absent"]) == 1 and "--stage 3" in capsys.readouterr().err
+    artifacts.units_folder(finished.exp, artifacts.SPIN, "empty").mkdir()
+    for part in ("absent", "empty"):
+        assert main([*words, "30", "--part", part]) == 1 and "--stage 3" in capsys.readouterr().err
 
 
 def test_units_that_training_never_saw_and_long_utterances():
