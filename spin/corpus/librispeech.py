@@ -107,7 +107,8 @@ def require_folder(corpus_dir: str | None) -> Path:
         raise ConfigError("corpus.corpus_dir", found="not set", expected=expected, remedy=remedy)
     if not Path(corpus_dir).is_dir():
         raise DataError(f"corpus folder {corpus_dir}", found="no such folder", expected=expected, remedy=remedy)
-    return root_in(corpus_dir)
+    root = root_in(corpus_dir)
+    return root if root.is_dir() else Path(corpus_dir).absolute()
 
 
 def chapters(part: Path) -> list[Path]:

@@ -96,7 +96,7 @@ class PartWork:
         """The cuts with their alignments, checked; `unaligned` receives the records of those without."""
         config, aligned = self.corpus.config, ((cut, None) for cut in self.cuts())
         if needs_alignment(config, self.part) and not self.corpus.has_alignments:
-            self.log.info("part %s: phone alignment by %s", self.part, index.path.name if index else "pocketsphinx")
+            self.log.info("part %s: phone alignment by %s", self.part, "pocketsphinx" if index is None else index.path.name)
             finished = self.folder / "alignments.jsonl"  # an interrupted run is resumed after the last line
             aligned = align_part(config, self.part, index, self.cuts, finished)
         for record, reason in aligned:

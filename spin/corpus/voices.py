@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from spin import artifacts
 from spin.corpus.grammar import SEED, draw_sentence
 from spin.errors import DataError
 from spin.runtime.files import atomic_path, read_json, write_json
+from spin.runtime.process import StopRequest
 from spin.runtime.seeding import generator
 
 PAD_IN_S = (0.10, 0.30)
@@ -168,7 +170,10 @@ class Engine:
         """Samples (S,) int16 at self.sample_rate, and (mnemonic, start in samples) of each phoneme in order."""
         self._samples, self._phonemes = [], []
         content = text.encode("utf-8")
-        status = self._library.espeak_Synth(content, len(content) + 1, 0, 1, 0, CHARS_UTF8, None, None)
+        with StopRequest() as stop:  # an exception of a signal's handler would be lost in the callback
+            status = self._library.espeak_Synth(content, len(content) + 1, 0, 1, 0, CHARS_UTF8, None, None)
+        if stop.signal is not None:
+            sys.exit(stop.status())
         if status != 0 or not self._samples:
             found = f"status {status} of eSpeak NG, {len(self._samples)} blocks of audio"
             raise DataError(f"sentence {text!r}", found=found, expected="audio")

@@ -1,6 +1,7 @@
 """The pages: the answer in a sentence and the cards below it, then pictures and tables, as HTML and as Markdown."""
 
 import re
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,6 +120,7 @@ def render_markdown(report: dict, tables: dict[str, list[Table]]) -> str:
         blocks.append(f"## {section}")
         for content in contents:
             blocks += [f"### {content.title}", table(content)]
+    blocks += ["The command, to be pasted:", textwrap.indent(report["command"], "    ")]
     return "\n\n".join(blocks) + "\n"
 
 

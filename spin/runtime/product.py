@@ -93,6 +93,8 @@ class Product:
         """Whether the product must be built; the log says why. Raises DataError where an input is missing or stale."""
         for product in self.inputs:
             product.require()
+        if rank() == 0 and not self.is_file and not self.path.exists() and "digest" in read_record(self.partial / KEY):
+            os.replace(self.partial, self.path)  # complete: a kill came between the two moves of _publish
         reason = self.stale_reason(forced=True)
         if rank() == 0:
             self.context.log.info("%s: %s", self.name, f"{reason}; building it" if reason else "up to date, skipped")
@@ -166,7 +168,7 @@ class Product:
         write_json(self.partial / KEY, record)
 
     def _publish(self, record: dict) -> None:
-        """Moves the complete product to its place. An interrupted move leaves a partial folder, which the next run resumes."""
+        """Moves the complete product to its place; needs_build() ends a move that was interrupted."""
         if self.is_file:
             os.replace(self.partial, self.path)
             write_json(self.key_path, record | self._contents(self.path.parent))

@@ -40,9 +40,9 @@ def load(paths: list[Path], count: int) -> Utterances:
     """(waveform (samples,) float32, rate) of at most `count` utterances."""
     if not paths:
         return [(vowels(index, 12.0), RATE) for index in range(count)]
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    files = [file for file in files if file.suffix.lower() in AUDIO]
-    chosen = files[:: max(1, -(-len(files) // count))]
+    found = (sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths)
+    files = [file for group in found for file in group if file.suffix.lower() in AUDIO or file in paths]
+    chosen = files[:: max(1, -(-len(files) // max(1, count)))]
     return [(audio[:, 0], rate) for audio, rate in (soundfile.read(file, dtype="float32", always_2d=True) for file in chosen)]
 
 

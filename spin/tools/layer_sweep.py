@@ -61,13 +61,12 @@ def plan_rows(arguments: argparse.Namespace, context: Context, system: System) -
     if system.has_codebook:
         own = open_context(arguments, "codebooks")
         rows.append(({"system": system.name, "layer": None, "seeds": [None]}, [(own, system)]))
-    seeds = list(dict.fromkeys(arguments.seeds))
     for layer in [None] if system.kind == "fbank" else arguments.layers or [system.layer or context.config.encoder.layer]:
         variant = system if layer is None else System(f"{system.name}-layer{layer}", "encoder", system.source, layer)
         for size in arguments.k or [context.config.spin.codebook_size]:
-            settings = [(f"K{size}-seed{seed}", f"spin.codebook_size={size}", f"seed={seed}") for seed in seeds]
+            settings = [(f"K{size}-seed{seed}", f"spin.codebook_size={size}", f"seed={seed}") for seed in arguments.seeds]
             jobs = [(open_context(arguments, *own), variant) for own in settings]
-            rows.append(({"system": system.name, "layer": layer, "seeds": seeds}, jobs))
+            rows.append(({"system": system.name, "layer": layer, "seeds": arguments.seeds}, jobs))
     return rows
 
 
@@ -137,4 +136,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--nj", type=int, default=1, help="number of processes (default: 1)")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="device of the encoders (default: cpu)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    for name in ("system", "layers", "k", "seeds"):  # two jobs for one product would write over each other
+        setattr(arguments, name, list(dict.fromkeys(getattr(arguments, name) or ())))
+    return arguments

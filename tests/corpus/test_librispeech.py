@@ -26,6 +26,7 @@ def test_parts_are_found_below_the_folder_or_its_parent(small_corpus: Path):
     assert parts_in(small_corpus) == ["dev", "test", "train"]
     assert require_folder(str(small_corpus)) == require_folder(str(small_corpus.parent)) == small_corpus
     assert parts_in(small_corpus / "absent") == []
+    assert require_folder(str(small_corpus / "empty")) == small_corpus / "empty"
     assert root_in(str(small_corpus.parent / "x")) == small_corpus.parent / "x" / "LibriSpeech"  # where downloads go
     assert root_in(str(small_corpus.parent / "x" / "LibriSpeech")) == small_corpus.parent / "x" / "LibriSpeech"
     nested = small_corpus / "LibriSpeech"  # an archive unpacked in a folder of its own name

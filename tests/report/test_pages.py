@@ -53,8 +53,8 @@ def test_text_that_looks_like_code_is_text(tmp_path, config):
     assert not {"script", "img", "i", "b"} & set(tags(ElementTree.fromstring(text)))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "&lt;b&gt;id" in text
     assert "A &lt;TEST&gt;" in text and "A <TEST>" not in text
-    markdown = render_markdown(report, made)
-    assert not any(tag in markdown for tag in ("<script>", "<b>", "<i>"))
+    markdown, command = render_markdown(report, made).split("The command, to be pasted:")
+    assert command == f"\n\n    {report['command']}\n" and not any(tag in markdown for tag in ("<script>", "<b>", "<i>"))
     assert markdown.startswith("# Spin report: mini\n\n**Spin lowers")
     content = tables.Table("t", ("a|b",), ((tables.Cell("x | y\nz *w* <u>", "below"),),))
     assert table(content) == "| a\\|b |\n| --- |\n| x \\| y z \\*w\\* &lt;u&gt; (below) |"

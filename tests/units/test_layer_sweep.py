@@ -31,7 +31,7 @@ def words(tmp_path, finished) -> list[str]:
 
 
 def test_the_same_figures_as_stage_3_and_finished_work_is_kept(tmp_path, finished, words, monkeypatch):
-    assert main([*words, "--layers", "2", "3", "--k", "12"]) == 0
+    assert main([*words, "--layers", "2", "3", "--k", "12", "12"]) == 0
     sweep = read_json(tmp_path / "sweep" / "sweep.json")
     rows = {(row["system"], row["layer"]): row for row in sweep["rows"]}
     assert len(rows) == 2 + 2 + 1  # both layers for both systems, and the codebook
