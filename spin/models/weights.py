@@ -94,8 +94,9 @@ def fit(file: str, state: dict[str, Tensor], shape: EncoderShape, layout: str | 
     used = set(keys.values())
     unexpected = next((key for key in state if key not in used and not PRETRAINING_ONLY.match(key)), None)
     reject_mismatch(file, missing, unexpected)
-    for name, key in keys.items():
-        parameters[name].data = check_tensor(file, key, state[key], parameters[name].shape)
+    with torch.no_grad():
+        for name, key in keys.items():  # copied: tensors of a file may share memory
+            parameters[name].copy_(check_tensor(file, key, state[key], parameters[name].shape))
     return encoder.eval()
 
 
