@@ -105,7 +105,7 @@ PRODUCTS = {  # name -> (pattern, stage that builds it, later stage that reads i
     "decoding graph": ("exp/t/graphs/HLG*/*.safetensors", 5, None),
     "decoding's summary": ("exp/t/decode/**/summary.json", 5, None),
 }
-SPIN, RECOGNISER, KEPT = "exp/t/spin", "exp/t/asr/baseline/*/seed0", ("best.safetensors", "best.json")
+SPIN, RECOGNISER = "exp/t/spin", "exp/t/asr/baseline/*/seed0"
 ENCODER = "encoder.source=bad.pt"
 # name -> stage that meets it, how it is made, a regular expression of the message, and further settings; "" for the message: the
 # stage must end with the files of an undisturbed run
@@ -129,7 +129,7 @@ KINDS: dict[str, tuple] = {
     "interrupted pictures": (3, interrupted("exp/t/tensorboard/3_*"), ""),
     "interrupted lang": (4, interrupted("exp/t/lang"), ""),
     "interrupted graph": (5, interrupted("exp/t/graphs/HLG*"), ""),
-    "interrupted recogniser": (4, interrupted(RECOGNISER, without(*KEPT)), ""),
+    "interrupted recogniser": (4, interrupted(RECOGNISER, without("step-000000004.safetensors")), ""),
     "interrupted recogniser, last truncated": (4, interrupted(RECOGNISER, checkpoints(cut, True)), ""),
     "interrupted recogniser, last with NaN": (4, interrupted(RECOGNISER, checkpoints(nan, True)), ""),
     "interrupted recogniser, none readable": (4, interrupted(RECOGNISER, checkpoints(cut)), "none readable"),
