@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spin.asr.tokens import BLANK_ID
+from spin.asr import BLANK_ID
 from spin.errors import ResourceError
 from spin.runtime.logs import get_logger
 

@@ -10,10 +10,11 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from spin.asr import BLANK_ID
 from spin.errors import DataError
 
 BLANK, UNKNOWN, BOUNDARY = "<blk>", "<unk>", "\u2581"
-BLANK_ID, UNKNOWN_ID = 0, 1
+UNKNOWN_ID = 1
 SPECIAL = (BLANK, UNKNOWN)
 Lexicon = tuple[tuple[str, tuple[int, ...]], ...]  # word and token ids
 
