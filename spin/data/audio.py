@@ -29,7 +29,11 @@ MAX_REASON = 200  # characters of a library's message; some fill a page
 MAX_POOL = 2000  # cuts that noise is drawn from, spread evenly over the manifests; a few MB
 MIN_VOICES, MAX_VOICES = 3, 8  # of babble
 MIN_EXPONENT, MAX_EXPONENT = 0.5, 2.0  # of 1/f^a noise: nearly white to brown; white noise stays unseen in training
-SOURCES = {BABBLE: "corpus.spin_train=[PART]", CORPUS: "noise.manifests=[FILE]", REVERB: "noise.impulse_responses=[FILE]"}
+REMEDIES = {  # by the kind of noise whose recordings cannot be read
+    BABBLE: "--set corpus.spin_train=[PART]",
+    CORPUS: "--set noise.manifests=[FILE]",
+    REVERB: "--set noise.impulse_responses=[FILE]",
+}
 _LIBRARY_ERRORS = (
     *(OSError, ValueError, RuntimeError, AssertionError, EOFError),
     *(SoundFileError, AudioLoadingError, DurationMismatchError),
@@ -80,8 +84,8 @@ def read_pool(manifests: Iterable[str | Path], kind: str) -> list[MonoCut]:
         step = max(1, -(-count_cuts(path) * len(paths) // MAX_POOL))
         pool += [_pool_cut(path, record, kind) for number, record in enumerate(read_records(path)) if number % step == 0]
     if not pool:
-        names, remedy = ", ".join(map(str, paths)) or f"manifests for {kind}", f"--set {SOURCES[kind]}"
-        raise DataError(names, found="no cut or recording", expected="at least one", remedy=remedy)
+        names = ", ".join(map(str, paths)) or f"manifests for {kind}"
+        raise DataError(names, found="no cut or recording", expected="at least one", remedy=REMEDIES[kind])
     return pool
 
 
@@ -94,7 +98,7 @@ def _pool_cut(path: Path, record: dict, kind: str) -> MonoCut:
         cut = cut if isinstance(cut, MonoCut) else cut.to_mono()[0]
         return cut if cut.sampling_rate == artifacts.SAMPLE_RATE else cut.resample(artifacts.SAMPLE_RATE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=f"--set {SOURCES[kind]}") from error
+        raise DataError(str(path), found=str(error), expected="cuts or recordings", remedy=REMEDIES[kind]) from error
 
 
 def speaker_of(cut: Cut) -> str | None:

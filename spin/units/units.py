@@ -63,13 +63,12 @@ def read_units(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def find_units(exp: Path, system: str, parts: Iterable[str]) -> tuple[dict[str, Path], int]:
     """The units.jsonl of each part by one system of an experiment, and K; DataError where stage 3 has not written it."""
-    folders = {part: artifacts.units_folder(exp, system, part) for part in parts}
-    for part, folder in folders.items():
-        if not artifacts.units_lines(folder).is_file():
+    lines = {part: artifacts.units_lines(artifacts.units_folder(exp, system, part)) for part in parts}
+    for part, path in lines.items():
+        if not path.is_file():
             expected, remedy = f"units of system {system}, part {part}", f"correct --system and --part, or {rerun(3)}"
-            raise DataError(str(artifacts.units_lines(folder)), found="no such file", expected=expected, remedy=remedy)
-    size = read_json(artifacts.codebook_in(folder))["codebook_size"]
-    return {part: artifacts.units_lines(folder) for part, folder in folders.items()}, size
+            raise DataError(str(path), found="no such file", expected=expected, remedy=remedy)
+    return lines, read_json(artifacts.codebook_in(path.parent))["codebook_size"]
 
 
 def write_lines(folder: Path, lines: Lines, codebook_size: int) -> None:
